@@ -1,0 +1,121 @@
+// Package progress carries what happens during a pull from where it happens to
+// whoever shows it: one Event type, one Sink, one pure fold over the events
+// (State) and the displays that render it.
+//
+// The packages of the pull path emit events and know nothing of displays;
+// displays know nothing of pulls. Start reading at Event, then State.
+package progress
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Kind says what an Event reports. The values are the names in the JSON
+// stream and therefore API.
+type Kind string
+
+const (
+	// Start opens a call: Refs holds the canonical names in order, Engine the
+	// engine that will run.
+	Start Kind = "start"
+	// Resolved reports the target of Ref: Digest, MediaType, Host, Total (its
+	// size) and Duration.
+	Resolved Kind = "resolve"
+	// HostFailed reports a host that was asked and given up: Host, Err.
+	HostFailed Kind = "host"
+	// FetchStart precedes the first byte of a blob: Blob, Digest, Total,
+	// Offset (bytes held from an earlier pull), Host.
+	FetchStart Kind = "fetch.start"
+	// FetchProgress reports Offset bytes of Total held of the blob Digest.
+	FetchProgress Kind = "fetch.progress"
+	// FetchDone reports a blob stored and verified: Digest, Total, Duration.
+	FetchDone Kind = "fetch.done"
+	// Present reports that nothing has to be done for the blob Digest.
+	Present Kind = "present"
+	// Retry precedes a wait before another attempt: Host, Attempt (from 1),
+	// Wait, Reason, Err.
+	Retry Kind = "retry"
+	// UnpackStart, UnpackProgress and UnpackDone report the unpack of layer
+	// Digest into the snapshot ChainID. Offset counts uncompressed bytes;
+	// Total is their sum and 0 as long as it is unknown.
+	UnpackStart    Kind = "unpack.start"
+	UnpackProgress Kind = "unpack.progress"
+	UnpackDone     Kind = "unpack.done"
+	// PhaseDone reports how long the blob Digest (or the image Ref, when Digest is
+	// empty) spent in one phase of the pipeline: Phase, Duration, Offset (bytes
+	// that passed through it).
+	PhaseDone Kind = "phase"
+	// Registered reports that the image record Ref points to Digest. Changed is
+	// false when it did so before.
+	Registered Kind = "register"
+	// Warning reports Message, Error reports the failure Err of Ref.
+	Warning Kind = "warning"
+	Error   Kind = "error"
+	// Summary closes a call: Total images, Offset of them failed, Duration.
+	Summary Kind = "summary"
+)
+
+// Blob says which part of an image a descriptor is.
+type Blob string
+
+const (
+	Index    Blob = "index"
+	Manifest Blob = "manifest"
+	Config   Blob = "config"
+	Layer    Blob = "layer"
+)
+
+// Phase is a part of the pipeline whose time is worth knowing.
+type Phase string
+
+const (
+	Resolve Phase = "resolve"
+	Wait    Phase = "wait"
+	Fetch   Phase = "fetch"
+	Inflate Phase = "inflate"
+	Apply   Phase = "apply"
+	Commit  Phase = "commit"
+)
+
+// Event is one thing that happened. Which fields are set depends on Kind; see
+// the constants. Ref is the canonical name of the image it belongs to.
+type Event struct {
+	Time      time.Time
+	Kind      Kind
+	Ref       string
+	Refs      []string
+	Digest    digest.Digest
+	MediaType string
+	Blob      Blob
+	Phase     Phase
+	ChainID   digest.Digest
+	Host      string
+	Engine    string
+	Offset    int64
+	Total     int64
+	Attempt   int
+	Wait      time.Duration
+	Duration  time.Duration
+	Reason    string
+	Message   string
+	Changed   bool
+	Err       error
+}
+
+// Sink takes events. It never blocks, may be called from many goroutines at
+// once, and may be nil.
+type Sink func(Event)
+
+// Emit stamps e with the current time, unless it has one, and hands it to the
+// sink. A nil sink discards it.
+func (s Sink) Emit(e Event) {
+	if s == nil {
+		return
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	s(e)
+}

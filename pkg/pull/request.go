@@ -1,0 +1,76 @@
+package pull
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// Unpack says what is to be unpacked of what was fetched.
+type Unpack string
+
+const (
+	// UnpackAuto unpacks every selected platform that has a file system; it is
+	// the zero value's meaning.
+	UnpackAuto Unpack = "auto"
+	// UnpackAlways makes it an error if something cannot be unpacked.
+	UnpackAlways Unpack = "true"
+	// UnpackNever fetches only.
+	UnpackNever Unpack = "false"
+)
+
+// Request asks for one image.
+type Request struct {
+	// Ref is what to pull.
+	Ref registry.Ref
+	// Platforms to fetch and unpack; none means the host's.
+	Platforms []ocispec.Platform
+	// AllPlatforms takes every platform of the index and excludes Platforms.
+	AllPlatforms bool
+	// SkipMetadata leaves out manifests and configs of other platforms.
+	SkipMetadata bool
+	Unpack       Unpack
+	// Labels of the image record.
+	Labels map[string]string
+	// SyncFS syncs the file system of the unpacked files before the image is
+	// registered.
+	SyncFS bool
+}
+
+// Limits bound the work of one Puller, over all of its requests. Zero values
+// are chosen to suit the machine.
+type Limits struct {
+	Downloads int // layers fetched at once
+	Unpacks   int // layers unpacked at once
+}
+
+// Result tells what a pull did.
+type Result struct {
+	Name         string // canonical name registered
+	Target       ocispec.Descriptor
+	Platforms    []Platform
+	Changed      bool          // the record is new or points to another target
+	Previous     digest.Digest // target of the record before, if there was one
+	Host         string        // that resolved the reference
+	Engine       string
+	EngineReason string
+	Fetched      int64 // bytes that came over the network
+	Reused       int64 // bytes of wanted blobs that were in the content store
+	Unpacked     int64 // uncompressed bytes applied
+	Retries      int
+	Duration     time.Duration
+	Labels       map[string]string
+	Warnings     []string
+}
+
+// Platform is one platform of a pulled image.
+type Platform struct {
+	Platform ocispec.Platform
+	Manifest digest.Digest
+	Config   digest.Digest
+	ChainID  digest.Digest // of the top layer; empty if there is none
+	Unpacked bool
+}
