@@ -1,0 +1,146 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/defaults"
+	"github.com/containerd/errdefs"
+)
+
+const (
+	defaultConnectTimeout = 10 * time.Second
+	// labelSnapshotter on a namespace names its default snapshotter.
+	labelSnapshotter = "containerd.io/defaults/snapshotter"
+	pluginSnapshots  = "io.containerd.snapshotter.v1"
+)
+
+// Dial connects to a running daemon. It fails with ErrUnavailable when the
+// daemon does not answer within o.ConnectTimeout, and with errdefs.ErrNotFound
+// when the snapshotter is not one of the daemon's.
+func Dial(ctx context.Context, o Options) (*Store, error) {
+	address := socketPath(o.Address)
+	timeout := o.ConnectTimeout
+	if timeout == 0 {
+		timeout = defaultConnectTimeout
+	}
+	if err := knock(ctx, address, timeout); err != nil {
+		return nil, err
+	}
+	client, err := containerd.New(address, containerd.WithTimeout(timeout))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to containerd at %s: %w: %w", address, ErrUnavailable, err)
+	}
+	s := &Store{
+		Content:   client.ContentStore(),
+		Images:    client.ImageService(),
+		Leases:    client.LeasesService(),
+		Applier:   client.DiffService(),
+		Namespace: namespaceOr(o.Namespace),
+		close:     client.Close,
+	}
+	dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
+	defer cancel()
+	if err := s.chooseSnapshotter(dctx, client, o.Snapshotter); err != nil {
+		return nil, errors.Join(asUnavailable(address, err), client.Close())
+	}
+	s.Snapshotter = client.SnapshotService(s.Name)
+	return s, nil
+}
+
+func namespaceOr(ns string) string {
+	if ns == "" {
+		return defaultNamespace
+	}
+	return ns
+}
+
+func socketPath(address string) string {
+	if address == "" {
+		return defaults.DefaultAddress
+	}
+	return strings.TrimPrefix(address, "unix://")
+}
+
+// knock tells at once what gRPC would only say as a time-out: no socket, no
+// permission, nobody listening.
+func knock(ctx context.Context, address string, timeout time.Duration) error {
+	d := net.Dialer{Timeout: timeout}
+	conn, err := d.DialContext(ctx, "unix", address)
+	if err == nil {
+		return conn.Close()
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		err = sys.Err
+	}
+	return fmt.Errorf("connecting to containerd at %s: %w: %w", address, ErrUnavailable, err)
+}
+
+func asUnavailable(address string, err error) error {
+	if errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("talking to containerd at %s: %w: %w", address, ErrUnavailable, err)
+	}
+	return err
+}
+
+// chooseSnapshotter settles the snapshotter's name and reads its capabilities.
+func (s *Store) chooseSnapshotter(ctx context.Context, client *containerd.Client, name string) error {
+	if name == "" {
+		var err error
+		if name, err = namespaceDefault(ctx, client, s.Namespace); err != nil {
+			return err
+		}
+	}
+	plugins, err := client.IntrospectionService().Plugins(ctx, "type=="+pluginSnapshots)
+	if err != nil {
+		return fmt.Errorf("listing containerd's snapshotters: %w", err)
+	}
+	var usable []string
+	for _, p := range plugins.Plugins {
+		if p.InitErr != nil {
+			continue
+		}
+		if p.ID == name {
+			s.Name = name
+			s.Capabilities = p.Capabilities
+			return nil
+		}
+		usable = append(usable, p.ID)
+	}
+	slices.Sort(usable)
+	return fmt.Errorf("snapshotter %q: %w%s; containerd has: %s", name, errdefs.ErrInvalidArgument,
+		whyUnusable(plugins.Plugins, name), strings.Join(usable, ", "))
+}
+
+func whyUnusable(plugins []*introspectionapi.Plugin, name string) string {
+	for _, p := range plugins {
+		if p.ID == name {
+			return fmt.Sprintf(" (%s)", p.InitErr.GetMessage())
+		}
+	}
+	return ""
+}
+
+// namespaceDefault reads the snapshotter that the namespace's label names.
+func namespaceDefault(ctx context.Context, client *containerd.Client, ns string) (string, error) {
+	labels, err := client.NamespaceService().Labels(ctx, ns)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return "", fmt.Errorf("reading the labels of namespace %s: %w", ns, err)
+	}
+	if name := labels[labelSnapshotter]; name != "" {
+		return name, nil
+	}
+	return defaultSnapshotter, nil
+}

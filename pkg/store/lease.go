@@ -1,0 +1,235 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// LabelRef and LabelOwner mark a lease as ours: what is pulled, and the
+	// process that pulls it (see owner). An empty owner is nobody.
+	LabelRef   = "containerd-pull.io/ref"
+	LabelOwner = "containerd-pull.io/owner"
+
+	leasePrefix = "containerd-pull-"
+	labelExpire = "containerd.io/gc.expire"
+	leaseLife   = 24 * time.Hour
+
+	resourceIngest   = "ingests"
+	resourceContent  = "content"
+	resourceSnapshot = "snapshots/"
+
+	// ActivePrefix begins the key of every snapshot that is being unpacked,
+	// as in containerd's own unpacker.
+	ActivePrefix = "extract-"
+)
+
+// Lease keeps what a pull writes from being collected until an image record
+// refers to it.
+type Lease struct {
+	store *Store
+	ref   string
+	lease leases.Lease
+}
+
+// Lease opens a lease for the pull of ref. What an interrupted pull of the same
+// reference left under its lease moves to the new one, and the old lease goes.
+// The returned context carries the lease.
+func (s *Store) Lease(ctx context.Context, ref string) (context.Context, *Lease, error) {
+	l, err := s.newLease(ctx, ref, owner())
+	if err != nil {
+		return ctx, nil, err
+	}
+	if err := l.adopt(ctx); err != nil {
+		return ctx, nil, errors.Join(err, l.Delete(ctx))
+	}
+	return leases.WithLease(ctx, l.lease.ID), l, nil
+}
+
+// newLease creates a lease whose ID begins with what follows from namespace and
+// reference, so that it can be found again.
+func (s *Store) newLease(ctx context.Context, ref, owner string) (*Lease, error) {
+	lease, err := s.Leases.Create(ctx,
+		leases.WithID(leaseStem(s.Namespace, ref)+strings.ToLower(rand.Text()[:8])),
+		leases.WithLabels(map[string]string{
+			LabelRef:    digest.FromString(ref).String(), // a reference may be longer than a label
+			LabelOwner:  owner,
+			labelExpire: time.Now().UTC().Add(leaseLife).Format(time.RFC3339),
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("creating a lease: %w", err)
+	}
+	return &Lease{store: s, ref: ref, lease: lease}, nil
+}
+
+func leaseStem(ns, ref string) string {
+	return leasePrefix + digest.FromString(ns + "\x00" + ref).Encoded()[:12] + "-"
+}
+
+// adopt takes over the leases of dead pulls of the same reference.
+func (l *Lease) adopt(ctx context.Context) error {
+	all, err := l.store.Leases.List(ctx)
+	if err != nil {
+		return fmt.Errorf("listing leases: %w", err)
+	}
+	stem := leaseStem(l.store.Namespace, l.ref)
+	for _, old := range all {
+		if old.ID == l.lease.ID || !strings.HasPrefix(old.ID, stem) || alive(old.Labels[LabelOwner]) {
+			continue
+		}
+		if err := l.take(ctx, old); err != nil {
+			return fmt.Errorf("taking over lease %s: %w", old.ID, err)
+		}
+	}
+	return nil
+}
+
+// take moves the resources of old under l and deletes old. Snapshots that a
+// dead pull was unpacking into are of no use and are removed.
+func (l *Lease) take(ctx context.Context, old leases.Lease) error {
+	resources, err := l.store.Leases.ListResources(ctx, old)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range resources {
+		if l.store.isActive(r) {
+			if err := l.store.Snapshotter.Remove(ctx, r.ID); err != nil && !errdefs.IsNotFound(err) {
+				return fmt.Errorf("removing the unfinished snapshot %s: %w", r.ID, err)
+			}
+			continue
+		}
+		if err := l.store.Leases.AddResource(ctx, l.lease, r); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+	}
+	if err := l.store.Leases.Delete(ctx, old); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+func (s *Store) isActive(r leases.Resource) bool {
+	return r.Type == resourceSnapshot+s.Name && strings.HasPrefix(r.ID, ActivePrefix)
+}
+
+// Delete ends the lease; what no image refers to is collected in time.
+func (l *Lease) Delete(ctx context.Context) error {
+	err := l.store.Leases.Delete(ctx, l.lease)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("deleting lease %s: %w", l.lease.ID, err)
+	}
+	return nil
+}
+
+// Suspend ends the pull but keeps what it fetched: under a lease that belongs
+// to nobody, for the next pull of the reference to adopt, or under none if no
+// byte was kept. It returns the number of bytes kept.
+func (l *Lease) Suspend(ctx context.Context) (int64, error) {
+	kept, err := l.held(ctx)
+	if err != nil {
+		return 0, errors.Join(err, l.Delete(ctx))
+	}
+	if kept == 0 {
+		return 0, l.Delete(ctx)
+	}
+	heir, err := l.store.newLease(ctx, l.ref, "")
+	if err != nil {
+		return kept, err // the lease stays ours until this process ends
+	}
+	return kept, heir.take(ctx, l.lease)
+}
+
+// held counts the bytes of the blobs and ingests under the lease.
+func (l *Lease) held(ctx context.Context) (int64, error) {
+	resources, err := l.store.Leases.ListResources(ctx, l.lease)
+	if err != nil {
+		return 0, fmt.Errorf("listing what lease %s holds: %w", l.lease.ID, err)
+	}
+	var sum int64
+	for _, r := range resources {
+		n, err := l.store.size(ctx, r)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+func (s *Store) size(ctx context.Context, r leases.Resource) (int64, error) {
+	switch r.Type {
+	case resourceIngest:
+		status, err := s.Content.Status(ctx, r.ID)
+		return status.Offset, err
+	case resourceContent:
+		info, err := s.Content.Info(ctx, digest.Digest(r.ID))
+		return info.Size, err
+	}
+	return 0, nil
+}
+
+// owner names this process: boot, PID namespace, PID and start time, so that
+// nobody else is ever taken for it.
+func owner() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	started, err := startTime(os.Getpid())
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s/%s/%d/%s", strings.TrimSpace(string(boot)), ns, os.Getpid(), started)
+}
+
+// alive tells whether the owner of a lease may still be running. A process of
+// another PID namespace cannot be seen and is taken to be alive; its lease ends
+// by its expiry.
+func alive(owned string) bool {
+	them := strings.Split(owned, "/")
+	us := strings.Split(owner(), "/")
+	if len(them) != 4 || len(us) != 4 || them[0] != us[0] {
+		return false
+	}
+	if them[1] != us[1] {
+		return true
+	}
+	var pid int
+	if _, err := fmt.Sscan(them[2], &pid); err != nil {
+		return false
+	}
+	started, err := startTime(pid)
+	return err == nil && started == them[3]
+}
+
+// startTime returns field 22 of /proc/PID/stat: the start time of the process
+// in clock ticks since boot (proc_pid_stat(5)).
+func startTime(pid int) (string, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	// The second field, the command, is in parentheses and may hold spaces.
+	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')'):]), " ")
+	fields := strings.Fields(rest)
+	if len(fields) < 20 {
+		return "", errors.New("malformed /proc stat line")
+	}
+	return fields[19], nil
+}

@@ -1,0 +1,125 @@
+// Package store is where images go: containerd's own interfaces, gathered in
+// one struct. Dial fills it from a running daemon, Open from an embedded root
+// on disk that a daemon started later can take over.
+//
+// The package also keeps the leases under which a pull writes: see Lease. It
+// does not know how an image is fetched or unpacked; pkg/pull does.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+)
+
+var (
+	// ErrUnavailable says that the daemon cannot be reached, or went away.
+	ErrUnavailable = errors.New("containerd is not available")
+	// ErrBusy says that somebody else holds the embedded root.
+	ErrBusy = errors.New("the root is in use")
+)
+
+const (
+	defaultNamespace   = "default"
+	defaultSnapshotter = "overlayfs"
+	nativeSnapshotter  = "native"
+)
+
+// Store is a place for images. Its methods and those of its fields may be
+// used from many goroutines; contexts must come from Context.
+type Store struct {
+	Content     content.Store
+	Images      images.Store
+	Leases      leases.Manager
+	Snapshotter snapshots.Snapshotter
+	// Applier unpacks what we do not unpack ourselves.
+	Applier diff.Applier
+	// Namespace and Name (of the snapshotter) as resolved from the options.
+	Namespace string
+	Name      string
+	// Capabilities of the snapshotter, such as "rebase".
+	Capabilities []string
+	// Embedded is true for a root of our own, false for a daemon.
+	Embedded bool
+
+	sharing sharing
+	collect func(context.Context) error
+	close   func() error
+}
+
+// sharing remembers whether the mounts of prepared snapshots are ours to
+// write; the answer is the same for the whole life of a store.
+type sharing struct {
+	once   sync.Once
+	ok     bool
+	reason string
+}
+
+// Context returns ctx with the store's namespace, as every call needs it.
+func (s *Store) Context(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, s.Namespace)
+}
+
+// Close releases the daemon's connection or the embedded root.
+func (s *Store) Close() error {
+	return s.close()
+}
+
+// Collect removes what nothing refers to from an embedded root, which has no
+// collector of its own. A daemon collects by itself.
+func (s *Store) Collect(ctx context.Context) error {
+	if s.collect == nil {
+		return nil
+	}
+	return s.collect(s.Context(ctx))
+}
+
+// Rebase tells whether a snapshot may get its parent at commit, so that layers
+// can be unpacked in any order.
+func (s *Store) Rebase() bool {
+	for _, c := range s.Capabilities {
+		if c == snapshots.RebaseCap {
+			return true
+		}
+	}
+	return false
+}
+
+// Image returns the record of name, or nil if there is none.
+func (s *Store) Image(ctx context.Context, name string) (*images.Image, error) {
+	img, err := s.Images.Get(ctx, name)
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the image record of %s: %w", name, err)
+	}
+	return &img, nil
+}
+
+// Register points the record img.Name to img.Target, creating it if need be.
+func (s *Store) Register(ctx context.Context, img images.Image) error {
+	const tries = 3 // another client may create or delete the record in between
+	var err error
+	for range tries {
+		if _, err = s.Images.Create(ctx, img); err == nil || !errdefs.IsAlreadyExists(err) {
+			break
+		}
+		if _, err = s.Images.Update(ctx, img); err == nil || !errdefs.IsNotFound(err) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("writing the image record of %s: %w", img.Name, err)
+	}
+	return nil
+}
