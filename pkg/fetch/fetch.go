@@ -1,0 +1,259 @@
+// Package fetch brings one blob into a content store: it opens the ingest,
+// continues where an earlier attempt stopped, asks the registry for the rest,
+// hands every byte to the store and to a consumer at once, and commits only
+// what has the right size and digest.
+//
+// Which hosts are asked, with which credentials, and when it is time to give
+// up is pkg/registry's business; what the bytes are good for is pkg/unpack's.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// ErrCorrupt says that the bytes received are not those of the digest. What
+// was received has been dropped.
+var ErrCorrupt = fmt.Errorf("wrong bytes: %w", errdefs.ErrDataLoss)
+
+// Fetcher brings blobs into a content store. It may be used from many
+// goroutines and must not be copied.
+type Fetcher struct {
+	Registry *registry.Registry
+	Content  content.Store
+	Progress progress.Sink
+
+	buffers sync.Pool // of *[bufferSize]byte
+}
+
+// Blob is what to fetch.
+type Blob struct {
+	Ref  registry.Ref
+	Desc ocispec.Descriptor
+	Kind progress.Blob
+}
+
+func (b Blob) event(kind progress.Kind) progress.Event {
+	return progress.Event{
+		Kind: kind, Ref: b.Ref.Name, Blob: b.Kind,
+		Digest: b.Desc.Digest, MediaType: b.Desc.MediaType, Total: b.Desc.Size,
+	}
+}
+
+// Ingest is a blob on its way into the content store. It belongs to one
+// goroutine, which must Close it.
+type Ingest struct {
+	f      *Fetcher
+	blob   Blob
+	key    string
+	w      content.Writer
+	offset int64
+	hash   digest.Digester // nil if bytes are held that we have not seen
+	host   string          // that served the last bytes
+	start  time.Time
+	came   int64 // bytes that came over the network
+}
+
+// Open opens the ingest of b, or continues one that was interrupted. It waits
+// while another client writes the same blob. If the blob is in the store
+// already it is leased to us and the error is errdefs.ErrAlreadyExists.
+func (f *Fetcher) Open(ctx context.Context, b Blob) (*Ingest, error) {
+	in := &Ingest{f: f, blob: b, key: remotes.MakeRefKey(ctx, b.Desc), start: time.Now()}
+	if err := in.open(ctx); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+func (in *Ingest) open(ctx context.Context) error {
+	w, err := content.OpenWriter(ctx, in.f.Content, content.WithRef(in.key), content.WithDescriptor(in.blob.Desc))
+	if err != nil {
+		return fmt.Errorf("opening the ingest of %s: %w", in.blob.Desc.Digest, err)
+	}
+	in.w = w
+	status, err := w.Status()
+	if err != nil {
+		return in.giveUp(fmt.Errorf("reading the ingest of %s: %w", in.blob.Desc.Digest, err))
+	}
+	if status.Offset > in.blob.Desc.Size {
+		if err := w.Truncate(0); err != nil {
+			return in.giveUp(fmt.Errorf("emptying the ingest of %s: %w", in.blob.Desc.Digest, err))
+		}
+		status.Offset = 0
+	}
+	in.offset, in.hash = status.Offset, nil
+	if in.offset == 0 {
+		in.hash = in.blob.Desc.Digest.Algorithm().Digester()
+	}
+	return nil
+}
+
+func (in *Ingest) giveUp(err error) error {
+	return errors.Join(err, in.Close())
+}
+
+// Close releases the ingest; what it holds stays for a later pull unless it
+// was committed or found corrupt.
+func (in *Ingest) Close() error {
+	if in.w == nil {
+		return nil
+	}
+	w := in.w
+	in.w = nil
+	return w.Close()
+}
+
+// Offset is the number of bytes held.
+func (in *Ingest) Offset() int64 { return in.offset }
+
+// Fetched is the number of bytes that came over the network.
+func (in *Ingest) Fetched() int64 { return in.came }
+
+// Receive fetches what is missing, retrying within the registry's budget, and
+// copies it to each as it arrives. After an error of the consumer nothing is
+// retried. An ErrCorrupt leaves the ingest empty, so that Receive may be called
+// again for another round over the hosts.
+func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
+	in.f.Progress.Emit(in.at(progress.FetchStart))
+	if err := in.receive(ctx, each); err != nil {
+		return err
+	}
+	if in.hash != nil && in.hash.Digest() != in.blob.Desc.Digest {
+		return in.corrupt(fmt.Errorf("%s: got %s, want %s: %w", in.host, in.hash.Digest(), in.blob.Desc.Digest, ErrCorrupt))
+	}
+	return nil
+}
+
+func (in *Ingest) receive(ctx context.Context, each io.Writer) error {
+	for failures := 0; in.offset < in.blob.Desc.Size; {
+		before := in.offset
+		err := in.stream(ctx, each)
+		if err == nil {
+			continue
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		if errors.As(err, new(*sinkError)) {
+			return err
+		}
+		if in.offset > before {
+			failures = 0
+		}
+		failures++
+		if err := in.f.Registry.Backoff(ctx, failures, err); err != nil {
+			return fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, err)
+		}
+	}
+	return nil
+}
+
+// sinkError tells a failure of our side from one of the network.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+// stream copies one response body.
+func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
+	body, err := in.f.Registry.Open(ctx, in.blob.Ref, in.blob.Desc, registry.Range{Offset: in.offset})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	in.host = body.Host
+	buf := in.f.buffer()
+	defer in.f.buffers.Put(buf)
+	for in.offset < in.blob.Desc.Size {
+		n, err := io.ReadAtLeast(body, buf[:], 1)
+		if n > 0 {
+			if err := in.take(buf[:n], each); err != nil {
+				return &sinkError{err}
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take files the next bytes of the blob.
+func (in *Ingest) take(p []byte, each io.Writer) error {
+	if _, err := in.w.Write(p); err != nil {
+		return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
+	}
+	if in.hash != nil {
+		in.hash.Hash().Write(p)
+	}
+	in.offset += int64(len(p))
+	in.came += int64(len(p))
+	in.f.Progress.Emit(in.at(progress.FetchProgress))
+	if _, err := each.Write(p); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (in *Ingest) at(kind progress.Kind) progress.Event {
+	e := in.blob.event(kind)
+	e.Offset, e.Host = in.offset, in.host
+	return e
+}
+
+// corrupt drops what was received and tells the registry who sent it. The
+// ingest is opened again, empty.
+func (in *Ingest) corrupt(cause error) error {
+	in.f.Registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
+	if err := in.w.Truncate(0); err != nil {
+		return errors.Join(cause, fmt.Errorf("emptying the ingest: %w", err))
+	}
+	in.offset = 0
+	in.hash = in.blob.Desc.Digest.Algorithm().Digester()
+	return cause
+}
+
+// Commit makes the blob visible with labels. The store checks size and digest
+// once more; where bytes of an earlier attempt turn out to be wrong the ingest
+// is emptied and the error is ErrCorrupt.
+func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
+	desc := in.blob.Desc
+	err := in.w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(labels))
+	switch {
+	case err == nil, errdefs.IsAlreadyExists(err):
+	case errdefs.IsFailedPrecondition(err):
+		return in.restart(ctx, fmt.Errorf("committing %s: %w: %w", desc.Digest, ErrCorrupt, err))
+	default:
+		return fmt.Errorf("committing %s: %w", desc.Digest, err)
+	}
+	done := in.at(progress.FetchDone)
+	done.Duration = time.Since(in.start)
+	in.f.Progress.Emit(done)
+	return nil
+}
+
+// restart drops the ingest of a failed commit, which containerd would keep for
+// the next pull to fail on, and opens a fresh one.
+func (in *Ingest) restart(ctx context.Context, cause error) error {
+	in.f.Registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
+	if err := errors.Join(in.Close(), in.f.Content.Abort(ctx, in.key)); err != nil && !errdefs.IsNotFound(err) {
+		return errors.Join(cause, fmt.Errorf("dropping the ingest: %w", err))
+	}
+	if err := in.open(ctx); err != nil {
+		return errors.Join(cause, err)
+	}
+	return cause
+}

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/moby/sys/userns"
+	"golang.org/x/sys/unix"
+)
+
+// Upper is where the files of a prepared snapshot are to be written.
+type Upper struct {
+	// Dir is the folder that becomes the layer.
+	Dir string
+	// Lowers are the folders of the layers below, nearest first, if the mount
+	// is an overlay.
+	Lowers []string
+	// Overlay is false for a bind mount.
+	Overlay bool
+}
+
+// UpperOf reads the folders out of the mounts of a snapshot; ok is false for
+// mounts that are not one overlay or one bind mount.
+func UpperOf(mounts []mount.Mount) (u Upper, ok bool) {
+	if len(mounts) != 1 {
+		return Upper{}, false
+	}
+	switch m := mounts[0]; m.Type {
+	case "bind":
+		return Upper{Dir: m.Source}, true
+	case "overlay":
+		for _, o := range m.Options {
+			if dir, found := strings.CutPrefix(o, "upperdir="); found {
+				u.Dir = dir
+			}
+			if dirs, found := strings.CutPrefix(o, "lowerdir="); found {
+				u.Lowers = strings.Split(dirs, ":")
+			}
+		}
+		u.Overlay = true
+		return u, u.Dir != "" || len(u.Lowers) > 0
+	}
+	return Upper{}, false
+}
+
+// neededCapabilities are those that writing a layer takes: device nodes,
+// owners, modes, file capabilities, and overlay's trusted attributes.
+var neededCapabilities = []int{
+	unix.CAP_SYS_ADMIN, unix.CAP_MKNOD, unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_SETFCAP,
+}
+
+// Writable tells whether this process may write into the mounts of the
+// snapshot key, which it has just prepared. For a daemon that takes proof
+// that both see the same files: a file that we create in the snapshot's folder
+// must show up in the daemon's count. The answer is found once per store; the
+// reason says why not, or why.
+func (s *Store) Writable(ctx context.Context, key string, mounts []mount.Mount) (bool, string) {
+	s.sharing.once.Do(func() { s.sharing.ok, s.sharing.reason = s.prove(ctx, key, mounts) })
+	return s.sharing.ok, s.sharing.reason
+}
+
+func (s *Store) prove(ctx context.Context, key string, mounts []mount.Mount) (bool, string) {
+	if s.Name != defaultSnapshotter && s.Name != nativeSnapshotter {
+		return false, fmt.Sprintf("snapshotter %s is the daemon's to write", s.Name)
+	}
+	if userns.RunningInUserNS() {
+		return false, "running in a user namespace"
+	}
+	if missing := missingCapabilities(); missing != nil {
+		return false, missing.Error()
+	}
+	if s.Embedded {
+		return true, "the root is ours"
+	}
+	upper, ok := UpperOf(mounts)
+	if !ok || upper.Dir == "" {
+		return false, "the snapshot is not a plain folder"
+	}
+	if err := s.proveByNonce(ctx, key, upper.Dir); err != nil {
+		return false, "cannot prove that the file system is shared with the daemon: " + err.Error()
+	}
+	return true, "shares the daemon's file system"
+}
+
+func missingCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("reading our capabilities: %w", err)
+	}
+	if !slices.ContainsFunc(neededCapabilities, func(c int) bool { return data[c/32].Effective&(1<<(c%32)) == 0 }) {
+		return nil
+	}
+	return errors.New("not privileged to write layers")
+}
+
+// proveByNonce creates a file in dir and asks the daemon whether it sees one
+// more.
+func (s *Store) proveByNonce(ctx context.Context, key, dir string) error {
+	before, err := s.Snapshotter.Usage(ctx, key)
+	if err != nil {
+		return fmt.Errorf("counting files: %w", err)
+	}
+	nonce := filepath.Join(dir, ".containerd-pull-"+rand.Text())
+	f, err := os.OpenFile(nonce, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	after, err := s.Snapshotter.Usage(ctx, key)
+	if err := errors.Join(err, f.Close(), os.Remove(nonce)); err != nil {
+		return err
+	}
+	if after.Inodes != before.Inodes+1 {
+		return fmt.Errorf("containerd does not see what is written to %s", dir)
+	}
+	return nil
+}
