@@ -1,0 +1,57 @@
+package pulltest
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Blob is bytes under a digest: in memory, or in a file that is opened anew
+// for every reader. Digest and Size are claims: a test that wants a lie
+// changes them after NewBlob.
+type Blob struct {
+	Digest digest.Digest
+	Size   int64
+	data   []byte
+	path   string // of the file that holds the bytes, if they are not in data
+}
+
+// NewBlob names data by its sha256 digest.
+func NewBlob(data []byte) Blob {
+	return Blob{Digest: digest.FromBytes(data), Size: int64(len(data)), data: data}
+}
+
+// readSeekCloser is what both kinds of blob are served from.
+type readSeekCloser interface {
+	io.ReadSeeker
+	io.ReaderAt
+	io.Closer
+}
+
+type nopCloser struct{ *bytes.Reader }
+
+func (nopCloser) Close() error { return nil }
+
+func (b Blob) open() (readSeekCloser, error) {
+	if b.path == "" {
+		return nopCloser{bytes.NewReader(b.data)}, nil
+	}
+	f, err := os.Open(b.path)
+	if err != nil {
+		return nil, fmt.Errorf("opening blob %s: %w", b.Digest, err)
+	}
+	return f, nil
+}
+
+// Bytes returns the whole blob. Meant for configs and small layers.
+func (b Blob) Bytes() ([]byte, error) {
+	r, err := b.open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}

@@ -1,0 +1,259 @@
+package pulltest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
+)
+
+// RegistryOptions says what kind of registry to start. The zero value speaks
+// plain HTTP on a free port of 127.0.0.1 and answers everybody.
+type RegistryOptions struct {
+	// Addr is what to listen on, 127.0.0.1:0 if empty. On Linux every address
+	// in 127.0.0.0/8 works without set-up: 127.0.0.2:0 is a second host.
+	Addr string
+	// TLS serves https with a certificate of a CA of its own; see CA.
+	TLS bool
+	// ClientCert refuses clients without a certificate of that CA; see
+	// ClientPair. It implies TLS.
+	ClientCert bool
+	// Basic asks for this user by basic authentication.
+	Basic *Credentials
+	// Token asks for a bearer token of a token server on a port of its own.
+	Token *TokenOptions
+	// Behave decides for each request how it is answered; nil answers all
+	// honestly. SetBehave changes it later.
+	Behave Behave
+}
+
+// Credentials are what a client proves itself with.
+type Credentials struct{ User, Password string }
+
+// Registry is an HTTP registry in this process. It stores images in memory,
+// or serves blobs from the files they are in, and remembers what it was asked.
+type Registry struct {
+	opts    RegistryOptions
+	content *content
+	auth    authorizer
+	ca      *authority
+	addr    string // of the listener, kept over Stop and Start
+	server  *http.Server
+	behave  atomic.Pointer[Behave]
+	log     requestLog
+}
+
+// content is what registries that mirror each other share. Documents and tags
+// live in go-containerregistry's registry, which also handles pushes over
+// HTTP; blobs are ours, because that registry knows no open-ended ranges and
+// keeps everything in memory.
+type content struct {
+	handler http.Handler
+	mu      sync.RWMutex
+	blobs   map[digest.Digest]Blob
+}
+
+// NewRegistry starts a registry. The caller closes it.
+func NewRegistry(o RegistryOptions) (*Registry, error) {
+	c := &content{blobs: map[digest.Digest]Blob{}}
+	c.handler = registry.New(
+		registry.Logger(log.New(io.Discard, "", 0)),
+		registry.WithBlobHandler(c),
+		registry.WithReferrersSupport(true))
+	return newRegistry(o, c)
+}
+
+// Mirror starts another registry over the same content, with options, log and
+// faults of its own. The caller closes it.
+func (r *Registry) Mirror(o RegistryOptions) (*Registry, error) {
+	return newRegistry(o, r.content)
+}
+
+func newRegistry(o RegistryOptions, c *content) (*Registry, error) {
+	if o.Addr == "" {
+		o.Addr = "127.0.0.1:0"
+	}
+	r := &Registry{opts: o, content: c, addr: o.Addr}
+	r.SetBehave(o.Behave)
+	if o.TLS || o.ClientCert {
+		ca, err := newAuthority()
+		if err != nil {
+			return nil, err
+		}
+		r.ca = ca
+	}
+	auth, err := newAuthorizer(o, r.ca)
+	if err != nil {
+		return nil, err
+	}
+	r.auth = auth
+	if err := r.Start(); err != nil {
+		return nil, errors.Join(err, auth.close())
+	}
+	return r, nil
+}
+
+// Start listens again after Stop, at the same address.
+func (r *Registry) Start() error {
+	listener, err := net.Listen("tcp", r.addr)
+	if err != nil {
+		return fmt.Errorf("starting registry: %w", err)
+	}
+	r.addr = listener.Addr().String()
+	r.server = &http.Server{
+		Handler:     http.HandlerFunc(r.serve),
+		ConnContext: withConn,
+		ErrorLog:    log.New(io.Discard, "", 0),
+	}
+	if r.ca != nil {
+		r.server.TLSConfig = r.ca.config(r.opts.ClientCert)
+		go r.server.ServeTLS(listener, "", "") // ends with Stop
+		return nil
+	}
+	go r.server.Serve(listener) // ends with Stop
+	return nil
+}
+
+// Stop closes the listener and cuts all connections, as a registry that dies.
+// Content and log stay.
+func (r *Registry) Stop() error {
+	return r.server.Close()
+}
+
+// Close stops the registry and its token server.
+func (r *Registry) Close() error {
+	return errors.Join(r.Stop(), r.auth.close())
+}
+
+// Host is what stands before the first slash of a reference, 127.0.0.1:40000
+// for example.
+func (r *Registry) Host() string { return r.addr }
+
+// URL is the registry's address with its scheme.
+func (r *Registry) URL() string {
+	if r.ca != nil {
+		return "https://" + r.addr
+	}
+	return "http://" + r.addr
+}
+
+// Ref completes "repository:tag" or "repository@digest" to a reference.
+func (r *Registry) Ref(name string) string { return r.addr + "/" + name }
+
+// SetBehave changes how requests are answered from now on; nil is honest.
+func (r *Registry) SetBehave(b Behave) {
+	if b == nil {
+		b = func(*http.Request) Behaviour { return Behaviour{} }
+	}
+	r.behave.Store(&b)
+}
+
+// Push stores the image under "repository:tag", without a request. What the
+// image leaves out is not stored, and nothing is checked: the registry serves
+// what it was given.
+func (r *Registry) Push(name string, img *Image) error {
+	repo, tag, err := splitTag(name)
+	if err != nil {
+		return err
+	}
+	r.content.add(img.Blobs()...)
+	return r.content.putTree(repo, tag, img)
+}
+
+// AddBlob stores a blob that no image refers to, under the digest it claims.
+func (r *Registry) AddBlob(b Blob) { r.content.add(b) }
+
+func (c *content) add(blobs ...Blob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range blobs {
+		c.blobs[b.Digest] = b
+	}
+}
+
+// putTree stores documents, children first: the store behind it wants to know
+// them before their index.
+func (c *content) putTree(repo, target string, img *Image) error {
+	for _, child := range img.Children {
+		if err := c.putTree(repo, child.Desc.Digest.String(), child); err != nil {
+			return err
+		}
+	}
+	req := httptest.NewRequest(http.MethodPut, "/v2/"+repo+"/manifests/"+target, bytes.NewReader(img.Raw))
+	req.Header.Set("Content-Type", img.Desc.MediaType)
+	resp := httptest.NewRecorder()
+	c.handler.ServeHTTP(resp, req)
+	if resp.Code != http.StatusCreated {
+		return fmt.Errorf("storing manifest %s: status %d: %s", img.Desc.Digest, resp.Code, resp.Body)
+	}
+	return nil
+}
+
+func (c *content) blob(dgst digest.Digest) (Blob, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	b, ok := c.blobs[dgst]
+	return b, ok
+}
+
+// serveBlob answers GET and HEAD of a blob with everything that http.ServeContent
+// knows: ranges of all forms, conditions, lengths.
+func (c *content) serveBlob(w http.ResponseWriter, req *http.Request, dgst digest.Digest) {
+	b, ok := c.blob(dgst)
+	if !ok {
+		writeError(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown to registry")
+		return
+	}
+	body, err := b.open()
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+		return
+	}
+	defer body.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Docker-Content-Digest", dgst.String())
+	http.ServeContent(w, req, "", time.Time{}, body)
+}
+
+// Get, Stat and Put make content the blob store of go-containerregistry's
+// registry, for pushes over HTTP.
+func (c *content) Get(_ context.Context, _ string, h v1.Hash) (io.ReadCloser, error) {
+	b, ok := c.blob(digest.Digest(h.String()))
+	if !ok {
+		return nil, registry.ErrNotFound
+	}
+	return b.open()
+}
+
+// Stat tells the size of a blob, or that there is none.
+func (c *content) Stat(_ context.Context, _ string, h v1.Hash) (int64, error) {
+	b, ok := c.blob(digest.Digest(h.String()))
+	if !ok {
+		return 0, registry.ErrNotFound
+	}
+	return b.Size, nil
+}
+
+// Put keeps a pushed blob in memory. The caller has wrapped rc so that wrong
+// bytes are an error of reading.
+func (c *content) Put(_ context.Context, _ string, _ v1.Hash, rc io.ReadCloser) error {
+	defer rc.Close()
+	data, err := io.ReadAll(rc)
+	if err != nil {
+		return err
+	}
+	c.add(NewBlob(data))
+	return nil
+}

@@ -1,0 +1,294 @@
+package pulltest_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+)
+
+// small starts a registry with the small image in it and names its first layer.
+func small(t *testing.T, o pulltest.RegistryOptions) (*pulltest.Registry, pulltest.Layer) {
+	t.Helper()
+	r := pulltest.StartRegistry(t, o)
+	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+	pulltest.Push(t, r, "team/small:1", img)
+	return r, img.Layers[0]
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	err    error // of reading the body
+}
+
+func get(t *testing.T, client *http.Client, url string, header ...string) answer {
+	t.Helper()
+	a, err := try(t, client, url, header...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func try(t *testing.T, client *http.Client, url string, header ...string) (answer, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, body, err}, nil
+}
+
+func blobURL(r *pulltest.Registry, l pulltest.Layer) string {
+	return r.URL() + "/v2/team/small/blobs/" + l.Digest.String()
+}
+
+func TestRegistryServesRanges(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	want := pulltest.Must(layer.Bytes())(t)
+	for _, c := range []struct {
+		name, header string
+		status       int
+		body         []byte
+	}{
+		{"whole", "", http.StatusOK, want},
+		{"closed", "bytes=10-19", http.StatusPartialContent, want[10:20]},
+		{"open", "bytes=10-", http.StatusPartialContent, want[10:]},
+		{"suffix", "bytes=-7", http.StatusPartialContent, want[len(want)-7:]},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			header := []string{}
+			if c.header != "" {
+				header = append(header, "Range", c.header)
+			}
+			got := get(t, r.Client(), blobURL(r, layer), header...)
+			if got.status != c.status || !bytes.Equal(got.body, c.body) {
+				t.Errorf("got status %d and %d bytes, want %d and %d", got.status, len(got.body), c.status, len(c.body))
+			}
+		})
+	}
+	if got := get(t, r.Client(), blobURL(r, layer), "Range", "bytes=99999999-"); got.status != http.StatusRequestedRangeNotSatisfiable {
+		t.Errorf("got status %d for a range behind the end, want 416", got.status)
+	}
+}
+
+func TestRegistryCountsWhatItServes(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1", "X-Test", "yes")
+	get(t, r.Client(), blobURL(r, layer))
+	get(t, r.Client(), blobURL(r, layer), "Range", "bytes=0-9")
+	if got, want := r.BlobGets()[layer.Digest], 2; got != want {
+		t.Errorf("got %d GETs of the blob, want %d", got, want)
+	}
+	if got, want := r.BlobBytes(), layer.Size+10; got != want {
+		t.Errorf("got %d bytes of blobs, want %d", got, want)
+	}
+	requests := r.Requests()
+	if got := requests[0]; got.Kind() != "manifests" || got.Target() != "1" || got.Header.Get("X-Test") != "yes" || got.Status != 200 {
+		t.Errorf("got %+v, want a GET of manifest 1 with its header and status 200", got)
+	}
+	r.ResetLog()
+	if got := r.Requests(); len(got) != 0 {
+		t.Errorf("got %d requests after ResetLog, want none", len(got))
+	}
+}
+
+func TestMirrorHasItsOwnAddressAndLog(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	m := pulltest.StartMirror(t, r, pulltest.RegistryOptions{Addr: "127.0.0.2:0"})
+	if !strings.HasPrefix(m.Host(), "127.0.0.2:") {
+		t.Errorf("got host %s, want one at 127.0.0.2", m.Host())
+	}
+	get(t, m.Client(), blobURL(m, layer))
+	if len(m.BlobGets()) != 1 || len(r.BlobGets()) != 0 {
+		t.Errorf("got %v and %v, want the GET at the mirror alone", m.BlobGets(), r.BlobGets())
+	}
+}
+
+func TestRegistryDiesAndReturns(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := try(t, r.Client(), blobURL(r, layer)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %v from a stopped registry, want connection refused", err)
+	}
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, r.Client(), blobURL(r, layer)); int64(len(got.body)) != layer.Size {
+		t.Errorf("got %d bytes after the return, want %d", len(got.body), layer.Size)
+	}
+}
+
+func TestRegistryTLS(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{ClientCert: true})
+	if _, err := try(t, http.DefaultClient, blobURL(r, layer)); err == nil {
+		t.Error("got an answer without trusting the CA, want an error")
+	}
+	if got := get(t, r.Client(), blobURL(r, layer)); got.status != http.StatusOK {
+		t.Errorf("got status %d with the client certificate, want 200", got.status)
+	}
+	bare := r.Client()
+	bare.Transport.(*http.Transport).TLSClientConfig.Certificates = nil
+	if _, err := try(t, bare, blobURL(r, layer)); err == nil {
+		t.Error("got an answer without a client certificate, want an error")
+	}
+	cert, key, err := r.ClientPair()
+	if err != nil || !bytes.Contains(cert, []byte("CERTIFICATE")) || !bytes.Contains(key, []byte("PRIVATE KEY")) {
+		t.Errorf("got %q, %q, %v, want PEM", cert, key, err)
+	}
+	if !bytes.Contains(r.CA(), []byte("CERTIFICATE")) {
+		t.Errorf("got CA %q, want PEM", r.CA())
+	}
+}
+
+func TestBehaviours(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	want := pulltest.Must(layer.Bytes())(t)
+	corrupt := bytes.Clone(want)
+	corrupt[50] ^= 0x20
+	isEOF := func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
+	isReset := func(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
+	none := func(err error) bool { return err == nil }
+	for _, c := range []struct {
+		name   string
+		do     pulltest.Behaviour
+		header []string
+		status int
+		body   []byte
+		err    func(error) bool
+	}{
+		{"honest", pulltest.Behaviour{}, nil, 200, want, none},
+		{"truncate", pulltest.Behaviour{Fault: pulltest.Truncate, After: 100}, nil, 200, want[:100], isEOF},
+		{"reset", pulltest.Behaviour{Fault: pulltest.Reset, After: 100}, nil, 200, nil, isReset},
+		{"corrupt", pulltest.Behaviour{Fault: pulltest.Corrupt, After: 50}, nil, 200, corrupt, none},
+		{"short", pulltest.Behaviour{Fault: pulltest.Short, After: 60}, nil, 200, want[:60], none},
+		{"ignored range", pulltest.Behaviour{IgnoreRange: true}, []string{"Range", "bytes=10-"}, 200, want, none},
+		{"delay", pulltest.Behaviour{Delay: time.Millisecond}, nil, 200, want, none},
+		{"rate", pulltest.Behaviour{Rate: 1 << 20}, nil, 200, want, none},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r.SetBehave(func(*http.Request) pulltest.Behaviour { return c.do })
+			got := get(t, r.Client(), blobURL(r, layer), c.header...)
+			if got.status != c.status || !c.err(got.err) {
+				t.Errorf("got status %d and error %v, want status %d and another error", got.status, got.err, c.status)
+			}
+			if c.body != nil && !bytes.Equal(got.body, c.body) {
+				t.Errorf("got another body: %d bytes, want %d", len(got.body), len(c.body))
+			}
+		})
+	}
+}
+
+func TestBehavioursBeforeTheHeader(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	for fault, want := range map[pulltest.Fault]error{
+		pulltest.Truncate: io.EOF,
+		pulltest.Reset:    syscall.ECONNRESET,
+	} {
+		r.SetBehave(func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Fault: fault} })
+		if _, err := try(t, r.Client(), blobURL(r, layer)); !errors.Is(err, want) {
+			t.Errorf("got %v from %s, want %v", err, fault, want)
+		}
+	}
+}
+
+func TestStallSendsNothingMore(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{Behave: func(*http.Request) pulltest.Behaviour {
+		return pulltest.Behaviour{Fault: pulltest.Stall, After: 40}
+	}})
+	client := r.Client()
+	client.Timeout = 200 * time.Millisecond
+	got := get(t, client, blobURL(r, layer))
+	var timeout interface{ Timeout() bool }
+	if len(got.body) != 40 || !errors.As(got.err, &timeout) || !timeout.Timeout() {
+		t.Errorf("got %d bytes and %v, want 40 and a time-out", len(got.body), got.err)
+	}
+}
+
+func TestEndlessBodyHasNoLength(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{Behave: func(*http.Request) pulltest.Behaviour {
+		return pulltest.Behaviour{Fault: pulltest.Endless}
+	}})
+	resp, err := r.Client().Get(blobURL(r, layer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	n, err := io.CopyN(io.Discard, resp.Body, layer.Size+1<<20)
+	if err != nil || resp.ContentLength != -1 {
+		t.Errorf("got %d bytes, length %d and %v, want more than the blob and no length", n, resp.ContentLength, err)
+	}
+}
+
+func TestStatusHeaderAndRedirect(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	r.SetBehave(func(*http.Request) pulltest.Behaviour {
+		return pulltest.Behaviour{Status: 429, Header: http.Header{"Retry-After": {"2"}}}
+	})
+	if got := get(t, r.Client(), blobURL(r, layer)); got.status != 429 || got.header.Get("Retry-After") != "2" {
+		t.Errorf("got status %d and header %v, want 429 with Retry-After", got.status, got.header)
+	}
+	r.SetBehave(func(*http.Request) pulltest.Behaviour {
+		return pulltest.Behaviour{Header: http.Header{"Content-Type": {"text/html"}, "Docker-Content-Digest": nil}}
+	})
+	got := get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1").header
+	if got.Get("Content-Type") != "text/html" || got.Get("Docker-Content-Digest") != "" {
+		t.Errorf("got header %v, want a false type and no digest", got)
+	}
+	other := pulltest.StartMirror(t, r, pulltest.RegistryOptions{Addr: "127.0.0.2:0"})
+	r.SetBehave(func(*http.Request) pulltest.Behaviour {
+		return pulltest.Behaviour{Redirect: blobURL(other, layer)}
+	})
+	get(t, r.Client(), blobURL(r, layer))
+	if got := other.BlobGets()[layer.Digest]; got != 1 {
+		t.Errorf("got %d GETs at the redirect's target, want 1", got)
+	}
+}
+
+func TestHandlerAnswersInstead(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{Behave: func(*http.Request) pulltest.Behaviour {
+		return pulltest.Behaviour{Handler: http.NotFoundHandler()}
+	}})
+	if got := get(t, r.Client(), blobURL(r, layer)); got.status != http.StatusNotFound {
+		t.Errorf("got status %d, want the handler's 404", got.status)
+	}
+}
+
+func TestPushOverHTTP(t *testing.T) {
+	r := pulltest.StartRegistry(t, pulltest.RegistryOptions{TLS: true})
+	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Zstd))(t)
+	if err := pulltest.PushHTTP(t.Context(), r.Client(), r.URL(), "team/multi:1", img); err != nil {
+		t.Fatal(err)
+	}
+	got := get(t, r.Client(), r.URL()+"/v2/team/multi/manifests/1")
+	if diff := cmp.Diff(string(img.Raw), string(got.body)); diff != "" {
+		t.Errorf("index (-want +got):\n%s", diff)
+	}
+	for _, b := range img.Blobs() {
+		got := get(t, r.Client(), r.URL()+"/v2/team/multi/blobs/"+b.Digest.String())
+		if !bytes.Equal(got.body, pulltest.Must(b.Bytes())(t)) {
+			t.Errorf("got another blob %s than pushed", b.Digest)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package pulltest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"time"
+)
+
+// authority is a private CA with one certificate for all loopback servers and
+// one for clients.
+type authority struct {
+	key            *ecdsa.PrivateKey
+	cert           *x509.Certificate
+	server, client tls.Certificate
+}
+
+func newAuthority() (*authority, error) {
+	key, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	template := certTemplate("pulltest CA", 1)
+	template.IsCA, template.BasicConstraintsValid = true, true
+	template.KeyUsage = x509.KeyUsageCertSign
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("creating CA: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("creating CA: %w", err)
+	}
+	ca := &authority{key: key, cert: cert}
+	server := certTemplate("pulltest server", 2)
+	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	server.DNSNames = []string{"localhost"}
+	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 2), net.IPv6loopback}
+	if ca.server, err = ca.issue(server); err != nil {
+		return nil, err
+	}
+	client := certTemplate("pulltest client", 3)
+	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if ca.client, err = ca.issue(client); err != nil {
+		return nil, err
+	}
+	return ca, nil
+}
+
+func newKey() (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generating key: %w", err)
+	}
+	return key, nil
+}
+
+func certTemplate(name string, serial int64) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(serial),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+	}
+}
+
+func (a *authority) issue(template *x509.Certificate) (tls.Certificate, error) {
+	key, err := newKey()
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("issuing certificate for %s: %w", template.Subject.CommonName, err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// config is for servers, which ask the client for a certificate or not.
+func (a *authority) config(askClient bool) *tls.Config {
+	c := &tls.Config{Certificates: []tls.Certificate{a.server}, MinVersion: tls.VersionTLS12}
+	if askClient {
+		c.ClientCAs = x509.NewCertPool()
+		c.ClientCAs.AddCert(a.cert)
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return c
+}
+
+// CA is the PEM certificate that a client must trust to speak to a registry
+// with TLS; nil without TLS.
+func (r *Registry) CA() []byte {
+	if r.ca == nil {
+		return nil
+	}
+	return encodePEM("CERTIFICATE", r.ca.cert.Raw)
+}
+
+// ClientPair is a client certificate and its key in PEM that a registry with
+// ClientCert accepts.
+func (r *Registry) ClientPair() (cert, key []byte, err error) {
+	if r.ca == nil {
+		return nil, nil, errors.New("the registry has no TLS")
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(r.ca.client.PrivateKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encoding client key: %w", err)
+	}
+	return encodePEM("CERTIFICATE", r.ca.client.Certificate[0]), encodePEM("PRIVATE KEY", der), nil
+}
+
+func encodePEM(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
+
+// Client is an HTTP client that trusts the registry's CA and shows its client
+// certificate, without credentials.
+func (r *Registry) Client() *http.Client {
+	transport := &http.Transport{}
+	if r.ca != nil {
+		pool := x509.NewCertPool()
+		pool.AddCert(r.ca.cert)
+		transport.TLSClientConfig = &tls.Config{
+			RootCAs: pool, Certificates: []tls.Certificate{r.ca.client}, MinVersion: tls.VersionTLS12,
+		}
+	}
+	return &http.Client{Transport: transport}
+}
