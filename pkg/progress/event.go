@@ -23,6 +23,10 @@ const (
 	// Resolved reports the target of Ref: Digest, MediaType, Host, Total (its
 	// size) and Duration.
 	Resolved Kind = "resolve"
+	// Planned announces a blob that Ref needs, before any work on it, so that
+	// totals are right from the start: Blob, Digest, Total, Offset (bytes held
+	// from an earlier pull) and ChainID if it is going to be unpacked.
+	Planned Kind = "plan"
 	// HostFailed reports a host that was asked and given up: Host, Err.
 	HostFailed Kind = "host"
 	// FetchStart precedes the first byte of a blob: Blob, Digest, Total,
@@ -48,7 +52,9 @@ const (
 	// that passed through it).
 	PhaseDone Kind = "phase"
 	// Registered reports that the image record Ref points to Digest. Changed is
-	// false when it did so before.
+	// false when it did so before; Previous is the target of the record before,
+	// empty if there was none. Offset counts the bytes fetched, Total the bytes
+	// reused; Duration and Engine say how long it took and what did it.
 	Registered Kind = "register"
 	// Warning reports Message, Error reports the failure Err of Ref.
 	Warning Kind = "warning"
@@ -91,6 +97,7 @@ type Event struct {
 	Blob      Blob
 	Phase     Phase
 	ChainID   digest.Digest
+	Previous  digest.Digest
 	Host      string
 	Engine    string
 	Offset    int64

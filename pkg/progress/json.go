@@ -1,0 +1,277 @@
+package progress
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+// jsonInterval is the least time between two progress events of one blob.
+const jsonInterval = 100 * time.Millisecond
+
+// record is one line of the JSON stream; docs/progress.md describes it. A
+// pointer is a field whose zero means something.
+type record struct {
+	Version   int           `json:"v"`
+	Time      string        `json:"time"`
+	Event     Kind          `json:"event"`
+	Ref       string        `json:"ref,omitempty"`
+	Refs      []string      `json:"refs,omitempty"`
+	Engine    string        `json:"engine,omitempty"`
+	Digest    digest.Digest `json:"digest,omitempty"`
+	Kind      Blob          `json:"kind,omitempty"`
+	MediaType string        `json:"mediaType,omitempty"`
+	Size      *int64        `json:"size,omitempty"`
+	Offset    *int64        `json:"offset,omitempty"`
+	Host      string        `json:"host,omitempty"`
+	Mirror    *bool         `json:"mirror,omitempty"`
+	Phase     Phase         `json:"phase,omitempty"`
+	Bytes     *int64        `json:"bytes,omitempty"`
+	Attempt   int           `json:"attempt,omitempty"`
+	WaitMs    *int64        `json:"waitMs,omitempty"`
+	Reason    string        `json:"reason,omitempty"`
+	Message   string        `json:"message,omitempty"`
+	ChainID   digest.Digest `json:"chainID,omitempty"`
+	Changed   *bool         `json:"changed,omitempty"`
+	Previous  digest.Digest `json:"previousDigest,omitempty"`
+	Images    *int64        `json:"images,omitempty"`
+	Failed    *int64        `json:"failed,omitempty"`
+	Fetched   *int64        `json:"bytesFetched,omitempty"`
+	Reused    *int64        `json:"bytesReused,omitempty"`
+	Retries   *int          `json:"retries,omitempty"`
+	Duration  *int64        `json:"durationMs,omitempty"`
+	Status    string        `json:"status,omitempty"`
+	ID        string        `json:"id,omitempty"`
+	Detail    *detail       `json:"progressDetail,omitempty"`
+	Error     *Failure      `json:"error,omitempty"`
+	Docker    *dockerError  `json:"errorDetail,omitempty"`
+}
+
+// detail is docker's progressDetail.
+type detail struct {
+	Current    int64 `json:"current,omitempty"`
+	Total      int64 `json:"total,omitempty"`
+	HideCounts bool  `json:"hidecounts,omitempty"`
+}
+
+// dockerError is docker's errorDetail.
+type dockerError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+// Kinds that exist in the JSON stream only.
+const (
+	digestLine Kind = "digest" // docker's "Digest:" line, before register
+	logLine    Kind = "log"    // a log line
+)
+
+// jsonLines renders one JSON object per event and line.
+type jsonLines struct {
+	buf      bytes.Buffer
+	encoder  *json.Encoder
+	classify func(error) Failure
+	last     map[subject]time.Time // when progress was last written
+}
+
+func newJSON(classify func(error) Failure) *jsonLines {
+	if classify == nil {
+		classify = func(err error) Failure {
+			return Failure{Code: 1, Class: "internal", Message: err.Error()}
+		}
+	}
+	j := &jsonLines{classify: classify, last: map[subject]time.Time{}}
+	j.encoder = json.NewEncoder(&j.buf)
+	j.encoder.SetEscapeHTML(false)
+	return j
+}
+
+func (j *jsonLines) frame(*State, time.Time, bool) []byte { return drain(&j.buf) }
+
+func (j *jsonLines) line(text string) {
+	r := newRecord(Event{Time: time.Now(), Kind: logLine})
+	r.Message = text
+	j.write(r)
+}
+
+// write encodes r. A record holds nothing that cannot be encoded and a buffer
+// takes everything, so that there is no error to report.
+func (j *jsonLines) write(r record) { _ = j.encoder.Encode(r) }
+
+func (j *jsonLines) event(s *State, e Event) {
+	if e.superseding() {
+		if e.Time.Sub(j.last[e.subject()]) < jsonInterval {
+			return
+		}
+		j.last[e.subject()] = e.Time
+	}
+	r := newRecord(e)
+	switch b := s.find(e); {
+	case e.Kind == Registered:
+		j.register(r, e)
+		return
+	case e.Kind == Error:
+		j.fail(&r, e)
+	case e.Kind == Summary:
+		r.summarize(s, e)
+	case b != nil:
+		r.blob(b, e)
+	default:
+		r.call(e)
+	}
+	j.write(r)
+}
+
+func newRecord(e Event) record {
+	return record{
+		Version: 1,
+		Time:    e.Time.UTC().Format("2006-01-02T15:04:05.000Z"),
+		Event:   e.Kind,
+		Ref:     e.Ref,
+		Digest:  e.Digest,
+	}
+}
+
+// register writes docker's two closing lines.
+func (j *jsonLines) register(r record, e Event) {
+	r.Event, r.Status = digestLine, "Digest: "+e.Digest.String()
+	j.write(r)
+	r.Event, r.Changed, r.Previous = e.Kind, &e.Changed, e.Previous
+	r.Status = "Status: Image is up to date for " + familiar(e.Ref)
+	if e.Changed {
+		r.Status = "Status: Downloaded newer image for " + familiar(e.Ref)
+	}
+	r.Fetched, r.Reused, r.Duration = &e.Offset, &e.Total, millis(e.Duration)
+	r.Engine = e.Engine
+	j.write(r)
+}
+
+func (j *jsonLines) fail(r *record, e Event) {
+	failure := Failure{Code: 1, Class: "internal", Message: e.Message}
+	if e.Err != nil {
+		failure = j.classify(e.Err)
+	}
+	r.Message = failure.Message
+	r.Error = &failure
+	r.Docker = &dockerError{failure.Code, failure.Message}
+}
+
+func (r *record) summarize(s *State, e Event) {
+	t := s.Totals()
+	r.Images, r.Failed, r.Duration = &e.Total, &e.Offset, millis(e.Duration)
+	r.Fetched, r.Reused, r.Retries = &t.BytesFetched, &t.BytesReused, &s.Retries
+}
+
+// call fills in an event about an image or the whole call.
+func (r *record) call(e Event) {
+	r.Host = e.Host
+	switch e.Kind {
+	case Start:
+		r.Refs, r.Engine = e.Refs, e.Engine
+	case Resolved:
+		r.MediaType, r.Duration = e.MediaType, millis(e.Duration)
+		r.Status, r.ID = pullingFrom(e.Ref)
+	case HostFailed:
+		r.Mirror, r.Message = new(isMirror(e)), e.plainCause()
+	case Retry:
+		r.retry(e)
+	case PhaseDone:
+		r.phase(e)
+	case Warning:
+		r.Message = e.plainCause()
+	}
+}
+
+func (r *record) retry(e Event) {
+	r.Host, r.Attempt, r.WaitMs = e.Host, e.Attempt, millis(e.Wait)
+	r.Reason, r.Message = e.Reason, e.plainCause()
+}
+
+func (r *record) phase(e Event) {
+	r.Phase, r.Duration, r.Bytes, r.ChainID = e.Phase, millis(e.Duration), &e.Offset, e.ChainID
+}
+
+// blob fills in an event about a blob. docker speaks of layers only.
+func (r *record) blob(b *BlobState, e Event) {
+	r.ChainID = e.ChainID
+	switch e.Kind {
+	case Planned:
+		r.Kind, r.Size, r.Offset = b.Kind, &e.Total, &e.Offset
+		r.docker(b, "Waiting", &detail{})
+	case FetchStart:
+		r.Kind, r.Size, r.Offset, r.Host = b.Kind, &e.Total, &e.Offset, e.Host
+		r.docker(b, "Pulling fs layer", &detail{})
+	case FetchProgress:
+		r.docker(b, "Downloading", nil)
+		r.Detail = &detail{Current: e.Offset, Total: b.Size}
+	case FetchDone:
+		r.Size, r.Duration = &e.Total, millis(e.Duration)
+		r.docker(b, "Download complete", &detail{HideCounts: true})
+	case Present:
+		r.Kind = b.Kind
+		r.docker(b, "Already exists", &detail{HideCounts: true})
+	case UnpackProgress:
+		r.docker(b, "Extracting", &detail{Current: e.Offset, Total: b.UnpackedSize})
+	case UnpackDone:
+		r.Bytes, r.Duration = &b.Unpacked, millis(e.Duration)
+		r.docker(b, "Pull complete", &detail{HideCounts: true})
+	case HostFailed:
+		r.call(e)
+	case Retry:
+		r.retry(e)
+	case PhaseDone:
+		r.phase(e)
+	}
+}
+
+func (r *record) docker(b *BlobState, status string, d *detail) {
+	if b.Kind == Layer {
+		r.Status, r.ID, r.Detail = status, short(b.Digest), d
+	}
+}
+
+// plainCause is the cause as it is: JSON strings can hold everything.
+func (e Event) plainCause() string {
+	if e.Message == "" && e.Err != nil {
+		return e.Err.Error()
+	}
+	return e.Message
+}
+
+func millis(d time.Duration) *int64 { return new(d.Milliseconds()) }
+
+// familiar is the name as docker shows it: "debian:latest".
+func familiar(name string) string {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return name
+	}
+	return reference.FamiliarString(ref)
+}
+
+// pullingFrom returns docker's first line about a reference and what it is
+// filed under: the tag, or the whole reference if that has a digest.
+func pullingFrom(name string) (status, id string) {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "Pulling from " + name, ""
+	}
+	id = ref.String()
+	if tagged, ok := ref.(reference.Tagged); ok {
+		id = tagged.Tag()
+	}
+	return "Pulling from " + reference.Path(ref), id
+}
+
+// isMirror tells whether the host of e is another one than the reference's own.
+func isMirror(e Event) bool {
+	domain, _, _ := strings.Cut(e.Ref, "/")
+	if domain == "docker.io" {
+		domain = "registry-1.docker.io"
+	}
+	return e.Host != domain
+}

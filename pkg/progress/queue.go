@@ -1,0 +1,92 @@
+package progress
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// item is an event, or a log line if line is set.
+type item struct {
+	seq   int
+	event Event
+	line  *string
+}
+
+// subject is what a progress event supersedes its predecessors of.
+type subject struct {
+	kind    Kind
+	ref     string
+	digest  digest.Digest
+	chainID digest.Digest
+}
+
+func (e Event) subject() subject {
+	return subject{e.Kind, e.Ref, e.Digest, e.ChainID}
+}
+
+// superseding tells whether a later event of the same subject says everything
+// that this one does.
+func (e Event) superseding() bool {
+	return e.Kind == FetchProgress || e.Kind == UnpackProgress
+}
+
+// queue holds what the display has not taken yet. Putting never waits for the
+// display: of the progress of one blob only the newest is kept, so that the
+// queue stays small however slow the reader of the display is.
+type queue struct {
+	wake chan struct{} // holds a token when there may be something to take
+
+	mu     sync.Mutex
+	seq    int
+	items  []item
+	latest map[subject]item
+	closed bool
+}
+
+func newQueue() *queue {
+	return &queue{wake: make(chan struct{}, 1), latest: map[subject]item{}}
+}
+
+// put adds it and reports false when the queue is closed.
+func (q *queue) put(it item) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.seq++
+	it.seq = q.seq
+	if it.line == nil && it.event.superseding() {
+		q.latest[it.event.subject()] = it
+	} else {
+		q.items = append(q.items, it)
+	}
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// take empties the queue, in the order in which the items came.
+func (q *queue) take() []item {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	items := q.items
+	for _, it := range q.latest {
+		items = append(items, it)
+	}
+	q.items = nil
+	clear(q.latest)
+	slices.SortFunc(items, func(a, b item) int { return cmp.Compare(a.seq, b.seq) })
+	return items
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+}

@@ -1,0 +1,32 @@
+package progress
+
+import (
+	"bytes"
+	"time"
+)
+
+// quiet renders warnings, if at all, and log lines.
+type quiet struct {
+	warnings bool
+	buf      bytes.Buffer
+}
+
+func (q *quiet) event(_ *State, e Event) {
+	if q.warnings && e.Kind == Warning {
+		q.line("warning: " + e.cause())
+	}
+}
+
+func (q *quiet) line(text string) {
+	q.buf.WriteString(text)
+	q.buf.WriteByte('\n')
+}
+
+func (q *quiet) frame(*State, time.Time, bool) []byte { return drain(&q.buf) }
+
+// drain empties buf. What it returns is valid until buf is written to again.
+func drain(buf *bytes.Buffer) []byte {
+	b := buf.Bytes()
+	buf.Reset()
+	return b
+}

@@ -1,0 +1,305 @@
+package progress
+
+import (
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// State is what is known of a call: the fold over its events. The zero value
+// is the state before the first event. It reads no clock and does no I/O, so
+// that the same events always give the same state.
+type State struct {
+	Engine  string
+	Images  []*Image // in the order of the command line, then of appearance
+	Retries int
+	fetched meter
+}
+
+// Image is the state of one reference.
+type Image struct {
+	Ref     string
+	Digest  digest.Digest // of the target; empty until resolved
+	Blobs   []*BlobState  // in order of appearance
+	Outcome Outcome
+	// Fetched and Reused count bytes of blobs; they are exact once the image is
+	// registered and the sum over Blobs before.
+	Fetched, Reused int64
+	Duration        time.Duration // of the pull, once registered
+	Err             error         // why Outcome is Failed
+}
+
+// Outcome says how the pull of an image ended. It is empty as long as it runs.
+type Outcome string
+
+const (
+	Created   Outcome = "new"
+	Updated   Outcome = "changed"
+	Unchanged Outcome = "up to date"
+	Failed    Outcome = "failed"
+)
+
+// BlobState is the state of one blob of one image.
+type BlobState struct {
+	Digest                 digest.Digest
+	Kind                   Blob
+	Host                   string
+	Size                   int64
+	Resumed                int64 // bytes held before the fetch began
+	Fetched                int64 // bytes held now
+	Unpacked, UnpackedSize int64 // uncompressed; UnpackedSize is 0 while unknown
+	Attempt                int   // of the retry that is being waited for, else 0
+	Present                bool  // nothing had to be done
+
+	willUnpack        bool
+	fetch, unpack     step
+	fetched, unpacked meter
+}
+
+// step is how far one half of the work on a blob has come.
+type step int
+
+const (
+	idle step = iota
+	running
+	finished
+)
+
+// Status is what a blob is doing.
+type Status string
+
+const (
+	Waiting   Status = "waiting"
+	Fetching  Status = "fetching"
+	Unpacking Status = "unpacking"
+	Retrying  Status = "retry"
+	Done      Status = "done"
+	Held      Status = "present"
+)
+
+// Status tells what the blob is doing. A layer that is fetched and unpacked at
+// the same time is fetching until its last byte has come.
+func (b *BlobState) Status() Status {
+	switch {
+	case b.Present:
+		return Held
+	case b.Attempt > 0:
+		return Retrying
+	case b.fetch == running:
+		return Fetching
+	case b.unpack == running:
+		return Unpacking
+	case b.unpack == finished, b.fetch == finished && !b.willUnpack:
+		return Done
+	}
+	return Waiting
+}
+
+// active tells whether the blob is being worked on right now.
+func (b *BlobState) active() bool {
+	return slices.Contains([]Status{Fetching, Unpacking, Retrying}, b.Status())
+}
+
+// over tells whether nothing remains to be done for the blob.
+func (b *BlobState) over() bool {
+	return slices.Contains([]Status{Done, Held}, b.Status())
+}
+
+// Totals sums up the work of a call.
+type Totals struct {
+	Fetched, Size      int64 // bytes held and wanted of the blobs that are not present
+	Layers, LayersDone int
+	Failed             int   // images
+	BytesFetched       int64 // that came over the network
+	BytesReused        int64
+}
+
+// Totals returns the sums over all images.
+func (s *State) Totals() Totals {
+	var t Totals
+	for _, img := range s.Images {
+		t.BytesFetched += img.Fetched
+		t.BytesReused += img.Reused
+		if img.Outcome == Failed {
+			t.Failed++
+		}
+		for _, b := range img.Blobs {
+			t.add(b)
+		}
+	}
+	return t
+}
+
+func (t *Totals) add(b *BlobState) {
+	if !b.Present {
+		t.Fetched += b.Fetched
+		t.Size += max(b.Size, b.Fetched)
+	}
+	if b.Kind != Layer {
+		return
+	}
+	t.Layers++
+	if b.over() {
+		t.LayersDone++
+	}
+}
+
+// Rate returns the bytes per second that came over the network lately.
+func (s *State) Rate(now time.Time) float64 { return s.fetched.rate(now) }
+
+// ETA estimates when the last byte will have been fetched. It is 0 when nothing
+// is missing or nothing moves.
+func (s *State) ETA(now time.Time) time.Duration {
+	t, rate := s.Totals(), s.Rate(now)
+	if rate < 1 {
+		return 0
+	}
+	return time.Duration(float64(t.Size-t.Fetched) / rate * float64(time.Second))
+}
+
+// Apply folds one more event into the state.
+func (s *State) Apply(e Event) {
+	switch e.Kind {
+	case Start:
+		s.Engine = e.Engine
+		for _, ref := range e.Refs {
+			s.image(ref)
+		}
+	case Resolved:
+		s.image(e.Ref).Digest = e.Digest
+	case Registered:
+		s.image(e.Ref).register(e)
+	case Error:
+		img := s.image(e.Ref)
+		img.Outcome, img.Err = Failed, e.Err
+	case Planned, FetchStart, FetchProgress, FetchDone, Present, UnpackStart, UnpackProgress, UnpackDone:
+		s.applyBlob(e)
+	case Retry:
+		s.Retries++
+		if b := s.find(e); b != nil {
+			b.Attempt = max(e.Attempt, 1)
+		}
+	}
+}
+
+// applyBlob folds an event about one blob.
+func (s *State) applyBlob(e Event) {
+	img := s.image(e.Ref)
+	b := img.blob(e.Digest)
+	before := b.Fetched
+	b.apply(e)
+	if e.Kind == Present {
+		img.Reused += b.Size
+	}
+	if e.Kind == FetchStart {
+		img.Reused += b.Resumed
+		s.fetched.add(e.Time, 0)
+	}
+	if e.Kind == FetchProgress || e.Kind == FetchDone {
+		moved := max(b.Fetched-before, 0)
+		img.Fetched += moved
+		s.fetched.add(e.Time, moved)
+		b.fetched.add(e.Time, moved)
+	}
+}
+
+// image returns the image of ref, which it adds when it is new.
+func (s *State) image(ref string) *Image {
+	for _, img := range s.Images {
+		if img.Ref == ref {
+			return img
+		}
+	}
+	s.Images = append(s.Images, &Image{Ref: ref})
+	return s.Images[len(s.Images)-1]
+}
+
+// find returns the blob that e is about, or nil.
+func (s *State) find(e Event) *BlobState {
+	for _, img := range s.Images {
+		if img.Ref != e.Ref {
+			continue
+		}
+		for _, b := range img.Blobs {
+			if b.Digest == e.Digest {
+				return b
+			}
+		}
+	}
+	return nil
+}
+
+func (img *Image) blob(dgst digest.Digest) *BlobState {
+	for _, b := range img.Blobs {
+		if b.Digest == dgst {
+			return b
+		}
+	}
+	img.Blobs = append(img.Blobs, &BlobState{Digest: dgst})
+	return img.Blobs[len(img.Blobs)-1]
+}
+
+func (img *Image) register(e Event) {
+	img.Digest, img.Duration = e.Digest, e.Duration
+	img.Fetched, img.Reused = e.Offset, e.Total
+	switch {
+	case !e.Changed:
+		img.Outcome = Unchanged
+	case e.Previous == "":
+		img.Outcome = Created
+	default:
+		img.Outcome = Updated
+	}
+}
+
+// apply folds an event about this blob.
+func (b *BlobState) apply(e Event) {
+	b.describe(e)
+	switch e.Kind {
+	case Planned:
+		b.Size, b.Fetched = e.Total, e.Offset
+		b.willUnpack = e.ChainID != ""
+	case FetchStart:
+		b.fetch, b.Attempt = running, 0
+		b.Size, b.Resumed, b.Fetched = e.Total, e.Offset, e.Offset
+		b.fetched.add(e.Time, 0)
+	case FetchProgress:
+		b.fetch, b.Attempt = running, 0
+		b.Fetched = e.Offset
+	case FetchDone:
+		b.fetch, b.Attempt = finished, 0
+		b.Size, b.Fetched = e.Total, e.Total
+	case Present:
+		b.Present = true
+		b.Size = max(b.Size, e.Total)
+	case UnpackStart, UnpackProgress, UnpackDone:
+		b.applyUnpack(e)
+	}
+}
+
+// describe takes over what an event says about the blob itself.
+func (b *BlobState) describe(e Event) {
+	if e.Blob != "" {
+		b.Kind = e.Blob
+	}
+	if e.Host != "" {
+		b.Host = e.Host
+	}
+}
+
+func (b *BlobState) applyUnpack(e Event) {
+	b.Kind, b.willUnpack = Layer, true
+	moved := max(e.Offset-b.Unpacked, 0)
+	switch e.Kind {
+	case UnpackStart:
+		b.unpack, b.Unpacked, moved = running, 0, 0
+	case UnpackProgress:
+		b.Unpacked = e.Offset
+	case UnpackDone:
+		b.unpack = finished
+		b.Unpacked = max(b.Unpacked, e.Offset)
+	}
+	b.UnpackedSize = max(b.UnpackedSize, e.Total)
+	b.unpacked.add(e.Time, moved)
+}

@@ -1,0 +1,134 @@
+package progress
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+	"golang.org/x/term"
+)
+
+const (
+	// framePeriod keeps redraws below 15 a second.
+	framePeriod = 70 * time.Millisecond
+	// calmPeriod is how often rates and estimates are redrawn while no event
+	// comes.
+	calmPeriod = 500 * time.Millisecond
+	// Without a terminal to ask, its size is that of the first terminals.
+	defaultWidth  = 80
+	defaultHeight = 24
+)
+
+// tty renders one region at the end of the screen, redrawn in place. Lines that
+// are to stay are written above it.
+type tty struct {
+	size  func() (width, height int)
+	color bool
+
+	buf    bytes.Buffer
+	lines  []string // to be written above the region with the next frame
+	dirty  bool     // an event came since the last frame
+	drawn  time.Time
+	region []int // cells of each row on the screen
+	width  int   // of the screen when the region was drawn
+}
+
+func newTTY(o Options) *tty {
+	return &tty{
+		size:  o.size,
+		color: o.env("NO_COLOR") == "" && o.env("TERM") != "dumb",
+	}
+}
+
+// size returns the size of the screen. COLUMNS wins over what the terminal
+// says.
+func (o Options) size() (width, height int) {
+	width, height = defaultWidth, defaultHeight
+	if fd, ok := o.terminal(); ok {
+		if w, h, err := term.GetSize(fd); err == nil && w > 0 && h > 0 {
+			width, height = w, h
+		}
+	}
+	if columns, err := strconv.Atoi(o.env("COLUMNS")); err == nil && columns > 0 {
+		width = columns
+	}
+	return width, height
+}
+
+func (t *tty) line(text string) { t.lines = append(t.lines, text) }
+
+func (t *tty) event(s *State, e Event) {
+	t.dirty = true
+	switch e.Kind {
+	case Warning, Registered, Summary:
+		if text := permanent(s, e); text != "" {
+			t.line(text)
+		}
+	}
+}
+
+// frame draws the region when something changed, or the final one: that shows
+// where a pull stopped, and nothing if every image has its closing line.
+func (t *tty) frame(s *State, now time.Time, final bool) []byte {
+	width, height := t.size()
+	if !final && !t.due(now, width) {
+		return nil
+	}
+	t.dirty, t.drawn = false, now
+	rows := view{width: width - 1, height: height - 1, now: now, color: t.color}.rows(s)
+	t.rewind(width)
+	t.print(rows)
+	t.region, t.width = widths(rows), width
+	if final {
+		t.region = nil
+	}
+	return drain(&t.buf)
+}
+
+func (t *tty) due(now time.Time, width int) bool {
+	return t.dirty || len(t.lines) > 0 || width != t.width || now.Sub(t.drawn) >= calmPeriod
+}
+
+// rewind moves the cursor to the first cell of the region. Terminals fold rows
+// that have become too long for a narrower screen, hence the division.
+func (t *tty) rewind(width int) {
+	height := 0
+	for _, cells := range t.region {
+		height += max(1, (cells+width-1)/width)
+	}
+	if height == 0 {
+		return
+	}
+	t.buf.WriteString("\r" + ansi.CursorUp(height))
+	if width != t.width || len(t.lines) > 0 {
+		t.buf.WriteString(ansi.EraseScreenBelow)
+	}
+}
+
+// print writes the lines that stay and then the rows. Wrapping is off for the
+// rows: if the screen has just become narrower, they are cut, not folded.
+func (t *tty) print(rows []string) {
+	for _, text := range t.lines {
+		t.buf.WriteString(text + "\n")
+	}
+	t.lines = nil
+	if len(rows) > 0 {
+		t.buf.WriteString(ansi.ResetModeAutoWrap)
+		for _, row := range rows {
+			t.buf.WriteString(row + ansi.EraseLineRight + "\n")
+		}
+		t.buf.WriteString(ansi.SetModeAutoWrap)
+	}
+	if len(t.region) > len(rows) {
+		t.buf.WriteString(ansi.EraseScreenBelow)
+	}
+}
+
+func widths(rows []string) []int {
+	cells := make([]int, len(rows))
+	for i, row := range rows {
+		cells[i] = ansi.StringWidth(row)
+	}
+	return cells
+}

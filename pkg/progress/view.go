@@ -1,0 +1,338 @@
+package progress
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+)
+
+// view lays out the rows of one frame. It depends on nothing but its fields
+// and the state.
+type view struct {
+	width, height int // that may be used
+	now           time.Time
+	color         bool
+}
+
+// group is an image with those of its blobs that get a row.
+type group struct {
+	image *Image
+	blobs []*BlobState
+}
+
+// rows returns the rows of the region, none if no image is being pulled.
+func (v view) rows(s *State) []string {
+	groups := pending(s)
+	if len(groups) == 0 {
+		return nil
+	}
+	shown, folded := fold(groups, v.height-1)
+	cols := v.columns(shown)
+	var rows []string
+	for _, g := range shown {
+		rows = append(rows, v.header(g.image))
+		for _, b := range g.blobs {
+			rows = append(rows, v.blob(b, cols))
+		}
+	}
+	if folded != "" {
+		rows = append(rows, v.paint(faint, ansi.Truncate(folded, v.width, "…")))
+	}
+	rows = append(rows, v.total(s))
+	return rows[max(0, len(rows)-max(v.height, 1)):]
+}
+
+// pending returns the images that are not over, with every layer and every
+// other blob that is being worked on.
+func pending(s *State) []group {
+	var groups []group
+	for _, img := range s.Images {
+		if img.Outcome != "" {
+			continue
+		}
+		g := group{image: img}
+		for _, b := range img.Blobs {
+			if b.Kind == Layer || b.active() {
+				g.blobs = append(g.blobs, b)
+			}
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+// urgency orders blobs by what a reader wants to see when not all fit.
+func (b *BlobState) urgency() int {
+	switch {
+	case b.active():
+		return 0
+	case b.Status() == Waiting:
+		return 1
+	}
+	return 2
+}
+
+// fold chooses what fits into height rows and says what it left out.
+func fold(groups []group, height int) (shown []group, folded string) {
+	if rowsOf(groups) <= height {
+		return groups, ""
+	}
+	type place struct{ group, blob int }
+	var places []place
+	for i, g := range groups {
+		for k := range g.blobs {
+			places = append(places, place{i, k})
+		}
+	}
+	slices.SortStableFunc(places, func(a, b place) int {
+		return cmp.Compare(groups[a.group].blobs[a.blob].urgency(), groups[b.group].blobs[b.blob].urgency())
+	})
+	left := height - 1 // one row says what is left out
+	chosen := map[place]bool{}
+	opened := map[int]bool{}
+	for _, p := range places {
+		cost := 1
+		if !opened[p.group] {
+			cost = 2
+		}
+		if cost <= left {
+			left -= cost
+			chosen[p], opened[p.group] = true, true
+		}
+	}
+	var rest []*BlobState
+	images := 0
+	for i, g := range groups {
+		if !opened[i] {
+			images++
+		}
+		kept := group{image: g.image}
+		for k, b := range g.blobs {
+			if chosen[place{i, k}] {
+				kept.blobs = append(kept.blobs, b)
+			} else {
+				rest = append(rest, b)
+			}
+		}
+		if opened[i] {
+			shown = append(shown, kept)
+		}
+	}
+	return shown, foldText(images, rest)
+}
+
+func rowsOf(groups []group) int {
+	n := len(groups)
+	for _, g := range groups {
+		n += len(g.blobs)
+	}
+	return n
+}
+
+// foldText says what has no row of its own: "+ 92 more: 32 waiting, 60 done".
+func foldText(images int, blobs []*BlobState) string {
+	counts := map[Status]int{}
+	for _, b := range blobs {
+		counts[b.Status()]++
+	}
+	var parts []string
+	if images > 0 {
+		parts = append(parts, fmt.Sprintf("%d images", images))
+	}
+	for _, status := range []Status{Fetching, Unpacking, Retrying, Waiting, Done, Held} {
+		if counts[status] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[status], status))
+		}
+	}
+	return fmt.Sprintf("+ %d more: %s", len(blobs), strings.Join(parts, ", "))
+}
+
+// The widths of columns, in cells. A narrow screen has only those that it has
+// room for.
+const (
+	statusWidth = len(Unpacking)
+	bytesWidth  = len("999.9/999.9 MB")
+	rateWidth   = len("999.9 MB/s")
+	minBar      = 10
+	maxBar      = 30
+	minHost     = 8
+	wide        = 60 // from here on blobs are indented below their image
+)
+
+// columns says how wide the variable columns are; 0 leaves one out.
+type columns struct{ indent, rate, bar, host int }
+
+// columns divides the width. Rate comes before bar and bar before host, as the
+// screen gets wider.
+func (v view) columns(groups []group) columns {
+	var c columns
+	if v.width >= wide {
+		c.indent = 2
+	}
+	left := v.width - c.indent - shortLength - 1 - statusWidth - 1 - bytesWidth
+	if left >= 1+rateWidth {
+		c.rate = rateWidth
+		left -= 1 + rateWidth
+	}
+	if left < 1+minBar {
+		return c
+	}
+	want := widestHost(groups)
+	c.bar = min(max(left-1-1-want, minBar), maxBar)
+	left -= 1 + c.bar
+	if left > min(minHost, want) {
+		c.host = min(want, left-1)
+	}
+	return c
+}
+
+func widestHost(groups []group) int {
+	widest := 0
+	for _, g := range groups {
+		for _, b := range g.blobs {
+			widest = max(widest, ansi.StringWidth(clean(b.Host)))
+		}
+	}
+	return widest
+}
+
+// header is the row of an image. Of a name that is too long the end is kept,
+// which tells images apart better than the registry does.
+func (v view) header(img *Image) string {
+	text := "resolving"
+	if img.Digest != "" {
+		text = short(img.Digest)
+	}
+	name := clean(img.Ref)
+	room := max(v.width-len(text)-1, 1)
+	if over := ansi.StringWidth(name) - room; over > 0 {
+		name = ansi.TruncateLeft(name, over+1, "…")
+	}
+	return v.paint(bold, name) + " " + v.paint(faint, ansi.Truncate(text, max(v.width-1-ansi.StringWidth(name), 0), ""))
+}
+
+// blob is the row of a blob.
+func (v view) blob(b *BlobState, c columns) string {
+	status := string(b.Status())
+	if b.Attempt > 0 {
+		status = fmt.Sprintf("%s %d", Retrying, b.Attempt)
+	}
+	done, of, rate := b.amount(v.now)
+	cells := []string{
+		strings.Repeat(" ", c.indent) + short(b.Digest),
+		v.paint(hue(b.Status()), pad(status, statusWidth)),
+	}
+	if c.bar > 0 {
+		cells = append(cells, v.paint(hue(b.Status()), b.bar(done, of, c.bar)))
+	}
+	cells = append(cells, padLeft(fraction(done, of), bytesWidth))
+	if c.rate > 0 {
+		cells = append(cells, padLeft(rate, c.rate))
+	}
+	if c.host > 0 && b.active() {
+		cells = append(cells, v.paint(faint, ansi.Truncate(clean(b.Host), c.host, "…")))
+	}
+	return ansi.Truncate(strings.TrimRight(strings.Join(cells, " "), " "), v.width, "")
+}
+
+// amount returns how much of what the blob is doing now is done.
+func (b *BlobState) amount(now time.Time) (done, of int64, rate string) {
+	switch b.Status() {
+	case Unpacking:
+		return b.Unpacked, b.UnpackedSize, speed(b.unpacked.rate(now))
+	case Fetching:
+		return b.Fetched, b.Size, speed(b.fetched.rate(now))
+	case Done, Held:
+		return b.Size, 0, ""
+	}
+	return b.Fetched, b.Size, ""
+}
+
+// bar draws done of total into width cells. While the total is unknown it
+// stays blank, as any length would be a guess.
+func (b *BlobState) bar(done, total int64, width int) string {
+	if b.over() || total <= 0 {
+		return strings.Repeat(" ", width)
+	}
+	inner := width - 2
+	n := int(float64(inner) * float64(min(done, total)) / float64(total))
+	mark := "="
+	if b.Status() == Unpacking {
+		mark = "#"
+	}
+	return "[" + strings.Repeat(mark, n) + strings.Repeat(" ", inner-n) + "]"
+}
+
+// total is the last row: what the call has done and when it will be over. What
+// does not fit is left out from the right.
+func (v view) total(s *State) string {
+	t := s.Totals()
+	parts := []string{fraction(t.Fetched, t.Size), speed(s.Rate(v.now))}
+	if eta := s.ETA(v.now); eta > 0 {
+		parts = append(parts, "ETA "+eta.Round(time.Second).String())
+	}
+	if t.Layers > 0 {
+		parts = append(parts, fmt.Sprintf("%d/%d layers", t.LayersDone, t.Layers))
+	}
+	if s.Retries > 0 {
+		parts = append(parts, plural(s.Retries, "retry", "retries"))
+	}
+	for _, lead := range []string{"total  ", ""} {
+		if text := lead + strings.Join(parts, "  "); len(text) <= v.width {
+			return v.paint(bold, text)
+		}
+	}
+	for len(parts) > 1 && len(strings.Join(parts, " ")) > v.width {
+		parts = parts[:len(parts)-1]
+	}
+	return v.paint(bold, ansi.Truncate(strings.Join(parts, " "), v.width, ""))
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func pad(s string, width int) string { return s + strings.Repeat(" ", max(0, width-len(s))) }
+
+func padLeft(s string, width int) string { return strings.Repeat(" ", max(0, width-len(s))) + s }
+
+// The attributes that a display uses. plainText stands for none and ends the
+// others.
+const (
+	plainText = ansi.AttrReset
+	bold      = ansi.AttrBold
+	faint     = ansi.AttrFaint
+	green     = ansi.AttrGreenForegroundColor
+	yellow    = ansi.AttrYellowForegroundColor
+	cyan      = ansi.AttrCyanForegroundColor
+	blue      = ansi.AttrBlueForegroundColor
+)
+
+func hue(s Status) ansi.Attr {
+	switch s {
+	case Fetching:
+		return cyan
+	case Unpacking:
+		return blue
+	case Retrying:
+		return yellow
+	case Done, Held:
+		return green
+	}
+	return plainText
+}
+
+// paint gives s an attribute if colour is wanted.
+func (v view) paint(a ansi.Attr, s string) string {
+	if !v.color || a == plainText || strings.TrimSpace(s) == "" {
+		return s
+	}
+	return ansi.SGR(a) + s + ansi.SGR(plainText)
+}
