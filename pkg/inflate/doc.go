@@ -1,0 +1,66 @@
+// Package inflate decompresses gzip streams (RFC 1951, RFC 1952) in pure Go,
+// at two to two and a half times the speed of the decoders that Go programs
+// usually have. Inflating is the largest cost of pulling an image; this
+// package exists to make it smaller. It reads what layers are made of, gzip
+// streams of one or more members, and nothing else: no raw deflate, no zlib,
+// no preset dictionaries, no header fields.
+//
+// # Use
+//
+// A [Reader] is an [io.Reader] and an [io.WriterTo]. [Reader.Fill] is for
+// pipelines: it decodes straight into a buffer of the caller, who may pass it
+// on to another goroutine and go on with the next one. The Reader keeps no
+// reference to it, so that a fixed set of buffers can go round and memory
+// stays bounded:
+//
+//	inflate:  buf := <-free;  data, err := z.Fill(buf);  full <- data
+//	consume:  data := <-full;  hash and unpack it;  free <- its buffer
+//
+// # What is accepted
+//
+// The package takes and refuses what containerd's decompressor does:
+//
+//   - Members follow each other; what follows the last member and is no
+//     member is an error, zero bytes included.
+//   - Checksum and size of every member are checked, and the checksum of a
+//     header that has one. Reserved header flags must be zero.
+//   - The codes of a block must be complete; as everywhere else a single code
+//     of one bit and an absent code count as such.
+//   - A stream that ends early, and an empty one, is an
+//     [io.ErrUnexpectedEOF]. Here the package is stricter than containerd,
+//     for which a stream that breaks off in the file name of a header ends
+//     well.
+//
+// Data is handed out before the checksum of its member is known: it is
+// tentative until [io.EOF].
+//
+// # Why it is fast
+//
+//   - The bit buffer is 64 bits wide and refilled without a branch: one
+//     unaligned 8-byte load is or-ed above the valid bits and the input
+//     position moves by as many whole bytes as found room. That leaves at
+//     least 56 valid bits, enough for three literals, or for a length and a
+//     distance with all their extra bits.
+//   - Everything about a symbol is in one 32-bit table entry: what kind it is,
+//     its byte or base value, and how many bits of code and of extra bits to
+//     drop. One load and one shift per symbol are on the critical path, and
+//     the next entry is loaded before the current match is copied, so the two
+//     overlap.
+//   - Output goes straight into a large window that is also the buffer handed
+//     to the caller. A match is copied from the window to the window, eight
+//     bytes per store, running past its end where that is cheaper; there is
+//     no ring of 32 KiB that is copied out a second time.
+//   - The inner loop (fast.go) makes no bounds check. It runs only while both
+//     buffers have room for whatever one round can do, and a plain loop takes
+//     one symbol at a time near their ends. The only check per match is that
+//     its distance stays within the data of the member.
+//
+// # Builds
+//
+// The unchecked inner loop is compiled for amd64 and arm64. Other
+// architectures, and all with the build tag purego, get the same loop with
+// bounds checks; it works on every processor and costs 10 to 15 percent.
+// The build tag klauspost puts github.com/klauspost/compress in the place of
+// this decoder, with the same API and the same errors: a way out, should one
+// ever be needed.
+package inflate

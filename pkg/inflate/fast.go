@@ -1,0 +1,151 @@
+//go:build !klauspost
+
+package inflate
+
+// refill tops up the bit buffer b of n valid bits to at least 56 bits. Bits
+// of b above the valid ones are those of the input at ip or zero, so that
+// or-ing the same bits again changes nothing.
+func refill(in mem, ip int, b, n uint64) (int, uint64, uint64) {
+	return ip + int((63-n)>>3), b | load64(in, ip)<<(n&63), n | 56
+}
+
+// decodeFast decodes symbols until the end of the block or until a buffer
+// comes near its end.
+//
+// At the top of the loop the bit buffer b has n >= 56 valid bits and e is the
+// literal/length entry of the bits on top. Shift counts are written with &63
+// where the compiler would add code for counts of 64 and more.
+func (z *Reader) decodeFast() {
+	var (
+		in, out = memOf(z.in), memOf(z.win)
+		ip, op  = z.ip, z.wp
+		ipLimit = z.ie - inMargin
+		base    = z.base
+		limit   = z.limit
+		lit     = &z.lit
+		dist    = &z.dist
+		b       = z.bits
+		n       = uint64(z.nbits)
+		code    uint64 // b as it was before the current symbol was dropped
+		fail    bool
+	)
+	ip, b, n = refill(in, ip, b, n)
+	e := lit[b%(1<<litBits)]
+	for ip <= ipLimit && op <= limit {
+		code = b
+		b >>= e & 63
+		n -= uint64(e & 63)
+		if e&entryLiteral != 0 {
+			// Up to three literals (33 bits) per refill.
+			store8(out, op, byte(e>>16))
+			op++
+			e = lit[b%(1<<litBits)]
+			if e&entryLiteral != 0 {
+				b >>= e & 63
+				n -= uint64(e & 63)
+				store8(out, op, byte(e>>16))
+				op++
+				e = lit[b%(1<<litBits)]
+				if e&entryLiteral != 0 {
+					b >>= e & 63
+					n -= uint64(e & 63)
+					store8(out, op, byte(e>>16))
+					op++
+					ip, b, n = refill(in, ip, b, n)
+					e = lit[b%(1<<litBits)]
+					continue
+				}
+			}
+			// No literal. A length and a distance take up to 48 bits.
+			ip, b, n = refill(in, ip, b, n)
+			code = b
+			b >>= e & 63
+			n -= uint64(e & 63)
+		}
+		if e&entryOther != 0 {
+			if e&entryLink == 0 {
+				z.state = atBlock
+				fail = e&entryEnd == 0
+				break
+			}
+			e = lit[(uint64(e>>16)+b&(1<<(e>>8&15)-1))%litSize]
+			code = b
+			b >>= e & 63
+			n -= uint64(e & 63)
+			if e&entryLiteral != 0 {
+				store8(out, op, byte(e>>16))
+				op++
+				ip, b, n = refill(in, ip, b, n)
+				e = lit[b%(1<<litBits)]
+				continue
+			}
+			if e&entryOther != 0 {
+				z.state = atBlock
+				fail = e&entryEnd == 0
+				break
+			}
+		}
+		length := int(e>>16) + int(code&(1<<(e&63)-1)>>(e>>8&15))
+
+		d := dist[b%(1<<distBits)]
+		if d&entryOther != 0 {
+			if d&entryLink == 0 {
+				fail = true
+				break
+			}
+			b >>= distBits
+			n -= distBits
+			d = dist[(uint64(d>>16)+b&(1<<(d>>8&15)-1))%distSize]
+			if d&entryOther != 0 {
+				fail = true
+				break
+			}
+		}
+		from := op - int(d>>16) - int(b&(1<<(d&63)-1)>>(d>>8&15))
+		b >>= d & 63
+		n -= uint64(d & 63)
+		if from < base {
+			fail = true
+			break
+		}
+		// The next entry, before the copy keeps the processor busy.
+		ip, b, n = refill(in, ip, b, n)
+		e = lit[b%(1<<litBits)]
+
+		end := op + length
+		switch gap := op - from; {
+		case gap >= 8:
+			// Each store is complete before the load that may need it.
+			for {
+				store64(out, op, load64(out, from))
+				store64(out, op+8, load64(out, from+8))
+				op += 16
+				from += 16
+				if op >= end {
+					break
+				}
+			}
+		case gap == 1:
+			v := uint64(load8(out, from)) * 0x0101010101010101
+			for ; op < end; op += 8 {
+				store64(out, op, v)
+			}
+		default:
+			for ; op < end; op++ {
+				store8(out, op, load8(out, from))
+				from++
+			}
+		}
+		op = end
+	}
+	if fail {
+		z.fail(ErrCorrupt)
+	}
+	// Give whole bytes back to the input, unless they came before the last
+	// fill and are no longer there.
+	back := min(int(n>>3), ip)
+	ip -= back
+	n -= uint64(back) << 3
+	z.ip, z.wp = ip, op
+	z.bits, z.nbits = b&(1<<n-1), uint(n)
+}
