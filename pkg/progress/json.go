@@ -145,8 +145,10 @@ func (j *jsonLines) register(r record, e Event) {
 	if e.Changed {
 		r.Status = "Status: Downloaded newer image for " + familiar(e.Ref)
 	}
-	r.Fetched, r.Reused, r.Duration = &e.Offset, &e.Total, millis(e.Duration)
-	r.Engine = e.Engine
+	r.Engine, r.Duration = e.Engine, known(e.Duration)
+	if r.Duration != nil {
+		r.Fetched, r.Reused = &e.Offset, &e.Total
+	}
 	j.write(r)
 }
 
@@ -155,6 +157,7 @@ func (j *jsonLines) fail(r *record, e Event) {
 	if e.Err != nil {
 		failure = j.classify(e.Err)
 	}
+	failure.Message = clean(failure.Message)
 	r.Message = failure.Message
 	r.Error = &failure
 	r.Docker = &dockerError{failure.Code, failure.Message}
@@ -173,22 +176,22 @@ func (r *record) call(e Event) {
 	case Start:
 		r.Refs, r.Engine = e.Refs, e.Engine
 	case Resolved:
-		r.MediaType, r.Duration = e.MediaType, millis(e.Duration)
+		r.MediaType, r.Duration = e.MediaType, known(e.Duration)
 		r.Status, r.ID = pullingFrom(e.Ref)
 	case HostFailed:
-		r.Mirror, r.Message = new(isMirror(e)), e.plainCause()
+		r.Mirror, r.Message = new(isMirror(e)), e.cause()
 	case Retry:
 		r.retry(e)
 	case PhaseDone:
 		r.phase(e)
 	case Warning:
-		r.Message = e.plainCause()
+		r.Message = e.cause()
 	}
 }
 
 func (r *record) retry(e Event) {
 	r.Host, r.Attempt, r.WaitMs = e.Host, e.Attempt, millis(e.Wait)
-	r.Reason, r.Message = e.Reason, e.plainCause()
+	r.Reason, r.Message = e.Reason, e.cause()
 }
 
 func (r *record) phase(e Event) {
@@ -217,7 +220,10 @@ func (r *record) blob(b *BlobState, e Event) {
 	case UnpackProgress:
 		r.docker(b, "Extracting", &detail{Current: e.Offset, Total: b.UnpackedSize})
 	case UnpackDone:
-		r.Bytes, r.Duration = &b.Unpacked, millis(e.Duration)
+		r.Duration = known(e.Duration)
+		if e.Offset > 0 {
+			r.Bytes = &e.Offset
+		}
 		r.docker(b, "Pull complete", &detail{HideCounts: true})
 	case HostFailed:
 		r.call(e)
@@ -234,15 +240,15 @@ func (r *record) docker(b *BlobState, status string, d *detail) {
 	}
 }
 
-// plainCause is the cause as it is: JSON strings can hold everything.
-func (e Event) plainCause() string {
-	if e.Message == "" && e.Err != nil {
-		return e.Err.Error()
-	}
-	return e.Message
-}
-
 func millis(d time.Duration) *int64 { return new(d.Milliseconds()) }
+
+// known is d unless nobody measured it.
+func known(d time.Duration) *int64 {
+	if d <= 0 {
+		return nil
+	}
+	return millis(d)
+}
 
 // familiar is the name as docker shows it: "debian:latest".
 func familiar(name string) string {

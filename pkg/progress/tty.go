@@ -29,6 +29,7 @@ type tty struct {
 	buf    bytes.Buffer
 	lines  []string // to be written above the region with the next frame
 	dirty  bool     // an event came since the last frame
+	over   bool     // the final frame is drawn; only lines can follow
 	drawn  time.Time
 	region []int // cells of each row on the screen
 	width  int   // of the screen when the region was drawn
@@ -76,12 +77,15 @@ func (t *tty) frame(s *State, now time.Time, final bool) []byte {
 		return nil
 	}
 	t.dirty, t.drawn = false, now
-	rows := view{width: width - 1, height: height - 1, now: now, color: t.color}.rows(s)
+	var rows []string
+	if !t.over {
+		rows = view{width: width - 1, height: height - 1, now: now, color: t.color}.rows(s)
+	}
 	t.rewind(width)
 	t.print(rows)
 	t.region, t.width = widths(rows), width
 	if final {
-		t.region = nil
+		t.region, t.over = nil, true
 	}
 	return drain(&t.buf)
 }

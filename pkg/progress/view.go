@@ -24,10 +24,11 @@ type group struct {
 	blobs []*BlobState
 }
 
-// rows returns the rows of the region, none if no image is being pulled.
+// rows returns the rows of the region, none if no image is being pulled or the
+// screen has no room for any.
 func (v view) rows(s *State) []string {
 	groups := pending(s)
-	if len(groups) == 0 {
+	if len(groups) == 0 || v.width < 1 || v.height < 1 {
 		return nil
 	}
 	shown, folded := fold(groups, v.height-1)
@@ -43,7 +44,7 @@ func (v view) rows(s *State) []string {
 		rows = append(rows, v.paint(faint, ansi.Truncate(folded, v.width, "…")))
 	}
 	rows = append(rows, v.total(s))
-	return rows[max(0, len(rows)-max(v.height, 1)):]
+	return rows[max(0, len(rows)-v.height):]
 }
 
 // pending returns the images that are not over, with every layer and every
@@ -133,22 +134,24 @@ func rowsOf(groups []group) int {
 	return n
 }
 
-// foldText says what has no row of its own: "+ 92 more: 32 waiting, 60 done".
+// foldText says what has no row of its own: "+ 2 images, 92 layers: 32
+// waiting, 60 done".
 func foldText(images int, blobs []*BlobState) string {
 	counts := map[Status]int{}
 	for _, b := range blobs {
 		counts[b.Status()]++
 	}
 	var parts []string
-	if images > 0 {
-		parts = append(parts, fmt.Sprintf("%d images", images))
-	}
 	for _, status := range []Status{Fetching, Unpacking, Retrying, Waiting, Done, Held} {
 		if counts[status] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[status], status))
 		}
 	}
-	return fmt.Sprintf("+ %d more: %s", len(blobs), strings.Join(parts, ", "))
+	text := "+ "
+	if images > 0 {
+		text += plural(images, "image", "images") + ", "
+	}
+	return text + plural(len(blobs), "layer", "layers") + ": " + strings.Join(parts, ", ")
 }
 
 // The widths of columns, in cells. A narrow screen has only those that it has
@@ -201,18 +204,22 @@ func widestHost(groups []group) int {
 }
 
 // header is the row of an image. Of a name that is too long the end is kept,
-// which tells images apart better than the registry does.
+// which tells images apart better than the registry does; what follows it is
+// left out first.
 func (v view) header(img *Image) string {
 	text := "resolving"
 	if img.Digest != "" {
 		text = short(img.Digest)
 	}
 	name := clean(img.Ref)
-	room := max(v.width-len(text)-1, 1)
-	if over := ansi.StringWidth(name) - room; over > 0 {
+	over := ansi.StringWidth(name) - v.width
+	if over > 0 {
 		name = ansi.TruncateLeft(name, over+1, "…")
 	}
-	return v.paint(bold, name) + " " + v.paint(faint, ansi.Truncate(text, max(v.width-1-ansi.StringWidth(name), 0), ""))
+	if over+1+len(text) > 0 {
+		return v.paint(bold, name)
+	}
+	return v.paint(bold, name) + " " + v.paint(faint, text)
 }
 
 // blob is the row of a blob.
@@ -246,16 +253,16 @@ func (b *BlobState) amount(now time.Time) (done, of int64, rate string) {
 		return b.Unpacked, b.UnpackedSize, speed(b.unpacked.rate(now))
 	case Fetching:
 		return b.Fetched, b.Size, speed(b.fetched.rate(now))
-	case Done, Held:
-		return b.Size, 0, ""
+	case Retrying:
+		return b.Fetched, b.Size, ""
 	}
-	return b.Fetched, b.Size, ""
+	return b.Size, 0, ""
 }
 
-// bar draws done of total into width cells. While the total is unknown it
-// stays blank, as any length would be a guess.
+// bar draws done of total into width cells. Without a total it stays blank, as
+// any length would be a guess.
 func (b *BlobState) bar(done, total int64, width int) string {
-	if b.over() || total <= 0 {
+	if total <= 0 {
 		return strings.Repeat(" ", width)
 	}
 	inner := width - 2
@@ -271,7 +278,10 @@ func (b *BlobState) bar(done, total int64, width int) string {
 // does not fit is left out from the right.
 func (v view) total(s *State) string {
 	t := s.Totals()
-	parts := []string{fraction(t.Fetched, t.Size), speed(s.Rate(v.now))}
+	parts := []string{fraction(t.Fetched, t.Size)}
+	if t.Fetched < t.Size {
+		parts = append(parts, speed(s.Rate(v.now)))
+	}
 	if eta := s.ETA(v.now); eta > 0 {
 		parts = append(parts, "ETA "+eta.Round(time.Second).String())
 	}

@@ -1,0 +1,346 @@
+package progress_test
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+
+	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+// onScreen plays play in a bubble of time, with a display on a terminal of the
+// given size.
+func onScreen(t *testing.T, width, height int, vars map[string]string, play func(s *screen, d *progress.Display)) *screen {
+	t.Helper()
+	s := newScreen(t, width, height)
+	synctest.Test(t, func(t *testing.T) {
+		play(s, display(t, progress.Options{Out: s, Env: env(vars)}))
+	})
+	return s
+}
+
+// soon lets the display draw what came before.
+func soon() { time.Sleep(100 * time.Millisecond) }
+
+// halfway leaves a pull with a layer in each state: present, done, unpacking,
+// fetching, waiting for a retry, waiting.
+func halfway(sink progress.Sink) {
+	emitAll(sink, opening()...)
+	emitAll(sink, planned(6)...)
+	emitAll(sink, of(nth(0), progress.Event{Kind: progress.Present, Total: 10 * mb})...)
+	for i := 1; i < 5; i++ {
+		emitAll(sink, of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Host: hub})...)
+	}
+	time.Sleep(2 * time.Second)
+	for i := 1; i < 3; i++ {
+		emitAll(sink, of(nth(i),
+			progress.Event{Kind: progress.FetchDone, Total: 10 * mb},
+			progress.Event{Kind: progress.UnpackStart, ChainID: chain})...)
+	}
+	emitAll(sink, of(nth(1), progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 30 * mb})...)
+	emitAll(sink, of(nth(3), progress.Event{Kind: progress.FetchProgress, Offset: 4 * mb, Total: 10 * mb})...)
+	emitAll(sink, of(nth(4),
+		progress.Event{Kind: progress.FetchProgress, Offset: 1 * mb, Total: 10 * mb},
+		progress.Event{Kind: progress.Retry, Attempt: 2, Wait: time.Minute, Err: reset(), Host: hub})...)
+	time.Sleep(time.Second)
+	emitAll(sink, of(nth(2), progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Offset: 12 * mb, Total: 30 * mb})...)
+	soon()
+}
+
+func TestFrames(t *testing.T) {
+	frames := map[int]string{
+		40: `
+docker.io/library/debian:latest
+000000000000 present          10.0 MB
+000100000000 done             10.0 MB
+000200000000 unpacking   12.0/30.0 MB
+000300000000 fetching     4.0/10.0 MB
+000400000000 retry 2      1.0/10.0 MB
+000500000000 waiting          10.0 MB
+25.0/50.0 MB 8.3 MB/s ETA 3s 2/6 layers
+`,
+		80: `
+docker.io/library/debian:latest 3f1d6c17773a
+  000000000000 present                     10.0 MB
+  000100000000 done                        10.0 MB
+  000200000000 unpacking [###     ]   12.0/30.0 MB  11.9 MB/s registry-1.docke…
+  000300000000 fetching  [===     ]    4.0/10.0 MB   1.3 MB/s registry-1.docke…
+  000400000000 retry 2   [        ]    1.0/10.0 MB            registry-1.docke…
+  000500000000 waiting                     10.0 MB
+total  25.0/50.0 MB  8.3 MB/s  ETA 3s  2/6 layers  1 retry
+`,
+		160: `
+docker.io/library/debian:latest 3f1d6c17773a
+  000000000000 present                                         10.0 MB
+  000100000000 done                                            10.0 MB
+  000200000000 unpacking [###########                 ]   12.0/30.0 MB  11.9 MB/s registry-1.docker.io
+  000300000000 fetching  [===========                 ]    4.0/10.0 MB   1.3 MB/s registry-1.docker.io
+  000400000000 retry 2   [==                          ]    1.0/10.0 MB            registry-1.docker.io
+  000500000000 waiting                                         10.0 MB
+total  25.0/50.0 MB  8.3 MB/s  ETA 3s  2/6 layers  1 retry
+`,
+	}
+	for width, want := range frames {
+		t.Run(fmt.Sprint(width), func(t *testing.T) {
+			var got string
+			onScreen(t, width, 24, nil, func(s *screen, d *progress.Display) {
+				halfway(d.Sink())
+				got = s.String()
+			})
+			if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got); diff != "" {
+				t.Errorf("got another frame (-want +got):\n%s\n%s", diff, got)
+			}
+		})
+	}
+}
+
+// A width that is not the terminal's is taken from COLUMNS; rows that are too
+// wide for the terminal are cut and do not break the region.
+func TestColumnsWin(t *testing.T) {
+	s := onScreen(t, 60, 24, map[string]string{"COLUMNS": "160"}, func(s *screen, d *progress.Display) {
+		halfway(d.Sink())
+		soon()
+		halfway(d.Sink())
+	})
+	if got := strings.Count(s.String(), "debian:latest"); got != 1 {
+		t.Errorf("got %d copies of the region, want 1:\n%s", got, s)
+	}
+	if raw, _ := s.bytes(); !strings.Contains(raw, hub) {
+		t.Errorf("got rows without the host, want them as wide as COLUMNS:\n%q", raw)
+	}
+}
+
+func TestResize(t *testing.T) {
+	for _, widths := range [][]int{{80, 40}, {160, 40, 80}, {40, 160}, {120, 61, 59, 40, 45}} {
+		t.Run(fmt.Sprint(widths), func(t *testing.T) {
+			var got, want string
+			onScreen(t, widths[0], 40, nil, func(s *screen, d *progress.Display) {
+				fmt.Fprintln(d.Writer(), "before")
+				halfway(d.Sink())
+				for _, w := range widths[1:] {
+					s.resize(w, 40)
+					soon()
+				}
+				fmt.Fprintln(d.Writer(), "after")
+				soon()
+				got = s.String()
+			})
+			onScreen(t, widths[len(widths)-1], 40, nil, func(s *screen, d *progress.Display) {
+				fmt.Fprintf(d.Writer(), "before\nafter\n")
+				halfway(d.Sink())
+				time.Sleep(time.Duration(len(widths)) * 100 * time.Millisecond)
+				got, want = withoutRates(got), withoutRates(s.String())
+			})
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("got another screen than without a resize (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// withoutRates blanks what depends on when exactly a frame was drawn.
+func withoutRates(frame string) string {
+	return regexp.MustCompile(` *[0-9.]+ MB/s`).ReplaceAllString(frame, " RATE")
+}
+
+// Hundreds of layers and several images never need more rows than there are:
+// what is being worked on is shown, the rest is counted.
+func TestFolding(t *testing.T) {
+	var got string
+	onScreen(t, 80, 10, nil, func(s *screen, d *progress.Display) {
+		sink := d.Sink()
+		sink.Emit(progress.Event{Kind: progress.Start, Refs: []string{debian, "quay.io/app:v1", "quay.io/app:v2"}})
+		emitAll(sink, planned(300)...)
+		for i := range 60 {
+			emitAll(sink, of(nth(i), progress.Event{Kind: progress.Present, Total: 10 * mb})...)
+		}
+		for i := 200; i < 204; i++ {
+			emitAll(sink, of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Host: hub})...)
+		}
+		soon()
+		soon()
+		got = s.String()
+	})
+	want := `
+docker.io/library/debian:latest resolving
+  006000000000 waiting                     10.0 MB
+  006100000000 waiting                     10.0 MB
+  020000000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
+  020100000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
+  020200000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
+  020300000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
++ 2 images, 294 layers: 234 waiting, 60 present
+total  0.0/2.4 GB  0 B/s  60/300 layers
+`
+	if diff := cmp.Diff(want[1:], got); diff != "" {
+		t.Errorf("got another frame (-want +got):\n%s", diff)
+	}
+}
+
+func TestSeveralImages(t *testing.T) {
+	var during, after string
+	onScreen(t, 100, 24, nil, func(s *screen, d *progress.Display) {
+		sink := d.Sink()
+		refs := []string{debian, "quay.io/app:v1", "quay.io/app:v2"}
+		sink.Emit(progress.Event{Kind: progress.Start, Refs: refs, Engine: "client"})
+		for i, ref := range refs[:2] {
+			emitAll(sink,
+				progress.Event{Kind: progress.Resolved, Ref: ref, Digest: nth(90 + i)},
+				progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Layer, Total: mb, Host: "quay.io"})
+		}
+		soon()
+		during = s.String()
+		emitAll(sink,
+			progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: nth(91), Offset: mb, Total: 3 * mb, Duration: time.Second, Engine: "client"},
+			progress.Event{Kind: progress.Error, Ref: refs[2], Err: reset()},
+			progress.Event{Kind: progress.Warning, Ref: refs[0], Message: "slow \x1b[2Jhost"})
+		soon()
+		after = s.String()
+	})
+	wantDuring := `
+docker.io/library/debian:latest 009000000000
+  000000000000 fetching  [                            ]     0.0/1.0 MB      0 B/s quay.io
+quay.io/app:v1 009100000000
+  000100000000 fetching  [                            ]     0.0/1.0 MB      0 B/s quay.io
+quay.io/app:v2 resolving
+total  0.0/2.0 MB  0 B/s  0/2 layers
+`
+	if diff := cmp.Diff(wantDuring[1:], during); diff != "" {
+		t.Errorf("got another frame (-want +got):\n%s", diff)
+	}
+	wantAfter := `
+quay.io/app:v1: up to date, 1.0 MB fetched, 3.0 MB reused, 1.0s, 1.0 MB/s, engine client
+warning: slow host
+docker.io/library/debian:latest 009000000000
+  000000000000 fetching  [                            ]     0.0/1.0 MB      0 B/s quay.io
+total  0.0/2.0 MB  0 B/s  0/2 layers
+`
+	if diff := cmp.Diff(wantAfter[1:], after); diff != "" {
+		t.Errorf("got another frame (-want +got):\n%s", diff)
+	}
+}
+
+// The final frame of a pull that came to its end is its closing line; that of
+// one that did not shows where it stopped.
+func TestFinalFrame(t *testing.T) {
+	t.Run("registered", func(t *testing.T) {
+		s := onScreen(t, 100, 24, nil, func(s *screen, d *progress.Display) {
+			halfway(d.Sink())
+			fmt.Fprint(d.Writer(), "a line without an end")
+			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true,
+				Offset: 48487936, Duration: 6134 * time.Millisecond, Engine: "client"})
+			finish(t, d)
+			fmt.Fprintln(d.Writer(), "a late line")
+		})
+		want := `
+docker.io/library/debian:latest: new, 48.5 MB fetched, 0 B reused, 6.1s, 7.9 MB/s, engine client
+a line without an end
+a late line
+`
+		if diff := cmp.Diff(want[1:], s.String()); diff != "" {
+			t.Errorf("got another end (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		s := onScreen(t, 80, 24, nil, func(s *screen, d *progress.Display) {
+			halfway(d.Sink())
+			finish(t, d)
+			fmt.Fprintln(d.Writer(), "interrupted")
+		})
+		got := strings.Split(strings.TrimSpace(s.String()), "\n")
+		if len(got) != 9 || got[8] != "interrupted" || !strings.Contains(got[4], "fetching") {
+			t.Errorf("got end %q, want the last frame and a line below it", got)
+		}
+	})
+}
+
+func TestRedrawsPerSecond(t *testing.T) {
+	s := onScreen(t, 80, 24, nil, func(s *screen, d *progress.Display) {
+		emitAll(d.Sink(), opening()...)
+		emitAll(d.Sink(), planned(3)...)
+		for i := range 10_000 {
+			time.Sleep(time.Millisecond)
+			emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchProgress, Offset: int64(i) * 1000, Total: 10 * mb})...)
+		}
+	})
+	if _, writes := s.bytes(); writes < 100 || writes > 151 {
+		t.Errorf("got %d redraws in 10 s, want 100 to 150", writes)
+	}
+}
+
+// colours matches a sequence that sets an attribute.
+var colours = regexp.MustCompile("\x1b\\[[0-9;]+m")
+
+func TestColour(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		vars map[string]string
+		mode string
+		want bool
+	}{
+		{"terminal", map[string]string{"TERM": "xterm"}, progress.ModeAuto, true},
+		{"NO_COLOR", map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, progress.ModeAuto, false},
+		{"dumb terminal, asked for", map[string]string{"TERM": "dumb"}, progress.ModeTTY, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScreen(t, 80, 24)
+			synctest.Test(t, func(t *testing.T) {
+				halfway(display(t, progress.Options{Out: s, Mode: tt.mode, Env: env(tt.vars)}).Sink())
+			})
+			raw, _ := s.bytes()
+			if !strings.Contains(raw, "\x1b[8A") {
+				t.Errorf("got no region: %q", raw)
+			}
+			if got := colours.MatchString(raw); got != tt.want {
+				t.Errorf("got colour %v, want %v: %q", got, tt.want, raw)
+			}
+		})
+	}
+}
+
+// A dumb terminal and a pipe get lines, never a sequence or a carriage return.
+func TestNoSequencesOutsideOfTheRegion(t *testing.T) {
+	for _, mode := range []string{progress.ModePlain, progress.ModeJSON, progress.ModeNone} {
+		var buf bytes.Buffer
+		d := display(t, progress.Options{Out: &buf, Mode: mode})
+		emitAll(d.Sink(), sample()...)
+		d.Sink().Emit(progress.Event{Kind: progress.Warning, Message: "\x1b[31mred\x1b[0m\r\nalert \u009b2J"})
+		fmt.Fprintf(d.Writer(), "\x1b[1mbold\x1b[0m line\r\n")
+		finish(t, d)
+		if i := strings.IndexFunc(buf.String(), func(r rune) bool { return unicode.IsControl(r) && r != '\n' }); i >= 0 {
+			t.Errorf("%s: got a control character at %d: %q", mode, i, buf.String())
+		}
+	}
+	s := newScreen(t, 80, 24)
+	d := display(t, progress.Options{Out: s, Env: env(map[string]string{"TERM": "dumb"})})
+	emitAll(d.Sink(), sample()...)
+	finish(t, d)
+	if raw, _ := s.bytes(); strings.Contains(raw, "\x1b") || !strings.Contains(raw, "64bb0415b0a1: fetched 48.5 MB") {
+		t.Errorf("got %q on a dumb terminal, want plain lines", raw)
+	}
+}
+
+// Whatever the screen's size, no row is wider and no frame higher than it.
+func TestAnySize(t *testing.T) {
+	for width := 1; width <= 120; width += 7 {
+		for _, height := range []int{1, 2, 3, 5, 12} {
+			s := onScreen(t, width, height, nil, func(s *screen, d *progress.Display) { halfway(d.Sink()) })
+			if got := strings.Count(s.String(), "\n"); got > max(height-1, 1) { // no region is still one empty line
+				t.Errorf("%dx%d: got %d rows:\n%s", width, height, got, s)
+			}
+			for text := range strings.Lines(s.String()) {
+				if got := ansi.StringWidth(strings.TrimSuffix(text, "\n")); got > width {
+					t.Errorf("%dx%d: got a row of %d cells: %q", width, height, got, text)
+				}
+			}
+		}
+	}
+}
