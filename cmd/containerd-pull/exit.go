@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// class is a sort of failure that whoever called us may act upon. Codes and
+// names are API.
+type class struct {
+	code int
+	name string
+	// when says in help what belongs to the class.
+	when string
+	// hint is what to do about it; empty if the message says all there is.
+	hint string
+	// is recognizes the class, once all classes before it have been ruled out.
+	is func(error) bool
+}
+
+// classes is the table of exit codes. The order is that of precedence: what
+// stopped the call wins over what failed in it, full storage over its
+// consequences, and what a registry said over what was made of it.
+func classes() []class {
+	return []class{
+		{130, "interrupted", "SIGINT", "run the same command again: it goes on from what was fetched", stoppedBy(os.Interrupt)},
+		{143, "interrupted", "SIGTERM or SIGHUP", "run the same command again: it goes on from what was fetched", stoppedBy(syscall.SIGTERM, syscall.SIGHUP)},
+		{20, "partial", "some of several pulls failed", "", isA[*partialError]},
+		{10, "storage", "no space or inodes, read-only, quota, I/O error", "see df -h and df -i for the file system that holds containerd's root", isStorage},
+		{2, "usage", "command line or configuration", "see " + programName + " --help", isA[*usageError]},
+		{1, "internal", "the output could not be written", "", isA[*outputError]},
+		{12, "busy", "the root is held by a daemon or by another pull", "stop the containerd that runs on this root, or pull through it with --address", is(store.ErrBusy)},
+		{3, "daemon", "containerd cannot be reached", "is containerd running, and may you open its socket? --address names another socket, --root DIR pulls without a daemon", is(store.ErrUnavailable)},
+		{6, "rate-limit", "the registry wants fewer requests", "come back later, or log in: many registries allow more to those they know", fromRegistry(errdefs.IsResourceExhausted)},
+		{5, "auth", "credentials missing, wrong or without the right", "registries often answer so for what does not exist, too: check the name, and give a credential with --user", either(errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
+		{4, "not-found", "repository, tag, digest or platform does not exist", "check repository, tag and --platform", errdefs.IsNotFound},
+		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", errdefs.IsDataLoss},
+		{7, "network", "DNS, connection, TLS, 5xx, stall or time-out", "try again: what was fetched is kept", isNetwork},
+		{9, "malformed", "not a registry, or an image that cannot be understood", "--debug and --http-dump show what the registry sent", either(errdefs.IsInvalidArgument, errdefs.IsNotImplemented, errdefs.IsOutOfRange)},
+		{3, "daemon", "containerd went away", "see containerd's log: journalctl -u containerd", errdefs.IsUnavailable},
+		{1, "internal", "anything else", "", func(error) bool { return true }},
+	}
+}
+
+// classify finds the class of a failure.
+func classify(err error) class {
+	all := classes()
+	for _, c := range all {
+		if c.is(err) {
+			return c
+		}
+	}
+	return all[len(all)-1]
+}
+
+func hintFor(err error) string {
+	var usage *usageError
+	if errors.As(err, &usage) && usage.hint != "" {
+		return usage.hint
+	}
+	return classify(err).hint
+}
+
+// outputError is a result that could not be written.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string { return "writing the result: " + e.err.Error() }
+func (e *outputError) Unwrap() error { return e.err }
+
+func asOutput(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &outputError{err}
+}
+
+// partialError says that some of several pulls failed.
+type partialError struct{ failed, of int }
+
+func (e *partialError) Error() string {
+	return fmt.Sprintf("%d of %d images could not be pulled", e.failed, e.of)
+}
+
+// timeoutError is the cause of a call that took longer than --timeout.
+type timeoutError struct{ after string }
+
+func (e *timeoutError) Error() string { return "not done within --timeout " + e.after }
+
+func isA[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func either(fns ...func(error) bool) func(error) bool {
+	return func(err error) bool {
+		for _, fn := range fns {
+			if fn(err) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func stoppedBy(signals ...os.Signal) func(error) bool {
+	return func(err error) bool {
+		stop, ok := errors.AsType[*signalError](err)
+		if !ok {
+			return false
+		}
+		for _, s := range signals {
+			if stop.signal == s {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func isStorage(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+func fromRegistry(fn func(error) bool) func(error) bool {
+	return func(err error) bool { return isA[*registry.Error](err) && fn(err) }
+}
+
+// isNetwork takes what a registry could not be asked; that the daemon cannot
+// be asked is another class.
+func isNetwork(err error) bool {
+	return isA[*timeoutError](err) || errors.Is(err, context.DeadlineExceeded) ||
+		fromRegistry(either(errdefs.IsUnavailable, errdefs.IsDeadlineExceeded))(err)
+}
+
+// describe is how the JSON stream shows a failure.
+func describe(err error) progress.Failure {
+	c := classify(err)
+	f := progress.Failure{Code: c.code, Class: c.name, Message: err.Error()}
+	if p, ok := errors.AsType[*pull.Error](err); ok {
+		f.Host, f.Digest = p.Host, p.Digest.String()
+	}
+	return f
+}
+
+// exitCodesText is the help about exit codes.
+func exitCodesText() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "0\t\tevery image is registered, complete, and unpacked as asked")
+	for code := 1; code <= 143; code++ {
+		for _, c := range classes() {
+			if c.code == code {
+				fmt.Fprintf(w, "%d\t%s\t%s\n", c.code, c.name, c.when)
+			}
+		}
+	}
+	w.Flush()
+	return b.String()
+}

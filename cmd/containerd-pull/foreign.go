@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+// foreignFlags are spellings of other tools whose meaning would have to be
+// guessed, with what to type instead.
+func foreignFlags() map[string]string {
+	return map[string]string{
+		"all-tags":         "all tags of a repository cannot be pulled at once; name the tags that you want",
+		"os":               "use --platform OS/ARCH[/VARIANT]",
+		"arch":             "use --platform OS/ARCH[/VARIANT]",
+		"variant":          "use --platform OS/ARCH[/VARIANT]",
+		"tls-verify":       "use --skip-verify to accept any certificate",
+		"cert-dir":         "use --hosts-dir for a folder of hosts, or --tlscacert, --tlscert and --tlskey for files",
+		"pull-timeout":     "use --timeout",
+		"retry-times":      "failed requests are repeated as long as that helps",
+		"password":         "use --user NAME: the password is asked for on the terminal",
+		"ipfs-address":     "images on IPFS can be pulled with nerdctl pull",
+		"decryption-key":   "encrypted layers cannot be decrypted here; containerd does it where its stream processors are configured",
+		"signature-policy": "signatures are not checked by this program",
+	}
+}
+
+// flagError gives errors of the flag parser the class of usage, and a hint
+// where the flag is known from another tool.
+func flagError(cmd *cobra.Command, err error) error {
+	u := &usageError{err: err}
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return u
+	}
+	name := unknown.GetSpecifiedName()
+	if hint, ok := foreignFlags()[name]; ok {
+		u.hint = hint
+		return u
+	}
+	if near := config.Nearest(name, visibleFlags(cmd.Flags())); near != "" {
+		u.hint = "did you mean --" + near + "?"
+	}
+	return u
+}
+
+func visibleFlags(fs *pflag.FlagSet) []string {
+	var names []string
+	fs.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return names
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+// topic is a page of help that belongs to no command.
+type topic struct {
+	name, short string
+	text        func() string
+}
+
+func topics() []topic {
+	return []topic{{"exit-codes", "what the exit codes mean", exitCodesText}}
+}
+
+func newHelpCmd(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND|TOPIC]",
+		Short: "Help about a command, or about one of: " + strings.Join(topicNames(), ", "),
+		RunE:  func(cmd *cobra.Command, args []string) error { return runHelp(s.out, cmd.Root(), args) },
+	}
+}
+
+func topicNames() []string {
+	var names []string
+	for _, t := range topics() {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+func runHelp(out io.Writer, root *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		for _, t := range topics() {
+			if t.name == args[0] {
+				_, err := io.WriteString(out, t.text())
+				return asOutput(err)
+			}
+		}
+	}
+	cmd, rest, err := root.Find(args)
+	if err != nil || len(rest) > 0 {
+		return usagef("no help about %q", strings.Join(args, " "))
+	}
+	return cmd.Help()
+}
+
+// writeUsage shows the flags under the headings of the table of settings.
+func writeUsage(cmd *cobra.Command) error {
+	w := cmd.OutOrStderr()
+	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
+	writeCommands(w, cmd)
+	for _, g := range config.Groups() {
+		writeFlags(w, string(g), cmd.Flags(), func(f *pflag.Flag) bool { return groupOf(f) == g })
+	}
+	writeFlags(w, "Flags", cmd.Flags(), func(f *pflag.Flag) bool { return groupOf(f) == "" })
+	return nil
+}
+
+func writeCommands(w io.Writer, cmd *cobra.Command) {
+	if !cmd.HasAvailableSubCommands() {
+		return
+	}
+	fmt.Fprintln(w, "\nCommands:")
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() || sub.Name() == "help" {
+			fmt.Fprintf(w, "  %-10s %s\n", sub.Name(), sub.Short)
+		}
+	}
+}
+
+func groupOf(f *pflag.Flag) config.Group {
+	if names := f.Annotations[config.GroupAnnotation]; len(names) > 0 {
+		return config.Group(names[0])
+	}
+	return ""
+}
+
+// writeFlags lists the flags that want tells to belong under the heading.
+func writeFlags(w io.Writer, heading string, all *pflag.FlagSet, want func(*pflag.Flag) bool) {
+	some := pflag.NewFlagSet(heading, pflag.ContinueOnError)
+	some.SortFlags = false
+	all.VisitAll(func(f *pflag.Flag) {
+		if want(f) {
+			shown := *f
+			shown.Value = shownValue{f.Value}
+			some.AddFlag(&shown)
+		}
+	})
+	if some.HasAvailableFlags() {
+		fmt.Fprintf(w, "\n%s:\n%s", heading, some.FlagUsages())
+	}
+}
+
+// shownValue hides from pflag what makes it add "[=true|false]" to each flag
+// that is either on or off.
+type shownValue struct{ pflag.Value }

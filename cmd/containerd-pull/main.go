@@ -1,0 +1,92 @@
+// Command containerd-pull brings OCI images into containerd, ready to run.
+//
+// The command only wires: pkg/config finds out what is wanted, pkg/store,
+// pkg/registry and pkg/pull do it, pkg/progress shows it. Each file of the
+// package holds one command; exit.go holds the table of exit codes and hints.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+const programName = "containerd-pull"
+
+func main() {
+	ctx, stop := catchSignals(context.Background(), os.Exit)
+	code := run(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, config.ThisProcess(), os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// streams are where a call reads and writes. stdout carries the result and
+// nothing else.
+type streams struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, s streams, caller config.Caller, args []string) int {
+	root := newRootCmd(s, caller)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	var told *reportedError
+	if !errors.As(err, &told) {
+		writeError(s.err, err)
+	}
+	return classify(err).code
+}
+
+// reportedError is a failure that the user has been told of.
+type reportedError struct{ error }
+
+func (e *reportedError) Unwrap() error { return e.error }
+
+// writeError tells of a failure: one line, and a hint if there is one.
+func writeError(w io.Writer, err error) {
+	fmt.Fprintf(w, "%s: %v\n", programName, err)
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+}
+
+// usageError is a command line or a configuration that cannot be followed.
+type usageError struct {
+	err  error
+	hint string // empty for the one of the class
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...)}
+}
+
+// asUsage makes err a usageError, unless it is nil.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err: err}
+}
+
+// noArgs refuses arguments where none has a meaning.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no argument: got %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}

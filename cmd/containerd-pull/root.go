@@ -1,0 +1,36 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+// newRootCmd is the command without a command word: a pull.
+func newRootCmd(s streams, caller config.Caller) *cobra.Command {
+	root := newPullCmd(s, caller)
+	root.Use = programName + " [flags] REF [REF...]"
+	root.Long = rootText
+	root.Version = buildVersion()
+	root.SilenceErrors = true
+	root.SilenceUsage = true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageFunc(writeUsage)
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	// Both flags would be added by cobra at the last moment, after a command
+	// word in front of them was looked for and without our wording.
+	root.Flags().BoolP("version", "v", false, "print the version")
+	root.PersistentFlags().BoolP("help", "h", false, "help for the command")
+	root.AddCommand(newPullCmd(s, caller), newVersionCmd(s))
+	root.SetHelpCommand(newHelpCmd(s))
+	return root
+}
+
+const rootText = `containerd-pull brings OCI images into containerd, ready to run: it resolves
+each reference, fetches what is missing, unpacks the layers and registers the
+image. It works against a running containerd or, with --root, on containerd's
+own layout on disk without a daemon.`

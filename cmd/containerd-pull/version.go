@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+type versionOptions struct {
+	streams streams
+	format  string
+}
+
+func newVersionCmd(s streams) *cobra.Command {
+	o := &versionOptions{streams: s}
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the versions of the program and of what it is built from",
+		Args:  noArgs,
+		RunE:  func(*cobra.Command, []string) error { return runVersion(o) },
+	}
+	cmd.Flags().StringVar(&o.format, "format", "", "`form` of the output: json; plain text without it")
+	return cmd
+}
+
+// versions are what a bug report needs. The JSON names are API.
+type versions struct {
+	Version    string `json:"version"`
+	Commit     string `json:"commit"`
+	Go         string `json:"go"`
+	Platform   string `json:"platform"`
+	Containerd string `json:"containerd"` // of the library, not of a daemon
+}
+
+func runVersion(o *versionOptions) error {
+	v := readVersions()
+	switch o.format {
+	case "":
+		_, err := fmt.Fprintf(o.streams.out, "%s %s\ncommit      %s\ngo          %s %s\ncontainerd  %s (library)\n",
+			programName, v.Version, v.Commit, v.Go, v.Platform, v.Containerd)
+		return asOutput(err)
+	case "json":
+		return asOutput(json.NewEncoder(o.streams.out).Encode(v))
+	}
+	return usagef("--format: got %q, want json", o.format)
+}
+
+// readVersions takes what the Go tool recorded at build time.
+func readVersions() versions {
+	v := versions{Version: "(devel)", Commit: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Containerd: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if info.Main.Version != "" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v.Commit = s.Value
+		}
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == "github.com/containerd/containerd/v2" {
+			v.Containerd = dep.Version
+		}
+	}
+	return v
+}
+
+func buildVersion() string { return readVersions().Version }

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Caller is what settings depend on besides flags and files: whose process
+// this is and what its environment holds.
+type Caller struct {
+	Lookup func(name string) (string, bool) // of environment variables
+	UID    int
+}
+
+// ThisProcess is the caller as the operating system sees it.
+func ThisProcess() Caller {
+	return Caller{Lookup: os.LookupEnv, UID: os.Geteuid()}
+}
+
+// Getenv gives a variable of the environment, empty if it is not set.
+func (c Caller) Getenv(name string) string {
+	text, _ := c.Lookup(name)
+	return text
+}
+
+// configHome is the folder of the caller's configuration, empty if there is
+// neither XDG_CONFIG_HOME nor HOME. The XDG specification has relative paths
+// in its variable ignored.
+func (c Caller) configHome() string {
+	if dir := c.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return dir
+	}
+	if home := c.Getenv("HOME"); home != "" {
+		return filepath.Join(home, ".config")
+	}
+	return ""
+}
+
+// hostsDirs are containerd's and Docker's folders for host configuration; an
+// ordinary user has them in the own configuration folder, as with nerdctl.
+func hostsDirs(c Caller) string {
+	base := "/etc"
+	if c.UID != 0 && c.configHome() != "" {
+		base = c.configHome()
+	}
+	return strings.Join([]string{filepath.Join(base, "containerd/certs.d"), filepath.Join(base, "docker/certs.d")}, ",")
+}

@@ -1,0 +1,202 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+// call is one command line in one environment.
+type call struct {
+	args []string
+	env  map[string]string
+	uid  int
+}
+
+func (c call) load(t *testing.T) (*config.Config, error) {
+	t.Helper()
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags := config.NewFlags(fs, config.Table())
+	if err := fs.Parse(c.args); err != nil {
+		return nil, err
+	}
+	settings, err := config.Load(c.caller(), flags)
+	if err != nil {
+		return nil, err
+	}
+	return settings.Resolve()
+}
+
+func (c call) caller() config.Caller {
+	return config.Caller{
+		Lookup: func(name string) (string, bool) { text, ok := c.env[name]; return text, ok },
+		UID:    c.uid,
+	}
+}
+
+// said finds what a configuration holds for a setting.
+func said(t *testing.T, c *config.Config, name string) (value, origin string) {
+	t.Helper()
+	for _, r := range c.Resolved() {
+		if r.Setting.Name() == name {
+			return r.Value, r.From.String()
+		}
+	}
+	t.Fatalf("no setting %q", name)
+	return "", ""
+}
+
+func TestResolve(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		call    call
+		setting string
+		value   string
+		origin  string
+	}{
+		{"default", call{}, "address", "/run/containerd/containerd.sock", "built-in"},
+		{"no default", call{}, "root", "", "built-in"},
+		{"long flag", call{args: []string{"--address", "/s"}}, "address", "/s", "flag --address"},
+		{"short flag", call{args: []string{"-a", "/s"}}, "address", "/s", "flag --address"},
+		{"other spelling", call{args: []string{"-H/s"}}, "address", "/s", "flag --host"},
+		{"nerdctl's long short", call{args: []string{"--H", "/s"}}, "address", "/s", "flag --H"},
+		{"same value twice", call{args: []string{"-a", "/s", "--host=/s"}}, "address", "/s", "flag --address"},
+		{"one spelling repeated", call{args: []string{"-n", "a", "-n", "b"}}, "namespace", "b", "flag --namespace"},
+		{"own variable", call{env: map[string]string{"CONTAINERD_PULL_NAMESPACE": "a", "CONTAINERD_NAMESPACE": "b"}}, "namespace", "a", "environment CONTAINERD_PULL_NAMESPACE"},
+		{"containerd's variable", call{env: map[string]string{"CONTAINERD_NAMESPACE": "b"}}, "namespace", "b", "environment CONTAINERD_NAMESPACE"},
+		{"flag over variable", call{args: []string{"-nc"}, env: map[string]string{"CONTAINERD_NAMESPACE": "b"}}, "namespace", "c", "flag --namespace"},
+		{"variable of a table", call{env: map[string]string{"CONTAINERD_PULL_TLS_SKIP_VERIFY": "true"}}, "tls.skip_verify", "true", "environment CONTAINERD_PULL_TLS_SKIP_VERIFY"},
+		{"boolean off", call{args: []string{"-k=false"}, env: map[string]string{"CONTAINERD_PULL_TLS_SKIP_VERIFY": "1"}}, "tls.skip_verify", "false", "flag --skip-verify"},
+		{"platforms repeated and listed", call{args: []string{"--platform", "arm64,linux/amd64", "--platform", "linux/arm/v6"}}, "platforms", "linux/arm64,linux/amd64,linux/arm/v6", "flag --platform"},
+		{"labels keep commas", call{args: []string{"--label", "a=1,2", "--label", "b"}}, "labels", "a=1,2,b=true", "flag --label"},
+		{"labels merge", call{args: []string{"--label", "a=1"}, env: map[string]string{"CONTAINERD_PULL_LABELS": "a=0,c=3"}}, "labels", "a=1,c=3", "flag --label"},
+		{"lists replace", call{args: []string{"--hosts-dir", "/a,/b"}}, "hosts_dir", "/a,/b", "flag --hosts-dir"},
+		{"hosts of root", call{}, "hosts_dir", "/etc/containerd/certs.d,/etc/docker/certs.d", "built-in"},
+		{"hosts of a user", call{uid: 7, env: map[string]string{"HOME": "/h"}}, "hosts_dir", "/h/.config/containerd/certs.d,/h/.config/docker/certs.d", "built-in"},
+		{"hosts in XDG's place", call{uid: 7, env: map[string]string{"HOME": "/h", "XDG_CONFIG_HOME": "/x"}}, "hosts_dir", "/x/containerd/certs.d,/x/docker/certs.d", "built-in"},
+		{"root rules out the default address", call{args: []string{"--root", "/r"}}, "address", "", "not used beside root"},
+		{"root by flag over address by variable", call{args: []string{"--root", "/r"}, env: map[string]string{"CONTAINERD_ADDRESS": "/s"}}, "address", "", "not used beside root"},
+		{"address by flag over root by variable", call{args: []string{"-a/s"}, env: map[string]string{"CONTAINERD_PULL_ROOT": "/r"}}, "root", "", "not used beside address"},
+		{"all platforms over one by variable", call{args: []string{"--all-platforms"}, env: map[string]string{"CONTAINERD_PULL_PLATFORMS": "linux/arm64"}}, "platforms", "", "not used beside all_platforms"},
+		{"quiet rules out progress by variable", call{args: []string{"-q"}, env: map[string]string{"CONTAINERD_PULL_PROGRESS": "plain"}}, "progress", "", "not used beside quiet"},
+		{"empty variable", call{env: map[string]string{"CONTAINERD_SNAPSHOTTER": ""}}, "snapshotter", "", "environment CONTAINERD_SNAPSHOTTER"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg, err := tc.call.load(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			value, origin := said(t, cfg, tc.setting)
+			if diff := cmp.Diff([2]string{tc.value, tc.origin}, [2]string{value, origin}); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tc.setting, diff)
+			}
+		})
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		call call
+		want string // part of the message
+	}{
+		{"two addresses", call{args: []string{"-a", "/x", "-H", "/y"}}, `--address and --host and -a and -H: got "/x" and "/y"`},
+		{"two spellings of -a", call{args: []string{"-a", "/x", "--address", "/y"}}, `got "/x" and "/y"`},
+		{"two snapshotters", call{args: []string{"--snapshotter", "x", "--storage-driver", "y"}}, `got "x" and "y"`},
+		{"two long namespaces", call{args: []string{"--namespace", "x", "--n", "y"}}, `got "x" and "y"`},
+		{"platform and all", call{args: []string{"--platform", "linux/amd64", "--all-platforms"}}, "--platform and --all-platforms exclude each other"},
+		{"root and address", call{args: []string{"--root", "/r", "--host", "/s"}}, "--root and --host exclude each other"},
+		{"root and address by variables", call{env: map[string]string{"CONTAINERD_PULL_ROOT": "/r", "CONTAINERD_ADDRESS": "/s"}}, "CONTAINERD_PULL_ROOT and CONTAINERD_ADDRESS exclude each other"},
+		{"quiet and progress", call{args: []string{"-q", "--progress", "tty"}}, "--quiet and --progress exclude each other"},
+		{"both metadata", call{args: []string{"--skip-metadata", "--all-metadata"}}, "--skip-metadata and --all-metadata exclude each other"},
+		{"user and refresh", call{args: []string{"-u", "a:b", "--refresh", "c"}}, "--user and --refresh exclude each other"},
+		{"plain HTTP and TLS", call{args: []string{"--plain-http", "-k"}}, "--plain-http and --skip-verify exclude each other"},
+		{"plain HTTP and CA", call{args: []string{"--plain-http", "--tlscacert", "x"}}, "exclude each other"},
+		{"certificate without key", call{args: []string{"--tlscert", "x"}}, "need each other"},
+		{"bad boolean", call{args: []string{"--debug=maybe"}}, `got "maybe", want true or false`},
+		{"bad duration", call{args: []string{"--timeout", "5"}}, `got "5", want a duration`},
+		{"negative duration", call{args: []string{"--timeout", "-5s"}}, "want a duration"},
+		{"bad number", call{args: []string{"--max-concurrent-downloads", "many"}}, `got "many", want a number`},
+		{"negative number", call{args: []string{"--max-concurrent-downloads", "-1"}}, "got -1, want a number from 0"},
+		{"bad word", call{args: []string{"--unpack", "yes"}}, `got "yes", want one of auto, true, false`},
+		{"bad platform", call{args: []string{"--platform", "lin ux/amd64"}}, `got "lin ux/amd64", want a platform`},
+		{"bad variable", call{env: map[string]string{"CONTAINERD_PULL_TIMEOUT": "x"}}, `CONTAINERD_PULL_TIMEOUT: got "x"`},
+		{"reserved label", call{args: []string{"--label", "containerd.io/gc.root=x"}}, "is reserved for containerd"},
+		{"label without key", call{args: []string{"--label", "=x"}}, "has no key"},
+		{"label too long", call{args: []string{"--label", "k=" + strings.Repeat("x", 4096)}}, "greater than maximum size"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := tc.call.load(t)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got error %v, want one with %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestBinding holds every setting against its field: what is set must be seen
+// in the options that the packages get.
+func TestBinding(t *testing.T) {
+	cfg, err := call{args: []string{
+		"-n", "ns", "--snapshotter", "native", "--connect-timeout", "3s", "--hosts-dir", "/d", "--plain-http",
+		"--unpack", "false", "--label", "k", "--skip-metadata", "--sync-fs", "--all-platforms", "--timeout", "2m",
+		"--max-concurrent-downloads", "4", "--print-chainid", "--http-dump", "--http-trace", "--debug", "-u", "me:pw",
+	}}.load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{
+		cfg.Store.Namespace, cfg.Store.Snapshotter, cfg.Store.ConnectTimeout.String(), cfg.Registry.HostsDirs, cfg.Registry.PlainHTTP,
+		string(cfg.Request.Unpack), cfg.Request.Labels, cfg.Request.SkipMetadata, cfg.Request.SyncFS, cfg.Request.AllPlatforms, cfg.Timeout.String(),
+		cfg.Limits.Downloads, cfg.PrintChainID, cfg.HTTPDump, cfg.HTTPTrace, cfg.Debug, cfg.Login.User,
+	}
+	want := []any{
+		"ns", "native", "3s", []string{"/d"}, true,
+		"false", map[string]string{"k": "true"}, true, true, true, "2m0s",
+		4, true, true, true, true, "me:pw",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("options (-want +got):\n%s", diff)
+	}
+}
+
+// TestTable checks what the rest relies on: names are unique and complete.
+func TestTable(t *testing.T) {
+	seen := make(map[string]string)
+	for _, s := range config.Table() {
+		names := s.EnvNames()
+		for _, f := range s.Flags {
+			names = append(names, "--"+f.Name)
+			if f.Short != "" {
+				names = append(names, "-"+f.Short)
+			}
+		}
+		if s.Key != "" {
+			names = append(names, "key "+s.Key)
+		}
+		for _, n := range names {
+			if seen[n] != "" {
+				t.Errorf("%s belongs to %s and to %s", n, seen[n], s.Name())
+			}
+			seen[n] = s.Name()
+		}
+		if s.Usage == "" || s.Group == "" {
+			t.Errorf("%s lacks usage or group", s.Name())
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	words := []string{"namespace", "platforms", "address", "root"}
+	for word, want := range map[string]string{
+		"namespase": "namespace", "platform": "platforms", "adress": "address", "rooot": "root", "orot": "root", "x": "", "something": "",
+	} {
+		if got := config.Nearest(word, words); got != want {
+			t.Errorf("Nearest(%q): got %q, want %q", word, got, want)
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Flags are settings as the flags of one command, and what was typed.
+type Flags struct {
+	typed []*flagValue
+}
+
+// NewFlags declares the flags of the settings in fs.
+func NewFlags(fs *pflag.FlagSet, settings []*Setting) *Flags {
+	f := new(Flags)
+	for _, s := range settings {
+		for _, spelling := range s.Flags {
+			v := &flagValue{setting: s, spelling: spelling}
+			f.typed = append(f.typed, v)
+			v.declare(fs)
+		}
+	}
+	return f
+}
+
+// GroupAnnotation is the annotation of a flag that holds its Group.
+const GroupAnnotation = "containerd-pull-group"
+
+// flagValue is one spelling of a setting. It keeps the texts instead of their
+// meaning, because one flag may end up in the configurations of several
+// references.
+type flagValue struct {
+	setting  *Setting
+	spelling Flag
+	texts    texts
+}
+
+func (v *flagValue) declare(fs *pflag.FlagSet) {
+	fs.AddFlag(&pflag.Flag{
+		Name:        v.spelling.Name,
+		Shorthand:   v.spelling.Short,
+		Usage:       v.usage(),
+		Value:       v,
+		DefValue:    v.setting.Default,
+		NoOptDefVal: v.noOptDefault(),
+		Hidden:      v.spelling.Hidden,
+		Annotations: map[string][]string{GroupAnnotation: {string(v.setting.Group)}},
+	})
+}
+
+func (v *flagValue) usage() string {
+	first := v.setting.Flags[0].Name
+	switch {
+	case v.spelling.Name != first:
+		return "the same as --" + first
+	case v.setting.DefaultNote != "":
+		return v.setting.Usage + " (default: " + v.setting.DefaultNote + ")"
+	}
+	return v.setting.Usage
+}
+
+func (v *flagValue) noOptDefault() string {
+	if v.setting.shape().Type == "boolean" {
+		return "true"
+	}
+	return ""
+}
+
+// Set checks the text at once, so that the error names the flag as typed.
+func (v *flagValue) Set(text string) error {
+	if err := v.setting.bind(new(Config)).set(texts{text}); err != nil {
+		return err
+	}
+	v.texts = append(v.texts, text)
+	return nil
+}
+
+func (v *flagValue) String() string { return strings.Join(v.texts, ",") }
+
+func (v *flagValue) Type() string {
+	shape := v.setting.shape()
+	if shape.Type == "boolean" {
+		return "bool"
+	}
+	return shape.Name
+}
+
+// lookup makes Flags a layer.
+func (f *Flags) lookup(s *Setting) (said, bool, error) {
+	var typed []*flagValue
+	for _, v := range f.typed {
+		if v.setting.Name() == s.Name() && v.texts != nil {
+			typed = append(typed, v)
+		}
+	}
+	if typed == nil {
+		return said{}, false, nil
+	}
+	if err := agree(s, typed); err != nil {
+		return said{}, false, err
+	}
+	return said{raw: typed[0].texts, from: Origin{Kind: FromFlag, Name: typed[0].dashed()}}, true, nil
+}
+
+// agree refuses several spellings of one setting with different values: the
+// last one winning would make the others ignored flags. A flag that has only
+// one spelling may be repeated, so that an alias can be overridden.
+func agree(s *Setting, typed []*flagValue) error {
+	first := typed[0]
+	for _, v := range typed {
+		for _, text := range v.texts {
+			if text != first.texts[0] && (v != first || len(s.visible()) > 1) {
+				return fmt.Errorf("%s: got %q and %q, want one of them", s.spellings(), first.texts[0], text)
+			}
+		}
+	}
+	return nil
+}
+
+func (v *flagValue) dashed() string { return "--" + v.spelling.Name }

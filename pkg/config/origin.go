@@ -1,0 +1,92 @@
+package config
+
+// Kind says what sort of place a value came from.
+type Kind string
+
+const (
+	BuiltIn     Kind = "built-in"
+	FromNerdctl Kind = "nerdctl.toml"
+	FromFile    Kind = "file"
+	FromProfile Kind = "profile"
+	FromEnv     Kind = "environment"
+	FromFlag    Kind = "flag"
+	// Excluded marks a setting that a stronger one rules out.
+	Excluded Kind = "excluded"
+)
+
+// Origin says where a value was found.
+type Origin struct {
+	Kind Kind
+	// Name is the flag with its dashes, the variable, or the profile; of
+	// Excluded, the setting that rules it out.
+	Name string
+	// File and Line are set for what was read from a file.
+	File string
+	Line int
+}
+
+func (o Origin) String() string {
+	switch o.Kind {
+	case FromFlag:
+		return "flag " + o.Name
+	case FromEnv:
+		return "environment " + o.Name
+	case Excluded:
+		return "not used beside " + o.Name
+	}
+	return string(o.Kind)
+}
+
+// subject names the origin of the setting s inside a sentence.
+func (o Origin) subject(s *Setting) string {
+	switch o.Kind {
+	case FromFlag, FromEnv:
+		return o.Name
+	}
+	return s.Name() + " (" + o.String() + ")"
+}
+
+// said is what one layer holds for a setting.
+type said struct {
+	raw  any
+	from Origin
+}
+
+// layer is a place where settings may be said: the flags, the environment, a
+// profile, the files, the built-in defaults.
+type layer interface {
+	lookup(s *Setting) (said, bool, error)
+}
+
+// builtIn is the weakest layer.
+type builtIn struct{ caller Caller }
+
+func (b builtIn) lookup(s *Setting) (said, bool, error) {
+	text := s.Default
+	if s.fallback != nil {
+		text = s.fallback(b.caller)
+	}
+	return said{raw: texts{text}, from: Origin{Kind: BuiltIn}}, text != "", nil
+}
+
+// environment is the layer of variables.
+type environment struct{ caller Caller }
+
+func (e environment) lookup(s *Setting) (said, bool, error) {
+	for _, name := range s.EnvNames() {
+		if text, ok := e.caller.Lookup(name); ok {
+			return said{raw: occurrences(s, text), from: Origin{Kind: FromEnv, Name: name}}, true, nil
+		}
+	}
+	return said{}, false, nil
+}
+
+// occurrences gives a variable the power of a repeated flag: a table may have
+// several pairs, with commas between them. A value that holds a comma itself
+// needs a flag or a file.
+func occurrences(s *Setting, text string) texts {
+	if s.shape().Type == "object" {
+		return splitAll(texts{text})
+	}
+	return texts{text}
+}

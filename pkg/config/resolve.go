@@ -1,0 +1,125 @@
+package config
+
+import "fmt"
+
+// resolution is the state of Settings.Resolve: what each setting will be.
+type resolution struct {
+	layers []layer
+	chosen map[string]choice // by Setting.Name
+}
+
+// choice is what the layers hold for a setting, the weakest first.
+type choice struct {
+	setting *Setting
+	says    []said
+	ranks   []int // of the layers, parallel to says
+	beside  *Setting
+}
+
+// choose collects what the layers hold for s and checks the strongest.
+func (r *resolution) choose(s *Setting) error {
+	c := choice{setting: s}
+	for rank, l := range r.layers {
+		what, ok, err := l.lookup(s)
+		if err != nil {
+			return err
+		}
+		if ok {
+			c.says, c.ranks = append(c.says, what), append(c.ranks, rank)
+		}
+	}
+	r.chosen[s.Name()] = c
+	return c.apply(new(Config))
+}
+
+// apply sets the field of the setting in cfg. Tables merge over the layers;
+// everything else is what the strongest layer says.
+func (c choice) apply(cfg *Config) error {
+	says := c.says
+	if len(says) > 1 && c.setting.shape().Type != "object" {
+		says = says[len(says)-1:]
+	}
+	for _, what := range says {
+		if err := c.setting.bind(cfg).set(what.raw); err != nil {
+			return fmt.Errorf("%s: %w", what.from.subject(c.setting), err)
+		}
+	}
+	return nil
+}
+
+func (c choice) rank() int    { return c.ranks[len(c.ranks)-1] }
+func (c choice) from() Origin { return c.says[len(c.says)-1].from }
+
+// active says whether the setting asks for something.
+func (c choice) active() bool {
+	if len(c.says) == 0 {
+		return false
+	}
+	cfg := new(Config)
+	if c.apply(cfg) != nil {
+		return false
+	}
+	switch c.setting.bind(cfg).String() {
+	case "", "false", "0", "none":
+		return false
+	}
+	return true
+}
+
+// exclusions are pairs of settings that cannot both have their effect.
+func exclusions() [][2]string {
+	return [][2]string{
+		{"root", "address"},
+		{"platforms", "all_platforms"},
+		{"skip_metadata", "--all-metadata"},
+		{"plain_http", "tls.skip_verify"},
+		{"plain_http", "tls.ca"},
+		{"plain_http", "tls.cert"},
+		{"plain_http", "tls.key"},
+		{"--user", "--refresh"},
+		{"quiet", "progress"},
+	}
+}
+
+// exclude drops the weaker setting of each excluding pair. Two from the same
+// source are an error, because nothing says which of them was meant.
+func (r *resolution) exclude() error {
+	for _, pair := range exclusions() {
+		a, b := r.chosen[pair[0]], r.chosen[pair[1]]
+		if !a.active() || !b.active() {
+			continue
+		}
+		if a.rank() == b.rank() {
+			return fmt.Errorf("%s and %s exclude each other", a.from().subject(a.setting), b.from().subject(b.setting))
+		}
+		if a.rank() < b.rank() {
+			a, b = b, a
+		}
+		r.chosen[b.setting.Name()] = choice{setting: b.setting, beside: a.setting}
+	}
+	return nil
+}
+
+// config binds the choices to a new Config.
+func (r *resolution) config() (*Config, error) {
+	cfg := new(Config)
+	for _, s := range Table() {
+		c := r.chosen[s.Name()]
+		if err := c.apply(cfg); err != nil {
+			return nil, err
+		}
+		cfg.resolved = append(cfg.resolved, Resolved{Setting: s, Value: s.bind(cfg).String(), From: c.origin()})
+	}
+	return cfg, cfg.finish()
+}
+
+// origin is where the value came from, for whoever wants to see it.
+func (c choice) origin() Origin {
+	switch {
+	case c.beside != nil:
+		return Origin{Kind: Excluded, Name: c.beside.Name()}
+	case len(c.says) == 0:
+		return Origin{Kind: BuiltIn}
+	}
+	return c.from()
+}

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"strings"
+)
+
+// Group is a heading under which help lists settings.
+type Group string
+
+const (
+	GroupStore       Group = "Where to"
+	GroupSelect      Group = "What"
+	GroupRegistry    Group = "Registry"
+	GroupCredentials Group = "Credentials"
+	GroupLimits      Group = "Endurance and limits"
+	GroupOutput      Group = "Output"
+)
+
+// Groups are the headings in the order of help.
+func Groups() []Group {
+	return []Group{GroupStore, GroupSelect, GroupRegistry, GroupCredentials, GroupLimits, GroupOutput}
+}
+
+// Flag is one spelling of a setting on the command line.
+type Flag struct {
+	Name   string
+	Short  string
+	Hidden bool // known to whoever types it, absent from help and completion
+}
+
+// Setting is one thing that a user can set, by a flag, a variable or a key of
+// a file, and the field that receives it. The table of settings is the only
+// place where names, defaults and meanings are written down: flags, variables,
+// files, help, schema and reference follow from it.
+type Setting struct {
+	// Key is its name in files, with dots between tables. It is empty for what
+	// makes sense for one call only; such a setting has no variable either.
+	Key string
+	// Flags are its spellings; the first is the one that messages use.
+	Flags []Flag
+	// Env are the variables of other programs that set it too. They are weaker
+	// than its own, which follows from Key.
+	Env []string
+	// Default is the built-in value in the syntax of the flag.
+	Default string
+	// DefaultNote tells in words what an empty Default leads to.
+	DefaultNote string
+	// Usage is a phrase for help; a back-quoted word names the value.
+	Usage string
+	Group Group
+
+	bind     func(*Config) value
+	fallback func(Caller) string // the Default, where it depends on the caller
+}
+
+func (s *Setting) shape() shape { return s.bind(new(Config)).shape() }
+
+// Name is how messages call the setting.
+func (s *Setting) Name() string {
+	if s.Key != "" {
+		return s.Key
+	}
+	return "--" + s.Flags[0].Name
+}
+
+// EnvNames are the variables that set s, the strongest first.
+func (s *Setting) EnvNames() []string {
+	if s.Key == "" {
+		return nil
+	}
+	own := "CONTAINERD_PULL_" + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
+	return append([]string{own}, s.Env...)
+}
+
+// visible are the spellings that help shows.
+func (s *Setting) visible() []string {
+	var names []string
+	for _, f := range s.Flags {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	}
+	return names
+}
+
+// spellings lists what may have been typed for s.
+func (s *Setting) spellings() string {
+	names := s.visible()
+	for _, f := range s.Flags {
+		if f.Short != "" {
+			names = append(names, "-"+f.Short)
+		}
+	}
+	return strings.Join(names, " and ")
+}
