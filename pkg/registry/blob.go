@@ -1,0 +1,286 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Range is a part of a blob. The zero value is all of it.
+type Range struct {
+	Offset int64
+	Length int64 // 0 means to the end
+}
+
+// Body yields the bytes of a blob, beginning at the offset that was asked for.
+// It ends with io.EOF after as many bytes as were asked for, or with an *Error
+// that says why there are fewer or more. It must be closed; only a body that
+// was read to its end gives its connection back.
+type Body struct {
+	// Host served the answer; Blame wants its name.
+	Host string
+	// Ranged says that the host honours ranges. If it does not, a second
+	// request for another part would transfer the whole blob again.
+	Ranged bool
+
+	r     *Registry
+	ctx   context.Context // of Open's caller, to tell its end from a fault
+	h     *host
+	c     call
+	src   io.ReadCloser
+	rest  int64 // bytes that may still come
+	whole bool  // the answer must end where the part ends
+	vague bool  // the end of the answer is only the end of the connection
+	err   error
+}
+
+func blobCall(ref Ref, d digest.Digest) call {
+	return call{op: "blob", ref: ref, digest: d, kind: "blobs", object: d.String(), accept: "*/*"}
+}
+
+// Open asks the hosts that may serve ref's blobs, in order, for a part of the
+// blob desc. It is one round without waits: after an error, Backoff decides
+// whether there is another. Bytes are counted here and hashed by the caller.
+func (r *Registry) Open(ctx context.Context, ref Ref, desc ocispec.Descriptor, rng Range) (*Body, error) {
+	if err := checkRange(desc, rng); err != nil {
+		return nil, err
+	}
+	up, err := r.upstream(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	c := blobCall(ref, desc.Digest)
+	c.rng = rng.header(desc.Size)
+	if b := r.openForeign(ctx, up, c, desc, rng); b != nil {
+		return b, nil
+	}
+	return round(ctx, r, up, c, func(h *host) (*Body, error) {
+		return r.openAt(ctx, h, c, desc, rng, func(c call) (*http.Response, error) { return r.ask(ctx, h, c) })
+	})
+}
+
+func checkRange(desc ocispec.Descriptor, rng Range) error {
+	if err := ValidDigest(desc.Digest); err != nil {
+		return err
+	}
+	if desc.Size < 0 || rng.Offset < 0 || rng.Length < 0 || rng.Length > desc.Size-rng.Offset ||
+		rng.Offset > 0 && rng.Offset >= desc.Size {
+		return fmt.Errorf("range %+d,%+d of blob %s of %d bytes: %w", rng.Offset, rng.Length, desc.Digest, desc.Size, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+// length is how many bytes of a blob of that size the range covers.
+func (rng Range) length(size int64) int64 {
+	if rng.Length > 0 {
+		return rng.Length
+	}
+	return size - rng.Offset
+}
+
+// header is empty for all of a blob, because a plain request is what every
+// registry understands.
+func (rng Range) header(size int64) string {
+	length := rng.length(size)
+	if length == size || length == 0 {
+		return ""
+	}
+	if rng.Length == 0 {
+		return fmt.Sprintf("bytes=%d-", rng.Offset)
+	}
+	return fmt.Sprintf("bytes=%d-%d", rng.Offset, rng.Offset+length-1)
+}
+
+// openAt makes a Body of h's answer. An answer to a range that is not exactly
+// what was asked for is not believed: the whole blob is asked for in its
+// place.
+func (r *Registry) openAt(ctx context.Context, h *host, c call, desc ocispec.Descriptor, rng Range, ask func(call) (*http.Response, error)) (*Body, error) {
+	resp, err := ask(c)
+	if c.rng != "" && rangeRefused(resp, err, rng, desc.Size) {
+		if resp != nil {
+			_ = resp.Body.Close() // its bytes are not wanted
+		}
+		c.rng = ""
+		resp, err = ask(c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := &Body{Host: h.name, r: r, ctx: ctx, h: h, c: c}
+	if err := b.accept(resp, desc, rng); err != nil {
+		_ = resp.Body.Close() // the error says what was wrong with it
+		return nil, b.fail(err)
+	}
+	return b, nil
+}
+
+// rangeRefused reports an answer that makes no use of the range, or none that
+// can be trusted.
+func rangeRefused(resp *http.Response, err error, rng Range, size int64) bool {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Status == http.StatusRequestedRangeNotSatisfiable
+	}
+	if err != nil || resp.StatusCode != http.StatusPartialContent {
+		return false
+	}
+	if encoded(resp) {
+		return true
+	}
+	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
+	return !ok || got.first != rng.Offset || got.last >= rng.Offset+rng.length(size)
+}
+
+// accept takes over a successful answer and positions it at the offset.
+func (b *Body) accept(resp *http.Response, desc ocispec.Descriptor, rng Range) error {
+	b.src, b.rest = resp.Body, rng.length(desc.Size)
+	b.vague = resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
+	if resp.StatusCode == http.StatusPartialContent {
+		return b.acceptPart(resp, desc)
+	}
+	if !encoded(resp) && resp.ContentLength >= 0 && resp.ContentLength != desc.Size {
+		return corruptf("short", "size: got %d, want %d", resp.ContentLength, desc.Size)
+	}
+	src, err := decode(resp)
+	if err != nil {
+		return err
+	}
+	b.src = src
+	b.whole = rng.Offset+b.rest == desc.Size
+	return b.skip(rng.Offset)
+}
+
+// acceptPart checks the size that comes with a part; rangeRefused has checked
+// its place. Less than was asked for is allowed, the caller asks again.
+func (b *Body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
+	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
+	if b.c.rng == "" || !ok {
+		return malformedf("answers with a part of the blob that was not asked for")
+	}
+	if got.total >= 0 && got.total != desc.Size {
+		return corruptf("short", "size: got %d, want %d", got.total, desc.Size)
+	}
+	length := got.last - got.first + 1
+	if resp.ContentLength >= 0 && resp.ContentLength != length {
+		return malformedf("part of %d bytes with a length of %d", length, resp.ContentLength)
+	}
+	b.Ranged, b.whole = true, length == b.rest
+	return nil
+}
+
+// skip drops the bytes that the caller holds already.
+func (b *Body) skip(n int64) error {
+	_, err := io.CopyN(io.Discard, b.src, n)
+	if errors.Is(err, io.EOF) {
+		return b.short()
+	}
+	return err
+}
+
+// short says what it means that the answer ended too early. Where the protocol
+// marks the end, the host has said that this is all there is.
+func (b *Body) short() *fault {
+	if b.vague {
+		return faultf("reset", errdefs.ErrUnavailable, true, "connection closed in the body")
+	}
+	return corruptf("short", "answer ends before the blob does")
+}
+
+// Read follows io.Reader.
+func (b *Body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.rest == 0 {
+		b.err = b.finish()
+		return 0, b.err
+	}
+	n, err := b.src.Read(p[:min(int64(len(p)), b.rest)])
+	b.rest -= int64(n)
+	switch {
+	case b.rest == 0:
+		// The end is looked for at once, so that the connection is free again
+		// even if the caller knows the size and does not read on.
+		b.err = b.finish()
+	case errors.Is(err, io.EOF):
+		b.err = b.lose(b.short())
+	case err != nil:
+		b.err = b.lose(err)
+	}
+	return n, b.err
+}
+
+// finish looks for a byte too many where the answer must have ended. An
+// unclean end behind the last byte does no harm.
+func (b *Body) finish() error {
+	if !b.whole {
+		return io.EOF
+	}
+	var one [1]byte
+	if n, _ := io.ReadFull(b.src, one[:]); n > 0 {
+		return b.lose(corruptf("short", "answer goes on behind the end of the blob"))
+	}
+	return io.EOF
+}
+
+// lose files what went wrong in the middle of the body with the host.
+func (b *Body) lose(err error) error {
+	err = b.fail(err)
+	if e, ok := errors.AsType[*Error](err); ok {
+		b.r.settle(b.h, b.c, e)
+	}
+	return err
+}
+
+// fail puts an error into its place.
+func (b *Body) fail(err error) error {
+	if cause := contextError(b.ctx); cause != nil {
+		return cause
+	}
+	return b.c.fail(b.h, readFault(err))
+}
+
+// Close drops the connection unless the answer was read to its end.
+func (b *Body) Close() error { return b.src.Close() }
+
+// contentRange is the place of a part, both ends included; total is negative
+// if it was not told.
+type contentRange struct{ first, last, total int64 }
+
+// parseContentRange reads "bytes FIRST-LAST/TOTAL" (RFC 9110, section 14.4).
+func parseContentRange(value string) (contentRange, bool) {
+	unit, rest, ok := strings.Cut(strings.TrimSpace(value), " ")
+	if !ok || !strings.EqualFold(unit, "bytes") {
+		return contentRange{}, false
+	}
+	place, size, ok := strings.Cut(rest, "/")
+	if !ok {
+		return contentRange{}, false
+	}
+	first, last, ok := strings.Cut(place, "-")
+	if !ok {
+		return contentRange{}, false
+	}
+	r := contentRange{total: -1}
+	var okFirst, okLast, okTotal bool
+	r.first, okFirst = parseSize(first)
+	r.last, okLast = parseSize(last)
+	if okTotal = size == "*"; !okTotal {
+		r.total, okTotal = parseSize(size)
+	}
+	valid := okFirst && okLast && okTotal && r.first <= r.last && (r.total < 0 || r.last < r.total)
+	return r, valid
+}
+
+// parseSize takes digits alone: no sign, no spaces.
+func parseSize(s string) (int64, bool) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	return int64(n), err == nil
+}

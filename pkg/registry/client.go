@@ -1,0 +1,266 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+const (
+	maxRedirects = 10
+	// errorBytes bounds what is read of the body of an error, drainBytes what
+	// is read to keep a connection whose answer is of no interest.
+	errorBytes = 64 << 10
+	drainBytes = 16 << 10
+)
+
+// ask puts c to h and returns a successful answer. A 401 is answered once with
+// fresh credentials. The error is an *Error, or the cause of ctx.
+func (r *Registry) ask(ctx context.Context, h *host, c call) (*http.Response, error) {
+	used, err := h.auth.current(ctx, c.ref)
+	if err != nil {
+		return nil, r.askError(ctx, h, c, err)
+	}
+	resp, err := r.send(ctx, h, h.url(c), c, used)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized && h.origin(resp.Request.URL) {
+		drain(resp)
+		if used, err = h.auth.renew(ctx, c.ref, resp.Header, used); err == nil {
+			resp, err = r.send(ctx, h, h.url(c), c, used)
+		}
+	}
+	if err != nil {
+		return nil, r.askError(ctx, h, c, err)
+	}
+	return r.checkStatus(h, c, resp)
+}
+
+func (r *Registry) checkStatus(h *host, c call, resp *http.Response) (*http.Response, error) {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+		return nil, r.statusError(h, c, resp)
+	}
+	return resp, nil
+}
+
+// askError makes an *Error of what went wrong before there was an answer.
+func (r *Registry) askError(ctx context.Context, h *host, c call, err error) error {
+	if cause := contextError(ctx); cause != nil {
+		return cause
+	}
+	if e, ok := errors.AsType[*Error](err); ok { // of the token server
+		e.Ref, e.Digest = c.ref.Name, c.digest
+		return e
+	}
+	return c.fail(h, networkFault(err))
+}
+
+// send asks h at u and follows its redirects. Authorization and the headers
+// that are configured for h go to h alone.
+func (r *Registry) send(ctx context.Context, h *host, u *url.URL, c call, authorization string) (*http.Response, error) {
+	for hop := 0; hop <= maxRedirects; hop++ {
+		req := r.request(ctx, u, c)
+		client := h.clients.stranger(req)
+		if h.origin(u) {
+			client = h.clients.own
+			addHeaders(req, h.header, authorization)
+		}
+		resp, err := r.exchange(h, client, req)
+		if err != nil || !isRedirect(resp) {
+			return resp, err
+		}
+		drain(resp)
+		if u, err = h.redirect(resp); err != nil {
+			return nil, err
+		}
+	}
+	return nil, faultf("", errdefs.ErrUnavailable, false, "more than %d redirects", maxRedirects)
+}
+
+// request makes the part of a request that everybody may see. We ask for the
+// bytes as they are, because only those have the digest.
+func (r *Registry) request(ctx context.Context, u *url.URL, c call) *http.Request {
+	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
+	req.Header.Set("User-Agent", r.opts.UserAgent)
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("Accept", c.accept)
+	if c.rng != "" {
+		req.Header.Set("Range", c.rng)
+	}
+	return req
+}
+
+func addHeaders(req *http.Request, header http.Header, authorization string) {
+	for name, values := range header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+}
+
+// exchange sends one request, and finds out which scheme h speaks if that is
+// open. The body of the answer is watched for stalls.
+func (r *Registry) exchange(h *host, client *http.Client, req *http.Request) (*http.Response, error) {
+	if client != h.clients.own || h.settled.Load() != nil {
+		return r.roundTrip(h, client, req)
+	}
+	first, firstErr := r.roundTrip(h, client, req)
+	if !h.ambiguous(first, firstErr) {
+		if firstErr == nil {
+			h.settled.Store(&h.schemes[0])
+		}
+		return first, firstErr
+	}
+	second := req.Clone(req.Context())
+	second.URL.Scheme = h.schemes[1]
+	resp, err := r.roundTrip(h, client, second)
+	if err != nil { // the scheme was not what was wrong
+		return first, firstErr
+	}
+	if first != nil {
+		drain(first)
+	}
+	h.settled.Store(&h.schemes[1])
+	return resp, nil
+}
+
+// ambiguous reports whether an answer, or none, may mean that h speaks the
+// other scheme. From HTTPS only the certain sign of a plain server leads to
+// HTTP, unless the caller has said that anything may.
+func (h *host) ambiguous(resp *http.Response, err error) bool {
+	if h.schemes[0] == "http" {
+		return err != nil || resp.StatusCode == http.StatusBadRequest
+	}
+	return err != nil && (h.insecure || notTLS(err))
+}
+
+func (r *Registry) roundTrip(h *host, client *http.Client, req *http.Request) (*http.Response, error) {
+	if err := h.limit.Wait(req.Context()); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	if trace := r.trace.connection(req.URL.Host); trace != nil {
+		ctx = httptrace.WithClientTrace(ctx, trace)
+	}
+	r.dump.request(req)
+	resp, err := client.Do(req.WithContext(ctx))
+	if err != nil {
+		cancel(errClosed)
+		r.dump.failure(req, err)
+		return nil, err
+	}
+	r.dump.response(resp)
+	resp.Body = newWatch(ctx, cancel, resp.Body, r.opts.StallTimeout, r.opts.MinRate)
+	return resp, nil
+}
+
+func isRedirect(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// redirect returns where resp leads, if it may lead there.
+func (h *host) redirect(resp *http.Response) (*url.URL, error) {
+	from := resp.Request.URL
+	to, err := from.Parse(resp.Header.Get("Location"))
+	if err != nil || to.Host == "" {
+		return nil, malformedf("redirect to no usable URL")
+	}
+	to.User, to.Fragment = nil, ""
+	target := to.Scheme + "://" + to.Host + to.EscapedPath()
+	switch {
+	case to.Scheme != "http" && to.Scheme != "https":
+		return nil, malformedf("redirect to %q: not http or https", target)
+	case from.Scheme == "https" && to.Scheme == "http":
+		return nil, malformedf("redirect to %q: from https to http", target)
+	case h.origin(to):
+		return to, nil
+	}
+	if err := h.judge(reachOf(to.Host)); err != nil {
+		return nil, malformedf("redirect to %q %w", target, err)
+	}
+	return to, nil
+}
+
+// statusError makes an *Error of an answer that is none, and closes it.
+func (r *Registry) statusError(h *host, c call, resp *http.Response) *Error {
+	code, message := readRegistryError(resp)
+	text := resp.Status
+	if code != "" || message != "" {
+		text += ": " + r.masks.hide(printable(strings.Trim(code+": "+message, ": ")))
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		text = h.explain401(c.ref, resp, text)
+	}
+	e := c.fail(h, statusFault(resp.StatusCode, text))
+	e.Status, e.Code = resp.StatusCode, code
+	e.setRetryAfter(resp)
+	return e
+}
+
+// setRetryAfter reads how long to stay away. Whatever the status, a wait that
+// is too long is the class of a rate limit: come back later.
+func (e *Error) setRetryAfter(resp *http.Response) {
+	f := faultOf(e)
+	if !f.retry {
+		return
+	}
+	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	if e.RetryAfter > retryAfterCap {
+		f.class = errdefs.ErrResourceExhausted
+	}
+}
+
+// explain401 says what is missing: the 401 comes after what we had was tried.
+func (h *host) explain401(ref Ref, resp *http.Response, text string) string {
+	if !h.origin(resp.Request.URL) {
+		return fmt.Sprintf("redirect target %s asks for credentials, and none are sent there", resp.Request.URL.Host)
+	}
+	if h.auth == nil { // the host of a foreign url
+		return text
+	}
+	if source, any := h.auth.used(ref); any {
+		return fmt.Sprintf("%s: the credential%s was refused", text, source)
+	}
+	return text + ": no credential for this host"
+}
+
+// readRegistryError reads the first error of a registry's JSON answer, if it
+// is one, and closes the body.
+func readRegistryError(resp *http.Response) (code, message string) {
+	defer resp.Body.Close()
+	var doc struct {
+		Errors []struct{ Code, Message string }
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, errorBytes))
+	if err != nil || json.Unmarshal(body, &doc) != nil || len(doc.Errors) == 0 {
+		return "", ""
+	}
+	return shorten(doc.Errors[0].Code, 64), shorten(doc.Errors[0].Message, 256)
+}
+
+func shorten(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// drain reads what little is left of an answer, so that its connection can be
+// used again, and closes it.
+func drain(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, drainBytes) // the answer is not needed
+	_ = resp.Body.Close()
+}

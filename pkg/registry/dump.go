@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// dump writes what passes between us and the hosts, one message at a time. A
+// nil dump writes nothing.
+type dump struct {
+	mu    sync.Mutex
+	w     io.Writer
+	masks *masks
+}
+
+func newDump(w io.Writer, m *masks) *dump {
+	if w == nil {
+		return nil
+	}
+	return &dump{w: w, masks: m}
+}
+
+const masked = "[masked]"
+
+// write sends text on in one piece. A dump that cannot be written is no reason
+// to fail a pull.
+func (d *dump) write(text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, _ = io.WriteString(d.w, d.masks.hide(text))
+}
+
+func (d *dump) request(req *http.Request) {
+	if d == nil {
+		return
+	}
+	d.write(fmt.Sprintf("> %s %s\n%s\n", req.Method, plainURL(req.URL), headerText("> ", req.Header)))
+}
+
+func (d *dump) response(resp *http.Response) {
+	if d == nil {
+		return
+	}
+	d.write(fmt.Sprintf("< %s %s\n%s\n", printable(resp.Status), plainURL(resp.Request.URL), headerText("< ", resp.Header)))
+}
+
+func (d *dump) failure(req *http.Request, err error) {
+	if d == nil {
+		return
+	}
+	d.write(fmt.Sprintf("< %s: %v\n\n", plainURL(req.URL), networkFault(err)))
+}
+
+// document shows a manifest; bodies of blobs and of token servers are never
+// shown.
+func (d *dump) document(body []byte) {
+	if d == nil {
+		return
+	}
+	d.write(printable(string(body)) + "\n\n")
+}
+
+// plainURL leaves out user and query, which may be secrets. The namespace that
+// a mirror is told is none.
+func plainURL(u *url.URL) string {
+	text := u.Scheme + "://" + u.Host + u.EscapedPath()
+	query := u.Query()
+	if ns := query.Get("ns"); ns != "" && len(query) == 1 {
+		return text + "?ns=" + url.QueryEscape(ns)
+	}
+	if u.RawQuery != "" {
+		return text + "?" + masked
+	}
+	return text
+}
+
+// headerText shows the values of headers that are known to be harmless and no
+// others, because any header may be the one that carries a secret.
+func headerText(prefix string, header http.Header) string {
+	var b strings.Builder
+	names := make([]string, 0, len(header))
+	for name := range header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, value := range header[name] {
+			fmt.Fprintf(&b, "%s%s: %s\n", prefix, printable(name), printable(shownValue(name, value)))
+		}
+	}
+	return b.String()
+}
+
+func shownValue(name, value string) string {
+	switch http.CanonicalHeaderKey(name) {
+	case "Accept", "Accept-Encoding", "Accept-Ranges", "Age", "Cache-Control", "Connection",
+		"Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Date",
+		"Docker-Content-Digest", "Docker-Distribution-Api-Version", "Etag", "Last-Modified",
+		"Range", "Ratelimit-Limit", "Ratelimit-Remaining", "Retry-After", "Server",
+		"Transfer-Encoding", "User-Agent", "Vary", "Via":
+		return value
+	case "Location":
+		if u, err := url.Parse(value); err == nil {
+			return plainURL(u)
+		}
+	case "Www-Authenticate":
+		scheme, _, _ := strings.Cut(value, " ")
+		return scheme + " " + masked
+	}
+	return masked
+}
+
+// connection returns hooks that trace the connections to host, nil if nobody
+// listens.
+func (d *dump) connection(host string) *httptrace.ClientTrace {
+	if d == nil {
+		return nil
+	}
+	say := func(format string, args ...any) {
+		d.write("* " + host + ": " + fmt.Sprintf(format, args...) + "\n")
+	}
+	return &httptrace.ClientTrace{
+		DNSStart:          func(i httptrace.DNSStartInfo) { say("looking up %s", i.Host) },
+		DNSDone:           func(i httptrace.DNSDoneInfo) { say("looked up: %v, %s", i.Addrs, outcome(i.Err)) },
+		ConnectStart:      func(_, addr string) { say("connecting to %s", addr) },
+		ConnectDone:       func(_, addr string, err error) { say("connected to %s: %s", addr, outcome(err)) },
+		TLSHandshakeStart: func() { say("TLS handshake") },
+		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
+			say("TLS handshake: %s %s", tls.VersionName(s.Version), outcome(err))
+		},
+		GotConn:              func(i httptrace.GotConnInfo) { say("connection ready, reused: %v, idle for %s", i.Reused, i.IdleTime) },
+		WroteRequest:         func(i httptrace.WroteRequestInfo) { say("request sent: %s", outcome(i.Err)) },
+		GotFirstResponseByte: func() { say("first byte of the answer") },
+	}
+}
+
+func outcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return networkFault(err).Error()
+}
+
+// masks are the secrets of this run. They are taken out of what is shown even
+// where no secret should be, for a host may echo what it was sent.
+type masks struct {
+	mu      sync.RWMutex
+	secrets []string
+}
+
+// shortestSecret keeps a password like "a" from turning every text to noise.
+const shortestSecret = 4
+
+func (m *masks) add(secrets ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range secrets {
+		if len(s) >= shortestSecret && !slices.Contains(m.secrets, s) {
+			m.secrets = append(m.secrets, s)
+		}
+	}
+}
+
+func (m *masks) hide(text string) string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, s := range m.secrets {
+		text = strings.ReplaceAll(text, s, masked)
+	}
+	return text
+}
+
+// printable escapes what could steer a terminal, except line breaks and tabs
+// in a longer text.
+func printable(text string) string {
+	clean := func(r rune) bool { return r == '\n' || r == '\t' || strconv.IsPrint(r) }
+	if !strings.ContainsFunc(text, func(r rune) bool { return !clean(r) }) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if clean(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,224 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+)
+
+// Error is the failure of one request to one host. It unwraps to the class of
+// errdefs that says what would have to be mended: ErrNotFound,
+// ErrUnauthenticated, ErrPermissionDenied, ErrResourceExhausted,
+// ErrUnavailable, ErrDataLoss or ErrInvalidArgument.
+type Error struct {
+	// Op is what the request was for: resolve, manifest, blob or token.
+	Op string
+	// Host is the host as contacted, with its port if it has one.
+	Host string
+	// Mirror says that Host is not the reference's own.
+	Mirror bool
+	// Ref and Digest say what was asked for; Digest is empty for a tag.
+	Ref    string
+	Digest digest.Digest
+	// Status is that of the answer, 0 if there was none.
+	Status int
+	// Code is the registry's own error code, for example MANIFEST_UNKNOWN.
+	Code string
+	// RetryAfter is how long the host asked us to stay away, 0 if it did not.
+	RetryAfter time.Duration
+	Err        error
+}
+
+func (e *Error) Error() string {
+	if e.RetryAfter > 0 {
+		return fmt.Sprintf("%s: %v, retry in %s", e.Host, e.Err, e.RetryAfter.Round(time.Second))
+	}
+	return fmt.Sprintf("%s: %v", e.Host, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// roundError holds why each of several hosts failed in one round. It unwraps
+// to the error that decides: that of the reference's own host if it was asked,
+// because a mirror that lacks something says nothing about the image.
+type roundError struct{ errs []*Error }
+
+func (e *roundError) Error() string {
+	texts := make([]string, len(e.errs))
+	for i, err := range e.errs {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e *roundError) Unwrap() error { return e.decisive() }
+
+func (e *roundError) decisive() *Error {
+	best := e.errs[0]
+	for _, err := range e.errs {
+		if !err.Mirror {
+			return err
+		}
+		if !errdefs.IsNotFound(err) {
+			best = err
+		}
+	}
+	return best
+}
+
+// joinRound returns the errors of a round as one. There is at least one.
+func joinRound(errs []*Error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return &roundError{errs: errs}
+}
+
+// fault is a failure whose reason, class and prospects are known where it is
+// made, so that nobody has to guess them from a text later.
+type fault struct {
+	reason string // one of the reasons of Notice, or empty
+	class  error  // of errdefs
+	retry  bool   // whether another try may succeed
+	lost   bool   // whether the host could not even be reached
+	err    error
+}
+
+func (f *fault) Error() string   { return f.err.Error() }
+func (f *fault) Unwrap() []error { return []error{f.class, f.err} }
+
+func faultf(reason string, class error, retry bool, format string, args ...any) *fault {
+	return &fault{reason: reason, class: class, retry: retry, err: fmt.Errorf(format, args...)}
+}
+
+func malformedf(format string, args ...any) *fault {
+	return faultf("", errdefs.ErrInvalidArgument, false, format, args...)
+}
+
+func unauthenticatedf(format string, args ...any) *fault {
+	return faultf("", errdefs.ErrUnauthenticated, false, format, args...)
+}
+
+// corruptf reports bytes that are not those asked for. Another try may bring
+// the right ones; how often is decided by the count of blames.
+func corruptf(reason, format string, args ...any) *fault {
+	return faultf(reason, errdefs.ErrDataLoss, true, format, args...)
+}
+
+func stalledf(format string, args ...any) *fault {
+	return faultf("stall", errdefs.ErrUnavailable, true, format, args...)
+}
+
+// Reason returns the reason of Notice for err, empty if it has none.
+func Reason(err error) string {
+	if f, ok := errors.AsType[*fault](err); ok {
+		return f.reason
+	}
+	return ""
+}
+
+// networkFault classifies an error of the transport. The URL that net/http
+// puts into its errors is dropped, because its query may be a secret.
+func networkFault(err error) *fault {
+	if f, ok := errors.AsType[*fault](err); ok {
+		return f
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	f := &fault{reason: "reset", class: errdefs.ErrUnavailable, retry: true, err: err}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		f.lost = true
+	}
+	f.refine()
+	return f
+}
+
+// refine finds the reason of a network error in its chain of types.
+func (f *fault) refine() {
+	if dns, ok := errors.AsType[*net.DNSError](f.err); ok {
+		f.reason, f.lost = "dns", true
+		f.retry = dns.IsTemporary || dns.IsTimeout
+		return
+	}
+	if isTLS(f.err) {
+		f.reason, f.lost, f.retry = "tls", true, false
+		return
+	}
+	if errors.Is(f.err, syscall.ECONNREFUSED) {
+		f.reason = "refused"
+		return
+	}
+	if t, ok := errors.AsType[net.Error](f.err); (ok && t.Timeout()) || errors.Is(f.err, context.DeadlineExceeded) {
+		f.reason = "stall"
+	}
+}
+
+// isTLS reports failures of the handshake that a second try cannot mend: a
+// certificate, an alert of the other side, or no TLS at all.
+func isTLS(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return true
+	}
+	return notTLS(err)
+}
+
+// notTLS reports a server that answers something else than TLS.
+func notTLS(err error) bool {
+	_, ok := errors.AsType[tls.RecordHeaderError](err)
+	return ok
+}
+
+// readFault classifies an error in the middle of a body.
+func readFault(err error) *fault {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return faultf("reset", errdefs.ErrUnavailable, true, "connection closed in the body")
+	}
+	return networkFault(err)
+}
+
+// statusFault classifies an answer that is not what was asked for.
+func statusFault(code int, text string) *fault {
+	switch {
+	case code == http.StatusNotFound || code == http.StatusGone:
+		return faultf("", errdefs.ErrNotFound, false, "%s", text)
+	case code == http.StatusUnauthorized:
+		return unauthenticatedf("%s", text)
+	case code == http.StatusForbidden:
+		return faultf("", errdefs.ErrPermissionDenied, false, "%s", text)
+	case code == http.StatusTooManyRequests:
+		return faultf("rate-limit", errdefs.ErrResourceExhausted, true, "%s", text)
+	case code == http.StatusRequestTimeout || code >= 500:
+		return faultf("status", errdefs.ErrUnavailable, retriedStatus(code), "%s", text)
+	}
+	return malformedf("unexpected answer %s", text)
+}
+
+func retriedStatus(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// faultOf returns the fault in err, nil if there is none.
+func faultOf(err error) *fault {
+	f, _ := errors.AsType[*fault](err)
+	return f
+}

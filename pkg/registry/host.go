@@ -1,0 +1,332 @@
+package registry
+
+import (
+	"cmp"
+	"crypto/tls"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/time/rate"
+)
+
+// host is one configured host with what this run has learned about it.
+type host struct {
+	name          string // host:port as contacted
+	path          string // of the API root, /v2
+	namespace     string // told to mirrors as ?ns=, empty for the registry itself
+	mirror        bool
+	last          bool // nobody is behind it
+	pull, resolve bool
+	header        http.Header
+	tls           *tls.Config
+	clients       clients
+	auth          *authorizer
+	limit         *rate.Limiter
+
+	// schemes are tried in order until one is found to work; settled holds it.
+	// insecure lets any failure of HTTPS lead to HTTP.
+	schemes  []string
+	insecure bool
+	settled  atomic.Pointer[string]
+	private  atomic.Bool // it was reached at a loopback or private address
+
+	mu      sync.Mutex
+	gone    *Error    // why it is not asked again in this run
+	until   time.Time // when it may be asked again
+	waiting *Error    // why it may not before
+	fails   int       // in a row
+}
+
+// finishHost fills in what every host has, wherever it was configured.
+func (r *Registry) finishHost(h *host, name string, cfg *tls.Config, dial dialFunc) {
+	if h.mirror {
+		h.namespace = name
+	}
+	if len(h.schemes) == 1 {
+		h.settled.Store(&h.schemes[0])
+	}
+	h.tls = cfg
+	h.clients = r.newClients(h, cfg, dial)
+	h.auth = newAuthorizer(r, h)
+	h.limit = rate.NewLimiter(rate.Inf, 1)
+	if r.opts.RequestsPerSecond > 0 {
+		h.limit = rate.NewLimiter(rate.Limit(r.opts.RequestsPerSecond), 1)
+	}
+}
+
+// scheme is the one that was found to work, or the first to try.
+func (h *host) scheme() string {
+	if s := h.settled.Load(); s != nil {
+		return *s
+	}
+	return h.schemes[0]
+}
+
+// url is where c is answered.
+func (h *host) url(c call) *url.URL {
+	u := &url.URL{Scheme: h.scheme(), Host: h.name, Path: path.Join("/", h.path, c.ref.Path, c.kind, c.object)}
+	if h.namespace != "" {
+		u.RawQuery = url.Values{"ns": {h.namespace}}.Encode()
+	}
+	return u
+}
+
+// origin reports whether u is the host itself: scheme, host and port.
+func (h *host) origin(u *url.URL) bool {
+	return sameOrigin(u, &url.URL{Scheme: h.scheme(), Host: h.name})
+}
+
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && hostname(a.Host) == hostname(b.Host) && portOf(a) == portOf(b)
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+// mayServe reports whether the host has what it takes for c.
+func (h *host) mayServe(c call) bool {
+	if c.byTag() {
+		return h.resolve
+	}
+	return h.pull
+}
+
+// unavailable returns why the host is not to be asked now, nil if it may be.
+// Where it asked for a wait, the error holds what is left of it.
+func (h *host) unavailable(now time.Time) *Error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.gone != nil {
+		return h.gone
+	}
+	left := h.until.Sub(now)
+	if left <= 0 {
+		return nil
+	}
+	e := *h.waiting
+	e.RetryAfter = left
+	return &e
+}
+
+const (
+	// mirrorFailures is how many failures in a row condemn a mirror. The last
+	// host is never condemned for failures: there is nobody behind it.
+	mirrorFailures = 3
+	// maxBlames is how often wrong bytes of one blob are taken from one host.
+	maxBlames = 2
+)
+
+// succeeded forgets the failures of the host.
+func (h *host) succeeded() {
+	h.mu.Lock()
+	h.fails = 0
+	h.mu.Unlock()
+}
+
+// failed remembers what e says about the host itself and reports whether this
+// has condemned it.
+func (h *host) failed(e *Error, now time.Time) (condemned bool) {
+	f := faultOf(e)
+	if f == nil || h.excused(e, f) {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.gone != nil {
+		return false
+	}
+	h.fails++
+	wait := e.RetryAfter
+	if wait == 0 {
+		wait = Retry{}.wait(h.fails)
+	}
+	h.until, h.waiting = now.Add(wait), e
+	if e.RetryAfter > retryAfterCap || (h.expendable() && (f.lost || h.fails >= mirrorFailures)) {
+		h.gone = final(e)
+		return true
+	}
+	return false
+}
+
+// excused holds for failures that say nothing about the host as a whole: a
+// blob that it does not have, a repository that it does not show us.
+func (h *host) excused(e *Error, f *fault) bool {
+	if e.RetryAfter > 0 {
+		return false
+	}
+	if !h.expendable() {
+		return true
+	}
+	return !errdefs.IsUnavailable(f) && !errdefs.IsResourceExhausted(f)
+}
+
+// condemn takes the host out of this run and reports whether it was in it.
+func (h *host) condemn(e *Error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.gone != nil {
+		return false
+	}
+	h.gone = final(e)
+	return true
+}
+
+// expendable hosts are given up for failures of their own.
+func (h *host) expendable() bool { return h.mirror && !h.last }
+
+// final is e as the reason why a host is not asked again: nobody has to wait
+// for it to get better.
+func final(e *Error) *Error {
+	again := *e
+	if f := faultOf(e); f != nil {
+		settled := *f
+		settled.retry = false
+		again.Err = &settled
+	}
+	return &again
+}
+
+// report tells the host's memory, and the caller where that has consequences,
+// how a request went.
+func (r *Registry) report(h *host, e *Error) {
+	if e == nil {
+		h.succeeded()
+		return
+	}
+	if h.failed(e, time.Now()) {
+		r.notifyGone(e)
+	}
+}
+
+func (r *Registry) notifyGone(e *Error) {
+	r.notify(Notice{Kind: NoticeHost, Ref: e.Ref, Digest: e.Digest, Host: e.Host, Mirror: e.Mirror, Reason: Reason(e), Err: e})
+}
+
+// blame says what was wrong at which host: wrong bytes are counted per blob.
+type blame struct {
+	host string
+	what string // digest, or the reference for a tag
+}
+
+func (r *Registry) blamed(host string, c call) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.blames[blame{host, c.what()}]
+}
+
+// noteBlame counts wrong bytes. A mirror that serves them is not asked again
+// for anything.
+func (r *Registry) noteBlame(h *host, c call, e *Error) {
+	r.mu.Lock()
+	r.blames[blame{h.name, c.what()}]++
+	r.mu.Unlock()
+	if h.expendable() && h.condemn(e) {
+		r.notifyGone(e)
+	}
+}
+
+// candidates returns the hosts to ask for c now, those without blame first,
+// and why the others are left out.
+func (r *Registry) candidates(up *upstream, c call) (hosts []*host, out []*Error) {
+	now := time.Now()
+	for _, h := range up.hosts {
+		if !h.mayServe(c) {
+			continue
+		}
+		if e := h.unavailable(now); e != nil {
+			out = append(out, c.remembered(e))
+			continue
+		}
+		if r.blamed(h.name, c) >= maxBlames {
+			out = append(out, c.fail(h, corruptTwice()))
+			continue
+		}
+		hosts = append(hosts, h)
+	}
+	slices.SortStableFunc(hosts, func(a, b *host) int {
+		return cmp.Compare(r.blamed(a.name, c), r.blamed(b.name, c))
+	})
+	return hosts, out
+}
+
+func corruptTwice() *fault {
+	return faultf("digest", errdefs.ErrDataLoss, false, "served wrong bytes twice")
+}
+
+// Blame says that the bytes which host served for desc were wrong. The host is
+// asked again for this blob only if there is no other, and at most once; a
+// mirror is not asked again for anything in this run.
+func (r *Registry) Blame(ref Ref, desc ocispec.Descriptor, host string, err error) {
+	c := blobCall(ref, desc.Digest)
+	r.mu.Lock()
+	up := r.upstreams[canonicalHost(ref.Domain)]
+	r.mu.Unlock()
+	if up == nil { // no host was ever asked for ref
+		return
+	}
+	var found bool
+	for _, h := range up.hosts {
+		if h.name == host {
+			found = true
+			r.noteBlame(h, c, c.fail(h, corruptf("digest", "%w", err)))
+		}
+	}
+	if !found {
+		r.blameForeign(c, host)
+	}
+}
+
+// blameForeign counts wrong bytes of one of the descriptor's own urls.
+func (r *Registry) blameForeign(c call, host string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blames[blame{host, c.what()}]++
+}
+
+// call is one question to whichever host may answer it.
+type call struct {
+	op     string // of Error
+	ref    Ref
+	digest digest.Digest // empty for a tag
+	kind   string        // manifests or blobs
+	object string        // tag or digest
+	accept string
+	rng    string // Range header, empty for everything
+}
+
+func (c call) byTag() bool { return c.digest == "" }
+
+// what identifies the content for blames.
+func (c call) what() string {
+	if c.byTag() {
+		return c.ref.String()
+	}
+	return c.digest.String()
+}
+
+// fail puts a fault into its place.
+func (c call) fail(h *host, f *fault) *Error {
+	return &Error{Op: c.op, Host: h.name, Mirror: h.mirror, Ref: c.ref.Name, Digest: c.digest, Err: f}
+}
+
+// remembered is an earlier error of a host as the answer to this call.
+func (c call) remembered(e *Error) *Error {
+	again := *e
+	again.Op, again.Ref, again.Digest = c.op, c.ref.Name, c.digest
+	return &again
+}

@@ -1,0 +1,90 @@
+package registry
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// Mirror is a set of endpoints that hold the content of another registry.
+type Mirror struct {
+	// Host is the registry that is mirrored, "*" is any.
+	Host string
+	// Endpoints are URLs in the order of asking; https is added if there is no
+	// scheme.
+	Endpoints []string
+	// Resolve lets the mirror turn tags into digests, which has to be a
+	// deliberate act of trust.
+	Resolve bool
+	// OverridePath keeps the path of an endpoint as it is; otherwise it ends
+	// in /v2.
+	OverridePath  bool
+	CA, Cert, Key string
+	SkipVerify    bool
+	DialTimeout   time.Duration
+	Headers       map[string]string
+}
+
+func (r *Registry) mirrorHosts(name string) ([]*host, error) {
+	var hosts []*host
+	for _, m := range r.opts.Mirrors {
+		if m.Host != "*" && canonicalHost(m.Host) != name {
+			continue
+		}
+		for _, endpoint := range m.Endpoints {
+			h, err := r.mirrorHost(name, m, endpoint)
+			if err != nil {
+				return nil, fmt.Errorf("configuring mirror %q of %s: %w", endpoint, name, err)
+			}
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts, nil
+}
+
+func (r *Registry) mirrorHost(name string, m Mirror, endpoint string) (*host, error) {
+	u, err := m.parse(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if (m.Cert == "") != (m.Key == "") {
+		return nil, fmt.Errorf("client certificate and key: both or none: %w", errdefs.ErrInvalidArgument)
+	}
+	flags, err := loadTLSFiles(m.CA, m.Cert, m.Key, m.SkipVerify)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{}
+	if err := flags.apply(cfg); err != nil {
+		return nil, err
+	}
+	h := &host{name: u.Host, path: u.Path, schemes: []string{u.Scheme}, mirror: true, pull: true, resolve: m.Resolve, header: http.Header{}}
+	for key, value := range m.Headers {
+		h.header.Set(key, value)
+	}
+	dialer := &net.Dialer{Timeout: m.DialTimeout}
+	r.finishHost(h, name, cfg, dialer.DialContext)
+	return h, nil
+}
+
+func (m Mirror) parse(endpoint string) (*url.URL, error) {
+	if !strings.Contains(endpoint, "://") {
+		endpoint = "https://" + endpoint
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("not an http or https URL: %w", errdefs.ErrInvalidArgument)
+	}
+	u.Path = strings.TrimSuffix(path.Clean("/"+u.Path), "/")
+	if !m.OverridePath && !strings.HasSuffix(u.Path, "/v2") {
+		u.Path += "/v2"
+	}
+	return u, nil
+}

@@ -1,0 +1,104 @@
+package registry
+
+import (
+	// The hash functions behind the digest algorithms that ValidDigest accepts.
+	_ "crypto/sha256"
+	_ "crypto/sha512"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+// Ref is a parsed reference. Short names are those of Docker: alpine is
+// docker.io/library/alpine:latest.
+type Ref struct {
+	// Name is the canonical name under which the image is registered: with its
+	// tag, or with its digest if it was given no tag.
+	Name string
+	// Domain is the registry of the name, docker.io for short names.
+	Domain string
+	// Path is the repository in that registry, for example library/alpine.
+	Path string
+	// Tag is empty for a reference by digest alone.
+	Tag string
+	// Digest is the digest that was asked for, empty if there was none.
+	Digest digest.Digest
+}
+
+// ParseRef parses what a user types. Every error is an
+// errdefs.ErrInvalidArgument that quotes s.
+func ParseRef(s string) (Ref, error) {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Ref{}, fmt.Errorf("parsing reference %q: %w: %w", s, err, errdefs.ErrInvalidArgument)
+	}
+	if reference.IsNameOnly(named) {
+		named = reference.TagNameOnly(named)
+	}
+	ref := Ref{Domain: reference.Domain(named), Path: reference.Path(named)}
+	if t, ok := named.(reference.Tagged); ok {
+		ref.Tag = t.Tag()
+	}
+	if d, ok := named.(reference.Digested); ok {
+		ref.Digest = d.Digest()
+		if err := ValidDigest(ref.Digest); err != nil {
+			return Ref{}, fmt.Errorf("parsing reference %q: %w", s, err)
+		}
+	}
+	ref.Name = ref.name()
+	return ref, nil
+}
+
+// name leaves out a digest beside a tag: the digest says which image is meant,
+// the tag how it is called.
+func (r Ref) name() string {
+	if r.Tag == "" {
+		return r.String()
+	}
+	return r.Domain + "/" + r.Path + ":" + r.Tag
+}
+
+// String returns the whole reference, with its tag and its digest.
+func (r Ref) String() string {
+	return r.complete(r.Domain + "/" + r.Path)
+}
+
+// Familiar returns the short form that Docker's tools print.
+func (r Ref) Familiar() string {
+	named, err := reference.WithName(r.Domain + "/" + r.Path)
+	if err != nil { // a Ref that was not made by ParseRef
+		return r.String()
+	}
+	return r.complete(reference.FamiliarName(named))
+}
+
+func (r Ref) complete(name string) string {
+	if r.Tag != "" {
+		name += ":" + r.Tag
+	}
+	if r.Digest != "" {
+		name += "@" + r.Digest.String()
+	}
+	return name
+}
+
+// object is the last part of the URL that asks for the manifest. A digest
+// beside a tag wins, because it is the stronger wish.
+func (r Ref) object() string {
+	if r.Digest != "" {
+		return r.Digest.String()
+	}
+	return r.Tag
+}
+
+// ValidDigest checks the grammar of a digest before it becomes a URL, a path
+// or a key: sha256, sha384 or sha512 and the right number of lower-case
+// hexadecimal digits. Every error is an errdefs.ErrInvalidArgument.
+func ValidDigest(d digest.Digest) error {
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w: %w", string(d), err, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+// Package registry speaks to OCI registries: it parses references, finds the
+// hosts that may be asked (hosts.toml, certs.d, mirrors), obtains credentials
+// and tokens, turns a tag into a manifest and opens blobs.
+//
+// It is an HTTP client of our own over containerd's reader of hosts
+// directories. It trusts nobody: every manifest is checked against its digest
+// and bounded, a blob never yields more than its descriptor promises, secrets
+// go to the host they were found for and to nobody else, and redirects are
+// followed by our rules.
+//
+// One attempt at a blob is one round over its hosts; who retries is the
+// caller, with Backoff. Manifests and tokens are retried here.
+//
+// Errors are *Error values or hold one; their classes are those of errdefs.
+// A hosts directory that cannot be read or parsed is ErrFailedPrecondition.
+//
+// Start reading at Options, then Resolve, Open and (*Registry).ask.
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+)
+
+// Options say how registries are spoken to. The zero value works.
+type Options struct {
+	// HostsDirs are searched for the registry's own name first, all of them,
+	// then for _default.
+	HostsDirs []string
+	// Mirrors are asked before the hosts of HostsDirs.
+	Mirrors []Mirror
+
+	// PlainHTTP, Insecure, SkipVerify, CA, Cert and Key concern the
+	// reference's own host. Insecure is SkipVerify, and HTTP if HTTPS fails.
+	PlainHTTP  bool
+	Insecure   bool
+	SkipVerify bool
+	CA         string // PEM file, added to the system's
+	Cert, Key  string // PEM files, both or none
+
+	// Proxy overrides the proxy of the environment.
+	Proxy string
+	// Credentials is asked for each host; nil is anonymous.
+	Credentials Credentials
+	// TokenHosts are token servers that may get credentials although they are
+	// in another domain than the registry.
+	TokenHosts []string
+	// AllowForeignURLs lets blobs be fetched from the urls of their descriptor.
+	AllowForeignURLs bool
+
+	UserAgent string
+	Retry     Retry
+	// StallTimeout ends connects, handshakes, waits for headers and bodies
+	// that do not move. 0 means 30 s.
+	StallTimeout time.Duration
+	// MinRate in bytes per second is what a body must bring on average over
+	// StallTimeout. 0 means anything will do.
+	MinRate int64
+	// ManifestBytes bounds a manifest. 0 means 4 MiB.
+	ManifestBytes int64
+	// RequestsPerSecond bounds the requests to each host. 0 means no bound.
+	RequestsPerSecond float64
+
+	// Dump gets requests and answers, Trace what happens to connections.
+	// Secrets are masked and bodies of blobs left out.
+	Dump, Trace io.Writer
+	// Notify is told of retries and of hosts that were given up. It is called
+	// from many goroutines and must not block.
+	Notify func(Notice)
+}
+
+// Credentials finds the credential for one host, as contacted, and ref. The
+// zero Credential means that there is none, so that the host is asked
+// anonymously. An error ends the pull: what is configured is never silently
+// anonymous.
+type Credentials func(ctx context.Context, host string, ref Ref) (Credential, error)
+
+// Credential is what Credentials found. At most one of Password,
+// IdentityToken and RegistryToken is set.
+type Credential struct {
+	Username, Password string
+	// IdentityToken is a refresh token for the token server.
+	IdentityToken string
+	// RegistryToken is sent to the registry as it is.
+	RegistryToken string
+	// Source says where it was found; it never holds the secret.
+	Source string
+}
+
+// Values of Notice.Kind.
+const (
+	NoticeRetry = "retry" // before a wait
+	NoticeHost  = "host"  // a host is not asked again in this run
+)
+
+// Notice tells what happens beside the answers.
+type Notice struct {
+	Kind    string
+	Ref     string
+	Digest  digest.Digest // empty for a tag
+	Host    string
+	Mirror  bool
+	Attempt int           // of a retry, counted from 1
+	Wait    time.Duration // of a retry
+	// Reason is reset, stall, status, rate-limit, short, digest, refused, tls
+	// or dns, or empty if it is none of these.
+	Reason string
+	Err    error
+}
+
+// Registry speaks to the hosts of many references and remembers, for as long
+// as it lives, their tokens and which of them failed. It is safe for many
+// goroutines.
+type Registry struct {
+	opts  Options
+	tls   tlsFlags
+	proxy func(*http.Request) (*url.URL, error)
+	masks *masks
+	dump  *dump
+	trace *dump
+
+	mu        sync.Mutex
+	upstreams map[string]*upstream
+	blames    map[blame]int
+}
+
+const (
+	defaultStall     = 30 * time.Second
+	defaultManifest  = 4 << 20
+	defaultUserAgent = "containerd-pull"
+)
+
+// New checks o and returns a Registry. It contacts nobody.
+func New(o Options) (*Registry, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	o.setDefaults()
+	flags, err := loadTLS(o)
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := proxyFunc(o.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	m := &masks{}
+	return &Registry{
+		opts:      o,
+		tls:       flags,
+		proxy:     proxy,
+		masks:     m,
+		dump:      newDump(o.Dump, m),
+		trace:     newDump(o.Trace, m),
+		upstreams: map[string]*upstream{},
+		blames:    map[blame]int{},
+	}, nil
+}
+
+func (o Options) validate() error {
+	if (o.Cert == "") != (o.Key == "") {
+		return fmt.Errorf("client certificate %q with key %q: both or none: %w", o.Cert, o.Key, errdefs.ErrInvalidArgument)
+	}
+	if o.PlainHTTP && (o.SkipVerify || o.CA != "" || o.Cert != "") {
+		return fmt.Errorf("plain HTTP excludes TLS settings: %w", errdefs.ErrInvalidArgument)
+	}
+	if o.StallTimeout < 0 || o.MinRate < 0 || o.ManifestBytes < 0 || o.RequestsPerSecond < 0 || o.Retry.Delay < 0 {
+		return fmt.Errorf("negative limit: %w", errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+func (o *Options) setDefaults() {
+	if o.StallTimeout == 0 {
+		o.StallTimeout = defaultStall
+	}
+	if o.ManifestBytes == 0 {
+		o.ManifestBytes = defaultManifest
+	}
+	if o.UserAgent == "" {
+		o.UserAgent = defaultUserAgent
+	}
+}
+
+func proxyFunc(proxy string) (func(*http.Request) (*url.URL, error), error) {
+	if proxy == "" {
+		return http.ProxyFromEnvironment, nil
+	}
+	u, err := url.Parse(proxy)
+	if err != nil || u.Host == "" {
+		// The text of the error would repeat a password in the URL.
+		return nil, fmt.Errorf("proxy is not a URL: %w", errdefs.ErrInvalidArgument)
+	}
+	return http.ProxyURL(u), nil
+}
+
+func (r *Registry) notify(n Notice) {
+	if r.opts.Notify != nil {
+		r.opts.Notify(n)
+	}
+}

@@ -1,0 +1,200 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Target is a manifest or an index, with its bytes and the host they came from.
+type Target struct {
+	Desc ocispec.Descriptor
+	Body []byte
+	Host string
+}
+
+// manifestTypes are the documents we understand, the ones that containerd does.
+func manifestTypes() []string {
+	return []string{
+		images.MediaTypeDockerSchema2Manifest,
+		images.MediaTypeDockerSchema2ManifestList,
+		ocispec.MediaTypeImageManifest,
+		ocispec.MediaTypeImageIndex,
+	}
+}
+
+// Resolve fetches what ref points to. A tag is asked only from hosts that may
+// resolve. The digest of the target is that of the bytes, and if ref has one,
+// that one.
+func (r *Registry) Resolve(ctx context.Context, ref Ref) (Target, error) {
+	c := call{op: "resolve", ref: ref, digest: ref.Digest, kind: "manifests", object: ref.object()}
+	t, err := r.document(ctx, c, ocispec.Descriptor{Digest: ref.Digest})
+	if err != nil {
+		return Target{}, fmt.Errorf("resolving %s: %w", ref, err)
+	}
+	return t, nil
+}
+
+// Manifest fetches a document of ref's repository that another one names, and
+// checks that it has the digest, the size and the type that were promised.
+func (r *Registry) Manifest(ctx context.Context, ref Ref, desc ocispec.Descriptor) (Target, error) {
+	c := call{op: "manifest", ref: ref, digest: desc.Digest, kind: "manifests", object: desc.Digest.String()}
+	if err := r.checkDescriptor(desc); err != nil {
+		return Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
+	}
+	t, err := r.document(ctx, c, desc)
+	if err != nil {
+		return Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
+	}
+	return t, nil
+}
+
+func (r *Registry) checkDescriptor(desc ocispec.Descriptor) error {
+	if desc.Size < 0 {
+		return fmt.Errorf("size %d is negative: %w", desc.Size, errdefs.ErrInvalidArgument)
+	}
+	if desc.Size > r.opts.ManifestBytes {
+		return fmt.Errorf("size %d is over the limit of %d bytes for manifests: %w", desc.Size, r.opts.ManifestBytes, errdefs.ErrInvalidArgument)
+	}
+	return ValidDigest(desc.Digest)
+}
+
+// document goes round the hosts until one has a document that fits want, or
+// none can be expected to.
+func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor) (Target, error) {
+	c.accept = strings.Join(append(manifestTypes(), "*/*;q=0.1"), ", ")
+	up, err := r.upstream(ctx, c.ref)
+	if err != nil {
+		return Target{}, err
+	}
+	for n := 1; ; n++ {
+		t, err := round(ctx, r, up, c, func(h *host) (Target, error) { return r.documentFrom(ctx, h, c, want) })
+		if err == nil {
+			return t, nil
+		}
+		if err := r.Backoff(ctx, n, err); err != nil {
+			return Target{}, err
+		}
+	}
+}
+
+// round asks the hosts for c in their order until one answers. Its error is
+// that of each host, or the cause of ctx.
+func round[T any](ctx context.Context, r *Registry, up *upstream, c call, try func(*host) (T, error)) (T, error) {
+	var none T
+	hosts, errs := r.candidates(up, c)
+	for _, h := range hosts {
+		got, err := try(h)
+		if err == nil {
+			r.report(h, nil)
+			return got, nil
+		}
+		e, ok := errors.AsType[*Error](err)
+		if !ok {
+			return none, err
+		}
+		r.settle(h, c, e)
+		errs = append(errs, e)
+	}
+	if len(errs) == 0 {
+		return none, fmt.Errorf("no host of %s may be asked for %s: %w", c.ref.Domain, c.what(), errdefs.ErrFailedPrecondition)
+	}
+	return none, joinRound(errs)
+}
+
+// settle files a failure: wrong bytes under the blob, all else under the host.
+func (r *Registry) settle(h *host, c call, e *Error) {
+	if errdefs.IsDataLoss(e) {
+		r.noteBlame(h, c, e)
+		return
+	}
+	r.report(h, e)
+}
+
+// documentFrom fetches and checks the document from one host.
+func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocispec.Descriptor) (Target, error) {
+	resp, err := r.ask(ctx, h, c)
+	if err != nil {
+		return Target{}, err
+	}
+	body, err := r.readDocument(resp)
+	if cause := contextError(ctx); err != nil && cause != nil {
+		return Target{}, cause
+	}
+	if err != nil {
+		return Target{}, c.fail(h, readFault(err))
+	}
+	r.dump.document(body)
+	desc, err := describe(body, resp.Header, want)
+	if err != nil {
+		return Target{}, c.fail(h, networkFault(err))
+	}
+	return Target{Desc: desc, Body: body, Host: h.name}, nil
+}
+
+// readDocument reads a body up to the limit, which counts what is read and not
+// what is announced.
+func (r *Registry) readDocument(resp *http.Response) ([]byte, error) {
+	src, err := decode(resp)
+	if err != nil {
+		return nil, errors.Join(err, resp.Body.Close())
+	}
+	defer src.Close()
+	body, err := io.ReadAll(io.LimitReader(src, r.opts.ManifestBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(body)) > r.opts.ManifestBytes {
+		return nil, malformedf("manifest of more than %d bytes", r.opts.ManifestBytes)
+	}
+	return body, nil
+}
+
+// describe checks a document against its headers and against want, and returns
+// its descriptor.
+func describe(body []byte, header http.Header, want ocispec.Descriptor) (ocispec.Descriptor, error) {
+	if err := checkDigest(body, header, want); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	mediaType, err := documentType(body, header.Get("Content-Type"))
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc := want
+	if desc.Digest == "" {
+		desc.Digest = digest.FromBytes(body)
+	}
+	if isManifestType(desc.MediaType) && desc.MediaType != mediaType {
+		return desc, malformedf("document is a %s, and its descriptor says %s", mediaType, desc.MediaType)
+	}
+	desc.MediaType, desc.Size = mediaType, int64(len(body))
+	return desc, nil
+}
+
+// checkDigest believes no announcement: whatever digest is named anywhere must
+// be that of the bytes.
+func checkDigest(body []byte, header http.Header, want ocispec.Descriptor) error {
+	if want.Size > 0 && want.Size != int64(len(body)) {
+		return corruptf("short", "size: got %d, want %d", len(body), want.Size)
+	}
+	for _, d := range []digest.Digest{want.Digest, digest.Digest(header.Get("Docker-Content-Digest"))} {
+		if d == "" {
+			continue
+		}
+		if err := ValidDigest(d); err != nil {
+			return malformedf("%w", err)
+		}
+		if got := d.Algorithm().FromBytes(body); got != d {
+			return corruptf("digest", "digest: got %s, want %s", got, d)
+		}
+	}
+	return nil
+}

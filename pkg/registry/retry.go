@@ -1,0 +1,148 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// Retry says how often and how fast a failure is tried again. The zero value
+// is ten times, after 250 ms doubling to 8 s with jitter.
+type Retry struct {
+	// Count is how many failures in a row without a byte gained are followed
+	// by another try. 0 means 10, a negative count means none.
+	Count int
+	// Delay is a fixed wait in place of the back-off.
+	Delay time.Duration
+}
+
+const (
+	defaultRetries = 10
+	firstDelay     = 250 * time.Millisecond
+	lastDelay      = 8 * time.Second
+	// retryAfterCap is the longest wait that a host may ask us for. A host
+	// that wants more is given up, so that a pull ends and says so instead of
+	// sleeping for a day.
+	retryAfterCap = 60 * time.Second
+)
+
+func (p Retry) count() int {
+	switch {
+	case p.Count == 0:
+		return defaultRetries
+	case p.Count < 0:
+		return 0
+	}
+	return p.Count
+}
+
+// wait is the pause before try n, counted from 1. The jitter is between half
+// and all of the back-off, so that the layers of an image do not come back as
+// one crowd.
+func (p Retry) wait(n int) time.Duration {
+	if p.Delay > 0 {
+		return p.Delay
+	}
+	d := lastDelay
+	if n < 6 { // 250 ms doubled five times is the last delay
+		d = firstDelay << max(n-1, 0)
+	}
+	return d/2 + rand.N(d/2)
+}
+
+// Retryable reports whether what failed with err may succeed when it is tried
+// again: now, elsewhere, or after a wait that is short enough.
+func Retryable(err error) bool {
+	if round, ok := errors.AsType[*roundError](err); ok {
+		return round.retryable()
+	}
+	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > retryAfterCap {
+		return false
+	}
+	f, ok := errors.AsType[*fault](err)
+	return ok && f.retry
+}
+
+// retryable holds if any host may get better, unless the reference's own host
+// has given an answer that no wait will change.
+func (e *roundError) retryable() bool {
+	if own := e.decisive(); !own.Mirror && !Retryable(own) && !errdefs.IsResourceExhausted(own) {
+		return false
+	}
+	for _, err := range e.errs {
+		if Retryable(err) {
+			return true
+		}
+	}
+	return false
+}
+
+// Backoff waits before try n of what failed with cause, where n counts from 1
+// the failures without a byte gained. It returns cause when it cannot get
+// better or when the budget is used up, and the cause of ctx when that ends.
+func (r *Registry) Backoff(ctx context.Context, n int, cause error) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if n > r.opts.Retry.count() || !Retryable(cause) {
+		return cause
+	}
+	wait := max(r.opts.Retry.wait(n), retryAfter(cause))
+	r.notifyRetry(n, wait, cause)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// retryAfter is the wait that the hosts ask for: the shortest one, because the
+// first host that may be asked again is asked.
+func retryAfter(err error) time.Duration {
+	round, ok := errors.AsType[*roundError](err)
+	if !ok {
+		if e, ok := errors.AsType[*Error](err); ok {
+			return e.RetryAfter
+		}
+		return 0
+	}
+	shortest := retryAfterCap
+	for _, e := range round.errs {
+		if Retryable(e) {
+			shortest = min(shortest, e.RetryAfter)
+		}
+	}
+	return shortest
+}
+
+func (r *Registry) notifyRetry(n int, wait time.Duration, cause error) {
+	notice := Notice{Kind: NoticeRetry, Attempt: n, Wait: wait, Reason: Reason(cause), Err: cause}
+	if e, ok := errors.AsType[*Error](cause); ok {
+		notice.Ref, notice.Digest, notice.Host, notice.Mirror = e.Ref, e.Digest, e.Host, e.Mirror
+	}
+	r.notify(notice)
+}
+
+// parseRetryAfter reads both forms of Retry-After, seconds and a date. What is
+// no sensible wait, such as a date in the past, counts as absent.
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if secs, err := strconv.ParseUint(value, 10, 64); err == nil {
+		const most = uint64(100 * 365 * 24 * time.Hour / time.Second)
+		return time.Duration(min(secs, most)) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(at.Sub(now), 0)
+}

@@ -1,0 +1,237 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// tlsFlags is the TLS material of Options, loaded once so that an unreadable
+// file is reported before anything is contacted.
+type tlsFlags struct {
+	skipVerify bool
+	ca         []byte
+	certs      []tls.Certificate
+}
+
+func loadTLS(o Options) (tlsFlags, error) {
+	return loadTLSFiles(o.CA, o.Cert, o.Key, o.SkipVerify || o.Insecure)
+}
+
+func loadTLSFiles(ca, cert, key string, skipVerify bool) (tlsFlags, error) {
+	f := tlsFlags{skipVerify: skipVerify}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return f, fmt.Errorf("reading CA file %q: %w: %w", ca, err, errdefs.ErrInvalidArgument)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return f, fmt.Errorf("CA file %q holds no certificate: %w", ca, errdefs.ErrInvalidArgument)
+		}
+		f.ca = pem
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return f, fmt.Errorf("loading client certificate %q with key %q: %w: %w", cert, key, err, errdefs.ErrInvalidArgument)
+		}
+		f.certs = []tls.Certificate{pair}
+	}
+	return f, nil
+}
+
+// apply puts the flags on top of what the host's own entry says.
+func (f tlsFlags) apply(c *tls.Config) error {
+	if f.skipVerify {
+		c.InsecureSkipVerify = true
+	}
+	if f.ca != nil {
+		if c.RootCAs == nil {
+			pool, err := x509.SystemCertPool()
+			if err != nil {
+				return fmt.Errorf("reading the system's certificates: %w", err)
+			}
+			c.RootCAs = pool
+		}
+		c.RootCAs.AppendCertsFromPEM(f.ca)
+	}
+	if f.certs != nil {
+		c.Certificates = f.certs
+	}
+	return nil
+}
+
+func (f tlsFlags) set() bool { return f.skipVerify || f.ca != nil || f.certs != nil }
+
+const (
+	// idleConns is how many connections to one host may wait for the next
+	// request: as many as pkg/fetch opens to one.
+	idleConns   = 16
+	idleTimeout = 90 * time.Second
+)
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// newClient returns a client that follows no redirect, keeps no cookie and
+// speaks HTTP/1.1 alone, where each blob has a connection of its own.
+func newClient(cfg *tls.Config, dial dialFunc, proxy func(*http.Request) (*url.URL, error), stall time.Duration) *http.Client {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                 proxy,
+			DialContext:           dial,
+			TLSClientConfig:       cfg,
+			TLSHandshakeTimeout:   stall,
+			ResponseHeaderTimeout: stall,
+			DisableCompression:    true,
+			MaxIdleConnsPerHost:   idleConns,
+			IdleConnTimeout:       idleTimeout,
+			Protocols:             &protocols,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// clients are the ways to the one host that they belong to, and to strangers
+// to which it redirects.
+type clients struct {
+	own *http.Client
+	// Strangers see no client certificate. Where no proxy is in between, the
+	// address is judged after the name was resolved.
+	direct, proxied *http.Client
+	proxy           func(*http.Request) (*url.URL, error)
+}
+
+func (r *Registry) newClients(h *host, cfg *tls.Config, dial dialFunc) clients {
+	stall := r.opts.StallTimeout
+	bare := cfg.Clone()
+	bare.Certificates = nil
+	stranger := &net.Dialer{Timeout: stall, ControlContext: h.judgeAddress}
+	plain := &net.Dialer{Timeout: stall}
+	return clients{
+		own:     newClient(cfg, h.watchDial(dial, stall), r.proxy, stall),
+		direct:  newClient(bare, stranger.DialContext, nil, stall),
+		proxied: newClient(bare, plain.DialContext, r.proxy, stall),
+		proxy:   r.proxy,
+	}
+}
+
+// stranger picks the client for a request to somebody else than the host.
+func (c clients) stranger(req *http.Request) *http.Client {
+	if via, err := c.proxy(req); err != nil || via != nil {
+		return c.proxied
+	}
+	return c.direct
+}
+
+// watchDial bounds dial and learns whether the host is in a private network,
+// because then it may redirect into private networks.
+func (h *host) watchDial(dial dialFunc, stall time.Duration) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, stall)
+		defer cancel()
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if host, _, err := net.SplitHostPort(addr); err == nil && host == hostname(h.name) {
+			if reachOf(conn.RemoteAddr().String()) == reachPrivate {
+				h.private.Store(true)
+			}
+		}
+		return conn, nil
+	}
+}
+
+// judgeAddress is called with the address that a stranger's name led to.
+func (h *host) judgeAddress(_ context.Context, _, addr string, _ syscall.RawConn) error {
+	return h.judge(reachOf(addr))
+}
+
+// judge decides whether the host may lead us to an address of this reach.
+func (h *host) judge(at reach) error {
+	switch {
+	case at == reachLinkLocal:
+		return malformedf("leads to a link-local address, which is never followed")
+	case at == reachPrivate && !h.local():
+		return malformedf("leads to a loopback or private address, which a public registry may not")
+	}
+	return nil
+}
+
+// local reports whether the host itself is at a loopback or private address.
+func (h *host) local() bool {
+	return h.private.Load() || reachOf(h.name) == reachPrivate
+}
+
+// reach says from where an address can be reached.
+type reach int
+
+const (
+	reachPublic  reach = iota // or a name that was not resolved
+	reachPrivate              // loopback, private or shared by a carrier
+	reachLinkLocal
+)
+
+// reachOf judges a host with or without a port by its text.
+func reachOf(host string) reach {
+	host = hostname(host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return reachPrivate
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return reachPublic
+	}
+	ip = ip.Unmap()
+	switch {
+	case ip.IsLinkLocalUnicast(), ip.IsMulticast():
+		return reachLinkLocal
+	case ip.IsLoopback(), ip.IsPrivate(), ip.IsUnspecified(), isShared(ip):
+		return reachPrivate
+	}
+	return reachPublic
+}
+
+// isShared reports the address space that carriers and overlay networks use
+// inside (RFC 6598); cloud metadata services are found there too.
+func isShared(ip netip.Addr) bool {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(ip)
+}
+
+func isIP(host string) bool {
+	_, err := netip.ParseAddr(hostname(host))
+	return err == nil
+}
+
+// hostname drops port and brackets, the final dot of a name and its case.
+func hostname(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// contextError returns the cause of a context that has ended, so that a
+// signal or a time-out is not taken for a failure of the network.
+func contextError(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if err == nil || errors.Is(err, errClosed) {
+		return nil
+	}
+	return err
+}
