@@ -252,7 +252,7 @@ func known(d time.Duration) *int64 {
 
 // familiar is the name as docker shows it: "debian:latest".
 func familiar(name string) string {
-	ref, err := reference.ParseNormalizedNamed(name)
+	ref, err := reference.ParseNamed(name)
 	if err != nil {
 		return name
 	}
@@ -262,7 +262,7 @@ func familiar(name string) string {
 // pullingFrom returns docker's first line about a reference and what it is
 // filed under: the tag, or the whole reference if that has a digest.
 func pullingFrom(name string) (status, id string) {
-	ref, err := reference.ParseNormalizedNamed(name)
+	ref, err := reference.ParseNamed(name)
 	if err != nil {
 		return "Pulling from " + name, ""
 	}

@@ -14,6 +14,7 @@ const (
 // meter measures the rate at which bytes move. Its zero value is ready.
 type meter struct {
 	total   int64
+	last    time.Time // of the newest bytes
 	samples []sample
 }
 
@@ -29,6 +30,7 @@ func (m *meter) add(t time.Time, n int64) {
 		m.samples = append(m.samples, sample{t, m.total})
 	}
 	m.total += n
+	m.last = t
 	for len(m.samples) > 1 && !m.samples[1].time.After(t.Add(-meterWindow)) {
 		m.samples = m.samples[1:]
 	}
@@ -37,7 +39,7 @@ func (m *meter) add(t time.Time, n int64) {
 // rate returns bytes per second over the window that ends at now, and 0 as long
 // as there is too little to go by.
 func (m *meter) rate(now time.Time) float64 {
-	if len(m.samples) == 0 {
+	if len(m.samples) == 0 || now.Sub(m.last) >= meterWindow {
 		return 0
 	}
 	from := m.samples[0]

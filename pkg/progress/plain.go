@@ -3,7 +3,7 @@ package progress
 import (
 	"bytes"
 	"fmt"
-	"path"
+	"slices"
 	"strings"
 	"time"
 )
@@ -60,7 +60,7 @@ func (p *plain) frame(s *State, now time.Time, final bool) []byte {
 func permanent(s *State, e Event) string {
 	switch e.Kind {
 	case Resolved:
-		return fmt.Sprintf("%s: resolved %s (%s)", clean(e.Ref), e.Digest, list(mediaName(e.MediaType), e.Host))
+		return fmt.Sprintf("%s: resolved %s", clean(e.Ref), e.Digest) + list(mediaName(e.MediaType), e.Host)
 	case HostFailed:
 		return fmt.Sprintf("%s: host %s: %s", clean(e.Ref), clean(e.Host), e.cause())
 	case Retry:
@@ -110,11 +110,7 @@ func fetchText(b *BlobState) string {
 }
 
 func retryText(e Event) string {
-	text := fmt.Sprintf("retry %d in %s: %s", e.Attempt, duration(e.Wait), e.cause())
-	if e.Host != "" {
-		text += " (" + clean(e.Host) + ")"
-	}
-	return text
+	return fmt.Sprintf("retry %d in %s: %s", e.Attempt, duration(e.Wait), e.cause()) + list(e.Host)
 }
 
 // beat tells how far a running blob has come.
@@ -169,16 +165,14 @@ func mediaName(mediaType string) string {
 	if strings.Contains(name, ".manifest.list.v") {
 		return string(Index)
 	}
-	return path.Base(name)
+	return name[strings.LastIndex(name, "/")+1:]
 }
 
-// list joins the words that are not empty.
+// list puts the words that are not empty into brackets.
 func list(words ...string) string {
-	var some []string
-	for _, w := range words {
-		if w != "" && w != "." {
-			some = append(some, clean(w))
-		}
+	words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
+	if len(words) == 0 {
+		return ""
 	}
-	return strings.Join(some, ", ")
+	return " (" + clean(strings.Join(words, ", ")) + ")"
 }

@@ -1,0 +1,147 @@
+package progress_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+func TestOptions(t *testing.T) {
+	for _, tt := range []struct {
+		o    progress.Options
+		want string
+	}{
+		{progress.Options{}, "no output"},
+		{progress.Options{Out: &bytes.Buffer{}, Mode: "fancy"}, `unknown progress mode "fancy": want one of auto, tty, plain, json, none`},
+		{progress.Options{Out: &bytes.Buffer{}, Mode: progress.ModeJSON, Quiet: true}, "cannot be quiet"},
+	} {
+		if _, err := progress.New(tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: got error %v, want %q", tt.o, err, tt.want)
+		}
+	}
+}
+
+// Every mode but the terminal's works without one, and the terminal's if it is
+// asked for: then at the width of COLUMNS.
+func TestModes(t *testing.T) {
+	columns := env(map[string]string{"COLUMNS": "40"})
+	for _, mode := range progress.Modes() {
+		var buf bytes.Buffer
+		d := display(t, progress.Options{Out: &buf, Mode: mode, Env: columns})
+		emitAll(d.Sink(), opening()...)
+		finish(t, d)
+		if got, want := strings.Contains(buf.String(), "\x1b["), mode == progress.ModeTTY; got != want {
+			t.Errorf("%s: got sequences %v, want %v: %q", mode, got, want, buf.String())
+		}
+	}
+}
+
+// A reader that takes nothing neither blocks the sink nor makes the display
+// remember every bit of progress.
+func TestBlockedOutput(t *testing.T) {
+	for _, mode := range []string{progress.ModeTTY, progress.ModePlain, progress.ModeJSON} {
+		t.Run(mode, func(t *testing.T) {
+			var buf bytes.Buffer
+			out := &blockedOutput{make(chan struct{}), &buf}
+			d := display(t, progress.Options{Out: out, Mode: mode})
+			emitAll(d.Sink(), opening()...)
+			time.Sleep(100 * time.Millisecond) // the display is stuck in its first write now
+			const events = 100_000
+			started := time.Now()
+			for i := range events {
+				emitAll(d.Sink(), of(layer, progress.Event{Kind: progress.FetchProgress, Offset: int64(i), Total: events})...)
+			}
+			if took := time.Since(started); took > 10*time.Second {
+				t.Errorf("got %d events into the sink in %v", events, took)
+			}
+			fmt.Fprintln(d.Writer(), "log")
+			close(out.release)
+			finish(t, d)
+			if !strings.Contains(buf.String(), "log") {
+				t.Errorf("got %q, want the log line in it", buf.String())
+			}
+			if got := strings.Count(buf.String(), "fetch.progress"); mode == progress.ModeJSON && got != 1 {
+				t.Errorf("got %d progress events, want the newest only", got)
+			}
+		})
+	}
+}
+
+// Close reports the first write that failed; after it nothing is written any
+// more.
+func TestBrokenOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &brokenOutput{}
+		d := display(t, progress.Options{Out: out, Mode: progress.ModePlain})
+		for range 3 {
+			emitAll(d.Sink(), sample()...)
+			time.Sleep(time.Second)
+		}
+		for range 2 {
+			if err := d.Close(); !errors.Is(err, errBroken) {
+				t.Errorf("got error %v from Close, want %v", err, errBroken)
+			}
+		}
+		if out.writes != 1 {
+			t.Errorf("got %d writes, want 1", out.writes)
+		}
+	})
+}
+
+// Sink, Writer and Close may be used by many goroutines at once, also while
+// and after the display is closed. Lines stay whole.
+func TestManyGoroutines(t *testing.T) {
+	for _, mode := range progress.Modes() {
+		var buf bytes.Buffer
+		d := display(t, progress.Options{Out: &buf, Mode: mode})
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for k := range 200 {
+					emitAll(d.Sink(), sample()...)
+					fmt.Fprintf(d.Writer(), "<%d-%d>\n", i, k)
+				}
+			})
+		}
+		wg.Go(func() { d.Close() })
+		wg.Wait()
+		finish(t, d)
+		for i := range 8 {
+			if want := fmt.Sprintf("<%d-%d>", i, 199); !strings.Contains(buf.String(), want) {
+				t.Errorf("%s: got no line %s", mode, want)
+			}
+		}
+	}
+}
+
+// Events keep their order, whatever is coalesced.
+func TestOrder(t *testing.T) {
+	var buf bytes.Buffer
+	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	for i := range 100 {
+		emitAll(d.Sink(), of(nth(i),
+			progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 2},
+			progress.Event{Kind: progress.FetchProgress, Offset: 1, Total: 2},
+			progress.Event{Kind: progress.FetchDone, Total: 2})...)
+	}
+	finish(t, d)
+	var got, want []string
+	for _, object := range objects(t, buf.String()) {
+		got = append(got, fmt.Sprint(object["digest"], object["event"]))
+	}
+	for i := range 100 {
+		for _, kind := range []progress.Kind{progress.FetchStart, progress.FetchProgress, progress.FetchDone} {
+			want = append(want, fmt.Sprint(nth(i), kind))
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got events in order %v, want %v", got, want)
+	}
+}

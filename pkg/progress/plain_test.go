@@ -1,0 +1,143 @@
+package progress_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+func TestPlain(t *testing.T) {
+	events := append(opening(), of(layer,
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 48484352, Host: hub},
+		progress.Event{Kind: progress.FetchProgress, Offset: 21 * mb},
+		progress.Event{Kind: progress.Retry, Host: hub, Attempt: 1, Wait: 250 * time.Millisecond, Message: "connection reset by peer"},
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 48484352, Offset: 21 * mb, Host: "mirror.example.com"},
+		progress.Event{Kind: progress.FetchDone, Total: 48484352},
+		progress.Event{Kind: progress.UnpackStart, ChainID: chain},
+		progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Offset: 58 * mb},
+		progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 139438080},
+	)...)
+	events = append(events, of(nth(1),
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Total: 1000, Host: hub},
+		progress.Event{Kind: progress.FetchDone, Total: 1000},
+	)...)
+	events = append(events, of(nth(2), progress.Event{Kind: progress.Present, Blob: progress.Layer, Total: 5})...)
+	events = append(events,
+		progress.Event{Kind: progress.HostFailed, Ref: debian, Host: "mirror.example.com", Err: reset()},
+		progress.Event{Kind: progress.Retry, Ref: debian, Host: hub, Attempt: 2, Wait: 90 * time.Second, Reason: "rate-limit"},
+		progress.Event{Kind: progress.Warning, Ref: debian, Message: "password on the command line"},
+		progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Offset: 48487936,
+			Duration: 6134 * time.Millisecond, Engine: "client"},
+		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v1", Digest: index, Changed: true, Previous: nth(9),
+			Offset: 1, Total: 999_960, Duration: 90 * time.Millisecond, Engine: "daemon"},
+		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v2", Digest: index, Total: 1_500_000_000_000},
+		progress.Event{Kind: progress.Error, Ref: "quay.io/a:v3", Err: reset()},
+		progress.Event{Kind: progress.Summary, Total: 4, Offset: 1, Duration: 83 * time.Second},
+	)
+	want := `
+docker.io/library/debian:latest: resolved sha256:3f1d6c17773a45c97bd8f158d665c9709d7b29ed7917ac934086ad96f92e4510 (index, registry-1.docker.io)
+64bb0415b0a1: fetching 48.5 MB from registry-1.docker.io
+64bb0415b0a1: retry 1 in 250ms: connection reset by peer (registry-1.docker.io)
+64bb0415b0a1: fetching 27.5 MB from mirror.example.com, 21.0 MB of 48.5 MB held
+64bb0415b0a1: fetched 48.5 MB
+64bb0415b0a1: unpacked 139.4 MB
+000200000000: present
+docker.io/library/debian:latest: host mirror.example.com: read tcp: connection reset by peer
+docker.io/library/debian:latest: retry 2 in 1m30s: rate-limit (registry-1.docker.io)
+warning: password on the command line
+docker.io/library/debian:latest: new, 48.5 MB fetched, 0 B reused, 6.1s, 7.9 MB/s, engine client
+quay.io/a:v1: changed, 1 B fetched, 1.0 MB reused, 90ms, 11 B/s, engine daemon
+quay.io/a:v2: up to date, 0 B fetched, 1.5 TB reused, 0ms, 0 B/s
+4 images: 1 failed, 48.5 MB fetched, 1.5 TB reused, 1m23s, 584.2 kB/s
+`
+	if diff := cmp.Diff(want[1:], stream(t, progress.Options{}, events...)); diff != "" {
+		t.Errorf("got other lines (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlainMediaTypes(t *testing.T) {
+	for mediaType, want := range map[string]string{
+		"application/vnd.oci.image.index.v1+json":                   "(index)",
+		"application/vnd.oci.image.manifest.v1+json":                "(manifest)",
+		"application/vnd.docker.distribution.manifest.v2+json":      "(manifest)",
+		"application/vnd.docker.distribution.manifest.list.v2+json": "(index)",
+		"application/x-other":                                       "(x-other)",
+		"":                                                          "",
+	} {
+		got := stream(t, progress.Options{}, progress.Event{Kind: progress.Resolved, Ref: debian, Digest: index, MediaType: mediaType})
+		_, got, _ = strings.Cut(strings.TrimSpace(got), string(index))
+		if strings.TrimSpace(got) != want {
+			t.Errorf("%q: got %q, want %q", mediaType, got, want)
+		}
+	}
+}
+
+// A blob that runs without a line of its own for ten seconds gets one, and
+// another one ten seconds later; a blob that waits gets none.
+func TestHeartbeat(t *testing.T) {
+	var got string
+	synctest.Test(t, func(t *testing.T) {
+		var buf bytes.Buffer
+		d := display(t, progress.Options{Out: &buf})
+		emitAll(d.Sink(), planned(3)...)
+		emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchStart, Total: 10 * mb, Host: hub})...)
+		time.Sleep(5 * time.Second)
+		emitAll(d.Sink(), of(nth(1), progress.Event{Kind: progress.FetchStart, Total: 10 * mb, Host: hub})...)
+		emitAll(d.Sink(), of(nth(0),
+			progress.Event{Kind: progress.FetchProgress, Offset: 2 * mb, Total: 10 * mb},
+			progress.Event{Kind: progress.UnpackStart, ChainID: chain},
+			progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Offset: 4 * mb})...)
+		time.Sleep(16*time.Second + 500*time.Millisecond)
+		emitAll(d.Sink(), of(nth(0),
+			progress.Event{Kind: progress.FetchDone, Total: 10 * mb},
+			progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 30 * mb})...)
+		emitAll(d.Sink(), of(nth(1), progress.Event{Kind: progress.Retry, Attempt: 1, Wait: time.Minute, Reason: "stall"})...)
+		time.Sleep(11 * time.Second)
+		finish(t, d)
+		got = buf.String()
+	})
+	want := `
+000000000000: fetching 10.0 MB from registry-1.docker.io
+000100000000: fetching 10.0 MB from registry-1.docker.io
+000000000000: fetched 2.0 MB of 10.0 MB, unpacked 4.0 MB
+000100000000: fetched 0 B of 10.0 MB
+000000000000: fetched 2.0 MB of 10.0 MB, unpacked 4.0 MB
+000000000000: fetched 10.0 MB
+000000000000: unpacked 30.0 MB
+000100000000: retry 1 in 1m0s: stall
+000100000000: fetched 0 B of 10.0 MB, waiting for retry 1
+`
+	if diff := cmp.Diff(want[1:], got); diff != "" {
+		t.Errorf("got other lines (-want +got):\n%s", diff)
+	}
+}
+
+func TestWarningsOnly(t *testing.T) {
+	events := append(sample(), progress.Event{Kind: progress.Warning, Message: "slow host"})
+	for _, tt := range []struct {
+		name string
+		o    progress.Options
+		want string
+	}{
+		{"none", progress.Options{Mode: progress.ModeNone}, "warning: slow host\nlog\n"},
+		{"quiet", progress.Options{Quiet: true}, "log\n"},
+		{"quiet and none", progress.Options{Quiet: true, Mode: progress.ModeNone}, "log\n"},
+	} {
+		var buf bytes.Buffer
+		tt.o.Out = &buf
+		d := display(t, tt.o)
+		emitAll(d.Sink(), events...)
+		fmt.Fprintln(d.Writer(), "log")
+		finish(t, d)
+		if got := buf.String(); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

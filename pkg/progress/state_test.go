@@ -1,0 +1,147 @@
+package progress_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+// folded is the state after events.
+func folded(events ...progress.Event) *progress.State {
+	var s progress.State
+	for _, e := range events {
+		s.Apply(e)
+	}
+	return &s
+}
+
+func TestBlobStatus(t *testing.T) {
+	planned := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Total: 10, ChainID: chain}
+	fetchOnly := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Total: 10}
+	fetch := progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10}
+	moved := progress.Event{Kind: progress.FetchProgress, Offset: 4}
+	retry := progress.Event{Kind: progress.Retry, Attempt: 1}
+	fetched := progress.Event{Kind: progress.FetchDone, Total: 10}
+	unpack := progress.Event{Kind: progress.UnpackStart, ChainID: chain}
+	unpacked := progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 30}
+	type events []progress.Event
+	for _, tt := range []struct {
+		name   string
+		events events
+		want   progress.Status
+	}{
+		{"planned", events{planned}, progress.Waiting},
+		{"first byte", events{planned, fetch}, progress.Fetching},
+		{"without a plan", events{fetch}, progress.Fetching},
+		{"dropped", events{planned, fetch, moved, retry}, progress.Retrying},
+		{"again", events{planned, fetch, moved, retry, fetch}, progress.Fetching},
+		{"again without a start", events{planned, fetch, retry, moved}, progress.Fetching},
+		{"fetched, parent missing", events{planned, fetch, fetched}, progress.Waiting},
+		{"fetched, not to be unpacked", events{fetchOnly, fetch, fetched}, progress.Done},
+		{"both at once", events{planned, fetch, unpack}, progress.Fetching},
+		{"rest of the unpack", events{planned, fetch, unpack, fetched}, progress.Unpacking},
+		{"blob was there", events{planned, unpack}, progress.Unpacking},
+		{"unpacked", events{planned, fetch, unpack, fetched, unpacked}, progress.Done},
+		{"unpacked into a second chain", events{planned, fetch, unpack, fetched, unpacked, unpack}, progress.Unpacking},
+		{"there", events{planned, {Kind: progress.Present, Total: 10}}, progress.Held},
+	} {
+		s := folded(of(layer, tt.events...)...)
+		if got := s.Images[0].Blobs[0].Status(); got != tt.want {
+			t.Errorf("%s: got status %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestTotals(t *testing.T) {
+	events := append(opening(), planned(4)...)
+	events = append(events, of(nth(0), progress.Event{Kind: progress.Present, Total: 10 * mb})...)
+	events = append(events, of(nth(1),
+		progress.Event{Kind: progress.FetchStart, Total: 10 * mb, Offset: 2 * mb},
+		progress.Event{Kind: progress.FetchProgress, Offset: 5 * mb},
+		progress.Event{Kind: progress.Retry, Attempt: 1},
+		progress.Event{Kind: progress.FetchProgress, Offset: 4 * mb}, // a registry without ranges
+		progress.Event{Kind: progress.FetchDone, Total: 10 * mb},
+		progress.Event{Kind: progress.UnpackStart, ChainID: chain},
+		progress.Event{Kind: progress.UnpackDone, ChainID: chain})...)
+	events = append(events, of(nth(7),
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Total: 500},
+		progress.Event{Kind: progress.FetchDone, Total: 500})...)
+	s := folded(events...)
+	want := progress.Totals{
+		Fetched: 10*mb + 500, Size: 30*mb + 500,
+		Layers: 4, LayersDone: 2,
+		BytesFetched: 3*mb + 6*mb + 500, BytesReused: 12 * mb,
+	}
+	if diff := cmp.Diff(want, s.Totals()); diff != "" {
+		t.Errorf("got other totals while pulling (-want +got):\n%s", diff)
+	}
+	if s.Retries != 1 || s.Engine != "client" || s.Images[0].Digest != index {
+		t.Errorf("got %d retries, engine %q, target %q", s.Retries, s.Engine, s.Images[0].Digest)
+	}
+	s.Apply(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Offset: 123, Total: 456})
+	s.Apply(progress.Event{Kind: progress.Error, Ref: "quay.io/a:v1", Err: reset()})
+	want.BytesFetched, want.BytesReused, want.Failed = 123, 456, 1
+	if diff := cmp.Diff(want, s.Totals()); diff != "" {
+		t.Errorf("got other totals at the end (-want +got):\n%s", diff)
+	}
+}
+
+func TestOutcome(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		event progress.Event
+		want  progress.Outcome
+	}{
+		{"no record before", progress.Event{Kind: progress.Registered, Changed: true}, progress.Created},
+		{"another target before", progress.Event{Kind: progress.Registered, Changed: true, Previous: nth(1)}, progress.Updated},
+		{"same target", progress.Event{Kind: progress.Registered, Previous: index}, progress.Unchanged},
+		{"failure", progress.Event{Kind: progress.Error, Err: reset()}, progress.Failed},
+		{"nothing yet", progress.Event{Kind: progress.Resolved}, ""},
+	} {
+		if got := folded(tt.event).Images[0].Outcome; got != tt.want {
+			t.Errorf("%s: got outcome %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The rate looks back over a few seconds and falls to nothing when nothing
+// moves.
+func TestRate(t *testing.T) {
+	start := time.Date(2026, 1, 5, 10, 0, 0, 0, time.UTC)
+	at := func(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
+	var s progress.State
+	emit := func(events ...progress.Event) {
+		for _, e := range of(layer, events...) {
+			s.Apply(e)
+		}
+	}
+	emit(progress.Event{Time: at(0), Kind: progress.FetchStart, Blob: progress.Layer, Total: 100 * mb})
+	if got := s.Rate(at(0.1)); got != 0 {
+		t.Errorf("got rate %v after a tenth of a second, want none yet", got)
+	}
+	for i := 1; i <= 100; i++ { // 1 MB every tenth of a second
+		emit(progress.Event{Time: at(float64(i) / 10), Kind: progress.FetchProgress, Offset: int64(i) * mb / 2})
+	}
+	for _, tt := range []struct{ at, min, max float64 }{
+		{10, 4.9 * mb, 5.2 * mb},
+		{12.5, 2.4 * mb, 2.7 * mb},
+		{20, 0, 1},
+	} {
+		if got := s.Rate(at(tt.at)); got < tt.min || got > tt.max {
+			t.Errorf("got rate %v at %vs, want %v to %v", got, tt.at, tt.min, tt.max)
+		}
+	}
+	if got := s.ETA(at(10)).Seconds(); got < 9.5 || got > 10.5 {
+		t.Errorf("got ETA %vs, want about 10 s", got)
+	}
+	if got := s.ETA(at(20)); got != 0 {
+		t.Errorf("got ETA %v while nothing moves, want none", got)
+	}
+	emit(progress.Event{Time: at(20.5), Kind: progress.FetchDone, Total: 100 * mb})
+	if got := s.ETA(at(21)); got != 0 {
+		t.Errorf("got ETA %v after the last byte, want none", got)
+	}
+}
