@@ -110,16 +110,18 @@ func (j *jsonLines) event(s *State, e Event) {
 		j.last[e.subject()] = e.Time
 	}
 	r := newRecord(e)
-	switch b := s.find(e); {
-	case e.Kind == Registered:
+	switch e.Kind {
+	case Registered:
 		j.register(r, e)
 		return
-	case e.Kind == Error:
+	case Error:
 		j.fail(&r, e)
-	case e.Kind == Summary:
+	case Summary:
 		r.summarize(s, e)
-	case b != nil:
-		r.blob(b, e)
+	case Planned, FetchStart, FetchProgress, FetchDone, Present:
+		r.fetch(s.find(e), e)
+	case UnpackStart, UnpackProgress, UnpackDone:
+		r.unpack(s.find(e), e)
 	default:
 		r.call(e)
 	}
@@ -171,39 +173,29 @@ func (r *record) summarize(s *State, e Event) {
 
 // call fills in an event about an image or the whole call.
 func (r *record) call(e Event) {
-	r.Host = e.Host
 	switch e.Kind {
 	case Start:
 		r.Refs, r.Engine = e.Refs, e.Engine
 	case Resolved:
-		r.MediaType, r.Duration = e.MediaType, known(e.Duration)
+		r.MediaType, r.Host, r.Duration = e.MediaType, e.Host, known(e.Duration)
 		r.Status, r.ID = pullingFrom(e.Ref)
 	case HostFailed:
-		r.Mirror, r.Message = new(isMirror(e)), e.cause()
+		r.Host, r.Mirror, r.Message = e.Host, new(isMirror(e)), e.cause()
 	case Retry:
-		r.retry(e)
+		r.Host, r.Attempt, r.WaitMs, r.ChainID = e.Host, e.Attempt, millis(e.Wait), e.ChainID
+		r.Reason, r.Message = e.Reason, e.cause()
 	case PhaseDone:
-		r.phase(e)
+		r.Phase, r.Duration, r.Bytes, r.ChainID = e.Phase, millis(e.Duration), &e.Offset, e.ChainID
 	case Warning:
 		r.Message = e.cause()
 	}
 }
 
-func (r *record) retry(e Event) {
-	r.Host, r.Attempt, r.WaitMs = e.Host, e.Attempt, millis(e.Wait)
-	r.Reason, r.Message = e.Reason, e.cause()
-}
-
-func (r *record) phase(e Event) {
-	r.Phase, r.Duration, r.Bytes, r.ChainID = e.Phase, millis(e.Duration), &e.Offset, e.ChainID
-}
-
-// blob fills in an event about a blob. docker speaks of layers only.
-func (r *record) blob(b *BlobState, e Event) {
-	r.ChainID = e.ChainID
+// fetch fills in an event about the bytes of a blob.
+func (r *record) fetch(b *BlobState, e Event) {
 	switch e.Kind {
 	case Planned:
-		r.Kind, r.Size, r.Offset = b.Kind, &e.Total, &e.Offset
+		r.Kind, r.Size, r.Offset, r.ChainID = b.Kind, &e.Total, &e.Offset, e.ChainID
 		r.docker(b, "Waiting", &detail{})
 	case FetchStart:
 		r.Kind, r.Size, r.Offset, r.Host = b.Kind, &e.Total, &e.Offset, e.Host
@@ -215,8 +207,15 @@ func (r *record) blob(b *BlobState, e Event) {
 		r.Size, r.Duration = &e.Total, millis(e.Duration)
 		r.docker(b, "Download complete", &detail{HideCounts: true})
 	case Present:
-		r.Kind = b.Kind
+		r.Kind, r.ChainID = b.Kind, e.ChainID
 		r.docker(b, "Already exists", &detail{HideCounts: true})
+	}
+}
+
+// unpack fills in an event about the unpack of a layer.
+func (r *record) unpack(b *BlobState, e Event) {
+	r.ChainID = e.ChainID
+	switch e.Kind {
 	case UnpackProgress:
 		r.docker(b, "Extracting", &detail{Current: e.Offset, Total: b.UnpackedSize})
 	case UnpackDone:
@@ -225,15 +224,10 @@ func (r *record) blob(b *BlobState, e Event) {
 			r.Bytes = &e.Offset
 		}
 		r.docker(b, "Pull complete", &detail{HideCounts: true})
-	case HostFailed:
-		r.call(e)
-	case Retry:
-		r.retry(e)
-	case PhaseDone:
-		r.phase(e)
 	}
 }
 
+// docker fills in docker's fields of a blob. docker speaks of layers only.
 func (r *record) docker(b *BlobState, status string, d *detail) {
 	if b.Kind == Layer {
 		r.Status, r.ID, r.Detail = status, short(b.Digest), d

@@ -64,7 +64,7 @@ func permanent(s *State, e Event) string {
 	case HostFailed:
 		return fmt.Sprintf("%s: host %s: %s", clean(e.Ref), clean(e.Host), e.cause())
 	case Retry:
-		if e.Digest == "" {
+		if s.find(e) == nil { // a tag or a manifest on the way to the target
 			return clean(e.Ref) + ": " + retryText(e)
 		}
 	case Warning:

@@ -32,6 +32,7 @@ func TestPlain(t *testing.T) {
 	events = append(events,
 		progress.Event{Kind: progress.HostFailed, Ref: debian, Host: "mirror.example.com", Err: reset()},
 		progress.Event{Kind: progress.Retry, Ref: debian, Host: hub, Attempt: 2, Wait: 90 * time.Second, Reason: "rate-limit"},
+		progress.Event{Kind: progress.Retry, Ref: debian, Digest: nth(3), Host: hub, Attempt: 1, Reason: "status"},
 		progress.Event{Kind: progress.Warning, Ref: debian, Message: "password on the command line"},
 		progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Offset: 48487936,
 			Duration: 6134 * time.Millisecond, Engine: "client"},
@@ -51,6 +52,7 @@ docker.io/library/debian:latest: resolved sha256:3f1d6c17773a45c97bd8f158d665c97
 000200000000: present
 docker.io/library/debian:latest: host mirror.example.com: read tcp: connection reset by peer
 docker.io/library/debian:latest: retry 2 in 1m30s: rate-limit (registry-1.docker.io)
+docker.io/library/debian:latest: retry 1 in 0ms: status (registry-1.docker.io)
 warning: password on the command line
 docker.io/library/debian:latest: new, 48.5 MB fetched, 0 B reused, 6.1s, 7.9 MB/s, engine client
 quay.io/a:v1: changed, 1 B fetched, 1.0 MB reused, 90ms, 11 B/s, engine daemon

@@ -1,0 +1,159 @@
+package progress_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+// documented is what docs/progress.md says of the JSON stream.
+type documented struct {
+	always, sometimes map[string][]string // fields by event
+	types             map[string]string   // by field
+}
+
+func readDocumentation(t *testing.T) documented {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/progress.md")
+	if err != nil {
+		t.Fatalf("reading the documentation: %v", err)
+	}
+	doc := documented{map[string][]string{}, map[string][]string{}, map[string]string{}}
+	_, tables, _ := strings.Cut(string(text), "### Events")
+	events, fields, _ := strings.Cut(tables, "### Fields")
+	for _, cells := range tableRows(events) {
+		doc.always[words(cells[0])[0]] = append(words(cells[2]), "v", "time", "event")
+		doc.sometimes[words(cells[0])[0]] = words(cells[3])
+	}
+	for _, cells := range tableRows(fields) {
+		doc.types[words(cells[0])[0]] = strings.TrimSpace(cells[1])
+	}
+	return doc
+}
+
+// tableRows returns the cells of the rows that begin with a word in code type.
+func tableRows(text string) [][]string {
+	var rows [][]string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "| `") {
+			rows = append(rows, strings.Split(strings.TrimPrefix(line, "|"), "|"))
+		}
+	}
+	return rows
+}
+
+// words returns the words in code type.
+func words(cell string) []string {
+	var all []string
+	for _, match := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
+		all = append(all, match[1])
+	}
+	return all
+}
+
+// check reports how an event differs from the documentation.
+func (doc documented) check(object map[string]any) []string {
+	var faults []string
+	event := fmt.Sprint(object["event"])
+	always, known := doc.always[event]
+	if !known {
+		return []string{"event " + event + " is not documented"}
+	}
+	for _, field := range always {
+		if _, ok := object[field]; !ok {
+			faults = append(faults, fmt.Sprintf("%s has no %s", event, field))
+		}
+	}
+	for field, value := range object {
+		if !slices.Contains(always, field) && !slices.Contains(doc.sometimes[event], field) {
+			faults = append(faults, fmt.Sprintf("%s has a field %s that is not documented", event, field))
+		}
+		if got, want := typeName(value), doc.types[field]; got != want {
+			faults = append(faults, fmt.Sprintf("%s of %s is of type %s, want %q", field, event, got, want))
+		}
+	}
+	return faults
+}
+
+// typeName is the JSON type of a decoded value.
+func typeName(value any) string {
+	switch v := value.(type) {
+	case string:
+		return "string"
+	case bool:
+		return "boolean"
+	case []any:
+		return "array"
+	case map[string]any:
+		return "object"
+	case float64:
+		if v == float64(int64(v)) {
+			return "integer"
+		}
+	}
+	return fmt.Sprintf("%T", value)
+}
+
+// everything is a stream with every kind of event, with and without what is
+// optional.
+func everything() []progress.Event {
+	bare, full := []progress.Event{}, []progress.Event{}
+	for _, kind := range []progress.Kind{
+		progress.Start, progress.Resolved, progress.Planned, progress.HostFailed, progress.FetchStart,
+		progress.FetchProgress, progress.FetchDone, progress.Present, progress.Retry, progress.UnpackStart,
+		progress.UnpackProgress, progress.UnpackDone, progress.PhaseDone, progress.Registered, progress.Warning,
+		progress.Error, progress.Summary,
+	} {
+		e := progress.Event{Kind: kind, Digest: layer, Host: hub, Attempt: 1, ChainID: chain, Phase: progress.Fetch,
+			Blob: progress.Layer, Refs: []string{debian}, Ref: debian, Message: "text"}
+		if kind == progress.Start || kind == progress.Summary {
+			e.Ref, e.Digest = "", ""
+		}
+		bare = append(bare, e)
+		e.Offset, e.Total, e.Duration, e.Wait, e.Reason = 5, 10, time.Second, time.Second, "reset"
+		e.Err, e.MediaType, e.Engine, e.Changed, e.Previous = reset(), "application/json", "client", true, nth(1)
+		full = append(full, e)
+	}
+	return append(bare, full...)
+}
+
+// Every event of a stream is as documented, and every documented event and
+// field is written.
+func TestDocumentation(t *testing.T) {
+	doc := readDocumentation(t)
+	var buf bytes.Buffer
+	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	fmt.Fprintln(d.Writer(), "a log line")
+	for i, e := range slices.Concat(sample(), everything()) {
+		e.Time = time.Now().Add(time.Duration(i) * time.Second) // past the pace of progress
+		d.Sink().Emit(e)
+	}
+	finish(t, d)
+	events, fields := map[string]bool{}, map[string]bool{}
+	for _, object := range objects(t, buf.String()) {
+		for _, fault := range doc.check(object) {
+			t.Error(fault)
+		}
+		events[fmt.Sprint(object["event"])] = true
+		for field := range object {
+			fields[field] = true
+		}
+	}
+	for event := range doc.always {
+		if !events[event] {
+			t.Errorf("got no event %s, which is documented", event)
+		}
+	}
+	for field := range doc.types {
+		if !fields[field] {
+			t.Errorf("got no field %s, which is documented", field)
+		}
+	}
+}
