@@ -24,6 +24,32 @@ func NewBlob(data []byte) Blob {
 	return Blob{Digest: digest.FromBytes(data), Size: int64(len(data)), data: data}
 }
 
+// fileBlob names a file by its sha256 digest.
+func fileBlob(path string) (Blob, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Blob{}, fmt.Errorf("opening blob: %w", err)
+	}
+	defer f.Close()
+	counter := &countingReader{r: f}
+	dgst, err := digest.FromReader(counter)
+	if err != nil {
+		return Blob{}, fmt.Errorf("reading blob %s: %w", path, err)
+	}
+	return Blob{Digest: dgst, Size: counter.n, path: path}, nil
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
 // readSeekCloser is what both kinds of blob are served from.
 type readSeekCloser interface {
 	io.ReadSeeker

@@ -9,7 +9,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -182,5 +184,37 @@ func TestBrokenImages(t *testing.T) {
 		if got := get(t, r.Client(), blobURL(r, missing.Layers[i])); got.status != want {
 			t.Errorf("got status %d for layer %d, want %d", got.status, i, want)
 		}
+	}
+}
+
+// output runs a command: decompressing hundreds of megabytes takes a program a
+// second and Go's race detector minutes.
+func output(t *testing.T, command string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), command, args...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestPreparedContentIsWhatItClaims(t *testing.T) {
+	pulltest.Need(t, pulltest.Contents("debian.tar.gz", "npm.tar.gz", "busybox.tar.gz"))
+	real := pulltest.Must(pulltest.RealImage())(t)
+	small := pulltest.Must(pulltest.BusyboxImage())(t)
+	for name, l := range map[string]pulltest.Layer{
+		"debian.tar.gz": real.Layers[0], "npm.tar.gz": real.Layers[1], "busybox.tar.gz": small.Layers[0],
+	} {
+		path := pulltest.Must(pulltest.Content(name))(t)
+		if got := output(t, "sh", "-c", `gzip -dc "$0" | sha256sum`, path); !strings.HasPrefix(got, l.DiffID.Encoded()) {
+			t.Errorf("got diff ID %s for %s, want %s", got, name, l.DiffID)
+		}
+		if got := output(t, "sha256sum", path); !strings.HasPrefix(got, l.Digest.Encoded()) {
+			t.Errorf("got digest %s for %s, want %s", got, name, l.Digest)
+		}
+	}
+	npm := pulltest.Must(pulltest.Content("npm.tar.gz"))(t)
+	if got := strings.Count(output(t, "tar", "-tzf", npm), "\n"); got < 20000 {
+		t.Errorf("got %d entries in the npm layer, want at least 20000", got)
 	}
 }

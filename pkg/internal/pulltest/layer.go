@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -214,26 +213,19 @@ func LayerFromTar(c Compression, archive []byte) (Layer, error) {
 // The file is read now, for its digests, and again whenever it is served; it
 // must not change in between.
 func LayerFromFile(c Compression, path string) (Layer, error) {
-	f, err := os.Open(path)
+	blob, err := fileBlob(path)
 	if err != nil {
-		return Layer{}, fmt.Errorf("opening layer: %w", err)
+		return Layer{}, err
+	}
+	f, err := blob.open()
+	if err != nil {
+		return Layer{}, err
 	}
 	defer f.Close()
-	packed := digest.Canonical.Digester()
-	tee := io.TeeReader(f, packed.Hash())
-	diffID, err := c.diffID(tee)
+	diffID, err := c.diffID(f)
 	if err != nil {
 		return Layer{}, fmt.Errorf("reading layer %s: %w", path, err)
 	}
-	// A decoder may leave bytes behind the last frame unread.
-	if _, err := io.Copy(io.Discard, tee); err != nil {
-		return Layer{}, fmt.Errorf("reading layer %s: %w", path, err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return Layer{}, fmt.Errorf("reading layer: %w", err)
-	}
-	blob := Blob{Digest: packed.Digest(), Size: info.Size(), path: path}
 	return Layer{Blob: blob, DiffID: diffID, Compression: c}, nil
 }
 

@@ -184,8 +184,6 @@ func TestBehaviours(t *testing.T) {
 		{"corrupt", pulltest.Behaviour{Fault: pulltest.Corrupt, After: 50}, nil, 200, corrupt, none},
 		{"short", pulltest.Behaviour{Fault: pulltest.Short, After: 60}, nil, 200, want[:60], none},
 		{"ignored range", pulltest.Behaviour{IgnoreRange: true}, []string{"Range", "bytes=10-"}, 200, want, none},
-		{"delay", pulltest.Behaviour{Delay: time.Millisecond}, nil, 200, want, none},
-		{"rate", pulltest.Behaviour{Rate: 1 << 20}, nil, 200, want, none},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r.SetBehave(func(*http.Request) pulltest.Behaviour { return c.do })
@@ -197,6 +195,21 @@ func TestBehaviours(t *testing.T) {
 				t.Errorf("got another body: %d bytes, want %d", len(got.body), len(c.body))
 			}
 		})
+	}
+}
+
+func TestDelayAndRateTakeTime(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	for name, do := range map[string]pulltest.Behaviour{
+		"delay": {Delay: 150 * time.Millisecond},
+		"rate":  {Rate: layer.Size * 5}, // a fifth of a second for the whole
+	} {
+		r.SetBehave(func(*http.Request) pulltest.Behaviour { return do })
+		start := time.Now()
+		got := get(t, r.Client(), blobURL(r, layer))
+		if took := time.Since(start); int64(len(got.body)) != layer.Size || took < 150*time.Millisecond {
+			t.Errorf("got %d bytes in %s with a %s, want %d in at least 150 ms", len(got.body), took, name, layer.Size)
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package pulltest
 import (
 	"archive/tar"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -42,6 +44,10 @@ func smallLayers(seed string) [][]File {
 	setuid.Mode = 0o4755
 	capable := Executable("usr/bin/serve", "#!/bin/sh\n")
 	capable.Xattrs = map[string]string{"security.capability": capNetBind, "user.origin": "pulltest"}
+	// A hard link's header is applied to the file, so it repeats the mode. The
+	// file has no capabilities: they do not survive that the owner is set again.
+	twin := Hardlink("usr/bin/tool2", "usr/bin/tool")
+	twin.Mode = 0o755
 	fifo := File{Name: "run/fifo", Type: tar.TypeFifo, Mode: 0o600}
 	return [][]File{
 		{
@@ -52,7 +58,7 @@ func smallLayers(seed string) [][]File {
 		},
 		{
 			Directory("usr"), Directory("usr/bin"), setuid, capable,
-			Hardlink("usr/bin/serve2", "usr/bin/serve"), Symlink("usr/bin/sh", "../../bin/hello"),
+			Executable("usr/bin/tool", "#!/bin/sh\n"), twin, Symlink("usr/bin/sh", "../../bin/hello"),
 			Directory("dev"), CharDevice("dev/null", 1, 3), Directory("run"), fifo,
 			Whiteout("opt/gone"), Directory("var"), Directory("var/lib"), Opaque("var/lib"), Regular("var/lib/new", "new"),
 		},
@@ -168,11 +174,26 @@ func contentLayers(names ...string) ([]Layer, error) {
 		if err != nil {
 			return nil, err
 		}
-		l, err := LayerFromFile(Gzip, path)
+		l, err := preparedLayer(path)
 		if err != nil {
 			return nil, err
 		}
 		layers = append(layers, l)
 	}
 	return layers, nil
+}
+
+// preparedLayer trusts the diff ID that .ci/setup wrote beside the archive:
+// decompressing it again would take minutes under the race detector.
+func preparedLayer(path string) (Layer, error) {
+	diffID, err := os.ReadFile(path + ".diffid")
+	if err != nil {
+		return Layer{}, fmt.Errorf("reading diff ID: %w", err)
+	}
+	l := Layer{Compression: Gzip, DiffID: digest.Digest(strings.TrimSpace(string(diffID)))}
+	if err := l.DiffID.Validate(); err != nil {
+		return Layer{}, fmt.Errorf("reading diff ID of %s: %w", path, err)
+	}
+	l.Blob, err = fileBlob(path)
+	return l, err
 }

@@ -1,0 +1,281 @@
+package pulltest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
+	version "github.com/containerd/containerd/api/services/version/v1"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/core/snapshots/proxy"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// DaemonVersions lists the containerd daemons that .ci/setup provides, newest
+// first.
+func DaemonVersions() []string { return []string{"2.4", "1.7", "1.6"} }
+
+// DaemonOptions says which containerd to start and where.
+type DaemonOptions struct {
+	Version string // one of DaemonVersions, the newest if empty
+	// Root is the daemon's root folder: a new one, removed at the end, if
+	// empty. A root that was baked before must be given by its owner.
+	Root string
+	// Config is TOML that is appended to the daemon's configuration.
+	Config string
+	// Env is added to the daemon's environment.
+	Env []string
+}
+
+// Daemon is a containerd in a process of its own, with state and sockets of
+// its own. CRI, NRI and the snapshotters that need devices are off.
+type Daemon struct {
+	Version string
+	Root    string // content, snapshots and metadata
+	State   string // sockets and running containers
+	Address string // path of the gRPC socket
+	opts    DaemonOptions
+	dir     string // temporary folder around the rest
+	bin     string // folder of the daemon's programs
+	process *process
+}
+
+// NewDaemon starts a daemon and waits until it answers. The caller closes it.
+func NewDaemon(ctx context.Context, o DaemonOptions) (*Daemon, error) {
+	if o.Version == "" {
+		o.Version = DaemonVersions()[0]
+	}
+	program, err := Tool(o.Version + "/containerd")
+	if err != nil {
+		return nil, err
+	}
+	// The path of a socket has room for 107 bytes, less than a test's own
+	// temporary folder may need.
+	dir, err := os.MkdirTemp("", "ctd")
+	if err != nil {
+		return nil, fmt.Errorf("starting containerd: %w", err)
+	}
+	d := &Daemon{
+		Version: o.Version, Root: o.Root, State: filepath.Join(dir, "state"),
+		Address: filepath.Join(dir, "containerd.sock"),
+		opts:    o, dir: dir, bin: filepath.Dir(program),
+	}
+	if d.Root == "" {
+		d.Root = filepath.Join(dir, "root")
+	}
+	if err := d.Start(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// Start starts the daemon again after Stop or Kill, on the same root.
+func (d *Daemon) Start(ctx context.Context) error {
+	config := filepath.Join(d.dir, "config.toml")
+	if err := os.WriteFile(config, []byte(d.config()), 0o644); err != nil {
+		return fmt.Errorf("configuring containerd: %w", err)
+	}
+	// The daemon looks for its shim on PATH and would find that of another
+	// version first.
+	env := append([]string{"PATH=" + d.bin + string(os.PathListSeparator) + os.Getenv("PATH")}, d.opts.Env...)
+	p, err := startProcess(filepath.Join(d.dir, "log"), env, filepath.Join(d.bin, "containerd"), "--config", config)
+	if err != nil {
+		return err
+	}
+	d.process = p
+	return d.wait(ctx)
+}
+
+// config is version 2 of the format, which all daemons read.
+func (d *Daemon) config() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "version = 2\nroot = %q\nstate = %q\n", d.Root, d.State)
+	fmt.Fprintf(&b, "disabled_plugins = [%s]\n", quoted(
+		"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+		"io.containerd.nri.v1.nri", "io.containerd.podsandbox.controller.v1.podsandbox",
+		"io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+		"io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+		"io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs",
+		"io.containerd.internal.v1.opt", "io.containerd.internal.v1.tracing",
+		"io.containerd.tracing.processor.v1.otlp"))
+	fmt.Fprintf(&b, "[grpc]\n  address = %q\n[ttrpc]\n  address = %q\n", d.Address, d.Address+".ttrpc")
+	fmt.Fprintf(&b, "%s\n", d.opts.Config)
+	return b.String()
+}
+
+func quoted(words ...string) string {
+	for i, w := range words {
+		words[i] = fmt.Sprintf("%q", w)
+	}
+	return strings.Join(words, ", ")
+}
+
+// wait returns when the daemon serves, or why it never will.
+func (d *Daemon) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	conn, err := d.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for {
+		_, err := version.NewVersionClient(conn).Version(ctx, &emptypb.Empty{})
+		if err == nil {
+			return nil
+		}
+		if dead := d.process.dead(); dead != nil {
+			return dead
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			return fmt.Errorf("waiting for containerd: %w\n%s", err, tail(d.process.log, 20))
+		}
+		conn.ResetConnectBackoff()
+	}
+}
+
+// dial connects when the first call is made.
+func (d *Daemon) dial() (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient("unix:"+d.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to containerd: %w", err)
+	}
+	return conn, nil
+}
+
+// Stop ends the daemon in its own time. Root, state and containers stay.
+func (d *Daemon) Stop() error { return d.process.stop() }
+
+// Kill ends the daemon at once, as a crash would.
+func (d *Daemon) Kill() error { return d.process.kill() }
+
+// Restart stops the daemon and starts it on the same root.
+func (d *Daemon) Restart(ctx context.Context) error {
+	if err := d.Stop(); err != nil {
+		return err
+	}
+	return d.Start(ctx)
+}
+
+// PID is the daemon's process, of the latest start.
+func (d *Daemon) PID() int { return d.process.cmd.Process.Pid }
+
+// Log is everything the daemon wrote.
+func (d *Daemon) Log() string { return tail(filepath.Join(d.dir, "log"), 1<<20) }
+
+// RunCtr runs the ctr of the daemon's version against it, with any flags, and
+// returns its standard output. The error holds its standard error.
+func (d *Daemon) RunCtr(ctx context.Context, args ...string) (string, error) {
+	return d.runCtr(ctx, d.bin, args)
+}
+
+// RunNewCtr is RunCtr with the ctr of the newest version, whose commands tell
+// more.
+func (d *Daemon) RunNewCtr(ctx context.Context, args ...string) (string, error) {
+	program, err := Tool(DaemonVersions()[0] + "/ctr")
+	if err != nil {
+		return "", err
+	}
+	return d.runCtr(ctx, filepath.Dir(program), args)
+}
+
+func (d *Daemon) runCtr(ctx context.Context, bin string, args []string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "ctr"), append([]string{"--address", d.Address}, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("running ctr %s: %w: %s", strings.Join(args, " "), err, &stderr)
+	}
+	return stdout.String(), nil
+}
+
+// RunContainer runs a container from an unpacked image to its end, with a name
+// and a runc folder of its own, and returns what it wrote. Flags are those of
+// ctr run; without a command the image's own runs.
+func (d *Daemon) RunContainer(ctx context.Context, namespace string, flags []string, ref string, command ...string) (string, error) {
+	args := []string{"--namespace", namespace, "run", "--rm", "--runc-root", filepath.Join(d.dir, "runc")}
+	args = append(append(args, flags...), ref, "pulltest-"+strings.ToLower(rand.Text()))
+	return d.RunCtr(ctx, append(args, command...)...)
+}
+
+// Collect makes the daemon run its garbage collection and waits for its end:
+// a lease that is deleted synchronously triggers one.
+func (d *Daemon) Collect(ctx context.Context, namespace string) error {
+	const lease = "pulltest-collect"
+	if _, err := d.RunCtr(ctx, "--namespace", namespace, "leases", "create", "--id", lease); err != nil {
+		return err
+	}
+	_, err := d.RunCtr(ctx, "--namespace", namespace, "leases", "delete", "--sync", lease)
+	return err
+}
+
+// Tree reads the tree of a committed snapshot, by a view that is removed again.
+func (d *Daemon) Tree(ctx context.Context, namespace, snapshotter, name string) (entries []Entry, err error) {
+	conn, err := d.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ctx = namespaces.WithNamespace(ctx, namespace)
+	sn := proxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(conn), snapshotter)
+	view := "pulltest-view-" + rand.Text()
+	// The label keeps the view from a garbage collection meanwhile.
+	keep := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "pulltest"})
+	mounts, err := sn.View(ctx, view, name, keep)
+	if err != nil {
+		return nil, fmt.Errorf("viewing snapshot %s: %w", name, err)
+	}
+	defer func() { err = errors.Join(err, sn.Remove(ctx, view)) }()
+	return MountedTree(ctx, mounts)
+}
+
+// StartDaemon starts a daemon that ends with the test, which is skipped where
+// the daemon or root is missing. A failed test logs what the daemon wrote.
+func StartDaemon(t testing.TB, o DaemonOptions) *Daemon {
+	t.Helper()
+	if o.Version == "" {
+		o.Version = DaemonVersions()[0]
+	}
+	Need(t, Root, Tools(o.Version+"/containerd", o.Version+"/ctr"))
+	d, err := NewDaemon(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("containerd %s wrote:\n%s", d.Version, tail(filepath.Join(d.dir, "log"), 60))
+		}
+		if err := d.Close(); err != nil {
+			t.Errorf("closing containerd: %v", err)
+		}
+	})
+	return d
+}
+
+// Ctr runs RunCtr and ends the test on its error.
+func (d *Daemon) Ctr(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := d.RunCtr(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// SnapshotTree runs Tree and ends the test on its error.
+func (d *Daemon) SnapshotTree(t testing.TB, namespace, snapshotter, name string) []Entry {
+	t.Helper()
+	return Must(d.Tree(t.Context(), namespace, snapshotter, name))(t)
+}
