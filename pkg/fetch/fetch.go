@@ -177,18 +177,20 @@ func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
 	in.host = body.Host
 	buf := in.f.buffer()
 	defer in.f.buffers.Put(buf)
-	for in.offset < in.blob.Desc.Size {
-		n, err := io.ReadAtLeast(body, buf[:], 1)
+	for {
+		n, err := body.Read(buf[:])
 		if n > 0 {
 			if err := in.take(buf[:n], each); err != nil {
 				return &sinkError{err}
 			}
 		}
+		if err == io.EOF {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // take files the next bytes of the blob.

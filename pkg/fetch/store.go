@@ -3,35 +3,43 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/url"
+	"slices"
+	"strings"
 
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
 const (
-	bufferSize = 512 << 10
+	sourcePrefix = labels.LabelDistributionSource + "."
+	bufferSize   = 512 << 10
 	// rounds is how often a blob is fetched from its first byte before wrong
 	// bytes are taken for the registry's last word. registry.Blame makes each
 	// round start with another host.
 	rounds = 4
 )
 
-// Store fetches b unless the store has it, and commits it with labels. It
+// Store fetches b unless the store has it, and commits it with the labels set. It
 // returns the number of bytes that came over the network.
-func (f *Fetcher) Store(ctx context.Context, b Blob, labels map[string]string) (int64, error) {
+func (f *Fetcher) Store(ctx context.Context, b Blob, set map[string]string) (int64, error) {
 	in, err := f.Open(ctx, b)
 	if errdefs.IsAlreadyExists(err) {
-		f.Present(b)
-		return 0, nil
+		return 0, f.Present(ctx, b, set)
 	}
 	if err != nil {
 		return 0, err
 	}
 	for round := 1; ; round++ {
 		if err = in.Receive(ctx, io.Discard); err == nil {
-			err = in.Commit(ctx, labels)
+			err = in.Commit(ctx, set)
 		}
 		if !errors.Is(err, ErrCorrupt) || round == rounds {
 			return in.came, errors.Join(err, in.Close())
@@ -39,9 +47,69 @@ func (f *Fetcher) Store(ctx context.Context, b Blob, labels map[string]string) (
 	}
 }
 
-// Present reports that b is in the store already.
-func (f *Fetcher) Present(b Blob) {
+// Present reports that b need not be fetched. If it is in the store it gets
+// those labels of set that it lacks; of a list of distribution sources, those
+// entries.
+func (f *Fetcher) Present(ctx context.Context, b Blob, set map[string]string) error {
 	f.Progress.Emit(b.event(progress.Present))
+	return f.Label(ctx, b.Desc.Digest, set)
+}
+
+// Label gives the blob dgst, if it is in the store, those labels of set that
+// it lacks.
+func (f *Fetcher) Label(ctx context.Context, dgst digest.Digest, set map[string]string) error {
+	info, err := f.Content.Info(ctx, dgst)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking up %s: %w", dgst, err)
+	}
+	missing, fields := missingLabels(info.Labels, set)
+	if len(fields) == 0 {
+		return nil
+	}
+	if _, err := f.Content.Update(ctx, content.Info{Digest: dgst, Labels: missing}, fields...); err != nil {
+		return fmt.Errorf("labelling %s: %w", dgst, err)
+	}
+	return nil
+}
+
+func missingLabels(have, want map[string]string) (missing map[string]string, fields []string) {
+	missing = map[string]string{}
+	for key, value := range want {
+		if strings.HasPrefix(key, sourcePrefix) {
+			value = mergeSources(have[key], value)
+		}
+		if have[key] == value || labels.Validate(key, value) != nil {
+			continue
+		}
+		missing[key] = value
+		fields = append(fields, "labels."+key)
+	}
+	return missing, fields
+}
+
+// mergeSources adds repo to a sorted list of repositories, as containerd keeps
+// it.
+func mergeSources(list, repo string) string {
+	if list == "" {
+		return repo
+	}
+	repos := append(strings.Split(list, ","), repo)
+	slices.Sort(repos)
+	return strings.Join(slices.Compact(repos), ",")
+}
+
+// SourceLabels say where the blobs of ref come from, so that a later push may
+// mount them and a peer may serve them. The key has the registry's host
+// without its port, as containerd writes it.
+func SourceLabels(ref registry.Ref) map[string]string {
+	key := sourcePrefix + (&url.URL{Host: ref.Domain}).Hostname()
+	if labels.Validate(key, ref.Path) != nil { // too long for a label
+		return map[string]string{}
+	}
+	return map[string]string{key: ref.Path}
 }
 
 func (f *Fetcher) buffer() *[bufferSize]byte {
@@ -49,4 +117,35 @@ func (f *Fetcher) buffer() *[bufferSize]byte {
 		return buf
 	}
 	return new([bufferSize]byte)
+}
+
+// Bytes returns the bytes of a small blob, such as a config, without storing
+// it.
+func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
+	for failures := 1; ; failures++ {
+		body, host, err := f.read(ctx, b)
+		if err == nil && b.Desc.Digest.Algorithm().FromBytes(body) != b.Desc.Digest {
+			err = fmt.Errorf("%s served other bytes: %w", host, ErrCorrupt)
+			f.Registry.Blame(b.Ref, b.Desc, host, err)
+			if failures < rounds {
+				continue
+			}
+		}
+		if err == nil {
+			return body, nil
+		}
+		if err := f.Registry.Backoff(ctx, failures, err); err != nil {
+			return nil, fmt.Errorf("fetching %s %s: %w", b.Kind, b.Desc.Digest, err)
+		}
+	}
+}
+
+func (f *Fetcher) read(ctx context.Context, b Blob) ([]byte, string, error) {
+	body, err := f.Registry.Open(ctx, b.Ref, b.Desc, registry.Range{})
+	if err != nil {
+		return nil, "", err
+	}
+	defer body.Close()
+	p, err := io.ReadAll(body)
+	return p, body.Host, err
 }

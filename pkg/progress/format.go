@@ -124,3 +124,6 @@ func cleanLine(s string) string {
 	}
 	return strings.Join(fields, "\t")
 }
+
+// Size formats a number of bytes as the displays do, such as "48.5 MB".
+func Size(n int64) string { return size(n) }

@@ -1,1 +1,129 @@
+// Package pull is the story of a pull: a Request becomes a Plan, a Plan
+// becomes a Result.
+//
+//	Request ──Plan──▶ Plan ──Run──▶ Result
+//
+// Plan asks the registry for manifests and configs and looks at the store, and
+// changes nothing. Run fetches and unpacks under a lease, checks what came of
+// it, and writes the image record last: a pull that fails leaves the record of
+// before, or none.
+//
+// How a blob is fetched is in pkg/fetch, how layers become snapshots in
+// pkg/unpack.
 package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// Puller pulls images from registries into one store.
+type Puller struct {
+	Store    *store.Store
+	Registry *registry.Registry
+	Progress progress.Sink
+	Limits   Limits
+}
+
+// Stage is where a pull failed.
+type Stage string
+
+const (
+	StageResolve  Stage = "resolve"
+	StagePlan     Stage = "plan"
+	StageFetch    Stage = "fetch" // and unpack: they are one
+	StageRegister Stage = "register"
+)
+
+// Error is a pull that failed. Host and Digest are set when they are known.
+type Error struct {
+	Stage  Stage
+	Ref    string
+	Host   string
+	Digest digest.Digest
+	Err    error
+}
+
+func (e *Error) Error() string {
+	if e.Stage == StageResolve { // the registry names the reference already
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("pulling %s: %v", e.Ref, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+func (p *Puller) fail(stage Stage, ref registry.Ref, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &Error{Stage: stage, Ref: ref.Name, Err: err}
+	if asked, ok := errors.AsType[*registry.Error](err); ok {
+		e.Host, e.Digest = asked.Host, asked.Digest
+	}
+	return e
+}
+
+// Pull plans and runs r.
+func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
+	start := time.Now()
+	plan, err := p.Plan(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	result, err := p.Run(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	result.Duration = time.Since(start)
+	p.Progress.Emit(progress.Event{
+		Kind: progress.Registered, Ref: result.Name, Digest: result.Target.Digest, Changed: result.Changed,
+		Engine: result.Engine, Duration: result.Duration, Offset: result.Fetched, Total: result.Reused,
+	})
+	return result, nil
+}
+
+func (p *Puller) fetcher() *fetch.Fetcher {
+	return &fetch.Fetcher{Registry: p.Registry, Content: p.Store.Content, Progress: p.Progress}
+}
+
+// Defaults for Limits that are not set: enough connections to fill a link of
+// some distance, and no more unpacks than cores to do them, plus one that waits
+// for its bytes.
+const defaultDownloads = 6
+
+func (l Limits) downloads() int {
+	if l.Downloads > 0 {
+		return l.Downloads
+	}
+	return defaultDownloads
+}
+
+func (l Limits) unpacks() int {
+	if l.Unpacks > 0 {
+		return l.Unpacks
+	}
+	return runtime.GOMAXPROCS(0) + 1
+}
+
+// resumable tells failures that a later try can mend, whose bytes are worth
+// keeping.
+func resumable(ctx context.Context, err error) bool {
+	return context.Cause(ctx) != nil ||
+		errdefs.IsUnavailable(err) || errdefs.IsResourceExhausted(err) || errdefs.IsDeadlineExceeded(err)
+}
+
+func (p *Puller) warn(ref registry.Ref, format string, args ...any) {
+	p.Progress.Emit(progress.Event{Kind: progress.Warning, Ref: ref.Name, Message: fmt.Sprintf(format, args...)})
+}

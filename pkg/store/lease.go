@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 )
@@ -232,4 +233,30 @@ func startTime(pid int) (string, error) {
 		return "", errors.New("malformed /proc stat line")
 	}
 	return fields[19], nil
+}
+
+// Hold tells whether the committed snapshot name exists, and keeps it under
+// the lease of ctx so that it stays.
+func (s *Store) Hold(ctx context.Context, name string) (bool, error) {
+	exists, err := s.hasSnapshot(ctx, name)
+	lease, leased := leases.FromContext(ctx)
+	if !exists || err != nil || !leased {
+		return exists, err
+	}
+	r := leases.Resource{ID: name, Type: resourceSnapshot + s.Name}
+	if err := s.Leases.AddResource(ctx, leases.Lease{ID: lease}, r); err != nil {
+		return false, fmt.Errorf("leasing snapshot %s: %w", name, err)
+	}
+	return s.hasSnapshot(ctx, name) // it may have gone before the lease held it
+}
+
+func (s *Store) hasSnapshot(ctx context.Context, name string) (bool, error) {
+	info, err := s.Snapshotter.Stat(ctx, name)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking up snapshot %s: %w", name, err)
+	}
+	return info.Kind == snapshots.KindCommitted, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 )
@@ -50,12 +51,6 @@ func UpperOf(mounts []mount.Mount) (u Upper, ok bool) {
 	return Upper{}, false
 }
 
-// neededCapabilities are those that writing a layer takes: device nodes,
-// owners, modes, file capabilities, and overlay's trusted attributes.
-var neededCapabilities = []int{
-	unix.CAP_SYS_ADMIN, unix.CAP_MKNOD, unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_SETFCAP,
-}
-
 // Writable tells whether this process may write into the mounts of the
 // snapshot key, which it has just prepared. For a daemon that takes proof
 // that both see the same files: a file that we create in the snapshot's folder
@@ -89,13 +84,16 @@ func (s *Store) prove(ctx context.Context, key string, mounts []mount.Mount) (bo
 	return true, "shares the daemon's file system"
 }
 
+// missingCapabilities tells whether we lack what writing a layer takes: device
+// nodes, owners, modes, file capabilities, and overlay's trusted attributes.
 func missingCapabilities() error {
+	needed := []int{unix.CAP_SYS_ADMIN, unix.CAP_MKNOD, unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_SETFCAP}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
 		return fmt.Errorf("reading our capabilities: %w", err)
 	}
-	if !slices.ContainsFunc(neededCapabilities, func(c int) bool { return data[c/32].Effective&(1<<(c%32)) == 0 }) {
+	if !slices.ContainsFunc(needed, func(c int) bool { return data[c/32].Effective&(1<<(c%32)) == 0 }) {
 		return nil
 	}
 	return errors.New("not privileged to write layers")
@@ -121,4 +119,25 @@ func (s *Store) proveByNonce(ctx context.Context, key, dir string) error {
 		return fmt.Errorf("containerd does not see what is written to %s", dir)
 	}
 	return nil
+}
+
+// Lowers returns the folders of the committed snapshot name and of those below
+// it, nearest first. They are to be read only.
+func (s *Store) Lowers(ctx context.Context, name string) ([]string, error) {
+	key := "view-" + rand.Text()[:12] + " " + name
+	mounts, err := s.Snapshotter.View(ctx, key, name)
+	if err != nil {
+		return nil, fmt.Errorf("viewing snapshot %s: %w", name, err)
+	}
+	if err := s.Snapshotter.Remove(ctx, key); err != nil {
+		return nil, fmt.Errorf("closing the view of snapshot %s: %w", name, err)
+	}
+	upper, ok := UpperOf(mounts)
+	if !ok {
+		return nil, fmt.Errorf("snapshot %s is not made of plain folders: %w", name, errdefs.ErrFailedPrecondition)
+	}
+	if !upper.Overlay {
+		return []string{upper.Dir}, nil // there is only one layer
+	}
+	return upper.Lowers, nil
 }

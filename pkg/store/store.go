@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -19,6 +20,8 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 )
 
 var (
@@ -106,20 +109,42 @@ func (s *Store) Image(ctx context.Context, name string) (*images.Image, error) {
 	return &img, nil
 }
 
-// Register points the record img.Name to img.Target, creating it if need be.
+// Register points the record img.Name to img.Target and adds img.Labels to its
+// labels, creating it if need be. Labels that others gave it stay.
 func (s *Store) Register(ctx context.Context, img images.Image) error {
 	const tries = 3 // another client may create or delete the record in between
+	fields := []string{"target"}
+	for key := range img.Labels {
+		fields = append(fields, "labels."+key)
+	}
 	var err error
 	for range tries {
 		if _, err = s.Images.Create(ctx, img); err == nil || !errdefs.IsAlreadyExists(err) {
 			break
 		}
-		if _, err = s.Images.Update(ctx, img); err == nil || !errdefs.IsNotFound(err) {
+		if _, err = s.Images.Update(ctx, img, fields...); err == nil || !errdefs.IsNotFound(err) {
 			break
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("writing the image record of %s: %w", img.Name, err)
+	}
+	return nil
+}
+
+// CheckChain tells whether the snapshots of diffIDs are all there, each on top
+// of the one before.
+func (s *Store) CheckChain(ctx context.Context, diffIDs []digest.Digest) error {
+	parent := ""
+	for _, id := range identity.ChainIDs(slices.Clone(diffIDs)) {
+		info, err := s.Snapshotter.Stat(ctx, id.String())
+		if err != nil {
+			return fmt.Errorf("checking snapshot %s: %w", id, err)
+		}
+		if info.Kind != snapshots.KindCommitted || info.Parent != parent {
+			return fmt.Errorf("snapshot %s is %s on %q, want committed on %q: %w", id, info.Kind, info.Parent, parent, errdefs.ErrFailedPrecondition)
+		}
+		parent = id.String()
 	}
 	return nil
 }

@@ -1,0 +1,132 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+// choose returns the manifests to pull, with their documents: the best one for
+// each platform asked for, or for the host, or all of them.
+func (pl *planner) choose(ctx context.Context, manifests []ocispec.Descriptor) ([]candidate, error) {
+	all, err := pl.candidates(ctx, manifests)
+	if err != nil {
+		return nil, err
+	}
+	r := pl.plan.Request
+	var chosen []candidate
+	switch {
+	case r.AllPlatforms:
+		chosen = all
+	case len(r.Platforms) == 0:
+		chosen, err = pick(all, chosen, platforms.Default(), "this host ("+platforms.FormatAll(platforms.DefaultSpec())+")")
+	default:
+		for _, want := range r.Platforms {
+			if chosen, err = pick(all, chosen, platforms.Ordered(want), platforms.FormatAll(want)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range chosen {
+		if err := pl.load(ctx, &chosen[i]); err != nil {
+			return nil, err
+		}
+	}
+	return chosen, nil
+}
+
+// candidates learns the platform of each manifest: from its descriptor, or
+// else from its config.
+func (pl *planner) candidates(ctx context.Context, manifests []ocispec.Descriptor) ([]candidate, error) {
+	var all []candidate
+	for _, desc := range manifests {
+		c := candidate{desc: desc}
+		if desc.Platform != nil {
+			c.platform = *desc.Platform
+		} else if err := pl.load(ctx, &c); err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// load reads the manifest and the config of c.
+func (pl *planner) load(ctx context.Context, c *candidate) error {
+	if c.manifest != nil {
+		return nil
+	}
+	manifest, err := pl.manifest(ctx, c.desc, progress.Manifest)
+	if err != nil {
+		return err
+	}
+	if err := parse(c.desc, manifest.Body, &c.parsed); err != nil {
+		return err
+	}
+	config, err := pl.config(ctx, c.parsed.Config)
+	if err != nil {
+		return err
+	}
+	c.manifest, c.config = &manifest, &config
+	if c.desc.Platform == nil {
+		return c.platformOfConfig()
+	}
+	return nil
+}
+
+// platformOfConfig reads the platform out of an image's config. Artifacts and
+// images without one fit every host.
+func (c *candidate) platformOfConfig() error {
+	var image ocispec.Image
+	if !isImageConfig(c.parsed.Config) {
+		return nil
+	}
+	if err := parse(c.parsed.Config, c.config.Body, &image); err != nil {
+		return err
+	}
+	c.platform = image.Platform
+	return nil
+}
+
+// pick adds the best candidate for want to chosen, once.
+func pick(all, chosen []candidate, want platforms.MatchComparer, name string) ([]candidate, error) {
+	var fit []candidate
+	for _, c := range all {
+		if c.platform.OS == "" || want.Match(platforms.Normalize(c.platform)) {
+			fit = append(fit, c)
+		}
+	}
+	if len(fit) == 0 {
+		return nil, noPlatform(all, name)
+	}
+	slices.SortStableFunc(fit, func(a, b candidate) int {
+		switch {
+		case want.Less(a.platform, b.platform):
+			return -1
+		case want.Less(b.platform, a.platform):
+			return 1
+		}
+		return 0
+	})
+	if slices.ContainsFunc(chosen, func(c candidate) bool { return c.desc.Digest == fit[0].desc.Digest }) {
+		return chosen, nil
+	}
+	return append(chosen, fit[0]), nil
+}
+
+func noPlatform(all []candidate, name string) error {
+	var have []ocispec.Platform
+	for _, c := range all {
+		have = append(have, c.platform)
+	}
+	return fmt.Errorf("no image for %s: %w; there are: %s", name, errdefs.ErrNotFound, describePlatforms(have))
+}

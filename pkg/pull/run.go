@@ -1,0 +1,305 @@
+package pull
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack"
+)
+
+const (
+	labelSnapshotRef = "containerd.io/gc.ref.snapshot."
+	// cleanupTime bounds what must happen after a cancel: a caller who was
+	// interrupted wants to be gone within 2 s.
+	cleanupTime = 1500 * time.Millisecond
+	// metadataFetches is how many manifests of other platforms are fetched at
+	// once.
+	metadataFetches = 4
+)
+
+// Run carries out pl: it fetches and unpacks under a lease, checks that all is
+// there, and registers the image. When it fails the image record is as before,
+// and what a later pull can use is kept under one lease of ours.
+func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
+	ctx = p.Store.Context(ctx)
+	leased, lease, err := p.Store.Lease(ctx, pl.Name)
+	if err != nil {
+		return nil, p.fail(StageFetch, pl.Request.Ref, err)
+	}
+	r := &run{
+		p: p, plan: pl, fetcher: p.fetcher(), sources: fetch.SourceLabels(pl.Request.Ref),
+		result: &Result{
+			Name: pl.Name, Target: pl.Target, Host: pl.Host, Previous: pl.Previous,
+			Changed: pl.Previous != pl.Target.Digest, Labels: pl.Request.Labels,
+			Engine: unpack.EngineClient, EngineReason: "nothing to unpack",
+		},
+	}
+	r.unpacker = unpack.New(unpack.Options{
+		Store: p.Store, Fetcher: r.fetcher, Progress: p.Progress, SyncFS: pl.Request.SyncFS,
+		Downloads: p.Limits.downloads(), Unpacks: p.Limits.unpacks(),
+	})
+	if err := r.do(leased); err != nil {
+		return nil, errors.Join(err, p.close(ctx, pl.Request.Ref, lease, err))
+	}
+	// The image is registered: a lease that cannot be deleted only expires later.
+	if err := lease.Delete(ctx); err != nil {
+		p.warn(pl.Request.Ref, "%v", err)
+	}
+	return r.result, nil
+}
+
+// close ends the lease of a pull that failed.
+func (p *Puller) close(ctx context.Context, ref registry.Ref, lease *store.Lease, cause error) error {
+	keep := resumable(ctx, cause)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	if !keep {
+		return errors.Join(lease.Delete(ctx), p.Store.Collect(ctx))
+	}
+	kept, err := lease.Suspend(ctx)
+	if err == nil && kept > 0 {
+		p.warn(ref, "%s kept, the next pull resumes", progress.Size(kept))
+	}
+	return err
+}
+
+// run is the state of one Run.
+type run struct {
+	p        *Puller
+	plan     *Plan
+	fetcher  *fetch.Fetcher
+	unpacker *unpack.Unpacker
+	sources  map[string]string
+	result   *Result
+	mu       sync.Mutex   // guards the engine of result
+	metadata atomic.Int64 // bytes of documents that came over the network
+}
+
+func (r *run) do(ctx context.Context) error {
+	ref := r.plan.Request.Ref
+	if err := r.fetchAll(ctx); err != nil {
+		return r.p.fail(StageFetch, ref, err)
+	}
+	if err := r.check(ctx); err != nil {
+		return r.p.fail(StageFetch, ref, err)
+	}
+	r.count()
+	return r.p.fail(StageRegister, ref, r.register(ctx))
+}
+
+// fetchAll brings the images, and beside them the documents of the others.
+func (r *run) fetchAll(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.fetchOthers(ctx) })
+	r.result.Platforms = make([]Platform, len(r.plan.Images))
+	for i, sel := range r.plan.Images {
+		g.Go(func() error { return r.image(ctx, sel, &r.result.Platforms[i]) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return r.storeDocuments(ctx)
+}
+
+func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {
+	*into = Platform{Platform: sel.Platform, Manifest: sel.Manifest.Digest, Config: sel.Config.Digest}
+	img := unpack.Image{Ref: r.plan.Request.Ref, Layers: sel.Layers, DiffIDs: sel.DiffIDs, Labels: r.sources}
+	if !sel.Unpack {
+		return r.unpacker.Fetch(ctx, img)
+	}
+	done, err := r.unpacker.Unpack(ctx, img)
+	if err != nil {
+		return err
+	}
+	into.ChainID, into.Unpacked = done.ChainID, true
+	if done.Worked {
+		r.engine(done)
+	}
+	return nil
+}
+
+// engine notes who unpacked; all images of a pull have the same engine unless
+// one of them needs the daemon's.
+func (r *run) engine(done unpack.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.result.Engine != unpack.EngineDaemon {
+		r.result.Engine, r.result.EngineReason = done.Engine, done.Reason
+	}
+}
+
+// fetchOthers keeps the manifests and configs of the platforms that were not
+// selected. Nobody runs them here: what a registry does not have of them is
+// worth a warning, not more.
+func (r *run) fetchOthers(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(metadataFetches)
+	for _, desc := range r.plan.Others {
+		g.Go(func() error {
+			err := r.fetchOther(ctx, desc)
+			if errdefs.IsNotFound(err) {
+				r.p.warn(r.plan.Request.Ref, "leaving out another platform's manifest: %v", err)
+				return nil
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func (r *run) fetchOther(ctx context.Context, desc ocispec.Descriptor) error {
+	pl := &planner{p: r.p, fetcher: r.fetcher, plan: r.plan}
+	manifest, err := pl.manifest(ctx, desc, progress.Manifest)
+	if err != nil {
+		return err
+	}
+	var parsed ocispec.Manifest
+	if err := parse(desc, manifest.Body, &parsed); err != nil {
+		return err
+	}
+	manifest.Children = append([]ocispec.Descriptor{parsed.Config}, parsed.Layers...)
+	config, err := pl.config(ctx, parsed.Config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.storeDocument(ctx, config), r.storeDocument(ctx, manifest))
+}
+
+// storeDocuments writes children before parents, so that whoever watches the
+// content store never sees a parent that refers to nothing.
+func (r *run) storeDocuments(ctx context.Context) error {
+	for i := len(r.plan.Documents) - 1; i >= 0; i-- {
+		if err := r.storeDocument(ctx, r.plan.Documents[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) storeDocument(ctx context.Context, d Document) error {
+	labels := r.labels(d)
+	blob := fetch.Blob{Ref: r.plan.Request.Ref, Desc: d.Desc, Kind: d.Kind}
+	start := time.Now()
+	err := content.WriteBlob(ctx, r.p.Store.Content, remotes.MakeRefKey(ctx, d.Desc), bytes.NewReader(d.Body), d.Desc, content.WithLabels(labels))
+	if err != nil {
+		return fmt.Errorf("storing %s %s: %w", d.Kind, d.Desc.Digest, err)
+	}
+	if !d.Fetched {
+		return r.fetcher.Present(ctx, blob, labels)
+	}
+	r.metadata.Add(d.Desc.Size)
+	r.p.Progress.Emit(progress.Event{
+		Kind: progress.FetchDone, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType,
+		Offset: d.Desc.Size, Total: d.Desc.Size, Host: r.plan.Host, Duration: time.Since(start),
+	})
+	return r.fetcher.Label(ctx, d.Desc.Digest, labels)
+}
+
+// labels of a document: where it comes from, what it refers to, and for a
+// config the snapshots that were made of its layers.
+func (r *run) labels(d Document) map[string]string {
+	set := maps.Clone(r.sources)
+	maps.Copy(set, childLabels(d.Children))
+	for _, p := range r.result.Platforms {
+		if d.Desc.Digest == p.Config && p.ChainID != "" {
+			set[labelSnapshotRef+r.p.Store.Name] = p.ChainID.String()
+		}
+	}
+	return set
+}
+
+// childLabels are the GC references to all children as they are listed,
+// whether they were fetched or not. The keys are those of containerd.
+func childLabels(children []ocispec.Descriptor) map[string]string {
+	set := map[string]string{}
+	count := map[string]int{}
+	for _, child := range children {
+		if registry.ValidDigest(child.Digest) != nil {
+			continue // nothing can be kept under such a name
+		}
+		for _, key := range images.ChildGCLabels(child) {
+			n := count[key]
+			count[key]++
+			switch {
+			case key == labelReferrer:
+				key += child.Digest.Encoded()[:referrerDigits]
+			case n > 0 || key[len(key)-1] == '.':
+				key += strconv.Itoa(n)
+			}
+			set[key] = child.Digest.String()
+		}
+	}
+	return set
+}
+
+const (
+	labelReferrer  = "containerd.io/gc.ref.content.referrer.sha256."
+	referrerDigits = 12
+)
+
+// check looks at everything that the record will promise.
+func (r *run) check(ctx context.Context) error {
+	for _, d := range r.plan.Documents {
+		if _, err := r.p.Store.Content.Info(ctx, d.Desc.Digest); err != nil {
+			return fmt.Errorf("checking %s %s: %w", d.Kind, d.Desc.Digest, err)
+		}
+	}
+	for i, sel := range r.plan.Images {
+		if err := r.checkImage(ctx, sel, r.result.Platforms[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkImage wants the whole chain of snapshots of what was unpacked, and
+// every layer of what was not.
+func (r *run) checkImage(ctx context.Context, sel Selected, done Platform) error {
+	if done.Unpacked {
+		return r.p.Store.CheckChain(ctx, sel.DiffIDs)
+	}
+	for _, l := range sel.Layers {
+		if _, err := r.p.Store.Content.Info(ctx, l.Digest); err != nil {
+			return fmt.Errorf("checking layer %s: %w", l.Digest, err)
+		}
+	}
+	return nil
+}
+
+// count sums up what came over the network and what was there.
+func (r *run) count() {
+	r.result.Fetched = r.unpacker.Fetched() + r.metadata.Load()
+	r.result.Unpacked = r.unpacker.Unpacked()
+	var wanted int64
+	for _, d := range r.plan.Documents {
+		wanted += d.Desc.Size
+	}
+	for _, sel := range r.plan.Images {
+		for _, l := range sel.Layers {
+			wanted += l.Size
+		}
+	}
+	r.result.Reused = max(wanted-r.result.Fetched, 0)
+}
+
+func (r *run) register(ctx context.Context) error {
+	return r.p.Store.Register(ctx, images.Image{Name: r.plan.Name, Target: r.plan.Target, Labels: r.plan.Request.Labels})
+}

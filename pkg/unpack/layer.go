@@ -1,0 +1,339 @@
+package unpack
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+const (
+	labelParentChainID = "containerd.io/snapshot/parent-chain-id"
+	// rounds is how often a layer whose bytes were wrong is fetched again.
+	rounds = 4
+	// cleanupTime bounds what must happen after a cancel.
+	cleanupTime = 10 * time.Second
+	// prepareTries allows for a key that somebody else uses.
+	prepareTries = 3
+)
+
+// layer is one layer on its way to a committed snapshot. Its methods are
+// called in this order: prepare, bring or applyStored, commit; abort at
+// the end, whatever happened.
+type layer struct {
+	u       *Unpacker
+	img     Image
+	desc    ocispec.Descriptor
+	diffID  digest.Digest
+	chainID string
+	parent  string // chain ID of the layer below, "" for the first
+	ready   chan struct{}
+
+	key       string // of the active snapshot, "" if there is none
+	preparent string // the parent that it was prepared with
+	mounts    []mount.Mount
+	done      bool     // the snapshot exists already
+	dir       string   // where its files are written, "" if that is not a plain folder
+	lowers    []string // folders of the layers below that the mount names
+	overlay   bool
+	implicit  []lay.Directory
+}
+
+func (c *chain) newLayer(i int) *layer {
+	l := &layer{
+		u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
+		chainID: c.chainIDs[i].String(), ready: make(chan struct{}),
+	}
+	if i > 0 {
+		l.parent = c.chainIDs[i-1].String()
+	}
+	return l
+}
+
+// wait returns when the layer is ready, or with the reason why it will not be.
+func (l *layer) wait(ctx context.Context) error {
+	select {
+	case <-l.ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (l *layer) event(kind progress.Kind) progress.Event {
+	return progress.Event{
+		Kind: kind, Ref: l.img.Ref.Name, Blob: progress.Layer,
+		Digest: l.desc.Digest, MediaType: l.desc.MediaType, ChainID: digest.Digest(l.chainID),
+	}
+}
+
+// labels of the snapshot are those that containerd's unpacker gives it. The
+// mapping of owners is not for an image to choose.
+func (l *layer) labels() map[string]string {
+	set := map[string]string{}
+	maps.Copy(set, snapshots.FilterInheritedLabels(l.desc.Annotations))
+	delete(set, snapshots.LabelSnapshotUIDMapping)
+	delete(set, snapshots.LabelSnapshotGIDMapping)
+	set[snapshots.LabelSnapshotRef] = l.chainID
+	set[snapshots.LabelSnapshotDiffID] = l.diffID.String()
+	if l.parent != "" {
+		set[labelParentChainID] = l.parent
+	}
+	return set
+}
+
+// prepare makes an active snapshot on top of parent, unless there is one.
+func (l *layer) prepare(ctx context.Context, parent string) error {
+	if l.key != "" || l.done {
+		return nil
+	}
+	for range prepareTries {
+		key := fmt.Sprintf(snapshots.UnpackKeyFormat, rand.Text()[:12], l.chainID)
+		mounts, err := l.u.store.Snapshotter.Prepare(ctx, key, parent, snapshots.WithLabels(l.labels()))
+		if err == nil {
+			l.key, l.preparent, l.mounts = key, parent, mounts
+			upper, _ := store.UpperOf(mounts)
+			l.dir, l.lowers, l.overlay = upper.Dir, upper.Lowers, upper.Overlay
+			return nil
+		}
+		if !errdefs.IsAlreadyExists(err) {
+			return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, err)
+		}
+		// A remote snapshotter says so when it has made the layer itself.
+		if l.done, err = l.u.store.Hold(ctx, l.chainID); l.done || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, errdefs.ErrAlreadyExists)
+}
+
+// staged tells that the snapshotter filled the snapshot itself: there is
+// nothing to write, only to commit.
+func (l *layer) staged() bool {
+	return l.done || len(l.mounts) > 0 && l.mounts[len(l.mounts)-1].ReadOnly()
+}
+
+// bring fetches the layer and applies it, starting over with an empty snapshot
+// when the bytes turn out to be wrong.
+func (l *layer) bring(ctx context.Context) error {
+	for round := 1; ; round++ {
+		if err := l.prepare(ctx, l.preparent); err != nil || l.staged() {
+			return err
+		}
+		err := l.once(ctx)
+		if !errors.Is(err, fetch.ErrCorrupt) || round == rounds {
+			return err
+		}
+		l.abort(ctx)
+	}
+}
+
+// once streams the layer into its snapshot. What is in the content store, or
+// was begun by an earlier pull, is read back from there.
+func (l *layer) once(ctx context.Context) (err error) {
+	l.u.blobs.Lock(l.desc.Digest.String())
+	defer l.u.blobs.Unlock(l.desc.Digest.String())
+	in, err := l.u.fetcher.Open(ctx, l.img.blob(l.desc))
+	if errdefs.IsAlreadyExists(err) {
+		if err := l.u.fetcher.Present(ctx, l.img.blob(l.desc), l.img.Labels); err != nil {
+			return err
+		}
+		return l.applyStored(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		l.u.fetched.Add(in.Fetched())
+		err = errors.Join(err, in.Close())
+	}()
+	if in.Offset() == 0 && l.u.unpacks.TryAcquire(1) {
+		defer l.u.unpacks.Release(1)
+		return l.stream(ctx, in)
+	}
+	return l.fetchThenApply(ctx, in)
+}
+
+func (l *layer) fetchThenApply(ctx context.Context, in *fetch.Ingest) error {
+	if err := in.Receive(ctx, discard{}); err != nil {
+		return err
+	}
+	if err := in.Commit(ctx, l.img.Labels); err != nil {
+		return err
+	}
+	return l.applyStored(ctx)
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// applyStored applies the layer's blob out of the content store, by the
+// pipeline where we may write and by containerd's applier elsewhere, and
+// labels the blob with its verified diff ID.
+func (l *layer) applyStored(ctx context.Context) error {
+	if l.staged() {
+		return nil
+	}
+	if err := l.u.unpacks.Acquire(ctx, 1); err != nil {
+		return context.Cause(ctx)
+	}
+	defer l.u.unpacks.Release(1)
+	if err := l.applyBlob(ctx); err != nil {
+		return err
+	}
+	info := content.Info{Digest: l.desc.Digest, Labels: map[string]string{labels.LabelUncompressed: l.diffID.String()}}
+	if _, err := l.u.store.Content.Update(ctx, info, "labels."+labels.LabelUncompressed); err != nil {
+		return fmt.Errorf("labelling layer %s: %w", l.desc.Digest, err)
+	}
+	return nil
+}
+
+func (l *layer) applyBlob(ctx context.Context) error {
+	if ours, _ := l.u.store.Writable(ctx, l.key, l.mounts); !ours || isEncrypted(l.desc) {
+		return l.applyByDaemon(ctx)
+	}
+	ra, err := l.u.store.Content.ReaderAt(ctx, l.desc)
+	if err != nil {
+		return fmt.Errorf("reading layer %s: %w", l.desc.Digest, err)
+	}
+	defer ra.Close()
+	return l.pour(ctx, content.NewReader(ra))
+}
+
+func (l *layer) applyByDaemon(ctx context.Context) error {
+	l.u.emit.Emit(l.event(progress.UnpackStart))
+	got, err := l.u.store.Applier.Apply(ctx, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS), diff.WithProgress(l.compressedProgress))
+	if err != nil {
+		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
+	}
+	if got.Digest != l.diffID {
+		return l.wrongDiffID(got.Digest)
+	}
+	l.applied(got.Size)
+	return nil
+}
+
+// compressedProgress reports an applier that runs in this process; it counts
+// the layer's compressed bytes. A daemon's applier does not call it.
+func (l *layer) compressedProgress(_ ocispec.Descriptor, n int64) {
+	e := l.event(progress.UnpackProgress)
+	e.Offset, e.Total = n, l.desc.Size
+	l.u.emit.Emit(e)
+}
+
+func (l *layer) wrongDiffID(got digest.Digest) error {
+	return fmt.Errorf("applying layer %s: got diff ID %s, want %s: %w", l.desc.Digest, got, l.diffID, errdefs.ErrDataLoss)
+}
+
+func (l *layer) applied(size int64) {
+	l.u.unpacked.Add(size)
+	e := l.event(progress.UnpackDone)
+	e.Offset, e.Total = size, size
+	l.u.emit.Emit(e)
+}
+
+// inherit gives directories that the layer does not list the attributes that
+// they have below. It needs the layers below to be committed.
+func (l *layer) inherit(ctx context.Context) error {
+	if len(l.implicit) == 0 || l.parent == "" {
+		return nil
+	}
+	lowers := l.lowers
+	if lowers == nil {
+		var err error
+		if lowers, err = l.u.store.Lowers(ctx, l.parent); err != nil {
+			return err
+		}
+	}
+	if err := lay.Inherit(l.dir, lowers, l.implicit); err != nil {
+		return fmt.Errorf("completing the directories of layer %s: %w", l.desc.Digest, err)
+	}
+	return nil
+}
+
+// commit makes the layer visible under its chain ID. It must be called in
+// chain order; the parent is the snapshot that the layer below committed.
+func (l *layer) commit(ctx context.Context) error {
+	if l.done {
+		return nil
+	}
+	start := time.Now()
+	if err := errors.Join(l.inherit(ctx), l.sync()); err != nil {
+		return err
+	}
+	opts := []snapshots.Opt{snapshots.WithLabels(l.labels())}
+	if l.preparent != l.parent {
+		opts = append(opts, snapshots.WithParent(l.parent))
+	}
+	err := l.u.store.Snapshotter.Commit(ctx, l.chainID, l.key, opts...)
+	switch {
+	case errdefs.IsAlreadyExists(err): // another pull was faster
+		l.abort(ctx)
+	case err != nil:
+		return fmt.Errorf("committing layer %s: %w", l.desc.Digest, err)
+	}
+	l.key, l.done = "", true
+	l.phase(progress.Commit, time.Since(start), 0)
+	return nil
+}
+
+func (l *layer) phase(p progress.Phase, d time.Duration, n int64) {
+	e := l.event(progress.PhaseDone)
+	e.Phase, e.Duration, e.Offset = p, d, n
+	l.u.emit.Emit(e)
+}
+
+// sync puts the unpacked files on stable storage, if that was asked for and
+// nobody else did it.
+func (l *layer) sync() error {
+	if !l.u.syncFS || l.dir == "" {
+		return nil
+	}
+	f, err := os.Open(l.dir)
+	if errors.Is(err, os.ErrNotExist) { // not ours to see: the daemon has done it
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("syncing layer %s: %w", l.desc.Digest, err)
+	}
+	if err := errors.Join(unix.Syncfs(int(f.Fd())), f.Close()); err != nil {
+		return fmt.Errorf("syncing layer %s: %w", l.desc.Digest, err)
+	}
+	return nil
+}
+
+// abort removes the active snapshot, if there is one. It works after a cancel
+// too; a snapshot that cannot be removed ends with the lease.
+func (l *layer) abort(ctx context.Context) {
+	if l.key == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	if err := l.u.store.Snapshotter.Remove(ctx, l.key); err != nil && !errdefs.IsNotFound(err) {
+		l.u.emit.Emit(progress.Event{
+			Kind: progress.Warning, Ref: l.img.Ref.Name, Digest: l.desc.Digest,
+			Message: fmt.Sprintf("removing the unfinished snapshot %s: %v", l.key, err),
+		})
+	}
+	l.key, l.mounts = "", nil
+}

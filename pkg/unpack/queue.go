@@ -1,0 +1,166 @@
+package unpack
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+const (
+	queueBuffers = 4
+	bufferSize   = 512 << 10
+)
+
+// queue passes bytes from one goroutine, the writer, to another, the reader,
+// through a few buffers: a full one belongs to the reader until it has read it,
+// a free one to the writer. Either side may end it; the other then gets its
+// error.
+type queue struct {
+	full chan chunk
+	free chan []byte
+	pool *sync.Pool
+	made int // buffers taken from the pool; the writer's
+
+	cur     chunk // being read
+	stopped chan struct{}
+	stopErr error // why the reader stopped
+	endErr  error // why the writer ended; io.EOF when it is done
+
+	// writerIdle and readerIdle are how long each side waited for the other.
+	writerIdle, readerIdle time.Duration
+}
+
+// chunk is data within the buffer that it came in.
+type chunk struct{ data, buf []byte }
+
+func newQueue(pool *sync.Pool) *queue {
+	return &queue{
+		full:    make(chan chunk, queueBuffers),
+		free:    make(chan []byte, queueBuffers),
+		pool:    pool,
+		stopped: make(chan struct{}),
+	}
+}
+
+// buffer gives the writer a free buffer, waiting for the reader if it must.
+func (q *queue) buffer() ([]byte, error) {
+	select {
+	case <-q.stopped:
+		return nil, q.stopErr
+	case buf := <-q.free:
+		return buf, nil
+	default:
+	}
+	if q.made < queueBuffers {
+		q.made++
+		if buf, ok := q.pool.Get().(*[bufferSize]byte); ok {
+			return buf[:], nil
+		}
+		return make([]byte, bufferSize), nil
+	}
+	since := time.Now()
+	defer func() { q.writerIdle += time.Since(since) }()
+	select {
+	case <-q.stopped:
+		return nil, q.stopErr
+	case buf := <-q.free:
+		return buf, nil
+	}
+}
+
+// send passes data, a part of buf, to the reader. There is always room: no
+// more buffers exist than full can hold.
+func (q *queue) send(data, buf []byte) { q.full <- chunk{data, buf} }
+
+// Write implements io.Writer for a writer that has no buffers of its own.
+func (q *queue) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		buf, err := q.buffer()
+		if err != nil {
+			return len(p) - len(rest), err
+		}
+		n := copy(buf, rest)
+		q.send(buf[:n], buf)
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+// end tells the reader that nothing follows. A nil error is io.EOF. It is
+// called once.
+func (q *queue) end(err error) {
+	if err == nil {
+		err = io.EOF
+	}
+	q.endErr = err
+	close(q.full)
+}
+
+// stop tells the writer that the reader takes no more, and why. It is called
+// once, and returns the buffers of a queue that has ended to the pool.
+func (q *queue) stop(err error) {
+	if err == nil {
+		err = io.ErrClosedPipe
+	}
+	q.stopErr = err
+	close(q.stopped)
+}
+
+// next returns what is left of the current chunk or the next one, valid until
+// the next call.
+func (q *queue) next() ([]byte, error) {
+	if len(q.cur.data) > 0 {
+		return q.cur.data, nil
+	}
+	if q.cur.buf != nil {
+		q.free <- q.cur.buf
+		q.cur = chunk{}
+	}
+	c, ok := q.receive()
+	if !ok {
+		return nil, q.endErr
+	}
+	q.cur = c
+	return c.data, nil
+}
+
+func (q *queue) receive() (chunk, bool) {
+	select {
+	case c, ok := <-q.full:
+		return c, ok
+	default:
+	}
+	since := time.Now()
+	defer func() { q.readerIdle += time.Since(since) }()
+	c, ok := <-q.full
+	return c, ok
+}
+
+// Read implements io.Reader.
+func (q *queue) Read(p []byte) (int, error) {
+	data, err := q.next()
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, data)
+	q.cur.data = data[n:]
+	return n, nil
+}
+
+// recycle gives the buffers back once neither side uses the queue any more.
+func (q *queue) recycle() {
+	if q.cur.buf != nil {
+		q.free <- q.cur.buf
+	}
+	for c := range q.full {
+		q.free <- c.buf
+	}
+	for {
+		select {
+		case buf := <-q.free:
+			q.pool.Put((*[bufferSize]byte)(buf))
+		default:
+			return
+		}
+	}
+}

@@ -1,0 +1,237 @@
+package unpack
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"time"
+
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/errdefs"
+	"github.com/klauspost/compress/zstd"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/inflate"
+	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+// stream is the fused pipeline: while in receives and stores the layer, its
+// bytes are inflated and applied. The blob is committed, with its diff ID,
+// when both agree with the manifest and the config.
+func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
+	arrived := newQueue(&l.u.buffers)
+	defer arrived.recycle()
+	var received error
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		start := time.Now()
+		received = in.Receive(gctx, arrived)
+		arrived.end(received)
+		l.phase(progress.Fetch, time.Since(start)-arrived.writerIdle, in.Fetched())
+		return received
+	})
+	g.Go(func() error {
+		err := l.pour(gctx, arrived)
+		arrived.stop(err)
+		return err
+	})
+	// An error travels through the queue to the other side: what was received
+	// wrong is the cause of what could not be applied, except where the applier
+	// made the receiver stop.
+	if err := g.Wait(); err != nil {
+		if errors.Is(received, fetch.ErrCorrupt) {
+			return received
+		}
+		return l.suspectBytes(in, err)
+	}
+	set := maps.Clone(l.img.Labels)
+	if set == nil {
+		set = map[string]string{}
+	}
+	set[labels.LabelUncompressed] = l.diffID.String()
+	return in.Commit(ctx, set)
+}
+
+// suspectBytes decides what a failure to apply means: if the blob was not
+// whole yet, its bytes may have been wrong, which only the rest can tell.
+func (l *layer) suspectBytes(in *fetch.Ingest, err error) error {
+	if !errdefs.IsInvalidArgument(err) && !errdefs.IsDataLoss(err) {
+		return err
+	}
+	if in.Offset() == l.desc.Size {
+		return err
+	}
+	return fmt.Errorf("%w: %w", fetch.ErrCorrupt, err)
+}
+
+// pour inflates and applies what src delivers, and checks the diff ID over all
+// of it, what follows the end of the archive included.
+func (l *layer) pour(ctx context.Context, src io.Reader) error {
+	l.u.emit.Emit(l.event(progress.UnpackStart))
+	plain := newQueue(&l.u.buffers)
+	defer plain.recycle()
+	var g errgroup.Group
+	g.Go(func() error {
+		start := time.Now()
+		n, err := decompress(src, plain)
+		plain.end(err)
+		l.phase(progress.Inflate, time.Since(start)-plain.writerIdle-idle(src), n)
+		return err
+	})
+	start := time.Now()
+	meter := &meter{l: l, src: plain, hash: l.diffID.Algorithm().Hash()}
+	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions())
+	plain.stop(err)
+	err = errors.Join(err, ignoreClosed(g.Wait()))
+	l.phase(progress.Apply, time.Since(start)-plain.readerIdle, meter.n)
+	if err != nil {
+		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
+	}
+	if got := digest.NewDigest(l.diffID.Algorithm(), meter.hash); got != l.diffID {
+		return l.wrongDiffID(got)
+	}
+	l.implicit = result.Implicit
+	l.applied(meter.n)
+	return nil
+}
+
+// applyOptions: layers above the first become overlay's whiteouts, also those
+// that were prepared as a bare folder to get their parent later. Everything
+// else is applied in place.
+func (l *layer) applyOptions() lay.Options {
+	if l.overlay || l.preparent != l.parent {
+		return lay.Options{Whiteouts: lay.Overlay}
+	}
+	return lay.Options{Whiteouts: lay.InPlace}
+}
+
+// idle is how long a source that is a queue kept its reader waiting.
+func idle(src io.Reader) time.Duration {
+	if q, ok := src.(*queue); ok {
+		return q.readerIdle
+	}
+	return 0
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, io.ErrClosedPipe) {
+		return nil
+	}
+	return err
+}
+
+// decompress copies src to q, inflated if it is compressed, and returns the
+// number of bytes that came out. What it is shows in its first bytes, since
+// media types cannot be relied on.
+func decompress(src io.Reader, q *queue) (int64, error) {
+	peek := bufio.NewReaderSize(src, 64<<10)
+	magic, err := peek.Peek(4)
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		return inflateInto(q, peek)
+	case isZstd(magic):
+		return unzstdInto(q, peek)
+	}
+	return copyInto(q, peek)
+}
+
+// isZstd knows the magic numbers of frames and of skippable frames (RFC 8878,
+// 3.1).
+func isZstd(magic []byte) bool {
+	if len(magic) < 4 {
+		return false
+	}
+	return bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
+		magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
+}
+
+// inflateInto decodes straight into the queue's buffers.
+func inflateInto(q *queue, src io.Reader) (n int64, err error) {
+	z := inflate.NewReader(src)
+	for {
+		buf, err := q.buffer()
+		if err != nil {
+			return n, err
+		}
+		data, err := z.Fill(buf)
+		if len(data) > 0 {
+			n += int64(len(data))
+			q.send(data, buf)
+			continue
+		}
+		q.free <- buf
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, fmt.Errorf("inflating: %w", err)
+		}
+	}
+}
+
+func unzstdInto(q *queue, src io.Reader) (int64, error) {
+	z, err := zstd.NewReader(src, zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(2))
+	if err != nil {
+		return 0, fmt.Errorf("inflating: %w", err)
+	}
+	defer z.Close()
+	return copyInto(q, z)
+}
+
+func copyInto(q *queue, src io.Reader) (n int64, err error) {
+	for {
+		buf, err := q.buffer()
+		if err != nil {
+			return n, err
+		}
+		m, err := io.ReadFull(src, buf)
+		n += int64(m)
+		q.send(buf[:m], buf)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// meter hashes and counts what the applier reads.
+type meter struct {
+	l    *layer
+	src  *queue
+	hash hash.Hash
+	n    int64
+}
+
+// Read implements io.Reader.
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.src.Read(p)
+	if n > 0 {
+		m.hash.Write(p[:n])
+		m.n += int64(n)
+		m.report()
+	}
+	return n, err
+}
+
+// report emits an event for every buffer's worth.
+func (m *meter) report() {
+	if len(m.src.cur.data) > 0 {
+		return
+	}
+	e := m.l.event(progress.UnpackProgress)
+	e.Offset = m.n
+	m.l.u.emit.Emit(e)
+}

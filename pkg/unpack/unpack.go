@@ -1,0 +1,349 @@
+// Package unpack turns the layers of an image into a chain of snapshots.
+//
+// Where this process may write into prepared snapshots (store.Writable), a
+// layer goes through one pipeline while its bytes arrive: fetch, verify, store,
+// inflate, verify, apply. Where the snapshotter can rebase, many layers do so
+// at once and are committed in chain order; otherwise they are applied one
+// after the other. Where we may not write, containerd applies what we fetched.
+//
+// Read Unpack first, then layer for what happens to one of them, and stream
+// for the pipeline.
+package unpack
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/moby/locker"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// The engines that may unpack a layer.
+const (
+	EngineClient = "client"
+	EngineDaemon = "daemon"
+)
+
+// Unpacker unpacks images into one store. Its limits hold for everything that
+// it does at the same time.
+type Unpacker struct {
+	store   *store.Store
+	fetcher *fetch.Fetcher
+	emit    progress.Sink
+	syncFS  bool
+
+	downloads *semaphore.Weighted
+	unpacks   *semaphore.Weighted
+	blobs     *locker.Locker // a blob is fetched once, whoever else wants it
+	chains    *locker.Locker // a chain ID is unpacked once
+	buffers   sync.Pool      // of *[bufferSize]byte, for queues
+	fetched   atomic.Int64
+	unpacked  atomic.Int64
+}
+
+// Options of an Unpacker. Downloads and Unpacks bound how many layers are
+// fetched and applied at once and must be positive.
+type Options struct {
+	Store     *store.Store
+	Fetcher   *fetch.Fetcher
+	Progress  progress.Sink
+	SyncFS    bool
+	Downloads int
+	Unpacks   int
+}
+
+// New returns an Unpacker.
+func New(o Options) *Unpacker {
+	return &Unpacker{
+		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS,
+		downloads: semaphore.NewWeighted(int64(o.Downloads)),
+		unpacks:   semaphore.NewWeighted(int64(o.Unpacks)),
+		blobs:     locker.New(),
+		chains:    locker.New(),
+	}
+}
+
+// Fetched and Unpacked are the bytes of layers that came over the network and
+// the uncompressed bytes applied, so far.
+func (u *Unpacker) Fetched() int64  { return u.fetched.Load() }
+func (u *Unpacker) Unpacked() int64 { return u.unpacked.Load() }
+
+// Image is what is to become a chain of snapshots.
+type Image struct {
+	Ref     registry.Ref
+	Layers  []ocispec.Descriptor // bottom first
+	DiffIDs []digest.Digest      // of Layers
+	// Labels of each layer's blob, such as its distribution source.
+	Labels map[string]string
+}
+
+// Result says who unpacked an image and why, and names the top of the chain.
+type Result struct {
+	Engine, Reason string
+	ChainID        digest.Digest
+	Worked         bool // there was something to unpack
+}
+
+// Unpack fetches and unpacks what is missing of img. On an error the snapshots
+// that were being unpacked are gone, and those that were committed wait under
+// the caller's lease.
+func (u *Unpacker) Unpack(ctx context.Context, img Image) (Result, error) {
+	c, err := u.newChain(ctx, img)
+	if err != nil {
+		return Result{}, err
+	}
+	defer c.unlock()
+	if err := c.run(ctx); err != nil {
+		return Result{}, err
+	}
+	return Result{Engine: c.engine, Reason: c.reason, ChainID: c.top(), Worked: len(c.layers) > 0}, nil
+}
+
+// Fetch fetches the layers of img without unpacking them.
+func (u *Unpacker) Fetch(ctx context.Context, img Image) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, desc := range img.Layers {
+		g.Go(func() error { return u.fetch(ctx, img, desc) })
+	}
+	return g.Wait()
+}
+
+// fetch brings one layer into the content store.
+func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor) error {
+	if err := u.downloads.Acquire(ctx, 1); err != nil {
+		return context.Cause(ctx)
+	}
+	defer u.downloads.Release(1)
+	u.blobs.Lock(desc.Digest.String())
+	defer u.blobs.Unlock(desc.Digest.String())
+	n, err := u.fetcher.Store(ctx, img.blob(desc), img.Labels)
+	u.fetched.Add(n)
+	return err
+}
+
+func (img Image) blob(desc ocispec.Descriptor) fetch.Blob {
+	return fetch.Blob{Ref: img.Ref, Desc: desc, Kind: progress.Layer}
+}
+
+// chain is the unpack of one image.
+type chain struct {
+	u        *Unpacker
+	img      Image
+	chainIDs []digest.Digest
+	layers   []*layer // those missing, bottom first
+	engine   string
+	reason   string
+}
+
+// newChain finds out which layers are missing: those above the highest snapshot
+// that exists.
+func (u *Unpacker) newChain(ctx context.Context, img Image) (*chain, error) {
+	if len(img.Layers) != len(img.DiffIDs) {
+		return nil, fmt.Errorf("the manifest lists %d layers, the config %d diff IDs: %w",
+			len(img.Layers), len(img.DiffIDs), errdefs.ErrDataLoss)
+	}
+	c := &chain{u: u, img: img, chainIDs: identity.ChainIDs(slices.Clone(img.DiffIDs)), engine: EngineClient, reason: "nothing to unpack"}
+	c.lock()
+	first, err := c.firstMissing(ctx)
+	if err != nil {
+		c.unlock()
+		return nil, err
+	}
+	for i := range img.Layers[:first] {
+		if err := u.fetcher.Present(ctx, img.blob(img.Layers[i]), img.Labels); err != nil {
+			c.unlock()
+			return nil, err
+		}
+	}
+	for i := first; i < len(img.Layers); i++ {
+		c.layers = append(c.layers, c.newLayer(i))
+	}
+	return c, nil
+}
+
+// lock keeps other unpacks of this Unpacker away from the chain. Chains that
+// share snapshots share the lower ones, so locking from the bottom up cannot
+// end in a deadlock.
+func (c *chain) lock() {
+	for _, id := range c.chainIDs {
+		c.u.chains.Lock(id.String())
+	}
+}
+
+func (c *chain) unlock() {
+	for _, id := range c.chainIDs {
+		c.u.chains.Unlock(id.String())
+	}
+}
+
+func (c *chain) top() digest.Digest {
+	if len(c.chainIDs) == 0 {
+		return ""
+	}
+	return c.chainIDs[len(c.chainIDs)-1]
+}
+
+func (c *chain) firstMissing(ctx context.Context) (int, error) {
+	for i := len(c.chainIDs) - 1; i >= 0; i-- {
+		held, err := c.u.store.Hold(ctx, c.chainIDs[i].String())
+		if err != nil {
+			return 0, err
+		}
+		if held {
+			return i + 1, nil
+		}
+	}
+	return 0, nil
+}
+
+// run chooses the engine with the first layer's snapshot in hand, because only
+// a prepared snapshot shows whether we share the file system.
+func (c *chain) run(ctx context.Context) error {
+	if len(c.layers) == 0 {
+		return nil
+	}
+	defer c.abort(ctx)
+	first := c.layers[0]
+	if err := first.prepare(ctx, first.parent); err != nil {
+		return err
+	}
+	if c.choose(ctx, first); c.engine == EngineClient && c.u.store.Rebase() {
+		return c.parallel(ctx)
+	}
+	return c.ordered(ctx)
+}
+
+func (c *chain) choose(ctx context.Context, first *layer) {
+	if encrypted := slices.IndexFunc(c.img.Layers, isEncrypted); encrypted >= 0 {
+		c.engine, c.reason = EngineDaemon, "layer "+c.img.Layers[encrypted].Digest.String()+" is encrypted"
+		return
+	}
+	ours := first.done // a snapshotter that made the layer itself needs nobody to write
+	if !ours {
+		ours, c.reason = c.u.store.Writable(ctx, first.key, first.mounts)
+	}
+	if !ours {
+		c.engine = EngineDaemon
+	}
+}
+
+func isEncrypted(desc ocispec.Descriptor) bool {
+	return strings.HasSuffix(desc.MediaType, "+encrypted")
+}
+
+// abort removes the snapshots that were not committed.
+func (c *chain) abort(ctx context.Context) {
+	for _, l := range c.layers {
+		l.abort(ctx)
+	}
+}
+
+// parallel streams the layers, the largest first, since its inflate is the
+// longest chain of work, and commits each as soon as all below are committed.
+func (c *chain) parallel(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.commit(ctx) })
+	for _, l := range c.largestFirst() {
+		if c.u.downloads.Acquire(ctx, 1) != nil {
+			break // ctx is done; the group knows why
+		}
+		g.Go(func() error {
+			defer c.u.downloads.Release(1)
+			if err := l.bring(ctx); err != nil {
+				return err
+			}
+			close(l.ready)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (c *chain) largestFirst() []*layer {
+	sorted := slices.Clone(c.layers)
+	slices.SortStableFunc(sorted, func(a, b *layer) int { return int(min(max(b.desc.Size-a.desc.Size, -1), 1)) })
+	return sorted
+}
+
+func (c *chain) commit(ctx context.Context) error {
+	for _, l := range c.layers {
+		if err := l.wait(ctx); err != nil {
+			return err
+		}
+		if err := l.commit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ordered fetches all layers at once and unpacks one after the other, each on
+// top of the one that was committed before.
+func (c *chain) ordered(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range c.layers[1:] {
+		g.Go(func() error {
+			if err := c.u.fetch(ctx, c.img, l.desc); err != nil {
+				return err
+			}
+			close(l.ready)
+			return nil
+		})
+	}
+	g.Go(func() error {
+		for i, l := range c.layers {
+			if err := c.step(ctx, l, i == 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+func (c *chain) step(ctx context.Context, l *layer, first bool) error {
+	switch {
+	case first && c.engine == EngineClient:
+		if err := c.u.downloads.Acquire(ctx, 1); err != nil {
+			return context.Cause(ctx)
+		}
+		defer c.u.downloads.Release(1)
+		if err := l.bring(ctx); err != nil {
+			return err
+		}
+		return l.commit(ctx)
+	case first:
+		if err := c.u.fetch(ctx, c.img, l.desc); err != nil {
+			return err
+		}
+	default:
+		if err := l.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if err := l.prepare(ctx, l.parent); err != nil {
+		return err
+	}
+	if err := l.applyStored(ctx); err != nil {
+		return err
+	}
+	return l.commit(ctx)
+}
+
+// IsLayer tells layers that hold a file system from other blobs.
+func IsLayer(desc ocispec.Descriptor) bool { return images.IsLayerType(desc.MediaType) }
