@@ -67,11 +67,16 @@ func Architectures() []string {
 	return arches
 }
 
-// image is an index with a child for each architecture.
+// image is an index with a child for each architecture; all of them begin with
+// the same layer.
 func image() (*pulltest.Image, error) {
+	base, err := pulltest.NewLayer(pulltest.Gzip, baseFiles()...)
+	if err != nil {
+		return nil, err
+	}
 	var children []*pulltest.Image
 	for _, arch := range Architectures() {
-		child, err := imageFor(arch)
+		child, err := imageFor(arch, base)
 		if err != nil {
 			return nil, err
 		}
@@ -80,14 +85,15 @@ func image() (*pulltest.Image, error) {
 	return pulltest.NewIndex(children...)
 }
 
-func imageFor(arch string) (*pulltest.Image, error) {
+func imageFor(arch string, base pulltest.Layer) (*pulltest.Image, error) {
 	spec := pulltest.Spec{
 		Platform: ocispec.Platform{OS: "linux", Architecture: arch},
+		Layers:   []pulltest.Layer{base},
 		Command:  []string{"/usr/bin/hello"},
 		Env:      []string{"PATH=/usr/bin"},
 		Labels:   map[string]string{"org.opencontainers.image.title": "hello"},
 	}
-	for _, files := range layers(arch) {
+	for _, files := range [][]pulltest.File{programFiles(arch), settingFiles()} {
 		layer, err := pulltest.NewLayer(pulltest.Gzip, files...)
 		if err != nil {
 			return nil, err
@@ -97,28 +103,33 @@ func imageFor(arch string) (*pulltest.Image, error) {
 	return pulltest.NewImage(spec)
 }
 
-// layers has what layers are made of: files, links, and a whiteout. All files
-// belong to root, so that a user namespace with a single user can hold them,
-// and the libraries do not compress, so that there is something to fetch.
-func layers(arch string) [][]pulltest.File {
-	return [][]pulltest.File{
-		{
-			pulltest.Directory("etc"), pulltest.Regular("etc/hostname", "sample\n"),
-			pulltest.Directory("usr"), pulltest.Directory("usr/bin"), pulltest.Directory("usr/lib"),
-			pulltest.Regular("usr/lib/libsample.so.1", noise(arch, 9<<20)),
-			pulltest.Symlink("usr/lib/libsample.so", "libsample.so.1"),
-			pulltest.Directory("var"), pulltest.Regular("var/build.log", "left over from the build\n"),
-		},
-		{
-			pulltest.Executable("usr/bin/hello", "#!/bin/sh\necho hello from "+arch+"\n"),
-			pulltest.Hardlink("usr/bin/hi", "usr/bin/hello"),
-			pulltest.Regular("usr/lib/libextra.so.1", noise(arch+" extra", 5<<20)),
-			pulltest.Whiteout("var/build.log"),
-		},
-		{
-			pulltest.Regular("etc/hostname", "hello\n"),
-			pulltest.Regular("etc/motd", "Pulled by containerd-pull, without a daemon.\n"),
-		},
+// The layers have what layers are made of: files, links, and a whiteout. All
+// files belong to root, so that a user namespace with a single user can hold
+// them, and some do not compress, so that there is something to fetch.
+
+func baseFiles() []pulltest.File {
+	return []pulltest.File{
+		pulltest.Directory("etc"), pulltest.Regular("etc/hostname", "sample\n"),
+		pulltest.Directory("usr"), pulltest.Directory("usr/bin"), pulltest.Directory("usr/lib"),
+		pulltest.Directory("usr/share"), pulltest.Regular("usr/share/words-1.dat", noise("words", 4<<20)),
+		pulltest.Symlink("usr/share/words.dat", "words-1.dat"),
+		pulltest.Directory("var"), pulltest.Regular("var/build.log", "left over from the build\n"),
+	}
+}
+
+func programFiles(arch string) []pulltest.File {
+	return []pulltest.File{
+		pulltest.Executable("usr/bin/hello", "#!/bin/sh\necho hello from "+arch+"\n"),
+		pulltest.Hardlink("usr/bin/hi", "usr/bin/hello"),
+		pulltest.Regular("usr/lib/libhello.so.1", noise(arch, 1<<20)),
+		pulltest.Whiteout("var/build.log"),
+	}
+}
+
+func settingFiles() []pulltest.File {
+	return []pulltest.File{
+		pulltest.Regular("etc/hostname", "hello\n"),
+		pulltest.Regular("etc/motd", "Pulled by containerd-pull, without a daemon.\n"),
 	}
 }
 
