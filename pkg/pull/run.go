@@ -107,11 +107,11 @@ func (r *run) do(ctx context.Context) error {
 
 // fetchAll brings the images, and beside them the documents of the others.
 func (r *run) fetchAll(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.fetchOthers(ctx) })
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.fetchOthers(gctx) })
 	r.result.Platforms = make([]Platform, len(r.plan.Images))
 	for i, sel := range r.plan.Images {
-		g.Go(func() error { return r.image(ctx, sel, &r.result.Platforms[i]) })
+		g.Go(func() error { return r.image(gctx, sel, &r.result.Platforms[i]) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
