@@ -1,0 +1,253 @@
+// Package pkg_test holds the tests of the module as a whole: the import table
+// and the rules of docs/architecture.md, enforced on every source file.
+package pkg_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "github.com/containerd-pull/containerd-pull/"
+
+// rooms says for each package of the module what else of the module it may
+// import; a trailing slash stands for everything below.
+func rooms() map[string][]string {
+	return map[string][]string{
+		"cmd/containerd-pull":   {"pkg/"},
+		"cmd/quickstart":        {"pkg/"},
+		"pkg/config":            {"pkg/store", "pkg/registry", "pkg/pull", "pkg/progress", "pkg/verify"},
+		"pkg/registry":          {},
+		"pkg/store":             {},
+		"pkg/fetch":             {"pkg/progress", "pkg/registry"},
+		"pkg/inflate":           {},
+		"pkg/layer":             {},
+		"pkg/unpack":            {"pkg/fetch", "pkg/inflate", "pkg/layer", "pkg/progress", "pkg/store"},
+		"pkg/pull":              {"pkg/store", "pkg/registry", "pkg/fetch", "pkg/unpack", "pkg/verify", "pkg/progress"},
+		"pkg/verify":            {"pkg/registry"},
+		"pkg/progress":          {},
+		"pkg/nerdctl":           {},
+		"pkg/internal/pulltest": {"pkg/store"},
+		// The way of cmd/quickstart to pulltest, which Go hides from cmd.
+		"pkg/sample": {"pkg/internal/pulltest"},
+	}
+}
+
+// owners says for each library which packages alone may import it or what is
+// below it.
+func owners() map[string][]string {
+	const containerd = "github.com/containerd/containerd/v2/"
+	return map[string][]string{
+		module + "pkg/internal/pulltest":         {"pkg/sample"},
+		module + "pkg/sample":                    {"cmd/quickstart"},
+		"github.com/spf13/cobra":                 {"cmd/containerd-pull"},
+		"github.com/spf13/viper":                 {"pkg/config"},
+		containerd + "client":                    {"pkg/store"},
+		containerd + "core/metadata":             {"pkg/store"},
+		containerd + "plugins/snapshots":         {"pkg/store"},
+		"go.etcd.io/bbolt":                       {"pkg/store"},
+		"github.com/klauspost/compress/gzip":     {"pkg/inflate"},
+		"golang.org/x/term":                      {"pkg/progress"},
+		"github.com/containerd/console":          {"pkg/progress"},
+		"github.com/mattn/go-runewidth":          {"pkg/progress"},
+		"github.com/clipperhouse/uax29":          {"pkg/progress"},
+		"github.com/google/go-containerregistry": {"pkg/internal/pulltest"},
+	}
+}
+
+// source is one file of a package that is no test.
+type source struct {
+	room string // path of the package below the module
+	name string
+	file *ast.File
+}
+
+func TestImportTable(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, v := range append(s.imports(), s.uses()...) {
+			t.Errorf("%s/%s: %s", s.room, s.name, v)
+		}
+	}
+}
+
+// imports lists what the file imports and may not.
+func (s source) imports() []string {
+	allowed, known := rooms()[s.room]
+	if !known {
+		return []string{"the package has no row in the import table"}
+	}
+	var violations []string
+	for _, spec := range s.file.Imports {
+		imported := importPath(spec)
+		if own, ok := strings.CutPrefix(imported, module); ok && !covered(own, allowed) {
+			violations = append(violations, fmt.Sprintf("may not import %s of this module", own))
+		}
+		for library, rooms := range owners() {
+			if below(imported, library) && !slices.Contains(rooms, s.room) {
+				violations = append(violations, fmt.Sprintf("may not import %s, only %s may", imported, strings.Join(rooms, ", ")))
+			}
+		}
+	}
+	return violations
+}
+
+func importPath(spec *ast.ImportSpec) string { return strings.Trim(spec.Path.Value, "`\"") }
+
+func covered(own string, allowed []string) bool {
+	return slices.ContainsFunc(allowed, func(a string) bool {
+		return own == a || strings.HasSuffix(a, "/") && strings.HasPrefix(own, a)
+	})
+}
+
+func below(imported, library string) bool {
+	return imported == library || strings.HasPrefix(imported, library+"/")
+}
+
+// uses lists the names of package os that the file uses and may not, and its
+// init functions.
+func (s source) uses() []string {
+	var violations []string
+	pkg := s.localName("os")
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			if n.Recv == nil && n.Name.Name == "init" {
+				violations = append(violations, "may not have an init function")
+			}
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && pkg != "" && x.Name == pkg && slices.Contains(s.forbidden(), n.Sel.Name) {
+				violations = append(violations, "may not use os."+n.Sel.Name)
+			}
+		}
+		return true
+	})
+	return violations
+}
+
+// localName is the name that the file gives to a package of the standard
+// library, empty if it does not import it.
+func (s source) localName(imported string) string {
+	for _, spec := range s.file.Imports {
+		if importPath(spec) != imported {
+			continue
+		}
+		if spec.Name != nil {
+			return spec.Name.Name
+		}
+		return path.Base(imported)
+	}
+	return ""
+}
+
+// forbidden lists what the package may not use of package os. The environment
+// of the product is read by config and registry alone; pulltest asks it whether
+// this is CI, and the quickstart has no configuration.
+func (s source) forbidden() []string {
+	var names []string
+	if strings.HasPrefix(s.room, "pkg/") {
+		names = append(names, "Stdout", "Stderr", "Args", "Exit")
+	}
+	switch s.room {
+	case "pkg/config", "pkg/registry", "pkg/internal/pulltest", "cmd/quickstart":
+		return names
+	default:
+		return append(names, "Getenv", "LookupEnv", "Environ", "ExpandEnv")
+	}
+}
+
+// sources parses the files of all packages, those of other systems included.
+// A package that does not build is listed as well: that is the compiler's to
+// say.
+func sources(t *testing.T) []source {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Dir,GoFiles,CgoFiles,IgnoredGoFiles", "./...")
+	cmd.Dir = ".."
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("listing packages: %v: %s", err, &stderr)
+	}
+	var all []source
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath, Dir                   string
+			GoFiles, CgoFiles, IgnoredGoFiles []string
+		}
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("decoding packages: %v", err)
+		}
+		for _, name := range slices.Concat(p.GoFiles, p.CgoFiles, p.IgnoredGoFiles) {
+			if !strings.HasSuffix(name, "_test.go") {
+				all = append(all, parse(t, strings.TrimPrefix(p.ImportPath, module), filepath.Join(p.Dir, name), nil))
+			}
+		}
+	}
+}
+
+// parse reads the file, or src if it is not nil.
+func parse(t *testing.T, room, file string, src any) source {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), file, src, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return source{room: room, name: filepath.Base(file), file: f}
+}
+
+func TestImportRulesCatchViolations(t *testing.T) {
+	file := func(body string, imports ...string) string {
+		for i, imported := range imports {
+			imports[i] = "import " + strconv.Quote(imported)
+		}
+		return "package x\n" + strings.Join(imports, "\n") + "\n" + body
+	}
+	for _, c := range []struct {
+		room, src string
+		want      []string
+	}{
+		{"pkg/pull", file("", module+"pkg/fetch", "os"), nil},
+		{"cmd/quickstart", file("", module+"pkg/sample"), nil},
+		{"pkg/store", file("", "github.com/containerd/containerd/v2/core/metadata/boltutil"), nil},
+		{"pkg/layer", file("func f() { os.Remove(``) }", "os"), nil},
+		{"pkg/config", file("func f() { os.Getenv(``) }", "os"), nil},
+		{"pkg/layer", file("type t int; func (t) init() {}"), nil},
+		{"pkg/new", file(""), []string{"the package has no row in the import table"}},
+		{"pkg/layer", file("", module+"pkg/inflate"), []string{"may not import pkg/inflate of this module"}},
+		{"cmd/containerd-pull", file("", module+"pkg/internal/pulltest"), []string{
+			"may not import " + module + "pkg/internal/pulltest, only pkg/sample may",
+		}},
+		{"pkg/nerdctl", file("", "github.com/spf13/cobra/doc"), []string{
+			"may not import github.com/spf13/cobra/doc, only cmd/containerd-pull may",
+		}},
+		{"pkg/pull", file("", "github.com/containerd/containerd/v2/plugins/snapshots/native"), []string{
+			"may not import github.com/containerd/containerd/v2/plugins/snapshots/native, only pkg/store may",
+		}},
+		{"pkg/config", file("func f() { os.Exit(len(os.Args)) }", "os"), []string{"may not use os.Exit", "may not use os.Args"}},
+		{"pkg/fetch", "package x\nimport sys \"os\"\nvar home = sys.Getenv(`HOME`)", []string{"may not use os.Getenv"}},
+		{"cmd/containerd-pull", file("func init() {}"), []string{"may not have an init function"}},
+	} {
+		s := parse(t, c.room, "x.go", c.src)
+		if diff := cmp.Diff(c.want, append(s.imports(), s.uses()...)); diff != "" {
+			t.Errorf("violations in %s of %q (-want +got):\n%s", c.room, c.src, diff)
+		}
+	}
+}
