@@ -52,8 +52,8 @@ func unitOf(n int64) unit {
 	return unit{"TB", 1e12}
 }
 
-// size formats a number of bytes: "48.5 MB".
-func size(n int64) string {
+// Size formats a number of bytes for a reader: "48.5 MB".
+func Size(n int64) string {
 	u := unitOf(n)
 	return u.number(n) + " " + u.name
 }
@@ -62,7 +62,7 @@ func size(n int64) string {
 // the part alone while the whole is unknown.
 func fraction(n, total int64) string {
 	if total <= 0 {
-		return size(n)
+		return Size(n)
 	}
 	u := unitOf(max(n, total))
 	return u.number(n) + "/" + u.number(total) + " " + u.name
@@ -70,7 +70,7 @@ func fraction(n, total int64) string {
 
 // speed formats bytes per second: "7.9 MB/s".
 func speed(perSecond float64) string {
-	return size(int64(perSecond)) + "/s"
+	return Size(int64(perSecond)) + "/s"
 }
 
 // average is the speed of n bytes over d.
@@ -124,6 +124,3 @@ func cleanLine(s string) string {
 	}
 	return strings.Join(fields, "\t")
 }
-
-// Size formats a number of bytes as the displays do, such as "48.5 MB".
-func Size(n int64) string { return size(n) }

@@ -89,9 +89,9 @@ func change(b *BlobState, e Event) string {
 	case FetchStart:
 		return fetchText(b)
 	case FetchDone:
-		return "fetched " + size(b.Size)
+		return "fetched " + Size(b.Size)
 	case UnpackDone:
-		return "unpacked " + size(b.Unpacked)
+		return "unpacked " + Size(b.Unpacked)
 	case Present:
 		return "present"
 	}
@@ -99,12 +99,12 @@ func change(b *BlobState, e Event) string {
 }
 
 func fetchText(b *BlobState) string {
-	text := "fetching " + size(b.Size-b.Resumed)
+	text := "fetching " + Size(b.Size-b.Resumed)
 	if b.Host != "" {
 		text += " from " + clean(b.Host)
 	}
 	if b.Resumed > 0 {
-		text += fmt.Sprintf(", %s of %s held", size(b.Resumed), size(b.Size))
+		text += fmt.Sprintf(", %s of %s held", Size(b.Resumed), Size(b.Size))
 	}
 	return text
 }
@@ -117,12 +117,12 @@ func retryText(e Event) string {
 func beat(b *BlobState) string {
 	var parts []string
 	if b.Fetched > 0 || b.fetch == running {
-		parts = append(parts, fmt.Sprintf("fetched %s of %s", size(b.Fetched), size(b.Size)))
+		parts = append(parts, fmt.Sprintf("fetched %s of %s", Size(b.Fetched), Size(b.Size)))
 	}
 	if b.unpack == running {
-		text := "unpacked " + size(b.Unpacked)
+		text := "unpacked " + Size(b.Unpacked)
 		if b.UnpackedSize > 0 {
-			text += " of " + size(b.UnpackedSize)
+			text += " of " + Size(b.UnpackedSize)
 		}
 		parts = append(parts, text)
 	}
@@ -135,7 +135,7 @@ func beat(b *BlobState) string {
 // closing is the summary line of an image.
 func closing(img *Image, e Event) string {
 	text := fmt.Sprintf("%s: %s, %s fetched, %s reused, %s, %s", clean(img.Ref), img.Outcome,
-		size(img.Fetched), size(img.Reused), duration(img.Duration), speed(average(img.Fetched, img.Duration)))
+		Size(img.Fetched), Size(img.Reused), duration(img.Duration), speed(average(img.Fetched, img.Duration)))
 	if e.Engine != "" {
 		text += ", engine " + e.Engine
 	}
@@ -150,7 +150,7 @@ func callClosing(s *State, e Event) string {
 	}
 	t := s.Totals()
 	return fmt.Sprintf("%d images: %d failed, %s fetched, %s reused, %s, %s", e.Total, e.Offset,
-		size(t.BytesFetched), size(t.BytesReused), duration(e.Duration), speed(average(t.BytesFetched, e.Duration)))
+		Size(t.BytesFetched), Size(t.BytesReused), duration(e.Duration), speed(average(t.BytesFetched, e.Duration)))
 }
 
 // mediaName is the last word of a media type that a reader knows: "index",

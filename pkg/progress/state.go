@@ -50,7 +50,7 @@ type BlobState struct {
 	Fetched                int64 // bytes held now
 	Unpacked, UnpackedSize int64 // uncompressed; UnpackedSize is 0 while unknown
 	Attempt                int   // of the retry that is being waited for, else 0
-	Present                bool  // nothing had to be done
+	Present                bool  // nothing had to be fetched
 
 	willUnpack        bool
 	fetch, unpack     step
@@ -82,15 +82,17 @@ const (
 // the same time is fetching until its last byte has come.
 func (b *BlobState) Status() Status {
 	switch {
-	case b.Present:
-		return Held
 	case b.Attempt > 0:
 		return Retrying
 	case b.fetch == running:
 		return Fetching
 	case b.unpack == running:
 		return Unpacking
-	case b.unpack == finished, b.fetch == finished && !b.willUnpack:
+	case b.unpack == finished:
+		return Done
+	case b.Present:
+		return Held
+	case b.fetch == finished && !b.willUnpack:
 		return Done
 	}
 	return Waiting
@@ -273,6 +275,7 @@ func (b *BlobState) apply(e Event) {
 	case Present:
 		b.Present = true
 		b.Size = max(b.Size, e.Total)
+		b.Fetched = b.Size
 	case UnpackStart, UnpackProgress, UnpackDone:
 		b.applyUnpack(e)
 	}

@@ -46,6 +46,7 @@ func TestBlobStatus(t *testing.T) {
 		{"blob was there", events{planned, unpack}, progress.Unpacking},
 		{"unpacked", events{planned, fetch, unpack, fetched, unpacked}, progress.Done},
 		{"unpacked into a second chain", events{planned, fetch, unpack, fetched, unpacked, unpack}, progress.Unpacking},
+		{"blob was there, says so", events{{Kind: progress.Present, Total: 10}, unpack}, progress.Unpacking},
 		{"there", events{planned, {Kind: progress.Present, Total: 10}}, progress.Held},
 	} {
 		s := folded(of(layer, tt.events...)...)
