@@ -159,8 +159,9 @@ func fillAll(z *inflate.Reader, size int) ([]byte, error) {
 }
 
 func poison(b []byte) {
-	for i := range b {
-		b[i] = 0xdb
+	b[0] = 0xdb
+	for n := 1; n < len(b); n *= 2 { // much faster than a loop with -race
+		copy(b[n:], b[:n])
 	}
 }
 

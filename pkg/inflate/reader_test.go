@@ -69,9 +69,9 @@ func compress(t testing.TB, level int, parts ...[]byte) []byte {
 func TestRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	z := inflate.NewReader(nil)
-	for _, size := range []int{0, 1, 2, 3, 100, 2000, 70000, 3 << 20} {
+	for _, size := range []int{0, 1, 2, 3, 100, 2000, 70000, 700000} {
 		for name, plain := range plains(rng, size) {
-			for _, level := range []int{0, 1, 6, 9, -2} {
+			for _, level := range []int{0, 1, 6, -2} {
 				t.Run(fmt.Sprintf("%s-%d-level%d", name, size, level), func(t *testing.T) {
 					roundTrip(t, z, plain, compress(t, level, plain[:size/3], plain[size/3:]))
 				})
@@ -81,6 +81,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func roundTrip(t *testing.T, z *inflate.Reader, plain, data []byte) {
+	t.Helper()
 	var out bytes.Buffer
 	z.Reset(bytes.NewReader(data))
 	n, err := z.WriteTo(&out)
@@ -92,7 +93,7 @@ func roundTrip(t *testing.T, z *inflate.Reader, plain, data []byte) {
 	if err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("Read: got %d bytes, error %v, want %d bytes", len(got), err, len(plain))
 	}
-	for _, size := range []int{inflate.MinBufferSize, inflate.BufferSize, 4 << 20} {
+	for _, size := range []int{inflate.MinBufferSize, inflate.BufferSize, 2 << 20} {
 		z.Reset(bytes.NewReader(data))
 		got, err = fillAll(z, size)
 		if err != nil || !bytes.Equal(got, plain) {
@@ -309,7 +310,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestReset(t *testing.T) {
 	z := inflate.NewReader(nil)
 	rng := rand.New(rand.NewPCG(3, 9))
-	for seed := range uint64(200) {
+	for seed := range uint64(100) {
 		old := gzipOf(randomStream(seed + 1000))
 		z.Reset(bytes.NewReader(old[:rng.IntN(len(old))]))
 		if seed%2 == 0 {
