@@ -34,7 +34,8 @@ const (
 	FetchStart Kind = "fetch.start"
 	// FetchProgress reports Offset bytes of Total held of the blob Digest.
 	FetchProgress Kind = "fetch.progress"
-	// FetchDone reports a blob stored and verified: Digest, Total, Duration.
+	// FetchDone reports that all of a blob is here and right: Digest, Total,
+	// Duration.
 	FetchDone Kind = "fetch.done"
 	// Present reports that nothing has to be done for the blob Digest.
 	Present Kind = "present"

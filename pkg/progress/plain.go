@@ -44,10 +44,10 @@ func (p *plain) event(s *State, e Event) {
 }
 
 // frame adds the heartbeats that are due.
-func (p *plain) frame(s *State, now time.Time, final bool) []byte {
+func (p *plain) frame(s *State, now time.Time, _ bool) []byte {
 	for _, img := range s.Images {
 		for _, b := range img.Blobs {
-			if !final && img.Outcome == "" && b.active() && now.Sub(p.spoken[b]) >= heartbeat {
+			if img.Outcome == "" && b.active() && now.Sub(p.spoken[b]) >= heartbeat {
 				p.line(short(b.Digest) + ": " + beat(b))
 				p.spoken[b] = now
 			}

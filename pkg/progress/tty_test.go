@@ -129,12 +129,10 @@ func TestResize(t *testing.T) {
 					s.resize(w, 40)
 					soon()
 				}
-				fmt.Fprintln(d.Writer(), "after")
-				soon()
 				got = s.String()
 			})
 			onScreen(t, widths[len(widths)-1], 40, nil, func(s *screen, d *progress.Display) {
-				fmt.Fprintf(d.Writer(), "before\nafter\n")
+				fmt.Fprintln(d.Writer(), "before")
 				halfway(d.Sink())
 				time.Sleep(time.Duration(len(widths)) * 100 * time.Millisecond)
 				got, want = withoutRates(got), withoutRates(s.String())
@@ -148,7 +146,7 @@ func TestResize(t *testing.T) {
 
 // withoutRates blanks what depends on when exactly a frame was drawn.
 func withoutRates(frame string) string {
-	return regexp.MustCompile(` *[0-9.]+ MB/s`).ReplaceAllString(frame, " RATE")
+	return regexp.MustCompile(` *([0-9.]+ MB/s|ETA [0-9]+s)`).ReplaceAllString(frame, " RATE")
 }
 
 // Hundreds of layers and several images never need more rows than there are:
@@ -225,6 +223,23 @@ total  0.0/2.0 MB  0 B/s  0/2 layers
 `
 	if diff := cmp.Diff(wantAfter[1:], after); diff != "" {
 		t.Errorf("got another frame (-want +got):\n%s", diff)
+	}
+}
+
+// What a smaller region no longer covers is erased.
+func TestShrink(t *testing.T) {
+	var got string
+	onScreen(t, 80, 24, nil, func(s *screen, d *progress.Display) {
+		emitAll(d.Sink(), progress.Event{Kind: progress.Start, Refs: []string{debian, "quay.io/app:v1", "quay.io/app:v2"}})
+		soon()
+		for _, ref := range []string{debian, "quay.io/app:v1"} {
+			d.Sink().Emit(progress.Event{Kind: progress.Error, Ref: ref, Err: reset()})
+		}
+		soon()
+		got = s.String()
+	})
+	if want := "quay.io/app:v2 resolving\ntotal  0 B\n"; got != want {
+		t.Errorf("got screen %q, want %q", got, want)
 	}
 }
 
