@@ -27,8 +27,9 @@ type Range struct {
 type Body struct {
 	// Host served the answer; Blame wants its name.
 	Host string
-	// Ranged says that the host honours ranges. If it does not, a second
-	// request for another part would transfer the whole blob again.
+	// Ranged says that the host honours ranges: it did, or where no range was
+	// asked for, it says so. If it does not, a request for another part would
+	// transfer the whole blob again.
 	Ranged bool
 
 	r     *Registry
@@ -154,6 +155,7 @@ func (b *Body) accept(resp *http.Response, desc ocispec.Descriptor, rng Range) e
 	}
 	b.src = src
 	b.whole = rng.Offset+b.rest == desc.Size
+	b.Ranged = rng.header(desc.Size) == "" && acceptsRanges(resp)
 	return b.skip(rng.Offset)
 }
 
@@ -173,6 +175,10 @@ func (b *Body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
 	}
 	b.Ranged, b.whole = true, length == b.rest
 	return nil
+}
+
+func acceptsRanges(resp *http.Response) bool {
+	return !encoded(resp) && strings.EqualFold(resp.Header.Get("Accept-Ranges"), "bytes")
 }
 
 // skip drops the bytes that the caller holds already.

@@ -33,19 +33,20 @@ func (r *Registry) ask(ctx context.Context, h *host, c call) (*http.Response, er
 	resp, err := r.send(ctx, h, h.url(c), c, used)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && h.origin(resp.Request.URL) {
 		drain(resp)
-		if used, err = h.auth.renew(ctx, c.ref, resp.Header, used); err == nil {
-			resp, err = r.send(ctx, h, h.url(c), c, used)
+		if used, err = h.auth.renew(ctx, c.ref, resp.Header, used); err != nil {
+			return nil, r.askError(ctx, h, c, err)
 		}
+		resp, err = r.send(ctx, h, h.url(c), c, used)
 	}
 	if err != nil {
 		return nil, r.askError(ctx, h, c, err)
 	}
-	return r.checkStatus(h, c, resp)
+	return r.checkStatus(ctx, h, c, resp)
 }
 
-func (r *Registry) checkStatus(h *host, c call, resp *http.Response) (*http.Response, error) {
+func (r *Registry) checkStatus(ctx context.Context, h *host, c call, resp *http.Response) (*http.Response, error) {
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
-		return nil, r.statusError(h, c, resp)
+		return nil, r.statusError(ctx, h, c, resp)
 	}
 	return resp, nil
 }
@@ -67,12 +68,12 @@ func (r *Registry) askError(ctx context.Context, h *host, c call, err error) err
 func (r *Registry) send(ctx context.Context, h *host, u *url.URL, c call, authorization string) (*http.Response, error) {
 	for hop := 0; hop <= maxRedirects; hop++ {
 		req := r.request(ctx, u, c)
-		client := h.clients.stranger(req)
+		via := h.via.stranger(req)
 		if h.origin(u) {
-			client = h.clients.own
+			via = h.via.own
 			addHeaders(req, h.header, authorization)
 		}
-		resp, err := r.exchange(h, client, req)
+		resp, err := r.exchange(h, via, req)
 		if err != nil || !isRedirect(resp) {
 			return resp, err
 		}
@@ -108,11 +109,11 @@ func addHeaders(req *http.Request, header http.Header, authorization string) {
 
 // exchange sends one request, and finds out which scheme h speaks if that is
 // open. The body of the answer is watched for stalls.
-func (r *Registry) exchange(h *host, client *http.Client, req *http.Request) (*http.Response, error) {
-	if client != h.clients.own || h.settled.Load() != nil {
-		return r.roundTrip(h, client, req)
+func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*http.Response, error) {
+	if via != h.via.own || h.settled.Load() != nil {
+		return r.roundTrip(h, via, req)
 	}
-	first, firstErr := r.roundTrip(h, client, req)
+	first, firstErr := r.roundTrip(h, via, req)
 	if !h.ambiguous(first, firstErr) {
 		if firstErr == nil {
 			h.settled.Store(&h.schemes[0])
@@ -121,7 +122,7 @@ func (r *Registry) exchange(h *host, client *http.Client, req *http.Request) (*h
 	}
 	second := req.Clone(req.Context())
 	second.URL.Scheme = h.schemes[1]
-	resp, err := r.roundTrip(h, client, second)
+	resp, err := r.roundTrip(h, via, second)
 	if err != nil { // the scheme was not what was wrong
 		return first, firstErr
 	}
@@ -134,15 +135,19 @@ func (r *Registry) exchange(h *host, client *http.Client, req *http.Request) (*h
 
 // ambiguous reports whether an answer, or none, may mean that h speaks the
 // other scheme. From HTTPS only the certain sign of a plain server leads to
-// HTTP, unless the caller has said that anything may.
+// HTTP, unless the caller has said that anything may. A server that is not
+// there, or that is slow, is neither.
 func (h *host) ambiguous(resp *http.Response, err error) bool {
 	if h.schemes[0] == "http" {
-		return err != nil || resp.StatusCode == http.StatusBadRequest
+		if err != nil {
+			return networkFault(err).reason == "reset"
+		}
+		return resp.StatusCode == http.StatusBadRequest
 	}
 	return err != nil && (h.insecure || notTLS(err))
 }
 
-func (r *Registry) roundTrip(h *host, client *http.Client, req *http.Request) (*http.Response, error) {
+func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*http.Response, error) {
 	if err := h.limit.Wait(req.Context()); err != nil {
 		return nil, err
 	}
@@ -151,7 +156,7 @@ func (r *Registry) roundTrip(h *host, client *http.Client, req *http.Request) (*
 		ctx = httptrace.WithClientTrace(ctx, trace)
 	}
 	r.dump.request(req)
-	resp, err := client.Do(req.WithContext(ctx))
+	resp, err := via.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		cancel(errClosed)
 		r.dump.failure(req, err)
@@ -173,9 +178,9 @@ func isRedirect(resp *http.Response) bool {
 
 // redirect returns where resp leads, if it may lead there.
 func (h *host) redirect(resp *http.Response) (*url.URL, error) {
-	from := resp.Request.URL
-	to, err := from.Parse(resp.Header.Get("Location"))
-	if err != nil || to.Host == "" {
+	from, location := resp.Request.URL, resp.Header.Get("Location")
+	to, err := from.Parse(location)
+	if err != nil || to.Host == "" || location == "" {
 		return nil, malformedf("redirect to no usable URL")
 	}
 	to.User, to.Fragment = nil, ""
@@ -195,14 +200,14 @@ func (h *host) redirect(resp *http.Response) (*url.URL, error) {
 }
 
 // statusError makes an *Error of an answer that is none, and closes it.
-func (r *Registry) statusError(h *host, c call, resp *http.Response) *Error {
+func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.Response) *Error {
 	code, message := readRegistryError(resp)
 	text := resp.Status
 	if code != "" || message != "" {
 		text += ": " + r.masks.hide(printable(strings.Trim(code+": "+message, ": ")))
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		text = h.explain401(c.ref, resp, text)
+		text = h.explain401(ctx, c.ref, resp, text)
 	}
 	e := c.fail(h, statusFault(resp.StatusCode, text))
 	e.Status, e.Code = resp.StatusCode, code
@@ -224,14 +229,14 @@ func (e *Error) setRetryAfter(resp *http.Response) {
 }
 
 // explain401 says what is missing: the 401 comes after what we had was tried.
-func (h *host) explain401(ref Ref, resp *http.Response, text string) string {
+func (h *host) explain401(ctx context.Context, ref Ref, resp *http.Response, text string) string {
 	if !h.origin(resp.Request.URL) {
 		return fmt.Sprintf("redirect target %s asks for credentials, and none are sent there", resp.Request.URL.Host)
 	}
 	if h.auth == nil { // the host of a foreign url
 		return text
 	}
-	if source, any := h.auth.used(ref); any {
+	if source, any := h.auth.used(ctx, ref); any {
 		return fmt.Sprintf("%s: the credential%s was refused", text, source)
 	}
 	return text + ": no credential for this host"

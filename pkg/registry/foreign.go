@@ -31,7 +31,7 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 			return b
 		}
 		if e, ok := errors.AsType[*Error](err); ok { // a url gets one chance
-			r.blameForeign(c, u.Host)
+			r.countBlame(u.Host, c)
 			r.notifyGone(e)
 		}
 	}
@@ -52,8 +52,8 @@ func foreignHost(registry *host, u *url.URL) (*host, error) {
 	h := &host{name: to.Host, mirror: true, schemes: []string{to.Scheme}, limit: rate.NewLimiter(rate.Inf, 1)}
 	h.settled.Store(&h.schemes[0])
 	h.private.Store(registry.local())
-	h.clients = registry.clients
-	h.clients.own = registry.clients.stranger(&http.Request{URL: to})
+	h.via = registry.via
+	h.via.own = registry.via.stranger(&http.Request{URL: to})
 	return h, nil
 }
 
@@ -63,5 +63,5 @@ func (r *Registry) askForeign(ctx context.Context, h *host, u *url.URL, c call) 
 	if err != nil {
 		return nil, r.askError(ctx, h, c, err)
 	}
-	return r.checkStatus(h, c, resp)
+	return r.checkStatus(ctx, h, c, resp)
 }

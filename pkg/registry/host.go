@@ -27,7 +27,7 @@ type host struct {
 	pull, resolve bool
 	header        http.Header
 	tls           *tls.Config
-	clients       clients
+	via           transports
 	auth          *authorizer
 	limit         *rate.Limiter
 
@@ -54,7 +54,10 @@ func (r *Registry) finishHost(h *host, name string, cfg *tls.Config, dial dialFu
 		h.settled.Store(&h.schemes[0])
 	}
 	h.tls = cfg
-	h.clients = r.newClients(h, cfg, dial)
+	for _, values := range h.header {
+		r.masks.add(values...)
+	}
+	h.via = r.newTransports(h, cfg, dial)
 	h.auth = newAuthorizer(r, h)
 	h.limit = rate.NewLimiter(rate.Inf, 1)
 	if r.opts.RequestsPerSecond > 0 {
@@ -232,12 +235,16 @@ func (r *Registry) blamed(host string, c call) int {
 // noteBlame counts wrong bytes. A mirror that serves them is not asked again
 // for anything.
 func (r *Registry) noteBlame(h *host, c call, e *Error) {
-	r.mu.Lock()
-	r.blames[blame{h.name, c.what()}]++
-	r.mu.Unlock()
+	r.countBlame(h.name, c)
 	if h.expendable() && h.condemn(e) {
 		r.notifyGone(e)
 	}
+}
+
+func (r *Registry) countBlame(host string, c call) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blames[blame{host, c.what()}]++
 }
 
 // candidates returns the hosts to ask for c now, those without blame first,
@@ -279,23 +286,13 @@ func (r *Registry) Blame(ref Ref, desc ocispec.Descriptor, host string, err erro
 	if up == nil { // no host was ever asked for ref
 		return
 	}
-	var found bool
 	for _, h := range up.hosts {
 		if h.name == host {
-			found = true
 			r.noteBlame(h, c, c.fail(h, corruptf("digest", "%w", err)))
+			return
 		}
 	}
-	if !found {
-		r.blameForeign(c, host)
-	}
-}
-
-// blameForeign counts wrong bytes of one of the descriptor's own urls.
-func (r *Registry) blameForeign(c call, host string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.blames[blame{host, c.what()}]++
+	r.countBlame(host, c) // one of the descriptor's own urls
 }
 
 // call is one question to whichever host may answer it.

@@ -168,11 +168,11 @@ func (q *tokenRequest) send(ctx context.Context, method string, u *url.URL, form
 		own = h.header
 	}
 	addHeaders(req, own, authorization)
-	client := h.clients.own
+	via := h.via.own
 	if !trusted {
-		client = h.clients.stranger(req)
+		via = h.via.stranger(req)
 	}
-	resp, err := r.roundTrip(h, client, req)
+	resp, err := r.roundTrip(h, via, req)
 	if err != nil {
 		return nil, q.fail(ctx, u, networkFault(err))
 	}

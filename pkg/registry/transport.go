@@ -58,6 +58,9 @@ func (f tlsFlags) apply(c *tls.Config) error {
 		c.InsecureSkipVerify = true
 	}
 	if f.ca != nil {
+		// containerd checks no certificate of localhost; who names a CA wants
+		// it checked.
+		c.InsecureSkipVerify = f.skipVerify
 		if c.RootCAs == nil {
 			pool, err := x509.SystemCertPool()
 			if err != nil {
@@ -84,57 +87,55 @@ const (
 
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// newClient returns a client that follows no redirect, keeps no cookie and
-// speaks HTTP/1.1 alone, where each blob has a connection of its own.
-func newClient(cfg *tls.Config, dial dialFunc, proxy func(*http.Request) (*url.URL, error), stall time.Duration) *http.Client {
+// newTransport speaks HTTP/1.1 alone, where each blob has a connection of its
+// own. It is used without an http.Client, which would follow redirects by
+// rules of its own.
+func newTransport(cfg *tls.Config, dial dialFunc, proxy func(*http.Request) (*url.URL, error), stall time.Duration) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	return &http.Client{
-		Transport: &http.Transport{
-			Proxy:                 proxy,
-			DialContext:           dial,
-			TLSClientConfig:       cfg,
-			TLSHandshakeTimeout:   stall,
-			ResponseHeaderTimeout: stall,
-			DisableCompression:    true,
-			MaxIdleConnsPerHost:   idleConns,
-			IdleConnTimeout:       idleTimeout,
-			Protocols:             &protocols,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	return &http.Transport{
+		Proxy:                 proxy,
+		DialContext:           dial,
+		TLSClientConfig:       cfg,
+		TLSHandshakeTimeout:   stall,
+		ResponseHeaderTimeout: stall,
+		DisableCompression:    true,
+		MaxIdleConnsPerHost:   idleConns,
+		IdleConnTimeout:       idleTimeout,
+		Protocols:             &protocols,
 	}
 }
 
-// clients are the ways to the one host that they belong to, and to strangers
-// to which it redirects.
-type clients struct {
-	own *http.Client
+// transports are the ways to the one host that they belong to, and to
+// strangers to which it redirects.
+type transports struct {
+	own *http.Transport
 	// Strangers see no client certificate. Where no proxy is in between, the
 	// address is judged after the name was resolved.
-	direct, proxied *http.Client
+	direct, proxied *http.Transport
 	proxy           func(*http.Request) (*url.URL, error)
 }
 
-func (r *Registry) newClients(h *host, cfg *tls.Config, dial dialFunc) clients {
+func (r *Registry) newTransports(h *host, cfg *tls.Config, dial dialFunc) transports {
 	stall := r.opts.StallTimeout
 	bare := cfg.Clone()
 	bare.Certificates = nil
 	stranger := &net.Dialer{Timeout: stall, ControlContext: h.judgeAddress}
 	plain := &net.Dialer{Timeout: stall}
-	return clients{
-		own:     newClient(cfg, h.watchDial(dial, stall), r.proxy, stall),
-		direct:  newClient(bare, stranger.DialContext, nil, stall),
-		proxied: newClient(bare, plain.DialContext, r.proxy, stall),
+	return transports{
+		own:     newTransport(cfg, h.watchDial(dial, stall), r.proxy, stall),
+		direct:  newTransport(bare, stranger.DialContext, nil, stall),
+		proxied: newTransport(bare, plain.DialContext, r.proxy, stall),
 		proxy:   r.proxy,
 	}
 }
 
-// stranger picks the client for a request to somebody else than the host.
-func (c clients) stranger(req *http.Request) *http.Client {
-	if via, err := c.proxy(req); err != nil || via != nil {
-		return c.proxied
+// stranger picks the way for a request to somebody else than the host.
+func (t transports) stranger(req *http.Request) *http.Transport {
+	if via, err := t.proxy(req); err != nil || via != nil {
+		return t.proxied
 	}
-	return c.direct
+	return t.direct
 }
 
 // watchDial bounds dial and learns whether the host is in a private network,

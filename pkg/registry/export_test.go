@@ -1,0 +1,35 @@
+package registry
+
+import (
+	"net/http"
+	"time"
+)
+
+// What the tests of package registry_test look at from inside: parsers of
+// foreign bytes, and the judgement of an address that no test machine has.
+
+func ParseRetryAfter(value string, now time.Time) time.Duration { return parseRetryAfter(value, now) }
+
+func ParseContentRange(value string) (first, last, total int64, ok bool) {
+	r, ok := parseContentRange(value)
+	return r.first, r.last, r.total, ok
+}
+
+// ChooseChallenge returns the realm of the challenge that would be answered.
+func ChooseChallenge(header http.Header) (realm string, err error) {
+	c, err := choose(header)
+	return c.Parameters["realm"], err
+}
+
+func DocumentType(body []byte, contentType string) (string, error) {
+	return documentType(body, contentType)
+}
+
+// JudgeAddress asks whether the registry called name may lead to addr.
+func JudgeAddress(name, addr string) error {
+	return (&host{name: name}).judgeAddress(nil, "tcp", addr, nil)
+}
+
+func TokenLife(body string, now time.Time) time.Duration {
+	return parseToken([]byte(body), now).expires.Sub(now)
+}

@@ -1,0 +1,364 @@
+package registry_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+func hostNames(t *testing.T, dirs []string, ref string) []string {
+	t.Helper()
+	hosts, err := open(t, registry.Options{HostsDirs: dirs}).Hosts(t.Context(), parse(t, ref))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, h := range hosts {
+		names = append(names, h.URL)
+	}
+	return names
+}
+
+func TestHostsOrder(t *testing.T) {
+	dir := hostsDir(t, "docker.io", `server = "https://registry-1.docker.io"
+[host."https://z.example.com"]
+  capabilities = ["pull"]
+[host."http://a.example.com:5000/hub"]
+  capabilities = ["pull", "resolve"]
+  skip_verify = false
+  [host."http://a.example.com:5000/hub".header]
+    x-b = "1"
+    x-a = "2"
+[host."https://m.example.com/api"]
+  override_path = true
+`)
+	got, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), parse(t, "alpine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []registry.Host{
+		{Name: "z.example.com", URL: "https://z.example.com/v2", Pull: true, Mirror: true},
+		{Name: "a.example.com:5000", URL: "https://a.example.com:5000/hub/v2", Fallback: "http", Pull: true, Resolve: true, Mirror: true, Headers: []string{"x-a", "x-b"}},
+		{Name: "m.example.com", URL: "https://m.example.com/api", Pull: true, Resolve: true, Mirror: true},
+		{Name: "registry-1.docker.io", URL: "https://registry-1.docker.io/v2", Pull: true, Resolve: true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("hosts (-want +got):\n%s", diff)
+	}
+}
+
+func TestHostsWithoutConfiguration(t *testing.T) {
+	for ref, want := range map[string]registry.Host{
+		"alpine":                 {Name: "registry-1.docker.io", URL: "https://registry-1.docker.io/v2", Pull: true, Resolve: true},
+		"registry-1.docker.io/x": {Name: "registry-1.docker.io", URL: "https://registry-1.docker.io/v2", Pull: true, Resolve: true},
+		"ghcr.io/x":              {Name: "ghcr.io", URL: "https://ghcr.io/v2", Pull: true, Resolve: true},
+		"localhost:5000/x":       {Name: "localhost:5000", URL: "http://localhost:5000/v2", Fallback: "https", Pull: true, Resolve: true, SkipVerify: true},
+		"127.0.0.9/x":            {Name: "127.0.0.9", URL: "http://127.0.0.9/v2", Fallback: "https", Pull: true, Resolve: true, SkipVerify: true},
+	} {
+		got, err := open(t, registry.Options{HostsDirs: []string{filepath.Join(t.TempDir(), "absent")}}).Hosts(t.Context(), parse(t, ref))
+		if diff := cmp.Diff([]registry.Host{want}, got); err != nil || diff != "" {
+			t.Errorf("%s: got %v, hosts (-want +got):\n%s", ref, err, diff)
+		}
+	}
+}
+
+func TestHostsDirectory(t *testing.T) {
+	entry := func(dir, name, server string) {
+		writeFile(t, filepath.Join(dir, name, "hosts.toml"), fmt.Sprintf("server = %q\n", server))
+	}
+	first, second := t.TempDir(), t.TempDir()
+	entry(first, "_default", "https://default.example.com")
+	entry(second, "_default", "https://second-default.example.com")
+	entry(second, "reg.example.com", "https://by-name.example.com")
+	entry(second, "port.example.com_5000_", "https://underscores.example.com")
+	entry(second, "port.example.com:5000", "https://colon.example.com")
+	entry(second, "tls.example.com", "https://without-443.example.com")
+	entry(second, "index.docker.io", "https://hub.example.com")
+	entry(second, "plain.example.com:443", "https://with-443.example.com")
+	for ref, want := range map[string]string{
+		"reg.example.com/x":       "https://by-name.example.com/v2",
+		"port.example.com:5000/x": "https://underscores.example.com/v2",
+		"tls.example.com:443/x":   "https://without-443.example.com/v2",
+		"plain.example.com/x":     "https://with-443.example.com/v2",
+		"alpine":                  "https://hub.example.com/v2",
+		"other.example.com/x":     "https://default.example.com/v2",
+	} {
+		if diff := cmp.Diff([]string{want}, hostNames(t, []string{first, second}, ref)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", ref, diff)
+		}
+	}
+}
+
+func TestHostsDirectoryThatCannotBeUsed(t *testing.T) {
+	for name, toml := range map[string]string{
+		"syntax":     `server = "https://x`,
+		"capability": "[host.\"https://x.example.com\"]\ncapabilities = [\"fly\"]",
+		"no such CA": "server = \"https://reg.example.com\"\nca = \"absent.pem\"",
+	} {
+		dir := hostsDir(t, "reg.example.com", toml)
+		_, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), parse(t, "reg.example.com/x"))
+		if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "reg.example.com") {
+			t.Errorf("%s: got %v, want a failed precondition that names the file", name, err)
+		}
+	}
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "reg.example.com", "hosts.toml", "file"), "a folder where a file should be")
+	_, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), parse(t, "reg.example.com/x"))
+	if !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("got %v, want a failed precondition", err)
+	}
+}
+
+func TestDockerCertificates(t *testing.T) {
+	dir := t.TempDir()
+	ca, cert, key := certificates(t)
+	writeFile(t, filepath.Join(dir, "reg.example.com", "ca.crt"), ca)
+	writeFile(t, filepath.Join(dir, "reg.example.com", "client.cert"), cert)
+	writeFile(t, filepath.Join(dir, "reg.example.com", "client.key"), key)
+	got, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), parse(t, "reg.example.com/x"))
+	want := []registry.Host{{Name: "reg.example.com", URL: "https://reg.example.com/v2", Pull: true, Resolve: true, CA: true, ClientCert: true}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("got %v, hosts (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestProfileMirrors(t *testing.T) {
+	ca, cert, key := certificates(t)
+	dir := t.TempDir()
+	for name, text := range map[string]string{"ca": ca, "cert": cert, "key": key} {
+		writeFile(t, filepath.Join(dir, name), text)
+	}
+	o := registry.Options{Mirrors: []registry.Mirror{
+		{Host: "index.docker.io", Endpoints: []string{"m.example.com", "http://n.example.com/hub/"}, Headers: map[string]string{"X-A": "1"}},
+		{Host: "*", Endpoints: []string{"https://any.example.com/root"}, OverridePath: true, Resolve: true, SkipVerify: true,
+			CA: filepath.Join(dir, "ca"), Cert: filepath.Join(dir, "cert"), Key: filepath.Join(dir, "key")},
+		{Host: "ghcr.io", Endpoints: []string{"other.example.com"}},
+	}}
+	got, err := open(t, o).Hosts(t.Context(), parse(t, "alpine"))
+	want := []registry.Host{
+		{Name: "m.example.com", URL: "https://m.example.com/v2", Pull: true, Mirror: true, Headers: []string{"X-A"}},
+		{Name: "n.example.com", URL: "http://n.example.com/hub/v2", Pull: true, Mirror: true, Headers: []string{"X-A"}},
+		{Name: "any.example.com", URL: "https://any.example.com/root", Pull: true, Resolve: true, Mirror: true, SkipVerify: true, CA: true, ClientCert: true},
+		{Name: "registry-1.docker.io", URL: "https://registry-1.docker.io/v2", Pull: true, Resolve: true},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("got %v, hosts (-want +got):\n%s", err, diff)
+	}
+	for name, m := range map[string]registry.Mirror{
+		"scheme":   {Host: "*", Endpoints: []string{"ftp://x"}},
+		"no host":  {Host: "*", Endpoints: []string{"https://"}},
+		"half":     {Host: "*", Endpoints: []string{"x"}, Cert: "cert"},
+		"no CA":    {Host: "*", Endpoints: []string{"x"}, CA: filepath.Join(dir, "absent")},
+		"wrong CA": {Host: "*", Endpoints: []string{"x"}, CA: filepath.Join(dir, "key")},
+	} {
+		_, err := open(t, registry.Options{Mirrors: []registry.Mirror{m}}).Hosts(t.Context(), parse(t, "alpine"))
+		if !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%s: got %v, want an invalid argument", name, err)
+		}
+	}
+}
+
+// mirrored is a registry with one mirror in hosts.toml.
+func mirrored(t *testing.T, mirror, own *fake, capabilities string) registry.Options {
+	t.Helper()
+	dir := hostsDir(t, own.host(), fmt.Sprintf("server = %q\n[host.%q]\ncapabilities = [%s]\n", own.URL, mirror.URL, capabilities))
+	return registry.Options{HostsDirs: []string{dir}}
+}
+
+// H3: a mirror without resolve is never asked for a tag, and learns which
+// registry it stands for when it is asked for a digest.
+func TestMirrorWithoutResolve(t *testing.T) {
+	body := manifestJSON(t)
+	mirror, own := serveAt(t, "127.0.0.2", manifest(body)), serve(t, manifest(body))
+	r := open(t, mirrored(t, mirror, own, `"pull"`))
+	got, err := r.Resolve(t.Context(), own.ref(t, "a:v1"))
+	if err != nil || got.Host != own.host() || mirror.count() != 0 {
+		t.Fatalf("got %s, %v after %d requests to the mirror, want the registry alone", got.Host, err, mirror.count())
+	}
+	again, err := r.Manifest(t.Context(), own.ref(t, "a:v1"), got.Desc)
+	if err != nil || again.Host != mirror.host() {
+		t.Fatalf("got %s, %v, want the mirror", again.Host, err)
+	}
+	if q := mirror.last(t).URL.Query().Get("ns"); q != own.host() {
+		t.Errorf("got ns %q, want %q", q, own.host())
+	}
+}
+
+func TestHostWithoutPullIsNotAskedForBlobs(t *testing.T) {
+	blob := blobBytes(10)
+	mirror, own := serveAt(t, "127.0.0.2", content(blob)), serve(t, content(blob))
+	_, b, err := read(t, open(t, mirrored(t, mirror, own, `"resolve"`)), own.ref(t, "a"), blob, registry.Range{})
+	if err != nil || b.Host != own.host() || mirror.count() != 0 {
+		t.Errorf("got %v after %d requests to the mirror, want none", err, mirror.count())
+	}
+}
+
+func TestNobodyMayResolve(t *testing.T) {
+	srv := serve(t, manifest(manifestJSON(t)))
+	dir := hostsDir(t, srv.host(), fmt.Sprintf("server = %q\ncapabilities = [\"pull\"]\n", srv.URL))
+	_, err := open(t, registry.Options{HostsDirs: []string{dir}}).Resolve(t.Context(), srv.ref(t, "a"))
+	if !errdefs.IsFailedPrecondition(err) || srv.count() != 0 {
+		t.Errorf("got %v after %d requests, want a failed precondition after none", err, srv.count())
+	}
+}
+
+func TestMirrorMisses(t *testing.T) {
+	blob := blobBytes(10)
+	var n notices
+	mirror, own := serveAt(t, "127.0.0.2", status(404)), serve(t, content(blob))
+	o := mirrored(t, mirror, own, `"pull"`)
+	o.Notify = n.add
+	r := open(t, o)
+	for range 3 {
+		if _, b, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil || b.Host != own.host() {
+			t.Fatalf("got %v, want the registry's blob", err)
+		}
+	}
+	if mirror.count() != 3 || len(n.list) != 0 {
+		t.Errorf("got %d requests and notices %q, want 3 and none: a miss is normal", mirror.count(), n.kinds())
+	}
+}
+
+// A dead mirror costs its time once, and the last error tells of it too.
+func TestDeadMirror(t *testing.T) {
+	blob := blobBytes(10)
+	l, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := l.Addr().String()
+	l.Close()
+	own := serve(t, inTurn(content(blob), content(blob), status(404)))
+	dir := hostsDir(t, own.host(), fmt.Sprintf("server = %q\n[host.\"http://%s\"]\ncapabilities = [\"pull\"]\n", own.URL, dead))
+	var n notices
+	r := open(t, registry.Options{HostsDirs: []string{dir}, Notify: n.add})
+	for range 2 {
+		if _, _, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"host refused"}, n.kinds()); diff != "" {
+		t.Errorf("notices (-want +got):\n%s", diff)
+	}
+	if got := n.list[0]; !got.Mirror || got.Host != dead {
+		t.Errorf("got %+v, want the mirror %s", got, dead)
+	}
+	_, _, err = read(t, r, own.ref(t, "a"), blob, registry.Range{})
+	if !errdefs.IsNotFound(err) || registry.Retryable(err) {
+		t.Errorf("got %v, want the registry's not found to decide", err)
+	}
+	for _, host := range []string{dead, own.host()} {
+		if !strings.Contains(err.Error(), host+": ") {
+			t.Errorf("got %q, want it to name %s", err, host)
+		}
+	}
+}
+
+func TestFailingMirrorIsGivenUp(t *testing.T) {
+	blob := blobBytes(10)
+	var n notices
+	mirror, own := serveAt(t, "127.0.0.2", status(503)), serve(t, content(blob))
+	o := mirrored(t, mirror, own, `"pull"`)
+	o.Notify = n.add
+	r := open(t, o)
+	deadline := time.Now().Add(20 * time.Second)
+	for len(n.kinds()) == 0 && time.Now().Before(deadline) {
+		if _, _, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if diff := cmp.Diff([]string{"host status"}, n.kinds()); diff != "" {
+		t.Errorf("notices (-want +got):\n%s", diff)
+	}
+	if mirror.count() != 3 {
+		t.Errorf("got %d requests to the mirror, want 3 with pauses", mirror.count())
+	}
+}
+
+// B3: a corrupt mirror is named and not asked again for anything.
+func TestBlamedMirror(t *testing.T) {
+	blob, other := blobBytes(10), []byte("another")
+	var n notices
+	mirror, own := serveAt(t, "127.0.0.2", content(make([]byte, 10))), serve(t, content(blob))
+	o := mirrored(t, mirror, own, `"pull"`)
+	o.Notify = n.add
+	r := open(t, o)
+	ref := own.ref(t, "a")
+	_, b, err := read(t, r, ref, blob, registry.Range{})
+	if err != nil || b.Host != mirror.host() {
+		t.Fatalf("got %v, want the mirror first", err)
+	}
+	r.Blame(ref, describe(layerType, blob), b.Host, fmt.Errorf("digest: got x, want y"))
+	if got, b, err := read(t, r, ref, blob, registry.Range{}); err != nil || b.Host != own.host() || string(got) != string(blob) {
+		t.Errorf("got %v, want the registry after the mirror was blamed", err)
+	}
+	_, _, _ = read(t, r, ref, other, registry.Range{}) // whoever is asked for it
+	if mirror.count() != 1 {
+		t.Errorf("got %d requests to the mirror, want 1", mirror.count())
+	}
+	if diff := cmp.Diff([]string{"host digest"}, n.kinds()); diff != "" {
+		t.Errorf("notices (-want +got):\n%s", diff)
+	}
+}
+
+func TestMirrorServesWrongManifest(t *testing.T) {
+	body := manifestJSON(t)
+	mirror, own := serveAt(t, "127.0.0.2", manifest(indexJSON(t))), serve(t, manifest(body))
+	r := open(t, mirrored(t, mirror, own, `"pull"`))
+	got, err := r.Manifest(t.Context(), own.ref(t, "a"), describe("", body))
+	if err != nil || got.Host != own.host() {
+		t.Errorf("got %s, %v, want the registry", got.Host, err)
+	}
+}
+
+func TestCredentialsOfMirrors(t *testing.T) {
+	blob := blobBytes(10)
+	challenge := func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("WWW-Authenticate", "Basic realm=x")
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+	mirror, own := serveAt(t, "127.0.0.2", challenge), serve(t, func(w http.ResponseWriter, req *http.Request) {
+		if _, p, _ := req.BasicAuth(); p == "canary-password" {
+			content(blob)(w, req)
+			return
+		}
+		challenge(w, req)
+	})
+	o := mirrored(t, mirror, own, `"pull"`)
+	o.Credentials = registry.OwnHost(registry.Credential{Username: "me", Password: "canary-password"})
+	if _, b, err := read(t, open(t, o), own.ref(t, "a"), blob, registry.Range{}); err != nil || b.Host != own.host() {
+		t.Fatalf("got %v, want the registry's blob", err)
+	}
+	if mirror.count() != 1 {
+		t.Errorf("got %d requests to the mirror, want 1", mirror.count())
+	}
+	mirror.mustNotHold(t, "canary")
+}
+
+func TestRateLimitedMirrorIsLeftAlone(t *testing.T) {
+	blob := blobBytes(10)
+	mirror := serveAt(t, "127.0.0.2", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "30")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	own := serve(t, content(blob))
+	r := open(t, mirrored(t, mirror, own, `"pull"`))
+	for range 3 {
+		if _, b, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil || b.Host != own.host() {
+			t.Fatalf("got %v, want the registry's blob", err)
+		}
+	}
+	if mirror.count() != 1 {
+		t.Errorf("got %d requests to the mirror, want 1: it asked for 30 s", mirror.count())
+	}
+}

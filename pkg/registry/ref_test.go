@@ -1,0 +1,115 @@
+package registry_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+func TestParseRef(t *testing.T) {
+	sha256 := digest.SHA256.FromString("x")
+	sha512 := digest.SHA512.FromString("x")
+	tests := []struct {
+		in       string
+		want     registry.Ref
+		str      string
+		familiar string
+	}{
+		{
+			"alpine",
+			registry.Ref{Name: "docker.io/library/alpine:latest", Domain: "docker.io", Path: "library/alpine", Tag: "latest"},
+			"docker.io/library/alpine:latest", "alpine:latest",
+		}, {
+			"index.docker.io/library/alpine:3.20",
+			registry.Ref{Name: "docker.io/library/alpine:3.20", Domain: "docker.io", Path: "library/alpine", Tag: "3.20"},
+			"docker.io/library/alpine:3.20", "alpine:3.20",
+		}, {
+			"team/app",
+			registry.Ref{Name: "docker.io/team/app:latest", Domain: "docker.io", Path: "team/app", Tag: "latest"},
+			"docker.io/team/app:latest", "team/app:latest",
+		}, {
+			"alpine@" + sha256.String(),
+			registry.Ref{Name: "docker.io/library/alpine@" + sha256.String(), Domain: "docker.io", Path: "library/alpine", Digest: sha256},
+			"docker.io/library/alpine@" + sha256.String(), "alpine@" + sha256.String(),
+		}, {
+			"ghcr.io/a/b:v1@" + sha256.String(),
+			registry.Ref{Name: "ghcr.io/a/b:v1", Domain: "ghcr.io", Path: "a/b", Tag: "v1", Digest: sha256},
+			"ghcr.io/a/b:v1@" + sha256.String(), "ghcr.io/a/b:v1@" + sha256.String(),
+		}, {
+			"localhost:5000/x@" + sha512.String(),
+			registry.Ref{Name: "localhost:5000/x@" + sha512.String(), Domain: "localhost:5000", Path: "x", Digest: sha512},
+			"localhost:5000/x@" + sha512.String(), "localhost:5000/x@" + sha512.String(),
+		}, {
+			"[::1]:5000/x",
+			registry.Ref{Name: "[::1]:5000/x:latest", Domain: "[::1]:5000", Path: "x", Tag: "latest"},
+			"[::1]:5000/x:latest", "[::1]:5000/x:latest",
+		},
+	}
+	for _, tt := range tests {
+		got, err := registry.ParseRef(tt.in)
+		if err != nil {
+			t.Errorf("ParseRef(%q): %v", tt.in, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("ParseRef(%q) (-want +got):\n%s", tt.in, diff)
+		}
+		if got.String() != tt.str || got.Familiar() != tt.familiar {
+			t.Errorf("ParseRef(%q): got %q and %q, want %q and %q", tt.in, got.String(), got.Familiar(), tt.str, tt.familiar)
+		}
+	}
+}
+
+func TestParseRefRefuses(t *testing.T) {
+	for _, in := range []string{
+		"", " ", "Alpine", "alpine:", "alpine:a b", "alpine@", "alpine@sha256:abc", "https://ghcr.io/a/b",
+		"alpine@sha256:" + strings.Repeat("g", 64), "alpine@md5:" + strings.Repeat("a", 32),
+		strings.Repeat("a", 64), "a/../b", "ghcr.io/a/b@sha256:" + strings.Repeat("A", 64),
+	} {
+		if ref, err := registry.ParseRef(in); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("ParseRef(%q): got %+v, %v, want an invalid argument", in, ref, err)
+		}
+	}
+}
+
+func TestValidDigest(t *testing.T) {
+	for d, ok := range map[string]bool{
+		"sha256:" + strings.Repeat("a", 64):    true,
+		"sha384:" + strings.Repeat("a", 96):    true,
+		"sha512:" + strings.Repeat("0", 128):   true,
+		"sha256:" + strings.Repeat("A", 64):    false,
+		"sha256:" + strings.Repeat("a", 63):    false,
+		"sha256:" + strings.Repeat("a", 65):    false,
+		"sha256:../" + strings.Repeat("a", 61): false,
+		"blake3:" + strings.Repeat("a", 64):    false,
+		"":                                     false,
+	} {
+		if err := registry.ValidDigest(digest.Digest(d)); (err == nil) != ok || (err != nil && !errdefs.IsInvalidArgument(err)) {
+			t.Errorf("ValidDigest(%q): got %v, want valid: %v", d, err, ok)
+		}
+	}
+}
+
+func FuzzParseRef(f *testing.F) {
+	for _, s := range []string{"alpine", "a/b:c", "localhost:5000/x@sha256:" + strings.Repeat("a", 64), "::", "a@b@c"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		ref, err := registry.ParseRef(s)
+		if err != nil {
+			if !errdefs.IsInvalidArgument(err) {
+				t.Fatalf("got %v, want an invalid argument", err)
+			}
+			return
+		}
+		again, err := registry.ParseRef(ref.String())
+		if err != nil || again != ref {
+			t.Fatalf("ParseRef(%q): got %+v, %v on the second way, want %+v", s, again, err, ref)
+		}
+	})
+}

@@ -1,0 +1,182 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// failure is an error of a host that may get better.
+func failure(t *testing.T, o registry.Options, handler http.HandlerFunc) (*registry.Registry, error) {
+	t.Helper()
+	srv := serve(t, handler)
+	r := open(t, o)
+	_, err := r.Open(t.Context(), srv.ref(t, "a"), describe(layerType, []byte("x")), registry.Range{})
+	if err == nil {
+		t.Fatal("got no error, want one")
+	}
+	return r, err
+}
+
+func TestBackoffBudget(t *testing.T) {
+	r, cause := failure(t, registry.Options{Retry: registry.Retry{Count: 2, Delay: time.Millisecond}}, status(503))
+	for n := 1; n <= 2; n++ {
+		if err := r.Backoff(t.Context(), n, cause); err != nil {
+			t.Errorf("try %d: got %v, want another one", n, err)
+		}
+	}
+	if err := r.Backoff(t.Context(), 3, cause); !errors.Is(err, cause) {
+		t.Errorf("got %v, want %v", err, cause)
+	}
+	none := open(t, registry.Options{Retry: registry.Retry{Count: -1}})
+	if err := none.Backoff(t.Context(), 1, cause); !errors.Is(err, cause) {
+		t.Errorf("got %v, want no retry at all", err)
+	}
+}
+
+func TestBackoffGrows(t *testing.T) {
+	var n notices
+	r, cause := failure(t, registry.Options{Notify: n.add, Retry: registry.Retry{Count: 20}}, status(503))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Backoff(ctx, 1, cause); !errors.Is(err, context.Canceled) || len(n.list) != 0 {
+		t.Errorf("got %v and %d notices, want the end of the context and none", err, len(n.list))
+	}
+	for try, most := range map[int]time.Duration{1: 250 * time.Millisecond, 2: 500 * time.Millisecond, 5: 4 * time.Second, 6: 8 * time.Second, 19: 8 * time.Second} {
+		n.list = nil
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		if err := r.Backoff(ctx, try, cause); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("try %d: got %v, want the deadline", try, err)
+		}
+		cancel()
+		if len(n.list) != 1 || n.list[0].Wait < most/2 || n.list[0].Wait > most || n.list[0].Attempt != try {
+			t.Errorf("try %d: got %+v, want a wait between %s and %s", try, n.list, most/2, most)
+		}
+	}
+}
+
+func TestBackoffHonoursRetryAfter(t *testing.T) {
+	var n notices
+	r, cause := failure(t, registry.Options{Notify: n.add}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "17")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := r.Backoff(ctx, 1, cause); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", err)
+	}
+	if len(n.list) != 1 || n.list[0].Wait != 17*time.Second {
+		t.Errorf("got %+v, want a wait of 17s", n.list)
+	}
+}
+
+func TestRetryable(t *testing.T) {
+	for _, err := range []error{nil, errors.New("anything"), context.Canceled, errdefs.ErrUnavailable} {
+		if registry.Retryable(err) {
+			t.Errorf("got %v as retryable, want only our own errors", err)
+		}
+	}
+}
+
+func TestNameThatDoesNotExist(t *testing.T) {
+	r := open(t, registry.Options{})
+	_, err := r.Resolve(t.Context(), parse(t, "registry.invalid/a"))
+	if !errdefs.IsUnavailable(err) || registry.Reason(err) != "dns" {
+		t.Errorf("got %v, reason %q, want a DNS failure", err, registry.Reason(err))
+	}
+}
+
+func TestParseRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for in, want := range map[string]time.Duration{
+		"0": 0, "2": 2 * time.Second, " 3 ": 3 * time.Second, "86400": 24 * time.Hour,
+		"": 0, "-1": 0, "1.5": 0, "soon": 0, "0x10": 0,
+		"Fri, 02 Jan 2026 03:04:35 GMT":  30 * time.Second,
+		"Friday, 02-Jan-26 03:04:35 GMT": 30 * time.Second,
+		"Fri Jan  2 03:04:35 2026":       30 * time.Second,
+		"Fri, 02 Jan 2026 03:04:00 GMT":  0,
+		"9223372036854775807":            100 * 365 * 24 * time.Hour,
+	} {
+		if got := registry.ParseRetryAfter(in, now); got != want {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestParseContentRange(t *testing.T) {
+	for in, want := range map[string][3]int64{
+		"bytes 0-9/10":   {0, 9, 10},
+		"bytes 5-5/*":    {5, 5, -1},
+		"BYTES 1-2/3":    {1, 2, 3},
+		" bytes 1-2/30 ": {1, 2, 30},
+	} {
+		first, last, total, ok := registry.ParseContentRange(in)
+		if got := [3]int64{first, last, total}; !ok || got != want {
+			t.Errorf("%q: got %v, %v, want %v", in, got, ok, want)
+		}
+	}
+	for _, in := range []string{
+		"", "bytes", "bytes ", "bytes */10", "bytes 0-9", "bytes 9-0/10", "bytes 0-10/10", "bytes -1-2/10", "bytes +1-2/10",
+		"bytes 0-9/-10", "items 0-9/10", "bytes 0-9/10/11", "bytes 0-99999999999999999999/*", "bytes 0 - 9/10",
+	} {
+		if first, last, total, ok := registry.ParseContentRange(in); ok {
+			t.Errorf("%q: got %d-%d/%d, want a refusal", in, first, last, total)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, s := range []string{"2", "-1", "Fri, 02 Jan 2026 03:04:35 GMT", "99999999999999999999"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got := registry.ParseRetryAfter(s, time.Unix(1_700_000_000, 0)); got < 0 {
+			t.Errorf("%q: got %s, want no negative wait", s, got)
+		}
+	})
+}
+
+func FuzzContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-9/10", "bytes 5-5/*", "bytes */10", "bytes 9-0/10"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		first, last, total, ok := registry.ParseContentRange(s)
+		if ok && (first < 0 || last < first || total >= 0 && last >= total) {
+			t.Errorf("%q: got %d-%d/%d, want a refusal", s, first, last, total)
+		}
+	})
+}
+
+func FuzzChallenge(f *testing.F) {
+	for _, s := range []string{
+		`Bearer realm="https://auth.example.com/token",service="s",scope="repository:a:pull"`,
+		`Basic realm=x`, `Bearer realm="\"`, `Digest x, Bearer realm=a`, "Bearer =,=",
+	} {
+		f.Add(s, "Basic")
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if _, err := registry.ChooseChallenge(http.Header{"Www-Authenticate": {a, b}}); err != nil && !errdefs.IsUnauthorized(err) {
+			t.Errorf("%q, %q: got %v, want unauthenticated", a, b, err)
+		}
+	})
+}
+
+func FuzzDocumentType(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"config":{},"layers":[]}`), "application/octet-stream")
+	f.Add([]byte(`{"manifests":[],"layers":[]}`), "")
+	f.Add([]byte(`{"fsLayers":[]}`), "text/plain")
+	f.Fuzz(func(t *testing.T, body []byte, contentType string) {
+		got, err := registry.DocumentType(body, contentType)
+		if (got == "") != errdefs.IsInvalidArgument(err) {
+			t.Errorf("got %q, %v, want a type or an invalid argument", got, err)
+		}
+	})
+}
