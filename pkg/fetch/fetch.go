@@ -134,6 +134,9 @@ func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
 	if in.hash != nil && in.hash.Digest() != in.blob.Desc.Digest {
 		return in.corrupt(fmt.Errorf("%s: got %s, want %s: %w", in.host, in.hash.Digest(), in.blob.Desc.Digest, ErrCorrupt))
 	}
+	done := in.at(progress.FetchDone)
+	done.Duration = time.Since(in.start)
+	in.f.Progress.Emit(done)
 	return nil
 }
 
@@ -241,9 +244,6 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 	default:
 		return fmt.Errorf("committing %s: %w", desc.Digest, err)
 	}
-	done := in.at(progress.FetchDone)
-	done.Duration = time.Since(in.start)
-	in.f.Progress.Emit(done)
 	return nil
 }
 

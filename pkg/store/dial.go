@@ -13,7 +13,11 @@ import (
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/defaults"
+	"github.com/containerd/containerd/v2/pkg/dialer"
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 const (
@@ -35,12 +39,16 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	if err := knock(ctx, address, timeout); err != nil {
 		return nil, err
 	}
-	client, err := containerd.New(address, containerd.WithTimeout(timeout))
+	conn, err := connect(address, timeout)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to containerd at %s: %w: %w", address, ErrUnavailable, err)
 	}
+	client, err := containerd.NewWithConn(conn)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	s := &Store{
-		Content:   client.ContentStore(),
+		Content:   newDaemonContent(client.ContentStore(), conn),
 		Images:    client.ImageService(),
 		Leases:    client.LeasesService(),
 		Applier:   client.DiffService(),
@@ -54,6 +62,19 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.Snapshotter = client.SnapshotService(s.Name)
 	return s, nil
+}
+
+// connect makes the connection as containerd's own client does.
+func connect(address string, timeout time.Duration) (*grpc.ClientConn, error) {
+	retry := backoff.DefaultConfig
+	retry.MaxDelay = timeout
+	return grpc.NewClient(dialer.DialAddress(address),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: timeout}),
+		grpc.WithContextDialer(dialer.ContextDialer),
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
+			grpc.MaxCallSendMsgSize(defaults.DefaultMaxSendMsgSize)))
 }
 
 func namespaceOr(ns string) string {
