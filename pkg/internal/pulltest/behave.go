@@ -18,7 +18,7 @@ type Fault string
 // header if After is 0. A body that is shorter than After is served whole.
 const (
 	Honest   Fault = ""
-	Truncate Fault = "truncate" // the connection closes early
+	Truncate Fault = "truncate" // the connection closes early; over HTTP/2 the stream
 	Reset    Fault = "reset"    // the connection ends with a TCP RST
 	Stall    Fault = "stall"    // nothing more comes, until the client leaves
 	Corrupt  Fault = "corrupt"  // the byte at After has one bit flipped
@@ -186,7 +186,7 @@ func (w *faultWriter) strike() {
 	case Stall:
 		<-w.req.Context().Done()
 	case Reset:
-		resetOnClose(connOf(w.req.Context()))
+		reset(connOf(w.req.Context()))
 	}
 	panic(http.ErrAbortHandler)
 }
@@ -210,12 +210,14 @@ func (w *faultWriter) flush() {
 	_ = http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// resetOnClose makes the kernel answer with RST instead of FIN.
-func resetOnClose(c net.Conn) {
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
+// reset closes the connection with RST instead of FIN. Errors mean that it has
+// ended already.
+func reset(c net.Conn) {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS would say goodbye first
 		c = t.NetConn()
 	}
 	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.SetLinger(0) // fails only on a connection that has ended already
+		_ = t.SetLinger(0)
+		_ = t.Close()
 	}
 }

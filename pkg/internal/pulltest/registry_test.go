@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 )
@@ -222,6 +223,38 @@ func TestBehavioursBeforeTheHeader(t *testing.T) {
 		r.SetBehave(func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Fault: fault} })
 		if _, err := try(t, r.Client(), blobURL(r, layer)); !errors.Is(err, want) {
 			t.Errorf("got %v from %s, want %v", err, fault, want)
+		}
+	}
+}
+
+func TestResetEndsTheConnectionUnderTLS(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		r, layer := small(t, pulltest.RegistryOptions{TLS: true})
+		client := r.Client()
+		client.Transport.(*http.Transport).ForceAttemptHTTP2 = http2
+		get(t, client, blobURL(r, layer))
+		r.SetBehave(func(*http.Request) pulltest.Behaviour {
+			return pulltest.Behaviour{Fault: pulltest.Reset, After: 10}
+		})
+		if got := get(t, client, blobURL(r, layer)); !errors.Is(got.err, syscall.ECONNRESET) {
+			t.Errorf("got %v with HTTP/2 %t, want connection reset", got.err, http2)
+		}
+	}
+}
+
+func TestRegistryServesDocumentsThatLie(t *testing.T) {
+	r := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	orphan := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	orphan.Children = nil
+	for name, img := range map[string]*pulltest.Image{
+		"index without its children": orphan,
+		"index that is none":         pulltest.RawImage(ocispec.MediaTypeImageIndex, []byte("[]")),
+		"manifest of another type":   pulltest.RawImage("text/html", []byte("<html>")),
+	} {
+		pulltest.Push(t, r, "team/liar:1", img)
+		got := get(t, r.Client(), r.URL()+"/v2/team/liar/manifests/1")
+		if got.header.Get("Content-Type") != img.Desc.MediaType || !bytes.Equal(got.body, img.Raw) {
+			t.Errorf("got %q of type %s for an %s, want it as it was pushed", got.body, got.header.Get("Content-Type"), name)
 		}
 	}
 }

@@ -40,6 +40,9 @@ func (c *content) serveDocument(w http.ResponseWriter, req *http.Request) {
 	answer := httptest.NewRecorder()
 	c.handler.ServeHTTP(answer, req)
 	maps.Copy(w.Header(), answer.Header())
+	if t, ok := c.mediaType(digest.Digest(answer.Header().Get("Docker-Content-Digest"))); ok {
+		w.Header().Set("Content-Type", t)
+	}
 	w.WriteHeader(answer.Code)
 	if req.Method != http.MethodHead {
 		io.Copy(w, answer.Body) // an error is the client's, who has gone
