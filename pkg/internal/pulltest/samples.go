@@ -18,10 +18,12 @@ const capNetBind = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00
 // whiteouts, an opaque directory, links of both kinds, set-uid, xattrs, a
 // device, a FIFO, owners, and a directory that only its content names.
 func SmallImage(c Compression) (*Image, error) {
-	return smallImage(Spec{}, c, "small")
+	return SmallVariant(Spec{}, c, "small")
 }
 
-func smallImage(s Spec, c Compression, seed string) (*Image, error) {
+// SmallVariant is the small image with what s says beside its layers, commands
+// and labels. Variants of different seeds share no layer.
+func SmallVariant(s Spec, c Compression, seed string) (*Image, error) {
 	for _, files := range smallLayers(seed) {
 		l, err := NewLayer(c, files...)
 		if err != nil {
@@ -74,7 +76,7 @@ func smallLayers(seed string) [][]File {
 func MultiPlatform(c Compression) (*Image, error) {
 	var children []*Image
 	for _, arch := range []string{"amd64", "arm64"} {
-		img, err := smallImage(Spec{Platform: ocispec.Platform{OS: "linux", Architecture: arch}}, c, arch)
+		img, err := SmallVariant(Spec{Platform: ocispec.Platform{OS: "linux", Architecture: arch}}, c, arch)
 		if err != nil {
 			return nil, err
 		}
@@ -112,14 +114,14 @@ func attest(subject *Image) (*Image, error) {
 // WrongDiffID is a small image whose config promises another diff ID for layer
 // n than the layer unpacks to.
 func WrongDiffID(n int) (*Image, error) {
-	return smallImage(Spec{EditConfig: func(c *ocispec.Image) {
+	return SmallVariant(Spec{EditConfig: func(c *ocispec.Image) {
 		c.RootFS.DiffIDs[n] = digest.FromString("another archive")
 	}}, Gzip, "wrong-diff-id")
 }
 
 // MissingLayer is a small image whose layer n the registry does not have.
 func MissingLayer(n int) (*Image, error) {
-	img, err := smallImage(Spec{}, Gzip, "missing-layer")
+	img, err := SmallVariant(Spec{}, Gzip, "missing-layer")
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +130,7 @@ func MissingLayer(n int) (*Image, error) {
 
 // ConfigNotJSON is a small image whose config is text.
 func ConfigNotJSON() (*Image, error) {
-	return smallImage(Spec{RawConfig: []byte("this is no JSON")}, Gzip, "config-not-json")
+	return SmallVariant(Spec{RawConfig: []byte("this is no JSON")}, Gzip, "config-not-json")
 }
 
 // BusyboxImage is a static busybox with the few files that runc wants, from
