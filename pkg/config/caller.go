@@ -3,7 +3,9 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Caller is what settings depend on besides flags and files: whose process
@@ -11,11 +13,15 @@ import (
 type Caller struct {
 	Lookup func(name string) (string, bool) // of environment variables
 	UID    int
+	// Root is the folder that holds /etc; empty for the real one.
+	Root string
+	// Now is the time of the call.
+	Now time.Time
 }
 
 // ThisProcess is the caller as the operating system sees it.
 func ThisProcess() Caller {
-	return Caller{Lookup: os.LookupEnv, UID: os.Geteuid()}
+	return Caller{Lookup: os.LookupEnv, UID: os.Geteuid(), Now: time.Now()}
 }
 
 // Getenv gives a variable of the environment, empty if it is not set.
@@ -40,9 +46,18 @@ func (c Caller) configHome() string {
 // hostsDirs are containerd's and Docker's folders for host configuration; an
 // ordinary user has them in the own configuration folder, as with nerdctl.
 func hostsDirs(c Caller) string {
-	base := "/etc"
+	base := filepath.Join(c.Root, "/etc")
 	if c.UID != 0 && c.configHome() != "" {
 		base = c.configHome()
 	}
 	return strings.Join([]string{filepath.Join(base, "containerd/certs.d"), filepath.Join(base, "docker/certs.d")}, ",")
+}
+
+// now is the time that labels get. SOURCE_DATE_EPOCH fixes it for builds that
+// have to give the same bytes each time.
+func (c Caller) now() time.Time {
+	if secs, err := strconv.ParseInt(c.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		return time.Unix(secs, 0).UTC()
+	}
+	return c.Now.UTC()
 }

@@ -10,6 +10,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -25,6 +26,12 @@ type Config struct {
 	Request pull.Request
 	Limits  pull.Limits
 	Login   Login
+	// Credentials are what is configured for hosts.
+	Credentials []registry.CredentialEntry
+	// AuthFile is in Docker's form. AuthFileStated says that it was given for
+	// this call and replaces the user's own files.
+	AuthFile       string
+	AuthFileStated bool
 	// Timeout bounds the whole call; 0 means no bound.
 	Timeout      time.Duration
 	Quiet        bool
@@ -33,38 +40,100 @@ type Config struct {
 	HTTPDump     bool
 	HTTPTrace    bool
 	Debug        bool
+	DebugFull    bool
 	// AllMetadata was stated; it is the default and only excludes its opposite.
 	AllMetadata bool
 
-	resolved []Resolved
+	// Profile is the name of the profile in use; empty if there is none.
+	Profile string
+	// File is the configuration file that was named for this call.
+	File string
+
+	resolved []Resolved // without the values
 }
 
 // Login holds the credential of the command line.
 type Login struct {
-	User    string // USER[:PASSWORD]
-	Refresh string // refresh token
+	User          string // USER[:PASSWORD]
+	Username      string // USER
+	PasswordStdin bool
+	Refresh       string // refresh token
 }
 
 // Resolved is one setting with its value and where that came from.
 type Resolved struct {
 	Setting *Setting
-	Value   string // in the syntax of the flag
+	Value   string // in the syntax of the flag, with secrets masked
+	Plain   any    // as a file would hold it, with secrets masked
 	From    Origin
 }
 
 // Settings are all sources, read.
 type Settings struct {
-	layers []layer // the weakest first
+	caller Caller
+	flags  *Flags
+	files  *files
 }
 
-// Load reads the sources of the settings.
+// Read reads the sources of the settings without judging them; see Findings.
+func Read(caller Caller, flags *Flags) (*Settings, error) {
+	named := ""
+	for _, l := range []layer{flags, environment{caller}} {
+		what, ok, err := l.lookup(configFile())
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			named, _ = one(what.raw)
+			break
+		}
+	}
+	f, err := readFiles(caller, named)
+	if err != nil {
+		return nil, err
+	}
+	return &Settings{caller: caller, flags: flags, files: f}, nil
+}
+
+// Load reads the sources of the settings. Anything wrong in a file is an
+// error, even where this call would not use it.
 func Load(caller Caller, flags *Flags) (*Settings, error) {
-	return &Settings{layers: []layer{builtIn{caller}, environment{caller}, flags}}, nil
+	s, err := Read(caller, flags)
+	if err != nil {
+		return nil, err
+	}
+	if wrong := s.Findings(); len(wrong) > 0 {
+		return nil, wrong[0]
+	}
+	return s, nil
 }
 
-// Resolve gives the configuration that results from the sources.
-func (s *Settings) Resolve() (*Config, error) {
-	r := resolution{layers: s.layers, chosen: make(map[string]choice)}
+// Findings lists what is wrong in the files.
+func (s *Settings) Findings() []*Error { return s.files.check(s.caller) }
+
+// Warnings lists what is strange in files but not ours to judge.
+func (s *Settings) Warnings() []string { return s.files.warnings }
+
+// Files lists the files that were read, the weakest first.
+func (s *Settings) Files() []string {
+	var paths []string
+	if s.files.nerdctl != nil {
+		paths = append(paths, s.files.nerdctl.path)
+	}
+	for _, d := range s.files.documents {
+		paths = append(paths, d.path)
+	}
+	return paths
+}
+
+// Resolve gives the configuration for a reference. The zero Ref stands for a
+// call that has none: no pattern chooses a profile for it.
+func (s *Settings) Resolve(ref registry.Ref) (*Config, error) {
+	layers, err := s.layers(ref)
+	if err != nil {
+		return nil, err
+	}
+	r := resolution{layers: layers, chosen: make(map[string]choice)}
 	for _, setting := range Table() {
 		if err := r.choose(setting); err != nil {
 			return nil, err
@@ -73,19 +142,122 @@ func (s *Settings) Resolve() (*Config, error) {
 	if err := r.exclude(); err != nil {
 		return nil, err
 	}
-	return r.config()
+	cfg, err := r.config()
+	if err != nil {
+		return nil, err
+	}
+	return cfg, cfg.finish(labelFields{Profile: cfg.Profile, Ref: ref.Name, Time: s.caller.now().Format(time.RFC3339)})
+}
+
+// layers orders the sources for a reference, the weakest first.
+func (s *Settings) layers(ref registry.Ref) ([]layer, error) {
+	all := []layer{builtIn{s.caller}}
+	files, err := s.files.layers()
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, files...)
+	env := environment{s.caller}
+	named, ok, err := s.flags.lookup(profileChoice())
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		profile, err := s.optionalProfile(named)
+		return append(append(append(all, env), profile...), s.flags), err
+	}
+	profile, err := s.chosenOtherwise(ref, append(all, env))
+	return append(append(append(all, profile...), env), s.flags), err
+}
+
+// chosenOtherwise is the profile of a call that names none by flag: that of the
+// environment, of a pattern, or the default of the files.
+func (s *Settings) chosenOtherwise(ref registry.Ref, layers []layer) ([]layer, error) {
+	if what, ok, err := (environment{s.caller}).lookup(profileChoice()); ok || err != nil {
+		return s.mustProfile(what, err)
+	}
+	if ref.Domain != "" {
+		name, pattern, err := s.byPattern(ref)
+		if err != nil {
+			return nil, err
+		}
+		if name != "" {
+			profile, err := s.profileLayer(name)
+			return []layer{profile, choiceOfProfile{name, pattern}}, err
+		}
+	}
+	for _, l := range slices.Backward(layers) {
+		if what, ok, err := l.lookup(profileChoice()); ok || err != nil {
+			return s.mustProfile(what, err)
+		}
+	}
+	return nil, nil
+}
+
+func (s *Settings) mustProfile(what said, err error) ([]layer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s.optionalProfile(what)
+}
+
+// optionalProfile is the layer of a profile; an empty name means none.
+func (s *Settings) optionalProfile(what said) ([]layer, error) {
+	name, err := one(what.raw)
+	if err != nil || name == "" {
+		return nil, err
+	}
+	profile, err := s.profileLayer(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what.from.subject(profileChoice()), err)
+	}
+	return []layer{profile}, nil
 }
 
 // Resolved lists every setting that a call can have, in the order of Table.
-func (c *Config) Resolved() []Resolved { return c.resolved }
+func (c *Config) Resolved() []Resolved {
+	all := slices.Clone(c.resolved)
+	for i := range all {
+		v := all[i].Setting.bind(c)
+		all[i].Value, all[i].Plain = v.String(), v.plain()
+	}
+	return all
+}
+
+// Origin says where the value of a setting came from.
+func (c *Config) Origin(name string) Origin {
+	for _, r := range c.resolved {
+		if r.Setting.Name() == name {
+			return r.From
+		}
+	}
+	return Origin{}
+}
 
 // finish applies what follows from several settings at once.
-func (c *Config) finish() error {
+func (c *Config) finish(fields labelFields) error {
+	for key, val := range c.Request.Labels {
+		filled, err := expandLabel(val, fields)
+		if err != nil {
+			return err
+		}
+		c.Request.Labels[key] = filled
+	}
 	if (c.Registry.Cert == "") != (c.Registry.Key == "") {
 		return fmt.Errorf("tls.cert and tls.key (--tlscert and --tlskey) need each other")
+	}
+	for i, e := range c.Credentials {
+		if err := e.Validate(); err != nil {
+			return fmt.Errorf("credentials[%d]: %w", i, err)
+		}
 	}
 	if c.Quiet {
 		c.Progress = "none"
 	}
+	if c.DebugFull {
+		c.Debug, c.HTTPTrace = true, true
+	}
+	from := c.Origin("authfile").Kind
+	c.AuthFileStated = from == FromFlag || from == FromEnv
 	return nil
 }

@@ -112,7 +112,7 @@ func agree(s *Setting, typed []*flagValue) error {
 	for _, v := range typed {
 		for _, text := range v.texts {
 			if text != first.texts[0] && (v != first || len(s.visible()) > 1) {
-				return fmt.Errorf("%s: got %q and %q, want one of them", s.spellings(), first.texts[0], text)
+				return fmt.Errorf("%s: got %q and %q, want one of them", s.spellings(), s.show(first.texts[0]), s.show(text))
 			}
 		}
 	}

@@ -1,5 +1,7 @@
 package config
 
+import "fmt"
+
 // Kind says what sort of place a value came from.
 type Kind string
 
@@ -10,6 +12,8 @@ const (
 	FromProfile Kind = "profile"
 	FromEnv     Kind = "environment"
 	FromFlag    Kind = "flag"
+	// FromPattern is a profile chosen by a reference.
+	FromPattern Kind = "pattern"
 	// Excluded marks a setting that a stronger one rules out.
 	Excluded Kind = "excluded"
 )
@@ -17,8 +21,8 @@ const (
 // Origin says where a value was found.
 type Origin struct {
 	Kind Kind
-	// Name is the flag with its dashes, the variable, or the profile; of
-	// Excluded, the setting that rules it out.
+	// Name is the flag with its dashes, the variable, the profile, or the
+	// pattern; of Excluded, the setting that rules it out.
 	Name string
 	// File and Line are set for what was read from a file.
 	File string
@@ -31,11 +35,19 @@ func (o Origin) String() string {
 		return "flag " + o.Name
 	case FromEnv:
 		return "environment " + o.Name
+	case FromPattern:
+		return "pattern " + o.Name
+	case FromFile, FromNerdctl:
+		return o.where()
+	case FromProfile:
+		return fmt.Sprintf("profile %s (%s)", o.Name, o.where())
 	case Excluded:
 		return "not used beside " + o.Name
 	}
 	return string(o.Kind)
 }
+
+func (o Origin) where() string { return fmt.Sprintf("%s:%d", o.File, o.Line) }
 
 // subject names the origin of the setting s inside a sentence.
 func (o Origin) subject(s *Setting) string {
@@ -43,13 +55,16 @@ func (o Origin) subject(s *Setting) string {
 	case FromFlag, FromEnv:
 		return o.Name
 	}
-	return s.Name() + " (" + o.String() + ")"
+	return fmt.Sprintf("%s (%s)", s.Name(), o)
 }
 
 // said is what one layer holds for a setting.
 type said struct {
 	raw  any
 	from Origin
+	// depth orders what one layer holds: a later file is stronger than an
+	// earlier one, a profile than the one that it extends.
+	depth int
 }
 
 // layer is a place where settings may be said: the flags, the environment, a
@@ -89,4 +104,11 @@ func occurrences(s *Setting, text string) texts {
 		return splitAll(texts{text})
 	}
 	return texts{text}
+}
+
+// choiceOfProfile is the layer of the profile that a pattern chose.
+type choiceOfProfile struct{ name, pattern string }
+
+func (c choiceOfProfile) lookup(s *Setting) (said, bool, error) {
+	return said{raw: texts{c.name}, from: Origin{Kind: FromPattern, Name: c.pattern}}, s.Key == keyDefault, nil
 }

@@ -47,7 +47,8 @@ func (c choice) apply(cfg *Config) error {
 	return nil
 }
 
-func (c choice) rank() int    { return c.ranks[len(c.ranks)-1] }
+// rank orders choices by the strength of their layer, then within it.
+func (c choice) rank() [2]int { return [2]int{c.ranks[len(c.ranks)-1], c.says[len(c.says)-1].depth} }
 func (c choice) from() Origin { return c.says[len(c.says)-1].from }
 
 // active says whether the setting asks for something.
@@ -76,7 +77,10 @@ func exclusions() [][2]string {
 		{"plain_http", "tls.ca"},
 		{"plain_http", "tls.cert"},
 		{"plain_http", "tls.key"},
+		{"plain_http", "insecure_registry"},
 		{"--user", "--refresh"},
+		{"--username", "--refresh"},
+		{"--user", "--username"},
 		{"quiet", "progress"},
 	}
 }
@@ -92,13 +96,15 @@ func (r *resolution) exclude() error {
 		if a.rank() == b.rank() {
 			return fmt.Errorf("%s and %s exclude each other", a.from().subject(a.setting), b.from().subject(b.setting))
 		}
-		if a.rank() < b.rank() {
+		if weaker(a.rank(), b.rank()) {
 			a, b = b, a
 		}
 		r.chosen[b.setting.Name()] = choice{setting: b.setting, beside: a.setting}
 	}
 	return nil
 }
+
+func weaker(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
 
 // config binds the choices to a new Config.
 func (r *resolution) config() (*Config, error) {
@@ -108,9 +114,9 @@ func (r *resolution) config() (*Config, error) {
 		if err := c.apply(cfg); err != nil {
 			return nil, err
 		}
-		cfg.resolved = append(cfg.resolved, Resolved{Setting: s, Value: s.bind(cfg).String(), From: c.origin()})
+		cfg.resolved = append(cfg.resolved, Resolved{Setting: s, From: c.origin()})
 	}
-	return cfg, cfg.finish()
+	return cfg, nil
 }
 
 // origin is where the value came from, for whoever wants to see it.

@@ -38,6 +38,8 @@ type Setting struct {
 	Key string
 	// Flags are its spellings; the first is the one that messages use.
 	Flags []Flag
+	// Own is its variable, where that does not follow from Key.
+	Own string
 	// Env are the variables of other programs that set it too. They are weaker
 	// than its own, which follows from Key.
 	Env []string
@@ -65,11 +67,22 @@ func (s *Setting) Name() string {
 
 // EnvNames are the variables that set s, the strongest first.
 func (s *Setting) EnvNames() []string {
-	if s.Key == "" {
+	switch {
+	case s.Own != "":
+		return append([]string{s.Own}, s.Env...)
+	case s.Key == "":
 		return nil
 	}
-	own := "CONTAINERD_PULL_" + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))
-	return append([]string{own}, s.Env...)
+	return append([]string{"CONTAINERD_PULL_" + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))}, s.Env...)
+}
+
+// show gives a text of the setting as it may be shown.
+func (s *Setting) show(text string) string {
+	v := s.bind(new(Config))
+	if err := v.set(texts{text}); err != nil {
+		return text
+	}
+	return v.String()
 }
 
 // visible are the spellings that help shows.

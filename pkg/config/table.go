@@ -23,7 +23,7 @@ func storeSettings() []*Setting {
 			Default: "/run/containerd/containerd.sock",
 			Usage:   "containerd `socket`, with or without unix://",
 			Group:   GroupStore,
-			bind:    func(c *Config) value { return (*textValue)(&c.Store.Address) },
+			bind:    func(c *Config) value { return text(&c.Store.Address) },
 		},
 		{
 			Key:     "connect_timeout",
@@ -40,7 +40,7 @@ func storeSettings() []*Setting {
 			Default: "default",
 			Usage:   "containerd `namespace`",
 			Group:   GroupStore,
-			bind:    func(c *Config) value { return (*textValue)(&c.Store.Namespace) },
+			bind:    func(c *Config) value { return text(&c.Store.Namespace) },
 		},
 		{
 			Key:         "snapshotter",
@@ -49,15 +49,42 @@ func storeSettings() []*Setting {
 			DefaultNote: "the namespace's default, else overlayfs",
 			Usage:       "`name` of the snapshotter",
 			Group:       GroupStore,
-			bind:        func(c *Config) value { return (*textValue)(&c.Store.Snapshotter) },
+			bind:        func(c *Config) value { return text(&c.Store.Snapshotter) },
 		},
 		{
 			Key:   "root",
 			Flags: []Flag{{Name: "root"}},
 			Usage: "`folder` of an embedded store in containerd's layout, without a daemon",
 			Group: GroupStore,
-			bind:  func(c *Config) value { return (*textValue)(&c.Store.Root) },
+			bind:  func(c *Config) value { return path(&c.Store.Root) },
 		},
+		profileChoice(),
+		configFile(),
+	}
+}
+
+// profileChoice names the profile. As a key it is the default for whoever
+// does not choose.
+func profileChoice() *Setting {
+	return &Setting{
+		Key:         keyDefault,
+		Flags:       []Flag{{Name: "profile", Short: "p"}},
+		Own:         "CONTAINERD_PULL_PROFILE",
+		DefaultNote: "by pattern, else default_profile",
+		Usage:       "`name` of the profile; an empty one means none",
+		Group:       GroupStore,
+		bind:        func(c *Config) value { return text(&c.Profile) },
+	}
+}
+
+// configFile names one more file.
+func configFile() *Setting {
+	return &Setting{
+		Flags: []Flag{{Name: "config"}},
+		Own:   "CONTAINERD_PULL_CONFIG",
+		Usage: "one more configuration `file`, stronger than the others",
+		Group: GroupStore,
+		bind:  func(c *Config) value { return path(&c.File) },
 	}
 }
 
@@ -111,84 +138,6 @@ func selectSettings() []*Setting {
 	}
 }
 
-func registrySettings() []*Setting {
-	return []*Setting{
-		{
-			Key:      "hosts_dir",
-			Flags:    []Flag{{Name: "hosts-dir"}},
-			Default:  "/etc/containerd/certs.d,/etc/docker/certs.d",
-			Usage:    "`folders` with hosts.toml or certificates, searched in order",
-			Group:    GroupRegistry,
-			bind:     func(c *Config) value { return (*listValue)(&c.Registry.HostsDirs) },
-			fallback: hostsDirs,
-		},
-		{
-			Key:   "plain_http",
-			Flags: []Flag{{Name: "plain-http"}},
-			Usage: "the reference's own host speaks HTTP; localhost always may",
-			Group: GroupRegistry,
-			bind:  func(c *Config) value { return (*boolValue)(&c.Registry.PlainHTTP) },
-		},
-		{
-			Key:   "tls.skip_verify",
-			Flags: []Flag{{Name: "skip-verify", Short: "k"}},
-			Usage: "do not check the certificate of the reference's own host",
-			Group: GroupRegistry,
-			bind:  func(c *Config) value { return (*boolValue)(&c.Registry.SkipVerify) },
-		},
-		{
-			Key:   "tls.ca",
-			Flags: []Flag{{Name: "tlscacert"}},
-			Usage: "`file` of the certificate authority of the reference's own host",
-			Group: GroupRegistry,
-			bind:  func(c *Config) value { return (*textValue)(&c.Registry.CA) },
-		},
-		{
-			Key:   "tls.cert",
-			Flags: []Flag{{Name: "tlscert"}},
-			Usage: "`file` of the client certificate",
-			Group: GroupRegistry,
-			bind:  func(c *Config) value { return (*textValue)(&c.Registry.Cert) },
-		},
-		{
-			Key:   "tls.key",
-			Flags: []Flag{{Name: "tlskey"}},
-			Usage: "`file` of the client certificate's key",
-			Group: GroupRegistry,
-			bind:  func(c *Config) value { return (*textValue)(&c.Registry.Key) },
-		},
-		{
-			Flags: []Flag{{Name: "http-dump"}},
-			Usage: "show requests and responses, without secrets and bodies of blobs",
-			Group: GroupRegistry,
-			bind:  func(c *Config) value { return (*boolValue)(&c.HTTPDump) },
-		},
-		{
-			Flags: []Flag{{Name: "http-trace"}},
-			Usage: "show what happens to connections",
-			Group: GroupRegistry,
-			bind:  func(c *Config) value { return (*boolValue)(&c.HTTPTrace) },
-		},
-	}
-}
-
-func credentialSettings() []*Setting {
-	return []*Setting{
-		{
-			Flags: []Flag{{Name: "user", Short: "u"}},
-			Usage: "`user[:password]` for the reference's own host; asks for a missing password",
-			Group: GroupCredentials,
-			bind:  func(c *Config) value { return (*textValue)(&c.Login.User) },
-		},
-		{
-			Flags: []Flag{{Name: "refresh"}},
-			Usage: "refresh `token` for the token server of the reference's own host",
-			Group: GroupCredentials,
-			bind:  func(c *Config) value { return (*textValue)(&c.Login.Refresh) },
-		},
-	}
-}
-
 func limitSettings() []*Setting {
 	return []*Setting{
 		{
@@ -198,6 +147,59 @@ func limitSettings() []*Setting {
 			Usage:       "`time` for the whole call",
 			Group:       GroupLimits,
 			bind:        func(c *Config) value { return (*durationValue)(&c.Timeout) },
+		},
+		{
+			Key:     "retry.count",
+			Flags:   []Flag{{Name: "retry"}},
+			Default: "10",
+			Usage:   "`number` of failures in a row without a byte gained after which a blob is given up",
+			Group:   GroupLimits,
+			bind:    func(c *Config) value { return (*retriesValue)(&c.Registry.Retry.Count) },
+		},
+		{
+			Key:         "retry.delay",
+			Flags:       []Flag{{Name: "retry-delay"}},
+			DefaultNote: "250ms, doubling to 8s",
+			Usage:       "`time` between tries",
+			Group:       GroupLimits,
+			bind:        func(c *Config) value { return (*durationValue)(&c.Registry.Retry.Delay) },
+		},
+		{
+			Key:     "stall_timeout",
+			Flags:   []Flag{{Name: "stall-timeout"}},
+			Default: "30s",
+			Usage:   "`time` without a byte after which a connection is given up",
+			Group:   GroupLimits,
+			bind:    func(c *Config) value { return (*durationValue)(&c.Registry.StallTimeout) },
+		},
+		{
+			Key:         "limits.min_rate",
+			Flags:       []Flag{{Name: "min-rate"}},
+			DefaultNote: "off",
+			Usage:       "`bytes` per second below which a connection counts as stalled",
+			Group:       GroupLimits,
+			bind:        func(c *Config) value { return (*sizeValue)(&c.Registry.MinRate) },
+		},
+		{
+			Key:     "limits.manifest_bytes",
+			Default: "4MiB",
+			Usage:   "`size` that no manifest may exceed",
+			Group:   GroupLimits,
+			bind:    func(c *Config) value { return (*sizeValue)(&c.Registry.ManifestBytes) },
+		},
+		{
+			Key:   "limits.requests_per_second",
+			Usage: "`number` of requests to each host",
+			Group: GroupLimits,
+			bind:  func(c *Config) value { return (*rateValue)(&c.Registry.RequestsPerSecond) },
+		},
+		{
+			Key:         "limits.unpacks",
+			Flags:       []Flag{{Name: "max-concurrent-unpacks"}},
+			DefaultNote: "one per CPU",
+			Usage:       "`number` of layers unpacked at once",
+			Group:       GroupLimits,
+			bind:        func(c *Config) value { return (*countValue)(&c.Limits.Unpacks) },
 		},
 		{
 			Key:         "limits.downloads",
@@ -248,6 +250,13 @@ func outputSettings() []*Setting {
 			Usage: "log what is being decided",
 			Group: GroupOutput,
 			bind:  func(c *Config) value { return (*boolValue)(&c.Debug) },
+		},
+		{
+			Key:   "debug_full",
+			Flags: []Flag{{Name: "debug-full"}},
+			Usage: "--debug and --http-trace",
+			Group: GroupOutput,
+			bind:  func(c *Config) value { return (*boolValue)(&c.DebugFull) },
 		},
 	}
 }

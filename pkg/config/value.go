@@ -2,39 +2,68 @@ package config
 
 import (
 	"fmt"
-	"maps"
+	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/containerd/containerd/v2/pkg/labels"
-	"github.com/containerd/platforms"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // texts is what a flag or a variable gives: one text per occurrence. Anything
 // else that reaches a value was decoded from a file and has its type already.
 type texts []string
 
+func (t texts) last() string { return t[len(t)-1] }
+
 // value is a field of an option struct as the table sees it.
 type value interface {
 	// set takes texts, or what a file holds. Lists are replaced and tables
 	// merged key by key, so that the strongest layer has to come last.
 	set(raw any) error
-	// String shows the value in the syntax of its flag.
+	// String shows the value in the syntax of its flag, with secrets masked.
 	String() string
-	// plain gives the value as a file would hold it.
+	// plain gives the value as a file would hold it, with secrets masked.
 	plain() any
-	// shape describes the values that set accepts.
+	// shape describes what set accepts.
 	shape() shape
 }
 
-// shape is what the schema, the help and the completion know of a value.
+// shape is what the schema, the checks of files and the help know of a value.
 type shape struct {
-	Type  string // string, boolean, integer, array or object, as in JSON Schema
-	Name  string // what help calls it if the usage does not say
+	Type  string // string, boolean, integer, number, array or object, as in JSON Schema
+	Name  string // what help calls it where the usage does not say
 	Words []string
+	// Pattern is a regular expression that every text fulfils.
+	Pattern string
+	// Path says that a text names a file or folder: relative to the file that
+	// holds it.
+	Path bool
+	// Secret says that the value must not be shown, and that a file holding
+	// it must not be readable by others.
+	Secret bool
+	// Items are the elements of an array, or the values of an object whose
+	// keys are free.
+	Items *shape
+	// Fields are the keys of an object whose keys are not free.
+	Fields []field
+}
+
+// field is one key of a table.
+type field struct {
+	Name  string
+	Usage string
+	shape shape
+}
+
+// masked is what is shown of a secret.
+const masked = "***"
+
+func mask(secret string) string {
+	if secret == "" {
+		return ""
+	}
+	return masked
 }
 
 type textValue string
@@ -49,6 +78,62 @@ func (v *textValue) set(raw any) error {
 		*v = textValue(s)
 	}
 	return err
+}
+
+func text(field *string) value   { return (*textValue)(field) }
+func path(field *string) value   { return pathValue{(*textValue)(field)} }
+func secret(field *string) value { return secretValue{(*textValue)(field)} }
+func user(field *string) value   { return userValue{(*textValue)(field)} }
+func link(field *string) value   { return urlValue{(*textValue)(field)} }
+
+// pathValue is a text that names a file or folder.
+type pathValue struct{ *textValue }
+
+func (v pathValue) shape() shape { return shape{Type: "string", Name: "path", Path: true} }
+
+// secretValue is a text that must not be shown.
+type secretValue struct{ *textValue }
+
+func (v secretValue) String() string { return mask(string(*v.textValue)) }
+func (v secretValue) plain() any     { return v.String() }
+func (v secretValue) shape() shape   { return shape{Type: "string", Name: "secret", Secret: true} }
+
+// userValue is USER[:PASSWORD], of which only the first half may be shown.
+type userValue struct{ *textValue }
+
+func (v userValue) plain() any { return v.String() }
+
+func (v userValue) String() string {
+	name, _, ok := strings.Cut(string(*v.textValue), ":")
+	if !ok {
+		return name
+	}
+	return name + ":" + masked
+}
+
+// urlValue is a text whose password, if it holds one, must not be shown.
+type urlValue struct{ *textValue }
+
+func (v urlValue) plain() any { return v.String() }
+
+func (v urlValue) String() string {
+	u, err := url.Parse(string(*v.textValue))
+	if err != nil {
+		return masked
+	}
+	return u.Redacted()
+}
+
+func (v urlValue) set(raw any) error {
+	s, err := one(raw)
+	if err != nil {
+		return err
+	}
+	if u, err := url.Parse(s); s != "" && (err != nil || u.Host == "") {
+		return fmt.Errorf("got something else, want a URL such as http://proxy.example.com:3128")
+	}
+	*v.textValue = textValue(s)
+	return nil
 }
 
 type boolValue bool
@@ -76,8 +161,11 @@ func (v *boolValue) set(raw any) error {
 
 type durationValue time.Duration
 
-func (v *durationValue) shape() shape { return shape{Type: "string", Name: "time"} }
-func (v *durationValue) plain() any   { return v.String() }
+func (v *durationValue) plain() any { return v.String() }
+
+func (v *durationValue) shape() shape {
+	return shape{Type: "string", Name: "time", Pattern: `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^0$`}
+}
 
 func (v *durationValue) String() string {
 	if *v == 0 {
@@ -110,8 +198,8 @@ func (v *countValue) set(raw any) error {
 	if err != nil {
 		return err
 	}
-	if n < 0 || n > 1<<20 {
-		return fmt.Errorf("got %d, want a number from 0 to %d", n, 1<<20)
+	if n < 0 || n > math.MaxInt32 {
+		return fmt.Errorf("got %d, want a number from 0 to %d", n, math.MaxInt32)
 	}
 	*v = countValue(n)
 	return nil
@@ -146,98 +234,6 @@ func (v *wordValue[T]) set(raw any) error {
 	return nil
 }
 
-type listValue []string
-
-func (v *listValue) String() string { return strings.Join(*v, ",") }
-func (v *listValue) plain() any     { return []string(*v) }
-func (v *listValue) shape() shape   { return shape{Type: "array", Name: "list"} }
-
-func (v *listValue) set(raw any) error {
-	l, err := list(raw)
-	if err == nil {
-		*v = l
-	}
-	return err
-}
-
-type platformsValue []ocispec.Platform
-
-func (v *platformsValue) String() string { return strings.Join(v.names(), ",") }
-func (v *platformsValue) plain() any     { return v.names() }
-func (v *platformsValue) shape() shape   { return shape{Type: "array", Name: "platforms"} }
-
-func (v *platformsValue) names() []string {
-	names := make([]string, 0, len(*v))
-	for _, p := range *v {
-		names = append(names, platforms.FormatAll(p))
-	}
-	return names
-}
-
-func (v *platformsValue) set(raw any) error {
-	l, err := list(raw)
-	if err != nil {
-		return err
-	}
-	parsed := make(platformsValue, 0, len(l))
-	for _, s := range l {
-		p, err := platforms.Parse(s)
-		if err != nil {
-			return fmt.Errorf("got %q, want a platform such as linux/arm64: %w", s, err)
-		}
-		parsed = append(parsed, p)
-	}
-	*v = parsed
-	return nil
-}
-
-type labelsValue map[string]string
-
-func (v *labelsValue) plain() any   { return map[string]string(*v) }
-func (v *labelsValue) shape() shape { return shape{Type: "object", Name: "key=value"} }
-
-func (v *labelsValue) String() string {
-	var pairs []string
-	for _, k := range slices.Sorted(maps.Keys(*v)) {
-		pairs = append(pairs, k+"="+(*v)[k])
-	}
-	return strings.Join(pairs, ",")
-}
-
-// set merges; a map that other layers hold must not change, so it copies.
-func (v *labelsValue) set(raw any) error {
-	add, err := table(raw)
-	if err != nil {
-		return err
-	}
-	for key, val := range add {
-		if err := checkLabel(key, val); err != nil {
-			return err
-		}
-	}
-	merged := maps.Clone(*v)
-	if merged == nil {
-		merged = make(labelsValue, len(add))
-	}
-	maps.Copy(merged, add)
-	*v = merged
-	return nil
-}
-
-// checkLabel refuses what containerd would refuse only after the pull, and
-// keys by which containerd steers its garbage collection and its own books.
-func checkLabel(key, val string) error {
-	if key == "" {
-		return fmt.Errorf("label %q has no key", "="+val)
-	}
-	if strings.HasPrefix(key, labels.ReservedPrefix) {
-		return fmt.Errorf("label %q: the prefix %s is reserved for containerd", key, labels.ReservedPrefix)
-	}
-	return labels.Validate(key, val)
-}
-
-func (t texts) last() string { return t[len(t)-1] }
-
 func one(raw any) (string, error) {
 	switch r := raw.(type) {
 	case texts:
@@ -260,66 +256,12 @@ func integer(raw any) (int64, error) {
 		return int64(r), nil
 	case int64:
 		return r, nil
-	}
-	return 0, wrongType(raw, "a number")
-}
-
-func list(raw any) ([]string, error) {
-	if t, ok := raw.(texts); ok {
-		return splitAll(t), nil
-	}
-	items, ok := raw.([]any)
-	if !ok {
-		return nil, wrongType(raw, "a list of texts")
-	}
-	l := make([]string, 0, len(items))
-	for _, item := range items {
-		s, ok := item.(string)
-		if !ok {
-			return nil, wrongType(item, "a text in the list")
-		}
-		l = append(l, s)
-	}
-	return l, nil
-}
-
-// splitAll splits each text at its commas. Empty parts are left out, so that
-// an empty text means an empty list.
-func splitAll(t texts) []string {
-	l := []string{}
-	for _, s := range t {
-		for part := range strings.SplitSeq(s, ",") {
-			if part = strings.TrimSpace(part); part != "" {
-				l = append(l, part)
-			}
+	case float64: // JSON knows no other numbers
+		if r == math.Trunc(r) {
+			return int64(r), nil
 		}
 	}
-	return l
-}
-
-func table(raw any) (map[string]string, error) {
-	m := make(map[string]string)
-	switch r := raw.(type) {
-	case texts:
-		for _, s := range r {
-			key, val, ok := strings.Cut(s, "=")
-			if !ok {
-				val = "true"
-			}
-			m[key] = val
-		}
-		return m, nil
-	case map[string]any:
-		for key, item := range r {
-			s, ok := item.(string)
-			if !ok {
-				return nil, wrongType(item, fmt.Sprintf("a text for %q", key))
-			}
-			m[key] = s
-		}
-		return m, nil
-	}
-	return nil, wrongType(raw, "a table of texts")
+	return 0, wrongType(raw, "a whole number")
 }
 
 // wrongType names the type that was found and never the value, which may be a

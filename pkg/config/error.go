@@ -1,0 +1,39 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Error is something wrong with a configuration file: where, what, and what
+// to do about it.
+type Error struct {
+	File   string
+	Line   int    // 0 if it concerns the whole file
+	Key    string // with dots between tables; empty if it concerns the whole file
+	Err    error
+	Remedy string // empty if the text says it all
+}
+
+func (e *Error) Error() string {
+	where := e.File
+	if e.Line > 0 {
+		where = fmt.Sprintf("%s:%d", e.File, e.Line)
+	}
+	if e.Key == "" {
+		return fmt.Sprintf("%s: %v", where, e.Err)
+	}
+	return fmt.Sprintf("%s: %s: %v", where, e.Key, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// bare takes the path out of an error of the file system, because an Error
+// names the file already.
+func bare(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}

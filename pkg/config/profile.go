@@ -1,0 +1,167 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// Profile is a named set of settings.
+type Profile struct {
+	Name    string
+	Extends string
+	Match   []string
+	// Files are those that say something about it, the weakest first.
+	Files []string
+}
+
+// Profiles lists the profiles by name.
+func (s *Settings) Profiles() []Profile {
+	byName := map[string]*Profile{}
+	for _, d := range s.files.documents {
+		for _, name := range d.profiles() {
+			p := byName[name]
+			if p == nil {
+				p = &Profile{Name: name}
+				byName[name] = p
+			}
+			p.take(d)
+		}
+	}
+	var all []Profile
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		all = append(all, *byName[name])
+	}
+	return all
+}
+
+// take adds what a document says; its types have been checked.
+func (p *Profile) take(d *document) {
+	p.Files = append(p.Files, d.path)
+	if raw, ok := d.at([]string{keyProfiles, p.Name, keyExtends}); ok {
+		p.Extends, _ = one(raw)
+	}
+	if raw, ok := d.at([]string{keyProfiles, p.Name, keyMatch}); ok {
+		p.Match, _ = list(raw)
+	}
+}
+
+// chain gives a profile after those that it extends, the furthest first.
+func (s *Settings) chain(name string) ([]Profile, error) {
+	all := s.Profiles()
+	var chain []Profile
+	var names []string
+	for name != "" {
+		i := slices.IndexFunc(all, func(p Profile) bool { return p.Name == name })
+		if i < 0 {
+			return nil, unknownProfile(name, all, names)
+		}
+		if slices.Contains(names, name) {
+			return nil, fmt.Errorf("profiles extend each other in a circle: %s", strings.Join(append(names, name), " -> "))
+		}
+		names = append(names, name)
+		chain = append(chain, all[i])
+		name = all[i].Extends
+	}
+	slices.Reverse(chain)
+	return chain, nil
+}
+
+// UnknownProfile is the name of a profile that there is not.
+type UnknownProfile struct {
+	Name    string
+	Extends string // the profile that extends it, empty if it was asked for
+	Nearest string // the one that was probably meant
+	Known   []string
+}
+
+func (e *UnknownProfile) Error() string {
+	if e.Extends != "" {
+		return fmt.Sprintf("profile %q extends %q, which does not exist", e.Extends, e.Name)
+	}
+	return fmt.Sprintf("unknown profile %q", e.Name)
+}
+
+func unknownProfile(name string, all []Profile, on []string) error {
+	e := &UnknownProfile{Name: name}
+	for _, p := range all {
+		e.Known = append(e.Known, p.Name)
+	}
+	e.Nearest = Nearest(name, e.Known)
+	if len(on) > 0 {
+		e.Extends = on[len(on)-1]
+	}
+	return e
+}
+
+// profileLayer is what a profile says, with those that it extends.
+func (s *Settings) profileLayer(name string) (layer, error) {
+	chain, err := s.chain(name)
+	if err != nil {
+		return nil, err
+	}
+	var places []place
+	for _, p := range chain {
+		for _, d := range s.files.documents {
+			places = append(places, place{doc: d, prefix: []string{keyProfiles, p.Name}, profile: p.Name, kind: FromProfile})
+		}
+	}
+	return newFileLayer(places)
+}
+
+// byPattern finds the profile whose pattern fits the reference best: the one
+// with the longest text before its first wildcard, and of two equal ones the
+// one without a wildcard.
+func (s *Settings) byPattern(ref registry.Ref) (name, pattern string, err error) {
+	var best claim
+	var rivals []string
+	for _, p := range s.Profiles() {
+		c := p.claim(ref)
+		switch {
+		case c.strength == 0 || c.strength < best.strength:
+		case c.strength > best.strength:
+			best, rivals = c, []string{p.Name}
+		default:
+			rivals = append(rivals, p.Name)
+		}
+	}
+	switch len(rivals) {
+	case 0:
+		return "", "", nil
+	case 1:
+		return rivals[0], best.pattern, nil
+	}
+	return "", "", fmt.Errorf("profiles %s have an equal claim to %s: make one pattern longer, or choose with --profile",
+		strings.Join(rivals, " and "), ref.Name)
+}
+
+// claim is how well a profile fits a reference; strength 0 is not at all.
+type claim struct {
+	pattern  string
+	strength int
+}
+
+func (p Profile) claim(ref registry.Ref) claim {
+	var best claim
+	for _, pattern := range p.Match {
+		full := pattern
+		if !strings.Contains(full, "/") {
+			full += "/*"
+		}
+		if !registry.MatchPattern(full, ref.Domain+"/"+ref.Path) {
+			continue
+		}
+		literal := strings.IndexAny(full, "*?")
+		strength := 2*literal + 1
+		if literal < 0 {
+			strength = 2*len(full) + 2
+		}
+		if strength > best.strength {
+			best = claim{pattern, strength}
+		}
+	}
+	return best
+}

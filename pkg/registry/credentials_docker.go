@@ -1,0 +1,159 @@
+package registry
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// dockerConfig is the part of Docker's config.json, and of Podman's auth.json,
+// that concerns credentials.
+type dockerConfig struct {
+	Auths       map[string]dockerAuth `json:"auths"`
+	CredsStore  string                `json:"credsStore"`
+	CredHelpers map[string]string     `json:"credHelpers"`
+}
+
+type dockerAuth struct {
+	Auth          string `json:"auth"` // USER:PASSWORD in base64
+	Username      string `json:"username"`
+	Password      string `json:"password"`
+	IdentityToken string `json:"identitytoken"`
+	RegistryToken string `json:"registrytoken"`
+}
+
+// authFile is a file in Docker's form.
+type authFile struct {
+	path string
+	name string // what to call it
+	must bool   // somebody named it, so that it has to be there
+}
+
+func (f authFile) credential(ctx context.Context, q question) (Credential, bool, error) {
+	data, err := os.ReadFile(f.path)
+	if errors.Is(err, fs.ErrNotExist) && !f.must {
+		return Credential{}, false, nil
+	}
+	if err != nil {
+		return Credential{}, false, fmt.Errorf("reading %s: %w", f.name, err)
+	}
+	return readDockerConfig(ctx, f.name, data, q)
+}
+
+// dockerVariable is the text of DOCKER_AUTH_CONFIG.
+type dockerVariable struct{ text string }
+
+func (v dockerVariable) credential(ctx context.Context, q question) (Credential, bool, error) {
+	if v.text == "" {
+		return Credential{}, false, nil
+	}
+	return readDockerConfig(ctx, "DOCKER_AUTH_CONFIG", []byte(v.text), q)
+}
+
+// readDockerConfig looks for a host in data. Errors of the parser are not
+// passed on: they may repeat a part of what they could not read.
+func readDockerConfig(ctx context.Context, name string, data []byte, q question) (Credential, bool, error) {
+	var c dockerConfig
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Credential{}, false, fmt.Errorf("%s is not JSON in the form of Docker's config.json", name)
+	}
+	for _, id := range q.identifiers() {
+		cred, ok, err := c.lookup(ctx, name, id)
+		if ok || err != nil {
+			return cred, ok, err
+		}
+	}
+	return Credential{}, false, nil
+}
+
+// identifier is a name under which a credential may be filed.
+type identifier struct {
+	name string
+	host bool // it names a host rather than a part of one
+}
+
+// identifiers lists the names to look for: repositories from the longest to
+// the shortest, then the host in the ways in which Docker has filed it.
+func (q question) identifiers() []identifier {
+	var ids []identifier
+	for _, name := range q.names() {
+		for path := q.ref.Path; path != ""; {
+			ids = append(ids, identifier{name: name + "/" + path})
+			path = path[:max(strings.LastIndex(path, "/"), 0)]
+		}
+	}
+	for _, name := range q.names() {
+		ids = append(ids, identifier{name, true})
+		if name == dockerHub {
+			ids = append(ids, identifier{"https://index.docker.io/v1/", true})
+		}
+		for _, scheme := range []string{"https://", "http://"} {
+			ids = append(ids, identifier{scheme + name, true})
+		}
+		if !strings.Contains(name, ":") {
+			ids = append(ids, identifier{name + ":443", true}, identifier{"https://" + name + ":443", true})
+		}
+	}
+	return ids
+}
+
+// lookup asks, for one identifier, the helper of that name, then the helper for
+// everything, then the file itself. The helper for everything files hosts.
+func (c dockerConfig) lookup(ctx context.Context, name string, id identifier) (Credential, bool, error) {
+	if helper := c.CredHelpers[id.name]; helper != "" {
+		return askHelper(ctx, name, helper, id.name)
+	}
+	if c.CredsStore != "" && id.host {
+		cred, ok, err := askHelper(ctx, name, c.CredsStore, id.name)
+		if ok || err != nil {
+			return cred, ok, err
+		}
+	}
+	entry, ok := c.Auths[id.name]
+	if !ok {
+		return Credential{}, false, nil
+	}
+	cred, err := entry.credential()
+	if err != nil {
+		return Credential{}, false, fmt.Errorf("%s, entry %q: %w", name, id.name, err)
+	}
+	cred.Source = name
+	return cred, cred != Credential{Source: name}, nil
+}
+
+// credential reads an entry. An empty one, which Docker writes beside a helper,
+// says nothing.
+func (a dockerAuth) credential() (Credential, error) {
+	cred := Credential{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
+	if a.Auth != "" {
+		text, err := base64.StdEncoding.DecodeString(a.Auth)
+		user, password, ok := strings.Cut(string(text), ":")
+		if err != nil || !ok {
+			return cred, errors.New("auth is not USER:PASSWORD in base64")
+		}
+		cred.Username, cred.Password = user, strings.Trim(password, "\x00")
+	}
+	switch {
+	case cred.RegistryToken != "":
+		return Credential{RegistryToken: cred.RegistryToken}, nil
+	case cred.IdentityToken != "":
+		return Credential{Username: cred.Username, IdentityToken: cred.IdentityToken}, nil
+	}
+	return cred, nil
+}
+
+// askHelper runs docker-credential-HELPER.
+func askHelper(ctx context.Context, source, helper, server string) (Credential, bool, error) {
+	source = fmt.Sprintf("%s, credential helper %q", source, helper)
+	cred, ok, err := runHelper(ctx, helper, server)
+	if err != nil {
+		return Credential{}, false, fmt.Errorf("%s: %w", source, err)
+	}
+	cred.Source = source
+	return cred, ok, nil
+}

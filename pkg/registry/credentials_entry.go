@@ -1,0 +1,275 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+)
+
+// Values of CredentialEntry.Source.
+const (
+	SourceDockerConfig       = "docker-config"
+	SourceAuthFile           = "authfile"
+	SourceHelper             = "helper"
+	SourcePassword           = "password"
+	SourceIdentityToken      = "identity-token"
+	SourceRegistryToken      = "registry-token"
+	SourceCredentialProvider = "credential-provider"
+	SourceAnonymous          = "anonymous"
+)
+
+// CredentialEntry is one configured credential. Which fields are used depends
+// on Source.
+type CredentialEntry struct {
+	// Match are patterns of hosts, or of hosts and repositories, that the
+	// entry is for; none stands for the reference's own host.
+	Match  []string
+	Source string
+	// Path is Docker's configuration folder, or an auth file.
+	Path   string
+	Helper string // NAME of docker-credential-NAME
+
+	// Of a password, one is set.
+	Username        string
+	Password        string
+	PasswordFile    string
+	PasswordEnv     string
+	PasswordCommand []string
+
+	// Of a token, one is set.
+	IdentityToken string
+	RegistryToken string
+	TokenFile     string
+	TokenEnv      string
+	TokenCommand  []string
+
+	// Config and BinDir are kubelet's CredentialProviderConfig and the folder
+	// of the programs that it names.
+	Config, BinDir string
+}
+
+// Validate says what an entry lacks or has too much of.
+func (e CredentialEntry) Validate() error {
+	given := e.given()
+	allowed, ok := entryFields()[e.Source]
+	if !ok {
+		return fmt.Errorf("credential source %q: %w", e.Source, errdefs.ErrInvalidArgument)
+	}
+	for _, name := range given {
+		if !strings.Contains(" "+allowed+" ", " "+name+" ") {
+			return fmt.Errorf("%s does not belong to the credential source %q: %w", name, e.Source, errdefs.ErrInvalidArgument)
+		}
+	}
+	switch e.Source {
+	case SourceHelper:
+		return e.needs(e.Helper != "", "helper")
+	case SourcePassword:
+		return errors.Join(e.needs(e.Username != "", "username"), e.needs(len(given) == 2, "exactly one of password, password_file, password_env and password_command"))
+	case SourceIdentityToken, SourceRegistryToken:
+		return e.needs(len(given) == 1, "exactly one of token_file, token_env, token_command and the token itself")
+	case SourceAuthFile:
+		return e.needs(e.Path != "", "path")
+	case SourceCredentialProvider:
+		return errors.Join(e.needs(e.Config != "", "config"), e.needs(e.BinDir != "", "bin_dir"))
+	}
+	return nil
+}
+
+func (e CredentialEntry) needs(ok bool, what string) error {
+	if ok {
+		return nil
+	}
+	return fmt.Errorf("the credential source %q needs %s: %w", e.Source, what, errdefs.ErrInvalidArgument)
+}
+
+// CredentialSourceNames lists the values of CredentialEntry.Source.
+func CredentialSourceNames() []string {
+	return slices.Sorted(maps.Keys(entryFields()))
+}
+
+// entryFields are the fields that each source uses.
+func entryFields() map[string]string {
+	return map[string]string{
+		SourceDockerConfig:       "path",
+		SourceAuthFile:           "path",
+		SourceHelper:             "helper",
+		SourcePassword:           "username password password_file password_env password_command",
+		SourceIdentityToken:      "identity_token token_file token_env token_command",
+		SourceRegistryToken:      "registry_token token_file token_env token_command",
+		SourceCredentialProvider: "config bin_dir",
+		SourceAnonymous:          "",
+	}
+}
+
+// given names the fields that are set, except Match and Source.
+func (e CredentialEntry) given() []string {
+	var names []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"path", e.Path != ""}, {"helper", e.Helper != ""}, {"username", e.Username != ""},
+		{"password", e.Password != ""}, {"password_file", e.PasswordFile != ""}, {"password_env", e.PasswordEnv != ""}, {"password_command", e.PasswordCommand != nil},
+		{"identity_token", e.IdentityToken != ""}, {"registry_token", e.RegistryToken != ""},
+		{"token_file", e.TokenFile != ""}, {"token_env", e.TokenEnv != ""}, {"token_command", e.TokenCommand != nil},
+		{"config", e.Config != ""}, {"bin_dir", e.BinDir != ""},
+	} {
+		if f.set {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// entries are the configured sources.
+type entries struct {
+	list   []CredentialEntry
+	lookup func(string) (string, bool)
+}
+
+func newEntries(list []CredentialEntry, lookup func(string) (string, bool)) (entries, error) {
+	for i, e := range list {
+		if err := e.Validate(); err != nil {
+			return entries{}, fmt.Errorf("credentials[%d]: %w", i, err)
+		}
+	}
+	return entries{list, lookup}, nil
+}
+
+// credential asks the entries that are about the host. The ones that look into
+// files of many hosts may have nothing for it.
+func (s entries) credential(ctx context.Context, q question) (Credential, bool, error) {
+	for _, e := range s.list {
+		if !e.isFor(q) {
+			continue
+		}
+		cred, ok, err := s.ask(ctx, e, q)
+		if ok || err != nil {
+			return cred, ok, err
+		}
+	}
+	return Credential{}, false, nil
+}
+
+func (e CredentialEntry) isFor(q question) bool {
+	if len(e.Match) == 0 {
+		// A provider says itself which images it is for.
+		return q.own() || e.Source == SourceCredentialProvider
+	}
+	for _, pattern := range e.Match {
+		if q.matches(pattern) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s entries) ask(ctx context.Context, e CredentialEntry, q question) (Credential, bool, error) {
+	switch e.Source {
+	case SourceDockerConfig:
+		return s.dockerConfig(e).credential(ctx, q)
+	case SourceAuthFile:
+		return authFile{path: e.Path, name: "authfile " + e.Path, must: true}.credential(ctx, q)
+	case SourceHelper:
+		return e.helper(ctx, q)
+	case SourceCredentialProvider:
+		return providers{config: e.Config, binDir: e.BinDir}.credential(ctx, q)
+	case SourceAnonymous:
+		return Credential{Source: "configured as anonymous"}, true, nil
+	}
+	secret, from, err := e.secret(ctx, s.lookup)
+	if err != nil {
+		return Credential{}, false, fmt.Errorf("%s from %s: %w", e.Source, from, err)
+	}
+	cred := Credential{Source: e.Source + " from " + from}
+	switch e.Source {
+	case SourcePassword:
+		cred.Username, cred.Password = e.Username, secret
+	case SourceIdentityToken:
+		cred.IdentityToken = secret
+	case SourceRegistryToken:
+		cred.RegistryToken = secret
+	}
+	return cred, true, nil
+}
+
+func (s entries) dockerConfig(e CredentialEntry) authFile {
+	dir := e.Path
+	if dir == "" {
+		dir, _ = s.lookup("DOCKER_CONFIG")
+	}
+	if dir == "" {
+		home, _ := s.lookup("HOME")
+		dir = filepath.Join(home, ".docker")
+	}
+	path := filepath.Join(dir, "config.json")
+	return authFile{path: path, name: "docker config " + path, must: e.Path != ""}
+}
+
+// helper asks for the host under its names. A helper that is configured for a
+// host and does not know it is a failure.
+func (e CredentialEntry) helper(ctx context.Context, q question) (Credential, bool, error) {
+	for _, id := range q.identifiers() {
+		if !id.host {
+			continue
+		}
+		cred, ok, err := askHelper(ctx, "configuration", e.Helper, id.name)
+		if ok || err != nil {
+			return cred, ok, err
+		}
+	}
+	return Credential{}, false, fmt.Errorf("credential helper %q knows nothing of %s", e.Helper, q.host)
+}
+
+// secret reads the secret of an entry from where it is kept.
+func (e CredentialEntry) secret(ctx context.Context, lookup func(string) (string, bool)) (secret, from string, err error) {
+	switch {
+	case e.PasswordFile+e.TokenFile != "":
+		path := e.PasswordFile + e.TokenFile
+		data, err := os.ReadFile(path)
+		secret, err := oneLine(data, err)
+		return secret, "file " + path, err
+	case e.PasswordEnv+e.TokenEnv != "":
+		name := e.PasswordEnv + e.TokenEnv
+		text, _ := lookup(name)
+		secret, err := oneLine([]byte(text), nil)
+		return secret, "environment " + name, err
+	case e.PasswordCommand != nil || e.TokenCommand != nil:
+		words := append(e.PasswordCommand, e.TokenCommand...)
+		data, err := runWords(ctx, words)
+		secret, err := oneLine(data, err)
+		return secret, fmt.Sprintf("command %q", strings.Join(words[:min(1, len(words))], "")), err
+	}
+	return e.Password + e.IdentityToken + e.RegistryToken, "configuration", nil
+}
+
+func runWords(ctx context.Context, words []string) ([]byte, error) {
+	if len(words) == 0 {
+		return nil, errors.New("no program to run")
+	}
+	path, err := findProgram(words[0])
+	if err != nil {
+		return nil, err
+	}
+	return program{path: path, args: words[1:]}.run(ctx)
+}
+
+// oneLine takes the end of a line off a secret. An empty one is a mistake.
+func oneLine(data []byte, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	data = bytes.TrimRight(data, "\r\n")
+	if len(data) == 0 {
+		return "", errors.New("it is empty")
+	}
+	return string(data), nil
+}

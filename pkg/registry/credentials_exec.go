@@ -1,0 +1,115 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/docker/docker-credential-helpers/credentials"
+)
+
+const (
+	// programTimeout is what a program has to come up with a credential: time
+	// enough for a cloud's API, and an end for one that waits for somebody.
+	programTimeout = 30 * time.Second
+	// maxProgramOutput bounds what a program may say.
+	maxProgramOutput = 1 << 20
+)
+
+// program is a foreign program that gives out a credential. Secrets go through
+// its streams, never through its arguments.
+type program struct {
+	path  string
+	args  []string
+	env   []string // in addition to that of the process
+	stdin string
+}
+
+// findProgram finds a program on PATH. A configuration that could name any
+// file would be a way to run anything.
+func findProgram(name string) (string, error) {
+	if name == "" || strings.ContainsAny(name, `/\`) || strings.Contains(name, "..") {
+		return "", fmt.Errorf("program %q: want a name to be found on PATH", name)
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("program %q: not found on PATH", name)
+	}
+	return path, nil
+}
+
+// run gives what the program writes. The program and all that it started end
+// with the context or when its time is up.
+func (p program) run(ctx context.Context) (stdout []byte, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, programTimeout, fmt.Errorf("no answer within %s", programTimeout))
+	defer cancel()
+	var out, errOut boundedBuffer
+	cmd := exec.CommandContext(ctx, p.path, p.args...)
+	cmd.Env = append(os.Environ(), p.env...)
+	cmd.Stdin = strings.NewReader(p.stdin)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	err = cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return nil, withComplaint(context.Cause(ctx), errOut.Bytes())
+	case err != nil:
+		return out.Bytes(), withComplaint(err, errOut.Bytes())
+	}
+	return out.Bytes(), nil
+}
+
+// withComplaint adds what the program wrote to its standard error.
+func withComplaint(err error, complaint []byte) error {
+	text := strings.Join(strings.Fields(string(complaint)), " ")
+	if text == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, text)
+}
+
+// boundedBuffer keeps the beginning of what is written and takes the rest, so
+// that a program that says too much does not hang.
+type boundedBuffer struct{ bytes.Buffer }
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	b.Buffer.Write(p[:min(len(p), maxProgramOutput-b.Len())])
+	return len(p), nil
+}
+
+// runHelper speaks the protocol of Docker's credential helpers: the server on
+// standard input, a JSON document on standard output. What the helper writes to
+// standard output is never repeated in an error, because it may be the secret.
+func runHelper(ctx context.Context, helper, server string) (Credential, bool, error) {
+	path, err := findProgram("docker-credential-" + helper)
+	if err != nil {
+		return Credential{}, false, err
+	}
+	out, err := program{path: path, args: []string{"get"}, stdin: server}.run(ctx)
+	if err != nil {
+		if credentials.IsErrCredentialsNotFoundMessage(strings.TrimSpace(string(out))) {
+			return Credential{}, false, nil
+		}
+		return Credential{}, false, fmt.Errorf("getting the credential of %s: %w", server, err)
+	}
+	var answer struct{ Username, Secret string }
+	if err := json.Unmarshal(out, &answer); err != nil {
+		return Credential{}, false, errors.New("answered with something else than JSON")
+	}
+	if answer.Secret == "" {
+		return Credential{}, false, nil
+	}
+	if answer.Username == "<token>" {
+		return Credential{IdentityToken: answer.Secret}, true, nil
+	}
+	return Credential{Username: answer.Username, Password: answer.Secret}, true, nil
+}

@@ -1,0 +1,176 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// providers are kubelet's credential provider plugins, as its
+// CredentialProviderConfig describes them.
+type providers struct{ config, binDir string }
+
+// providerConfig is the part of CredentialProviderConfig that we honour.
+type providerConfig struct {
+	Kind      string     `yaml:"kind"`
+	Providers []provider `yaml:"providers"`
+}
+
+type provider struct {
+	Name            string    `yaml:"name"`
+	MatchImages     []string  `yaml:"matchImages"`
+	APIVersion      string    `yaml:"apiVersion"`
+	Args            []string  `yaml:"args"`
+	Env             []envPair `yaml:"env"`
+	TokenAttributes any       `yaml:"tokenAttributes"`
+}
+
+type envPair struct {
+	Name  string `yaml:"name"`
+	Value string `yaml:"value"`
+}
+
+// providerRequest and providerResponse are the two documents of the exec
+// protocol.
+type providerRequest struct {
+	Kind       string `json:"kind"`
+	APIVersion string `json:"apiVersion"`
+	Image      string `json:"image"`
+}
+
+type providerResponse struct {
+	Kind string `json:"kind"`
+	Auth map[string]struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+	} `json:"auth"`
+}
+
+// credential asks the providers whose matchImages fit. kubelet asks all of
+// them and tries their answers in turn; the first answer is the one here.
+func (p providers) credential(ctx context.Context, q question) (Credential, bool, error) {
+	conf, err := p.read()
+	if err != nil {
+		return Credential{}, false, err
+	}
+	image := strings.TrimSuffix(q.host, ":443") + "/" + q.ref.Path
+	asked := false
+	for _, one := range conf.Providers {
+		if !one.isFor(image) {
+			continue
+		}
+		asked = true
+		cred, ok, err := p.ask(ctx, one, image)
+		if err != nil {
+			return Credential{}, false, fmt.Errorf("credential provider %q: %w", one.Name, err)
+		}
+		if ok {
+			return cred, true, nil
+		}
+	}
+	if asked {
+		return Credential{}, false, fmt.Errorf("the credential providers of %s know nothing of %s", p.config, image)
+	}
+	return Credential{}, false, nil
+}
+
+func (p providers) read() (providerConfig, error) {
+	var conf providerConfig
+	data, err := os.ReadFile(p.config)
+	if err != nil {
+		return conf, fmt.Errorf("reading the configuration of credential providers: %w", err)
+	}
+	if err := yaml.Unmarshal(data, &conf); err != nil || conf.Kind != "CredentialProviderConfig" {
+		return conf, fmt.Errorf("%s is no CredentialProviderConfig", p.config)
+	}
+	return conf, nil
+}
+
+func (p provider) isFor(image string) bool {
+	return slices.ContainsFunc(p.MatchImages, func(pattern string) bool { return matchImage(pattern, image) })
+}
+
+// matchImage compares as kubelet does: * stands for letters of one part of a
+// host name, ports have to be equal, and a path is the beginning of a path.
+func matchImage(pattern, image string) bool {
+	patternHost, patternPath, _ := strings.Cut(pattern, "/")
+	imageHost, imagePath, _ := strings.Cut(image, "/")
+	patternName, patternPort := splitPort(patternHost)
+	imageName, imagePort := splitPort(imageHost)
+	want, got := strings.Split(patternName, "."), strings.Split(imageName, ".")
+	if patternPort != imagePort || len(want) != len(got) {
+		return false
+	}
+	for i := range want {
+		if ok, err := path.Match(want[i], got[i]); err != nil || !ok {
+			return false
+		}
+	}
+	return strings.HasPrefix(imagePath, patternPath)
+}
+
+func splitPort(host string) (name, port string) {
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return host, ""
+	}
+	return name, port
+}
+
+func (p providers) ask(ctx context.Context, one provider, image string) (Credential, bool, error) {
+	if one.TokenAttributes != nil {
+		return Credential{}, false, errors.New("it wants a service account token, which only kubelet has")
+	}
+	if one.Name == "" || strings.ContainsAny(one.Name, `/\`) || one.Name == ".." {
+		return Credential{}, false, errors.New("its name is no name of a program")
+	}
+	request, err := json.Marshal(providerRequest{
+		Kind:       "CredentialProviderRequest",
+		APIVersion: cmp.Or(one.APIVersion, "credentialprovider.kubelet.k8s.io/v1"),
+		Image:      image,
+	})
+	if err != nil {
+		return Credential{}, false, fmt.Errorf("writing the request: %w", err)
+	}
+	prog := program{path: filepath.Join(p.binDir, one.Name), args: one.Args, stdin: string(request)}
+	for _, e := range one.Env {
+		prog.env = append(prog.env, e.Name+"="+e.Value)
+	}
+	out, err := prog.run(ctx)
+	if err != nil {
+		return Credential{}, false, err
+	}
+	return readProviderResponse(out, image, one.Name)
+}
+
+// readProviderResponse takes the entry that fits the image most closely.
+func readProviderResponse(out []byte, image, name string) (Credential, bool, error) {
+	var response providerResponse
+	if err := json.Unmarshal(out, &response); err != nil || response.Kind != "CredentialProviderResponse" {
+		return Credential{}, false, errors.New("answered with something else than a CredentialProviderResponse")
+	}
+	best := ""
+	for pattern := range response.Auth {
+		if matchImage(pattern, image) && (len(pattern) > len(best) || len(pattern) == len(best) && pattern > best) {
+			best = pattern
+		}
+	}
+	if best == "" {
+		return Credential{}, false, nil
+	}
+	return Credential{
+		Username: response.Auth[best].Username,
+		Password: response.Auth[best].Password,
+		Source:   fmt.Sprintf("credential provider %q", name),
+	}, true, nil
+}
