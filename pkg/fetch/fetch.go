@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -32,11 +33,18 @@ var ErrCorrupt = fmt.Errorf("wrong bytes: %w", errdefs.ErrDataLoss)
 // Fetcher brings blobs into a content store. It may be used from many
 // goroutines and must not be copied.
 type Fetcher struct {
-	Registry *registry.Registry
-	Content  content.Store
-	Progress progress.Sink
+	registry *registry.Registry
+	content  content.Store
+	emit     progress.Sink
 
-	buffers sync.Pool // of *[bufferSize]byte
+	buffers    sync.Pool           // of *[bufferSize]byte
+	pieces     *semaphore.Weighted // see window
+	freePieces sync.Pool           // of *[pieceSize]byte
+}
+
+// New returns a Fetcher that fetches from r into c.
+func New(r *registry.Registry, c content.Store, sink progress.Sink) *Fetcher {
+	return &Fetcher{registry: r, content: c, emit: sink, pieces: semaphore.NewWeighted(maxPieces)}
 }
 
 // Blob is what to fetch.
@@ -79,7 +87,7 @@ func (f *Fetcher) Open(ctx context.Context, b Blob) (*Ingest, error) {
 }
 
 func (in *Ingest) open(ctx context.Context) error {
-	w, err := content.OpenWriter(ctx, in.f.Content, content.WithRef(in.key), content.WithDescriptor(in.blob.Desc))
+	w, err := content.OpenWriter(ctx, in.f.content, content.WithRef(in.key), content.WithDescriptor(in.blob.Desc))
 	if err != nil {
 		return fmt.Errorf("opening the ingest of %s: %w", in.blob.Desc.Digest, err)
 	}
@@ -127,7 +135,7 @@ func (in *Ingest) Fetched() int64 { return in.came }
 // retried. An ErrCorrupt leaves the ingest empty, so that Receive may be called
 // again for another round over the hosts.
 func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
-	in.f.Progress.Emit(in.at(progress.FetchStart))
+	in.f.emit.Emit(in.at(progress.FetchStart))
 	if err := in.receive(ctx, each); err != nil {
 		return err
 	}
@@ -136,7 +144,7 @@ func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
 	}
 	done := in.at(progress.FetchDone)
 	done.Duration = time.Since(in.start)
-	in.f.Progress.Emit(done)
+	in.f.emit.Emit(done)
 	return nil
 }
 
@@ -157,7 +165,7 @@ func (in *Ingest) receive(ctx context.Context, each io.Writer) error {
 			failures = 0
 		}
 		failures++
-		if err := in.f.Registry.Backoff(ctx, failures, err); err != nil {
+		if err := in.f.registry.Backoff(ctx, failures, err); err != nil {
 			return fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, err)
 		}
 	}
@@ -172,7 +180,7 @@ func (e *sinkError) Unwrap() error { return e.err }
 
 // stream copies one response body.
 func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
-	body, err := in.f.Registry.Open(ctx, in.blob.Ref, in.blob.Desc, registry.Range{Offset: in.offset})
+	body, err := in.f.registry.Open(ctx, in.blob.Ref, in.blob.Desc, registry.Range{Offset: in.offset})
 	if err != nil {
 		return err
 	}
@@ -180,12 +188,18 @@ func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
 	in.host = body.Host
 	buf := in.f.buffer()
 	defer in.f.buffers.Put(buf)
+	p := newPace(1)
 	for {
+		start := time.Now()
 		n, err := body.Read(buf[:])
+		waited := time.Since(start)
 		if n > 0 {
 			if err := in.take(buf[:n], each); err != nil {
 				return &sinkError{err}
 			}
+		}
+		if err == nil && body.Ranged && p.add(n, waited, in.blob.Desc.Size-in.offset) {
+			return in.split(ctx, body, p, each)
 		}
 		if err == io.EOF {
 			return nil
@@ -206,7 +220,7 @@ func (in *Ingest) take(p []byte, each io.Writer) error {
 	}
 	in.offset += int64(len(p))
 	in.came += int64(len(p))
-	in.f.Progress.Emit(in.at(progress.FetchProgress))
+	in.f.emit.Emit(in.at(progress.FetchProgress))
 	if _, err := each.Write(p); err != nil {
 		return err
 	}
@@ -222,7 +236,7 @@ func (in *Ingest) at(kind progress.Kind) progress.Event {
 // corrupt drops what was received and tells the registry who sent it. The
 // ingest is opened again, empty.
 func (in *Ingest) corrupt(cause error) error {
-	in.f.Registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
+	in.f.registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
 	if err := in.w.Truncate(0); err != nil {
 		return errors.Join(cause, fmt.Errorf("emptying the ingest: %w", err))
 	}
@@ -250,8 +264,8 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 // restart drops the ingest of a failed commit, which containerd would keep for
 // the next pull to fail on, and opens a fresh one.
 func (in *Ingest) restart(ctx context.Context, cause error) error {
-	in.f.Registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
-	if err := errors.Join(in.Close(), in.f.Content.Abort(ctx, in.key)); err != nil && !errdefs.IsNotFound(err) {
+	in.f.registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
+	if err := errors.Join(in.Close(), in.f.content.Abort(ctx, in.key)); err != nil && !errdefs.IsNotFound(err) {
 		return errors.Join(cause, fmt.Errorf("dropping the ingest: %w", err))
 	}
 	if err := in.open(ctx); err != nil {

@@ -51,14 +51,14 @@ func (f *Fetcher) Store(ctx context.Context, b Blob, set map[string]string) (int
 // those labels of set that it lacks; of a list of distribution sources, those
 // entries.
 func (f *Fetcher) Present(ctx context.Context, b Blob, set map[string]string) error {
-	f.Progress.Emit(b.event(progress.Present))
+	f.emit.Emit(b.event(progress.Present))
 	return f.Label(ctx, b.Desc.Digest, set)
 }
 
 // Label gives the blob dgst, if it is in the store, those labels of set that
 // it lacks.
 func (f *Fetcher) Label(ctx context.Context, dgst digest.Digest, set map[string]string) error {
-	info, err := f.Content.Info(ctx, dgst)
+	info, err := f.content.Info(ctx, dgst)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (f *Fetcher) Label(ctx context.Context, dgst digest.Digest, set map[string]
 	if len(fields) == 0 {
 		return nil
 	}
-	if _, err := f.Content.Update(ctx, content.Info{Digest: dgst, Labels: missing}, fields...); err != nil {
+	if _, err := f.content.Update(ctx, content.Info{Digest: dgst, Labels: missing}, fields...); err != nil {
 		return fmt.Errorf("labelling %s: %w", dgst, err)
 	}
 	return nil
@@ -126,7 +126,7 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 		body, host, err := f.read(ctx, b)
 		if err == nil && b.Desc.Digest.Algorithm().FromBytes(body) != b.Desc.Digest {
 			err = fmt.Errorf("%s served other bytes: %w", host, ErrCorrupt)
-			f.Registry.Blame(b.Ref, b.Desc, host, err)
+			f.registry.Blame(b.Ref, b.Desc, host, err)
 			if failures < rounds {
 				continue
 			}
@@ -134,14 +134,14 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 		if err == nil {
 			return body, nil
 		}
-		if err := f.Registry.Backoff(ctx, failures, err); err != nil {
+		if err := f.registry.Backoff(ctx, failures, err); err != nil {
 			return nil, fmt.Errorf("fetching %s %s: %w", b.Kind, b.Desc.Digest, err)
 		}
 	}
 }
 
 func (f *Fetcher) read(ctx context.Context, b Blob) ([]byte, string, error) {
-	body, err := f.Registry.Open(ctx, b.Ref, b.Desc, registry.Range{})
+	body, err := f.registry.Open(ctx, b.Ref, b.Desc, registry.Range{})
 	if err != nil {
 		return nil, "", err
 	}

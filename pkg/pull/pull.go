@@ -95,7 +95,7 @@ func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
 }
 
 func (p *Puller) fetcher() *fetch.Fetcher {
-	return &fetch.Fetcher{Registry: p.Registry, Content: p.Store.Content, Progress: p.Progress}
+	return fetch.New(p.Registry, p.Store.Content, p.Progress)
 }
 
 // Defaults for Limits that are not set: enough connections to fill a link of
