@@ -1,0 +1,168 @@
+package layer
+
+import (
+	"archive/tar"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	permBits  = 0o777
+	modeBits  = 0o7777
+	xattrName = "SCHILY.xattr."
+	// unchanged is the owner that chown leaves alone.
+	unchanged = math.MaxUint32
+)
+
+// node is what attributes are set on: an open file, or else a name in a
+// directory, which is never followed if it is a link.
+type node struct {
+	dir  *dir
+	name string
+	fd   int // -1 if it is not open
+}
+
+func (n node) stat(st *unix.Stat_t) error {
+	if n.fd >= 0 {
+		return unix.Fstat(n.fd, st)
+	}
+	return statAt(n.dir.fd, n.name, st)
+}
+
+func (n node) chown(uid, gid int) error {
+	if n.fd >= 0 {
+		return unix.Fchown(n.fd, uid, gid)
+	}
+	return unix.Fchownat(n.dir.fd, n.name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// chmod must not be called for a link. Linux before 6.6 has no fchmodat that
+// does not follow one, so the name is pinned by a handle first.
+func (n node) chmod(mode uint32) error {
+	if n.fd >= 0 {
+		return unix.Fchmod(n.fd, mode)
+	}
+	fd, err := unix.Openat(n.dir.fd, n.name, linkFlags, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chmod(procPath(fd), mode)
+}
+
+func (n node) setxattr(key, value string) error {
+	if n.fd >= 0 {
+		return unix.Fsetxattr(n.fd, key, []byte(value), 0)
+	}
+	return unix.Lsetxattr(n.dir.proc()+"/"+n.name, key, []byte(value), 0)
+}
+
+func (n node) utimes(times *[2]unix.Timespec) error {
+	if n.fd >= 0 {
+		return futimens(n.fd, times)
+	}
+	return unix.UtimesNanoAt(n.dir.fd, n.name, times[:], unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// dress gives n the attributes of hdr, in the only order that works: chown
+// clears set-user-ID and capabilities, an ACL changes the mode, and everything
+// changes the times. What is right already is left alone, except that chown
+// has its side effects on what is shared with another name.
+func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
+	var st unix.Stat_t
+	if err := n.stat(&st); err != nil {
+		return fmt.Errorf("reading attributes: %w", err)
+	}
+	chown := shared || other(st.Uid, hdr.Uid) || other(st.Gid, hdr.Gid)
+	if chown {
+		if err := n.chown(hdr.Uid, hdr.Gid); err != nil {
+			return fmt.Errorf("setting owner %d:%d: %w", hdr.Uid, hdr.Gid, err)
+		}
+	}
+	changed, err := a.setXattrs(n, hdr, st.Mode)
+	if err != nil {
+		return err
+	}
+	mode := uint32(hdr.Mode) & modeBits
+	wrong := mode != st.Mode&modeBits || changed || chown && mode&^permBits != 0
+	if wrong && st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		if err := n.chmod(mode); err != nil {
+			return fmt.Errorf("setting mode %#o: %w", mode, err)
+		}
+	}
+	if err := n.utimes(timesOf(hdr)); err != nil {
+		return fmt.Errorf("setting times: %w", err)
+	}
+	return nil
+}
+
+// other reports whether chown would change has. The kernel cuts IDs to 32 bits.
+func other(has uint32, want int) bool {
+	return uint32(want) != unchanged && uint32(want) != has
+}
+
+// setXattrs reports whether it set any.
+func (a *applier) setXattrs(n node, hdr *tar.Header, mode uint32) (changed bool, err error) {
+	if len(hdr.PAXRecords) == 0 {
+		return false, nil
+	}
+	for _, record := range slices.Sorted(maps.Keys(hdr.PAXRecords)) {
+		key, ok := strings.CutPrefix(record, xattrName)
+		if !ok {
+			continue
+		}
+		err := setXattr(n, key, hdr.PAXRecords[record])
+		switch {
+		case err == nil:
+			changed = true
+		case ignorable(err, key, mode):
+			a.warnings.add(key, fmt.Sprintf("ignoring extended attribute %q, first met at %q: %v", key, hdr.Name, err))
+		default:
+			return changed, fmt.Errorf("setting extended attribute %q: %w", key, err)
+		}
+	}
+	return changed, nil
+}
+
+// setXattr never sets trusted attributes, by which overlayfs could be told to
+// show what is not in the layer.
+func setXattr(n node, key, value string) error {
+	if strings.HasPrefix(key, "trusted.") {
+		return unix.ENOTSUP
+	}
+	return n.setxattr(key, value)
+}
+
+// ignorable are attributes that the file system has no place for; user.* exist
+// on files and directories only.
+func ignorable(err error, key string, mode uint32) bool {
+	if err == unix.ENOTSUP {
+		return true
+	}
+	kind := mode & unix.S_IFMT
+	return err == unix.EPERM && strings.HasPrefix(key, "user.") && kind != unix.S_IFREG && kind != unix.S_IFDIR
+}
+
+// timesOf returns the time of access, which is not before the modification, and
+// the time of modification.
+func timesOf(hdr *tar.Header) *[2]unix.Timespec {
+	atime := hdr.AccessTime
+	if atime.Before(hdr.ModTime) {
+		atime = hdr.ModTime
+	}
+	return &[2]unix.Timespec{timespec(atime), timespec(hdr.ModTime)}
+}
+
+// timespec is the epoch for a time that nanoseconds since then cannot express.
+func timespec(t time.Time) unix.Timespec {
+	if t.Before(time.Unix(0, 0)) || t.After(time.Unix(0, math.MaxInt64)) {
+		return unix.Timespec{}
+	}
+	return unix.NsecToTimespec(t.UnixNano())
+}

@@ -1,0 +1,321 @@
+package layer
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// entry applies one entry of the archive.
+func (a *applier) entry(ctx context.Context, hdr *tar.Header) error {
+	if a.userns && (hdr.Typeflag == tar.TypeBlock || hdr.Typeflag == tar.TypeChar) {
+		a.warnings.add("device", fmt.Sprintf("ignoring devices in a user namespace, first met at %q", hdr.Name))
+		return nil
+	}
+	parent, base := split(path.Clean(hdr.Name))
+	if base == "" || base == "." || base == ".." { // the root, which belongs to the snapshotter
+		return nil
+	}
+	d, err := a.at(parent, a.mkdirs)
+	if err != nil {
+		return blame(err)
+	}
+	if hidden, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
+		return blame(a.whiteout(d, hidden, hdr))
+	}
+	if err := a.create(ctx, d, base, hdr); err != nil {
+		return blame(err)
+	}
+	if a.unpacked != nil {
+		a.unpacked[d.join(base)] = struct{}{}
+	}
+	return nil
+}
+
+// blame tells which errors are those of the archive and not of the system.
+func blame(err error) error {
+	for _, errno := range []unix.Errno{
+		unix.E2BIG, unix.EEXIST, unix.EINVAL, unix.EISDIR, unix.ELOOP, unix.EMLINK,
+		unix.ENAMETOOLONG, unix.ENOENT, unix.ENOTDIR, unix.ERANGE,
+	} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+		}
+	}
+	return err
+}
+
+func (a *applier) create(ctx context.Context, d *dir, base string, hdr *tar.Header) error {
+	switch hdr.Typeflag {
+	case tar.TypeReg:
+		return a.file(ctx, d, base, hdr)
+	case tar.TypeDir:
+		return a.directory(d, base, hdr)
+	case tar.TypeLink:
+		return a.link(d, base, hdr)
+	case tar.TypeSymlink:
+		return a.symlink(d, base, hdr)
+	case tar.TypeBlock, tar.TypeChar, tar.TypeFifo:
+		return a.device(d, base, hdr)
+	case tar.TypeXGlobalHeader: // a comment that has a name
+		return a.clear(d, base)
+	}
+	return fmt.Errorf("type %q of the entry is unknown: %w", hdr.Typeflag, errdefs.ErrInvalidArgument)
+}
+
+func (a *applier) file(ctx context.Context, d *dir, base string, hdr *tar.Header) (err error) {
+	fd, err := createAt(d.fd, base, uint32(hdr.Mode)&permBits)
+	if err == unix.EEXIST {
+		if err := a.clear(d, base); err != nil {
+			return err
+		}
+		fd, err = createAt(d.fd, base, uint32(hdr.Mode)&permBits)
+	}
+	if err != nil {
+		return fmt.Errorf("creating the file: %w", err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	d.touch()
+	if err := a.write(ctx, fd); err != nil {
+		return err
+	}
+	return a.dress(node{fd: fd}, hdr, false)
+}
+
+// write copies the body of the current entry to a file.
+func (a *applier) write(ctx context.Context, fd int) error {
+	for {
+		n, end := a.fill()
+		a.written += int64(n)
+		switch {
+		case end != nil && end != io.EOF:
+			return a.unreadable(end)
+		case a.opts.MaxBytes > 0 && a.written > a.opts.MaxBytes:
+			return fmt.Errorf("files have more than %d bytes: %w", a.opts.MaxBytes, ErrLimit)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		if err := writeAll(fd, a.body[:n]); err != nil {
+			return fmt.Errorf("writing the file: %w", err)
+		}
+		if end == io.EOF {
+			return nil
+		}
+	}
+}
+
+// fill reads as much of the current entry as fits. io.ReadFull would not do: it
+// cannot tell a short file from a short archive.
+func (a *applier) fill() (n int, err error) {
+	for n < len(a.body) && err == nil {
+		var m int
+		m, err = a.archive.Read(a.body[n:])
+		n += m
+	}
+	return n, err
+}
+
+// directory creates a directory, or gives an existing one other attributes.
+func (a *applier) directory(d *dir, base string, hdr *tar.Header) error {
+	a.listed = append(a.listed, listedDir{name: path.Clean(hdr.Name), times: *timesOf(hdr)})
+	mode := uint32(hdr.Mode) & permBits
+	err := unix.Mkdirat(d.fd, base, mode)
+	if err == unix.EEXIST {
+		err = a.reuse(d, base, mode)
+	}
+	if err != nil {
+		return fmt.Errorf("creating the directory: %w", err)
+	}
+	d.touch()
+	return a.dress(node{dir: d, name: base, fd: -1}, hdr, false)
+}
+
+// reuse keeps what is there already if it is a directory.
+func (a *applier) reuse(d *dir, base string, mode uint32) error {
+	var st unix.Stat_t
+	if err := statAt(d.fd, base, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		a.implicit.listed(d.join(base))
+		return nil
+	}
+	if err := a.remove(d, base, st.Mode); err != nil {
+		return err
+	}
+	return unix.Mkdirat(d.fd, base, mode)
+}
+
+func (a *applier) symlink(d *dir, base string, hdr *tar.Header) error {
+	err := unix.Symlinkat(hdr.Linkname, d.fd, base)
+	if err == unix.EEXIST {
+		if err := a.clear(d, base); err != nil {
+			return err
+		}
+		err = unix.Symlinkat(hdr.Linkname, d.fd, base)
+	}
+	if err != nil {
+		return fmt.Errorf("creating the symbolic link: %w", err)
+	}
+	clear(a.aliases)
+	d.touch()
+	return a.dress(node{dir: d, name: base, fd: -1}, hdr, false)
+}
+
+func (a *applier) device(d *dir, base string, hdr *tar.Header) error {
+	if hdr.Devmajor < 0 || hdr.Devmajor > math.MaxUint32 || hdr.Devminor < 0 || hdr.Devminor > math.MaxUint32 {
+		return fmt.Errorf("device number %d:%d is out of range: %w", hdr.Devmajor, hdr.Devminor, errdefs.ErrInvalidArgument)
+	}
+	mode := uint32(hdr.Mode) & permBits
+	switch hdr.Typeflag {
+	case tar.TypeBlock:
+		mode |= unix.S_IFBLK
+	case tar.TypeChar:
+		mode |= unix.S_IFCHR
+	default:
+		mode |= unix.S_IFIFO
+	}
+	if err := a.clear(d, base); err != nil {
+		return err
+	}
+	number := unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
+	if err := unix.Mknodat(d.fd, base, mode, int(number)); err != nil {
+		return fmt.Errorf("creating the device: %w", err)
+	}
+	d.touch()
+	return a.dress(node{dir: d, name: base, fd: -1}, hdr, false)
+}
+
+// link gives a file one more name. The entry's attributes become those of the
+// file, under all its names.
+func (a *applier) link(d *dir, base string, hdr *tar.Header) error {
+	if err := a.clear(d, base); err != nil { // first, since it may be part of the target's name
+		return err
+	}
+	at, name, err := a.target(hdr.Linkname)
+	if err != nil {
+		return fmt.Errorf("resolving the hard link to %q: %w", hdr.Linkname, err)
+	}
+	err = unix.Linkat(at.fd, name, d.fd, base, 0)
+	if err == unix.EPERM && isDir(at.fd, name) {
+		err = errLinkToDirectory
+	}
+	if err != nil {
+		return fmt.Errorf("creating the hard link to %q: %w", hdr.Linkname, err)
+	}
+	clear(a.aliases) // it may be a link to a symbolic link
+	d.touch()
+	return a.dress(node{dir: d, name: base, fd: -1}, hdr, true)
+}
+
+// target resolves the name of an existing file, where a link at its end means
+// the link itself.
+func (a *applier) target(name string) (*dir, string, error) {
+	parent, base := split(name)
+	if base == ".." { // what has one inside is a directory
+		return nil, "", errLinkToDirectory
+	}
+	if base == "" || base == "." { // "file/" and "file/." are the file
+		p, err := a.resolve(parent)
+		if err != nil {
+			return nil, "", err
+		}
+		if parent, base = split(p); base == "" {
+			return nil, "", errLinkToDirectory
+		}
+		d, err := a.open(strings.TrimSuffix(parent, "/"))
+		return d, base, err
+	}
+	d, err := a.at(parent, a.open)
+	return d, base, err
+}
+
+var errLinkToDirectory = fmt.Errorf("hard link to a directory: %w", errdefs.ErrInvalidArgument)
+
+// clear removes what is at base, if anything.
+func (a *applier) clear(d *dir, base string) error {
+	var st unix.Stat_t
+	err := statAt(d.fd, base, &st)
+	if err == unix.ENOENT {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return a.remove(d, base, st.Mode)
+}
+
+// remove removes what is at base, with all below it, and what was known of it.
+func (a *applier) remove(d *dir, base string, mode uint32) error {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		a.replaced = true
+		a.forget(d.join(base))
+		a.implicit.forget(d.join(base))
+		if err := os.RemoveAll(d.proc() + "/" + base); err != nil {
+			return fmt.Errorf("removing the directory in its place: %w", err)
+		}
+		return nil
+	case unix.S_IFLNK:
+		clear(a.aliases)
+	}
+	if err := unix.Unlinkat(d.fd, base, 0); err != nil {
+		return fmt.Errorf("removing what is in its place: %w", err)
+	}
+	return nil
+}
+
+// listedDir is a directory of the archive, whose times are set when everything
+// in it is done.
+type listedDir struct {
+	name  string
+	times [2]unix.Timespec
+}
+
+// setListedTimes sets the times of directories as the oracle does: at the
+// names' meaning at the end, which may be something else by then. A name that
+// leads nowhere any more is an error.
+func (a *applier) setListedTimes() error {
+	for i := range a.listed {
+		l := &a.listed[i]
+		if err := a.setTimes(l); err != nil {
+			return fmt.Errorf("setting the times of directory %q: %w", l.name, blame(err))
+		}
+	}
+	return nil
+}
+
+func (a *applier) setTimes(l *listedDir) error {
+	parent, base := split(l.name)
+	if p, ok := plain(parent); ok {
+		d, err := a.open(p)
+		if err == nil && !(a.replaced && isLink(d.fd, base)) {
+			return unix.UtimesNanoAt(d.fd, base, l.times[:], unix.AT_SYMLINK_NOFOLLOW)
+		}
+		if err != nil && err != unix.ELOOP {
+			return err
+		}
+	}
+	p, err := a.resolve(l.name)
+	if err != nil {
+		return err
+	}
+	if p == "" {
+		return unix.UtimesNanoAt(a.root.fd, ".", l.times[:], 0)
+	}
+	parent, base = split(p)
+	d, err := a.open(strings.TrimSuffix(parent, "/"))
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(d.fd, base, l.times[:], unix.AT_SYMLINK_NOFOLLOW)
+}

@@ -1,0 +1,110 @@
+package layer
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// implicitMode is that of directories that nothing is known of.
+const implicitMode = 0o755
+
+// Directory is one that Apply made because the archive uses it, and that has
+// no attributes of its own until Inherit.
+type Directory struct {
+	path string
+	// listed: a later entry gave it owner, mode and times after all.
+	listed bool
+	// filled: something was made in it, so its time is that of the unpacking.
+	filled bool
+}
+
+// touch records that something was made in d.
+func (d *dir) touch() {
+	if d.implicit != nil {
+		d.implicit.filled = true
+	}
+}
+
+// implicitDirs are the directories of a layer that it did not list.
+type implicitDirs struct {
+	order  []*Directory
+	byPath map[string]*Directory
+}
+
+func (s *implicitDirs) add(path string) {
+	if s.byPath == nil {
+		s.byPath = map[string]*Directory{}
+	}
+	d := &Directory{path: path}
+	s.order = append(s.order, d)
+	s.byPath[path] = d
+}
+
+func (s *implicitDirs) listed(path string) {
+	if d := s.byPath[path]; d != nil {
+		d.listed = true
+	}
+}
+
+// forget drops the directory at path and all below: it was removed.
+func (s *implicitDirs) forget(path string) {
+	kept := s.order[:0]
+	for _, d := range s.order {
+		if within(d.path, path) {
+			delete(s.byPath, d.path)
+		} else {
+			kept = append(kept, d)
+		}
+	}
+	s.order = kept
+}
+
+func (s *implicitDirs) list() []Directory {
+	var list []Directory
+	for _, d := range s.order {
+		list = append(list, *d)
+	}
+	return list
+}
+
+// ensure opens the directory at path, which it creates with its parents if it
+// is not there.
+func (a *applier) ensure(path string) (*dir, error) {
+	if d := a.kept(path); d != nil {
+		return d, nil
+	}
+	d, err := a.open(path)
+	if err == unix.ENOENT {
+		return a.mkdir(path)
+	}
+	return d, err
+}
+
+func (a *applier) mkdir(path string) (*dir, error) {
+	above, base := split(path)
+	parent, err := a.ensure(strings.TrimSuffix(above, "/"))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Mkdirat(parent.fd, base, implicitMode); err != nil {
+		return nil, fmt.Errorf("creating the parent directory %q: %w", path, err)
+	}
+	parent.touch()
+	if a.opts.Whiteouts == Overlay {
+		a.implicit.add(path)
+	}
+	d, err := a.open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the parent directory %q: %w", path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&modeBits != implicitMode {
+		return d, unix.Chmod(d.proc(), implicitMode)
+	}
+	return d, nil
+}

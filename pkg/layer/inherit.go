@@ -1,0 +1,206 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lowerHandles is how many directories of each layer below are kept open.
+const lowerHandles = 8
+
+// Inherit gives the directories that Apply made in the upper directory root
+// without an entry of their own the attributes that they have below: owner,
+// mode, times and extended attributes. lowers are the upper directories of the
+// layers below, nearest first. It must be called once, after Apply, when all
+// the layers below are complete.
+//
+// A directory takes after the nearest layer that has it. A layer in which the
+// name is something else, or is below something else, ends the search; what is
+// found nowhere keeps root:root 0755. containerd does the same while it
+// applies.
+func Inherit(root string, lowers []string, dirs []Directory) (err error) {
+	if len(dirs) == 0 || len(lowers) == 0 {
+		return nil
+	}
+	upper, err := openTree(root, maxHandles)
+	if err != nil {
+		return err
+	}
+	h := heir{upper: upper, groups: map[string]uint32{}}
+	defer func() { err = errors.Join(err, h.close()) }()
+	for _, lower := range lowers {
+		t, err := openTree(lower, lowerHandles)
+		if err != nil {
+			return err
+		}
+		h.lowers = append(h.lowers, t)
+	}
+	for _, d := range dirs {
+		if err := h.complete(d); err != nil {
+			return fmt.Errorf("completing directory %q: %w", d.path, err)
+		}
+	}
+	return nil
+}
+
+// heir is one Inherit under way.
+type heir struct {
+	upper  *tree
+	lowers []*tree
+	// groups are those that directories pass on to what is made in them.
+	groups map[string]uint32
+}
+
+func (h *heir) close() error {
+	err := h.upper.close()
+	for _, t := range h.lowers {
+		err = errors.Join(err, t.close())
+	}
+	return err
+}
+
+func (h *heir) complete(d Directory) error {
+	to, err := h.upper.open(d.path)
+	if err != nil {
+		return err
+	}
+	from, err := h.nearest(d.path)
+	if err != nil {
+		return err
+	}
+	if from == nil {
+		return h.takeGroup(to, d)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(from.fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_ISGID != 0 {
+		h.groups[d.path] = st.Gid
+	}
+	if d.listed {
+		return keepMode(to, func() (bool, error) { return copyXattrs(to, from) })
+	}
+	if err := copyAttributes(to, &st, d.filled); err != nil {
+		return err
+	}
+	_, err = copyXattrs(to, from)
+	return err
+}
+
+// nearest returns the directory at path in the nearest layer that has it.
+func (h *heir) nearest(path string) (*dir, error) {
+	for _, t := range h.lowers {
+		d, err := t.at("/"+path, t.open)
+		switch err {
+		case nil:
+			return d, nil
+		case unix.ENOENT:
+			continue
+		case unix.ENOTDIR, unix.ELOOP:
+			return nil, nil
+		}
+		return nil, err
+	}
+	return nil, nil
+}
+
+// takeGroup gives a directory that is new the group that it would have got if
+// its parent had been complete when it was made.
+func (h *heir) takeGroup(to *dir, d Directory) error {
+	gid, ok := h.groups[strings.TrimPrefix(path.Dir("/"+d.path), "/")]
+	if !ok || d.listed {
+		return nil
+	}
+	return unix.Chown(to.proc(), -1, int(gid))
+}
+
+func copyAttributes(to *dir, st *unix.Stat_t, filled bool) error {
+	var has unix.Stat_t
+	if err := unix.Fstat(to.fd, &has); err != nil {
+		return err
+	}
+	if has.Uid != st.Uid || has.Gid != st.Gid {
+		if err := unix.Chown(to.proc(), int(st.Uid), int(st.Gid)); err != nil {
+			return fmt.Errorf("setting owner: %w", err)
+		}
+	}
+	if err := unix.Chmod(to.proc(), st.Mode&modeBits); err != nil {
+		return fmt.Errorf("setting mode: %w", err)
+	}
+	times := []unix.Timespec{st.Atim, st.Mtim}
+	if filled {
+		times[1].Nsec = unix.UTIME_OMIT
+	}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, to.proc(), times, 0); err != nil {
+		return fmt.Errorf("setting times: %w", err)
+	}
+	return nil
+}
+
+// keepMode restores the mode of d if f set extended attributes: an ACL among
+// them changes it.
+func keepMode(d *dir, f func() (bool, error)) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd, &st); err != nil {
+		return err
+	}
+	changed, err := f()
+	if err != nil || !changed {
+		return err
+	}
+	return unix.Chmod(d.proc(), st.Mode&modeBits)
+}
+
+// copyXattrs gives to the extended attributes of from that it does not have,
+// and reports whether there were any. Trusted ones are overlayfs's own.
+func copyXattrs(to, from *dir) (changed bool, err error) {
+	keys, err := readXattr(func(buf []byte) (int, error) { return unix.Listxattr(from.proc(), buf) })
+	if err == unix.ENOTSUP {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("listing extended attributes: %w", err)
+	}
+	for key := range strings.SplitSeq(string(keys), "\x00") {
+		if key == "" || strings.HasPrefix(key, "trusted.") {
+			continue
+		}
+		value, err := readXattr(func(buf []byte) (int, error) { return unix.Getxattr(from.proc(), key, buf) })
+		if err == unix.ENODATA || err == unix.ENOTSUP {
+			continue
+		}
+		if err != nil {
+			return changed, fmt.Errorf("reading extended attribute %q: %w", key, err)
+		}
+		switch err := unix.Setxattr(to.proc(), key, value, unix.XATTR_CREATE); err {
+		case nil:
+			changed = true
+		case unix.EEXIST, unix.ENOTSUP, unix.ENODATA:
+		default:
+			return changed, fmt.Errorf("setting extended attribute %q: %w", key, err)
+		}
+	}
+	return changed, nil
+}
+
+// maxXattr is the most that Linux returns of a list or a value.
+const maxXattr = 64 << 10
+
+// readXattr calls get with a buffer that is large enough.
+func readXattr(get func([]byte) (int, error)) ([]byte, error) {
+	buf := make([]byte, 256)
+	n, err := get(buf)
+	if err == unix.ERANGE {
+		buf = make([]byte, maxXattr)
+		n, err = get(buf)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return buf[:n], nil
+}

@@ -1,0 +1,181 @@
+package layer
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/sys/userns"
+)
+
+// Whiteouts says what becomes of entries that delete something below.
+type Whiteouts int
+
+const (
+	// Overlay turns whiteouts into what overlayfs understands, for the upper
+	// directory of a snapshot: a character device 0:0 for a deleted name, and
+	// trusted.overlay.opaque for a directory that hides what is below it.
+	Overlay Whiteouts = iota
+	// InPlace deletes what whiteouts name below the root, for a first layer
+	// and for snapshotters that copy the layers below.
+	InPlace
+)
+
+// Options of Apply. The zero value applies to an overlay without a limit.
+type Options struct {
+	Whiteouts Whiteouts
+	// MaxBytes limits the bytes read from the stream, and as much the bytes
+	// written to files, which sparse files make more. 0 is no limit.
+	MaxBytes int64
+}
+
+// Result of Apply.
+type Result struct {
+	// Bytes of the tar stream, up to its end and not only to that of the archive.
+	Bytes int64
+	// Entries of the archive, the ignored ones included.
+	Entries int
+	// Implicit are the directories that the archive needs but did not list
+	// before it used them, in the order of their creation. They are recorded
+	// for Whiteouts Overlay, and Inherit completes them.
+	Implicit []Directory
+	// Warnings name what the file system or containerd's rules left out.
+	Warnings []string
+}
+
+// ErrLimit is the error of a layer that becomes larger than Options.MaxBytes.
+// It is an errdefs.ErrInvalidArgument.
+var ErrLimit = fmt.Errorf("over the limit: %w", errdefs.ErrInvalidArgument)
+
+// Apply applies the tar stream r to the directory root. It reads r to its very
+// end: what follows the end of the archive is part of a layer's diff ID.
+//
+// An archive that is malformed, or that containerd refuses, is an
+// errdefs.ErrInvalidArgument. Errors of r and of the file system keep their
+// identity (ENOSPC, say). Whatever the error, root is left half done.
+//
+// Nobody else may change root meanwhile. Even then nothing outside of it would
+// be touched.
+func Apply(ctx context.Context, root string, r io.Reader, o Options) (Result, error) {
+	return apply(ctx, root, r, o, openTree)
+}
+
+func apply(ctx context.Context, root string, r io.Reader, o Options, open func(string, int) (*tree, error)) (res Result, err error) {
+	t, err := open(root, maxHandles)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, t.close()) }()
+	a := newApplier(t, r, o)
+	if err := a.run(ctx); err != nil {
+		return Result{}, err
+	}
+	return a.result(), nil
+}
+
+const (
+	// readAhead saves the reader below from archive/tar's requests for single
+	// blocks. Larger requests pass it by.
+	readAhead = 64 << 10
+	// bodySize is what a file is written in. Few files are larger.
+	bodySize = 256 << 10
+)
+
+// applier is one Apply under way.
+type applier struct {
+	*tree
+	opts    Options
+	src     *source
+	stream  *bufio.Reader
+	archive *tar.Reader
+	body    []byte
+	mkdirs  opener // a.ensure, made once
+	userns  bool
+
+	entries  int
+	written  int64
+	listed   []listedDir
+	replaced bool                // a directory was removed, so names may mean something else now
+	unpacked map[string]struct{} // InPlace: the names that whiteouts must spare
+	opaque   map[string]struct{} // InPlace: directories emptied already
+	warnings warnings
+}
+
+func newApplier(t *tree, r io.Reader, o Options) *applier {
+	src := &source{r: r, max: o.MaxBytes}
+	stream := bufio.NewReaderSize(src, readAhead)
+	a := &applier{
+		tree: t, opts: o, src: src, stream: stream, archive: tar.NewReader(stream),
+		body: make([]byte, bodySize), userns: userns.RunningInUserNS(),
+	}
+	a.mkdirs = a.ensure
+	if o.Whiteouts == InPlace {
+		a.unpacked, a.opaque = map[string]struct{}{}, map[string]struct{}{}
+	}
+	return a
+}
+
+func (a *applier) run(ctx context.Context) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		hdr, err := a.archive.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return a.unreadable(err)
+		}
+		a.entries++
+		if err := a.entry(ctx, hdr); err != nil {
+			return fmt.Errorf("applying %q: %w", hdr.Name, err)
+		}
+	}
+	if err := a.setListedTimes(); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, a.stream)
+	return err
+}
+
+// unreadable tells a stream that broke off from an archive that is no archive.
+func (a *applier) unreadable(err error) error {
+	if a.src.err != nil {
+		return fmt.Errorf("reading the layer: %w", a.src.err)
+	}
+	return fmt.Errorf("reading the archive: %w: %w", errdefs.ErrInvalidArgument, err)
+}
+
+func (a *applier) result() Result {
+	return Result{
+		Bytes: a.src.n, Entries: a.entries,
+		Implicit: a.implicit.list(), Warnings: a.warnings.list(),
+	}
+}
+
+// source counts and limits what is read, and remembers why reading failed:
+// archive/tar hides some of that.
+type source struct {
+	r   io.Reader
+	n   int64
+	max int64
+	err error
+}
+
+// Read implements io.Reader.
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.n += int64(n)
+	if s.max > 0 && s.n > s.max {
+		err = fmt.Errorf("layer has more than %d bytes: %w", s.max, ErrLimit)
+	}
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}

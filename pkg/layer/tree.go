@@ -1,0 +1,226 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxHandles is how many directories of a layer are kept open. Archives are
+	// written directory by directory, so that even a few would do.
+	maxHandles = 256
+	// maxAliases bounds what is remembered of names with links in them.
+	maxAliases = 4096
+
+	dirFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+)
+
+// dir is a directory in a tree, kept open as a place to work in.
+type dir struct {
+	fd   int
+	path string // below the root and free of links; "" is the root
+	used uint64
+	// implicit is set if the archive did not list the directory before it used it.
+	implicit *Directory
+}
+
+// join is the path of name in d.
+func (d *dir) join(name string) string {
+	if d.path == "" {
+		return name
+	}
+	return d.path + "/" + name
+}
+
+// proc is a name of the directory for calls that take neither a handle that is
+// only a place, nor a handle and a name.
+func (d *dir) proc() string { return procPath(d.fd) }
+
+func procPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+// tree is a directory in which names are resolved, and what is known about it.
+// It holds true as long as only its owner changes the directory.
+type tree struct {
+	root    *dir
+	openat2 bool // the kernel has it, and no filter forbids it
+	limit   int
+	dirs    map[string]*dir // by dir.path; the root is not among them
+	// aliases are names with links in them and the paths that they lead to.
+	aliases map[string]string
+	// implicit are those of its directories that no entry of an archive listed.
+	implicit implicitDirs
+	clock    uint64
+}
+
+// opener opens the directory at a path that is free of links.
+type opener func(path string) (*dir, error)
+
+// openTree opens root, with at most limit of its directories open at a time.
+func openTree(root string, limit int) (*tree, error) {
+	t, err := openTreeByWalking(root, limit)
+	if err != nil {
+		return nil, err
+	}
+	// Kernels before 5.6 do not know openat2, and filters made for them forbid it.
+	fd, err := openat2(t.root.fd, ".", resolveDir, dirFlags)
+	if err == nil {
+		t.openat2 = true
+		unix.Close(fd)
+	}
+	return t, nil
+}
+
+// openTreeByWalking is openTree for kernels without openat2.
+func openTreeByWalking(root string, limit int) (*tree, error) {
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the layer's root %q: %w", root, err)
+	}
+	return &tree{root: &dir{fd: fd}, limit: limit, dirs: map[string]*dir{}, aliases: map[string]string{}}, nil
+}
+
+func (t *tree) close() error {
+	err := unix.Close(t.root.fd)
+	for _, d := range t.dirs {
+		err = errors.Join(err, unix.Close(d.fd))
+	}
+	return err
+}
+
+// at opens the directory that name leads to. If no link is met on the way, name
+// says itself where that is; otherwise it is rewritten first.
+func (t *tree) at(name string, open opener) (*dir, error) {
+	if p, ok := t.aliases[name]; ok {
+		return open(p)
+	}
+	if p, ok := plain(name); ok {
+		d, err := open(p)
+		if err != unix.ELOOP {
+			return d, err
+		}
+	}
+	p, err := t.resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(t.aliases) >= maxAliases {
+		clear(t.aliases)
+	}
+	t.aliases[name] = p
+	return open(p)
+}
+
+// plain returns name as a path below the root, if that does not depend on what
+// is there.
+func plain(name string) (string, bool) {
+	if strings.Contains(name, "..") {
+		return "", false
+	}
+	name = path.Clean(strings.Trim(name, "/"))
+	if name == "." {
+		name = ""
+	}
+	return name, true
+}
+
+// open opens an existing directory. ELOOP says that there is a link in path,
+// ENOENT that the rest of it is not there.
+func (t *tree) open(path string) (*dir, error) {
+	if d := t.kept(path); d != nil {
+		return d, nil
+	}
+	fd, err := t.openDir(path)
+	if err != nil {
+		return nil, err
+	}
+	return t.keep(fd, path), nil
+}
+
+func (t *tree) kept(path string) *dir {
+	if path == "" {
+		return t.root
+	}
+	d := t.dirs[path]
+	if d != nil {
+		t.clock++
+		d.used = t.clock
+	}
+	return d
+}
+
+func (t *tree) openDir(path string) (int, error) {
+	if t.openat2 {
+		return openat2(t.root.fd, path, resolveDir, dirFlags)
+	}
+	parent, base := split(path)
+	d, err := t.open(strings.TrimSuffix(parent, "/"))
+	if err != nil {
+		return -1, err
+	}
+	fd, err := unix.Openat(d.fd, base, dirFlags, 0)
+	if err == unix.ENOTDIR && isLink(d.fd, base) {
+		return -1, unix.ELOOP
+	}
+	return fd, err
+}
+
+func isLink(dirfd int, name string) bool { return isKind(dirfd, name, unix.S_IFLNK) }
+
+func isDir(dirfd int, name string) bool { return isKind(dirfd, name, unix.S_IFDIR) }
+
+func isKind(dirfd int, name string, kind uint32) bool {
+	var st unix.Stat_t
+	return statAt(dirfd, name, &st) == nil && st.Mode&unix.S_IFMT == kind
+}
+
+// keep adds a directory to those kept open. The one used least recently makes
+// room; it cannot be in use, since nothing uses more than two at a time.
+func (t *tree) keep(fd int, path string) *dir {
+	if len(t.dirs) >= t.limit {
+		t.drop(t.oldest())
+	}
+	t.clock++
+	d := &dir{fd: fd, path: path, used: t.clock, implicit: t.implicit.byPath[path]}
+	t.dirs[path] = d
+	return d
+}
+
+func (t *tree) oldest() (oldest *dir) {
+	for _, d := range t.dirs {
+		if oldest == nil || d.used < oldest.used {
+			oldest = d
+		}
+	}
+	return oldest
+}
+
+func (t *tree) drop(d *dir) {
+	delete(t.dirs, d.path)
+	unix.Close(d.fd) // a handle without a file behind it has nothing to lose
+}
+
+// forget drops what was known of the directory at path and of all below.
+func (t *tree) forget(path string) {
+	clear(t.aliases)
+	for p, d := range t.dirs {
+		if within(p, path) {
+			t.drop(d)
+		}
+	}
+}
+
+// within reports whether p is path or below it.
+func within(p, path string) bool {
+	rest, ok := strings.CutPrefix(p, path)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// split is path.Split, which keeps the slash: the oracle resolves names with it.
+func split(name string) (parent, base string) {
+	i := strings.LastIndexByte(name, '/')
+	return name[:i+1], name[i+1:]
+}

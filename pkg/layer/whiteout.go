@@ -1,0 +1,97 @@
+package layer
+
+import (
+	"archive/tar"
+	"fmt"
+	"os"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	whiteoutPrefix = ".wh."
+	// opaqueMarker follows the prefix in the name that hides all of a directory.
+	opaqueMarker = ".wh..opq"
+	opaqueXattr  = "trusted.overlay.opaque"
+)
+
+// whiteout hides name in d, or all of d, from layers above. As in containerd a
+// later entry of that name takes a whiteout's place, even if it is a directory
+// that then shows what is below it, and a whiteout of an earlier entry of an
+// overlay's layer is refused.
+func (a *applier) whiteout(d *dir, name string, hdr *tar.Header) error {
+	switch {
+	case name == opaqueMarker && a.opts.Whiteouts == Overlay:
+		return a.setOpaque(d)
+	case name == opaqueMarker:
+		return a.empty(d)
+	case name == "" || name == "." || name == "..":
+		return fmt.Errorf("whiteout of %q: %w", name, errdefs.ErrInvalidArgument)
+	case a.opts.Whiteouts == Overlay:
+		return a.hide(d, name, hdr)
+	}
+	return a.clear(d, name)
+}
+
+func (a *applier) setOpaque(d *dir) error {
+	if err := unix.Setxattr(d.proc(), opaqueXattr, []byte("y"), 0); err != nil {
+		return fmt.Errorf("making the directory opaque: %w", err)
+	}
+	return nil
+}
+
+func (a *applier) hide(d *dir, name string, hdr *tar.Header) error {
+	if err := unix.Mknodat(d.fd, name, unix.S_IFCHR, 0); err != nil {
+		return fmt.Errorf("creating the whiteout: %w", err)
+	}
+	d.touch()
+	if err := unix.Fchownat(d.fd, name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("setting the whiteout's owner %d:%d: %w", hdr.Uid, hdr.Gid, err)
+	}
+	return nil
+}
+
+// empty removes all of d that this archive did not list, once.
+func (a *applier) empty(d *dir) error {
+	if _, done := a.opaque[d.path]; done {
+		return nil
+	}
+	a.opaque[d.path] = struct{}{}
+	return a.removeStrange(d.fd, d.path)
+}
+
+// removeStrange removes what is in the open directory at path except what the
+// archive listed so far, and goes on in those of its directories.
+func (a *applier) removeStrange(fd int, path string) error {
+	d := &dir{fd: fd, path: path}
+	entries, err := os.ReadDir(d.proc())
+	if err != nil {
+		return fmt.Errorf("emptying the directory: %w", err)
+	}
+	for _, e := range entries {
+		if err := a.removeIfStrange(d, e.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *applier) removeIfStrange(d *dir, name string) error {
+	var st unix.Stat_t
+	if err := statAt(d.fd, name, &st); err != nil {
+		return err
+	}
+	if _, ours := a.unpacked[d.join(name)]; !ours {
+		return a.remove(d, name, st.Mode)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil
+	}
+	fd, err := unix.Openat(d.fd, name, dirFlags, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return a.removeStrange(fd, d.join(name))
+}
