@@ -170,7 +170,7 @@ func (g *grant) bearer(t token) error {
 
 // used describes the credential that was sent for ref, with a leading space,
 // and reports whether there was one.
-func (a *authorizer) used(ctx context.Context, ref Ref) (source string, any bool) {
+func (a *authorizer) used(ctx context.Context, ref Ref) (source string, sent bool) {
 	g, err := a.take(ctx, ref)
 	if err != nil {
 		return "", false

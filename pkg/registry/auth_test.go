@@ -77,6 +77,16 @@ func credential(c registry.Credential) registry.Credentials {
 	return func(context.Context, string, registry.Ref) (registry.Credential, error) { return c, nil }
 }
 
+// onlyAt has a credential for one host.
+func onlyAt(host string, c registry.Credential) registry.Credentials {
+	return func(_ context.Context, asked string, _ registry.Ref) (registry.Credential, error) {
+		if asked != host {
+			return registry.Credential{}, nil
+		}
+		return c, nil
+	}
+}
+
 func TestAnonymousToken(t *testing.T) {
 	srv := serveTokens(t)
 	r := open(t, registry.Options{})

@@ -441,7 +441,7 @@ func TestOpenForeignURLs(t *testing.T) {
 	})
 	desc := describe(layerType, blob)
 	desc.URLs = []string{"ftp://127.0.0.2/x", foreign.URL + "/layer?sig=1"}
-	creds := registry.OwnHost(registry.Credential{Username: "u", Password: secret})
+	creds := onlyAt(own.host(), registry.Credential{Username: "u", Password: secret})
 	fetch := func(r *registry.Registry) string {
 		t.Helper()
 		b, err := r.Open(t.Context(), own.ref(t, "a"), desc, registry.Range{Offset: 10})

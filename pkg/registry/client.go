@@ -201,11 +201,7 @@ func (h *host) redirect(resp *http.Response) (*url.URL, error) {
 
 // statusError makes an *Error of an answer that is none, and closes it.
 func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.Response) *Error {
-	code, message := readRegistryError(resp)
-	text := resp.Status
-	if code != "" || message != "" {
-		text += ": " + r.masks.hide(printable(strings.Trim(code+": "+message, ": ")))
-	}
+	code, text := r.explain(resp)
 	if resp.StatusCode == http.StatusUnauthorized {
 		text = h.explain401(ctx, c.ref, resp, text)
 	}
@@ -236,10 +232,21 @@ func (h *host) explain401(ctx context.Context, ref Ref, resp *http.Response, tex
 	if h.auth == nil { // the host of a foreign url
 		return text
 	}
-	if source, any := h.auth.used(ctx, ref); any {
+	if source, sent := h.auth.used(ctx, ref); sent {
 		return fmt.Sprintf("%s: the credential%s was refused", text, source)
 	}
 	return text + ": no credential for this host"
+}
+
+// explain says what the answer says: its status, and the registry's own code
+// and words, if there are any. It closes the body.
+func (r *Registry) explain(resp *http.Response) (code, text string) {
+	code, message := readRegistryError(resp)
+	text = strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+	if own := strings.Trim(code+": "+message, ": "); own != "" {
+		text += ": " + r.masks.hide(printable(own))
+	}
+	return code, text
 }
 
 // readRegistryError reads the first error of a registry's JSON answer, if it
@@ -256,7 +263,9 @@ func readRegistryError(resp *http.Response) (code, message string) {
 	return shorten(doc.Errors[0].Code, 64), shorten(doc.Errors[0].Message, 256)
 }
 
+// shorten makes one line of a foreign text.
 func shorten(s string, most int) string {
+	s = strings.Join(strings.Fields(s), " ")
 	if len(s) <= most {
 		return s
 	}

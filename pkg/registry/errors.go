@@ -41,7 +41,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.RetryAfter > 0 {
+	if e.RetryAfter >= time.Second {
 		return fmt.Sprintf("%s: %v, retry in %s", e.Host, e.Err, e.RetryAfter.Round(time.Second))
 	}
 	return fmt.Sprintf("%s: %v", e.Host, e.Err)
@@ -97,6 +97,9 @@ type fault struct {
 
 func (f *fault) Error() string   { return f.err.Error() }
 func (f *fault) Unwrap() []error { return []error{f.class, f.err} }
+
+// costly faults took a time-out, or will not go away within this run.
+func (f *fault) costly() bool { return f.lost || f.reason == "stall" }
 
 func faultf(reason string, class error, retry bool, format string, args ...any) *fault {
 	return &fault{reason: reason, class: class, retry: retry, err: fmt.Errorf(format, args...)}

@@ -159,7 +159,7 @@ func (h *host) failed(e *Error, now time.Time) (condemned bool) {
 		wait = Retry{}.wait(h.fails)
 	}
 	h.until, h.waiting = now.Add(wait), e
-	if e.RetryAfter > retryAfterCap || (h.expendable() && (f.lost || h.fails >= mirrorFailures)) {
+	if e.RetryAfter > retryAfterCap || (h.expendable() && (f.costly() || h.fails >= mirrorFailures)) {
 		h.gone = final(e)
 		return true
 	}

@@ -263,6 +263,86 @@ func TestDeadMirror(t *testing.T) {
 	}
 }
 
+// A mirror that is there but never answers costs its time-out once as well.
+func TestStalledMirror(t *testing.T) {
+	blob := blobBytes(10)
+	l, err := net.Listen("tcp", "127.0.0.2:0") // connects, and nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	own := serve(t, content(blob))
+	for _, scheme := range []string{"http", "https"} {
+		dir := hostsDir(t, own.host(), fmt.Sprintf("server = %q\n[host.\"%s://%s\"]\ncapabilities = [\"pull\"]\n", own.URL, scheme, l.Addr()))
+		var n notices
+		r := open(t, registry.Options{HostsDirs: []string{dir}, Notify: n.add, StallTimeout: 200 * time.Millisecond})
+		start := time.Now()
+		for range 10 {
+			if _, _, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%s: got 10 blobs in %s, want one stall of 200ms in it", scheme, took)
+		}
+		if diff := cmp.Diff([]string{"host stall"}, n.kinds()); diff != "" {
+			t.Errorf("%s: notices (-want +got):\n%s", scheme, diff)
+		}
+	}
+}
+
+func TestRoundsOverSeveralHosts(t *testing.T) {
+	body := manifestJSON(t)
+	limited := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "86400")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
+	soon := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	tests := []struct {
+		name        string
+		mirror, own http.HandlerFunc
+		is          func(error) bool // nil for success
+		atOwn       int
+	}{
+		{"both fail once", inTurn(status(503), manifest(body)), inTurn(status(503), manifest(body)), nil, 2},
+		{"the registry is given up, the mirror recovers", inTurn(soon, manifest(body)), limited, nil, 1},
+		{"the registry is given up, the mirror is empty", status(404), limited, errdefs.IsResourceExhausted, 1},
+		{"the registry says no, the mirror fails", status(503), status(404), errdefs.IsNotFound, 1},
+		{"the registry refuses, the mirror fails", status(503), status(403), errdefs.IsPermissionDenied, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			mirror, own := serveAt(t, "127.0.0.2", tt.mirror), serve(t, tt.own)
+			_, err := open(t, mirrored(t, mirror, own, `"pull", "resolve"`)).Resolve(t.Context(), own.ref(t, "a"))
+			if tt.is == nil && err != nil || tt.is != nil && !tt.is(err) {
+				t.Errorf("got %v, want another outcome", err)
+			}
+			if own.count() != tt.atOwn {
+				t.Errorf("got %d requests to the registry, want %d", own.count(), tt.atOwn)
+			}
+		})
+	}
+}
+
+// The only host of hosts.toml may be another than the registry. Nobody is
+// behind it, so it is not given up.
+func TestServerInPlaceOfTheRegistry(t *testing.T) {
+	stand := serve(t, inTurn(status(503), status(503), status(503), status(503), manifest(manifestJSON(t))))
+	dir := hostsDir(t, "reg.example.com", fmt.Sprintf("server = %q\n", stand.URL))
+	var n notices
+	r := open(t, registry.Options{HostsDirs: []string{dir}, Notify: n.add, Retry: registry.Retry{Count: 5, Delay: time.Millisecond}})
+	if _, err := r.Resolve(t.Context(), parse(t, "reg.example.com/a")); err != nil {
+		t.Fatal(err)
+	}
+	if q := stand.last(t).URL.Query().Get("ns"); q != "reg.example.com" || stand.count() != 5 {
+		t.Errorf("got ns %q after %d requests, want reg.example.com after 5", q, stand.count())
+	}
+	mustHave(t, n.kinds(), "retry status")
+}
+
 func TestFailingMirrorIsGivenUp(t *testing.T) {
 	blob := blobBytes(10)
 	var n notices
@@ -335,7 +415,7 @@ func TestCredentialsOfMirrors(t *testing.T) {
 		challenge(w, req)
 	})
 	o := mirrored(t, mirror, own, `"pull"`)
-	o.Credentials = registry.OwnHost(registry.Credential{Username: "me", Password: "canary-password"})
+	o.Credentials = onlyAt(own.host(), registry.Credential{Username: "me", Password: "canary-password"})
 	if _, b, err := read(t, open(t, o), own.ref(t, "a"), blob, registry.Range{}); err != nil || b.Host != own.host() {
 		t.Fatalf("got %v, want the registry's blob", err)
 	}

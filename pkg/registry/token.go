@@ -213,11 +213,7 @@ func (q *tokenRequest) read(ctx context.Context, resp *http.Response) (token, er
 // refused makes an error of a status. What is no passing trouble of the server
 // is a refusal, whatever its number.
 func (q *tokenRequest) refused(ctx context.Context, u *url.URL, resp *http.Response) error {
-	code, message := readRegistryError(resp)
-	text := resp.Status
-	if code != "" || message != "" {
-		text += ": " + q.a.r.masks.hide(printable(strings.Trim(code+": "+message, ": ")))
-	}
+	code, text := q.a.r.explain(resp)
 	f := statusFault(resp.StatusCode, text)
 	if !f.retry && resp.StatusCode != http.StatusForbidden {
 		f = unauthenticatedf("%s", text)

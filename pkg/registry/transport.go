@@ -148,10 +148,9 @@ func (h *host) watchDial(dial dialFunc, stall time.Duration) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		if host, _, err := net.SplitHostPort(addr); err == nil && host == hostname(h.name) {
-			if reachOf(conn.RemoteAddr().String()) == reachPrivate {
-				h.private.Store(true)
-			}
+		// Behind a proxy, addr is the proxy's.
+		if hostname(addr) == hostname(h.name) && reachOf(conn.RemoteAddr().String()) == reachPrivate {
+			h.private.Store(true)
 		}
 		return conn, nil
 	}
