@@ -1,0 +1,263 @@
+package pull_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// place is a kind of store.
+type place struct {
+	name        string
+	snapshotter string
+	version     string // of the daemon; empty for an embedded root
+}
+
+// places are all kinds of store that the contract is kept on.
+func places() []place {
+	all := []place{
+		{name: "embedded overlayfs", snapshotter: "overlayfs"},
+		{name: "embedded native", snapshotter: "native"},
+	}
+	for _, v := range pulltest.DaemonVersions() {
+		all = append(all, place{name: "containerd " + v, snapshotter: "overlayfs", version: v})
+	}
+	return all
+}
+
+// twoPlaces are one of each mode, for variations that do not depend on more.
+func twoPlaces() []place {
+	return []place{places()[0], {name: "containerd 2.4", snapshotter: "overlayfs", version: "2.4"}}
+}
+
+// each runs the test at each place, with a fresh root and the same registry.
+func each(t *testing.T, all []place, test func(t *testing.T, s *site)) {
+	t.Helper()
+	for _, p := range all {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newSite(t, p))
+		})
+	}
+}
+
+// site is a place in use: a fresh root, with a daemon on it or without.
+type site struct {
+	place
+	t       testing.TB
+	root    string
+	daemon  *pulltest.Daemon
+	options registry.Options
+	limits  pull.Limits
+	opened  *store.Store
+}
+
+// newSite makes a site that ends with the test.
+func newSite(t testing.TB, p place) *site {
+	t.Helper()
+	pulltest.Need(t, pulltest.Root)
+	s := &site{place: p, t: t, options: registry.Options{
+		PlainHTTP:    true,
+		StallTimeout: 2 * time.Second,
+		Retry:        registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
+	}}
+	t.Cleanup(s.close)
+	if p.version == "" {
+		s.root = t.TempDir()
+		return s
+	}
+	s.daemon = pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: p.version})
+	s.root = s.daemon.Root
+	return s
+}
+
+// store opens the store, or returns the one that is open.
+func (s *site) store() *store.Store {
+	s.t.Helper()
+	if s.opened == nil {
+		o := store.Options{Snapshotter: s.snapshotter}
+		if s.daemon != nil {
+			o.Address = s.daemon.Address
+			s.opened = pulltest.Must(store.Dial(s.t.Context(), o))(s.t)
+		} else {
+			o.Root = s.root
+			s.opened = pulltest.Must(store.Open(s.t.Context(), o))(s.t)
+		}
+	}
+	return s.opened
+}
+
+func (s *site) close() {
+	if s.opened == nil {
+		return
+	}
+	if err := s.opened.Close(); err != nil {
+		s.t.Errorf("closing the store: %v", err)
+	}
+	s.opened = nil
+}
+
+// boot returns the daemon of the site; on an embedded root it starts one of the
+// version and leaves the root to it.
+func (s *site) boot(version string) *pulltest.Daemon {
+	s.t.Helper()
+	if s.daemon == nil {
+		s.close()
+		s.daemon = pulltest.StartDaemon(s.t, pulltest.DaemonOptions{Version: version, Root: s.root})
+	}
+	return s.daemon
+}
+
+func (s *site) ctx() context.Context { return s.store().Context(s.t.Context()) }
+
+func (s *site) puller(sink progress.Sink) *pull.Puller {
+	s.t.Helper()
+	return &pull.Puller{
+		Store: s.store(), Registry: pulltest.Must(registry.New(s.options))(s.t), Progress: sink, Limits: s.limits,
+	}
+}
+
+func (s *site) request(ref string, edits ...func(*pull.Request)) pull.Request {
+	s.t.Helper()
+	r := pull.Request{Ref: pulltest.Must(registry.ParseRef(ref))(s.t)}
+	for _, edit := range edits {
+		edit(&r)
+	}
+	return r
+}
+
+// pull pulls ref as a process of its own would: with nothing remembered.
+func (s *site) pull(ref string, edits ...func(*pull.Request)) (*pull.Result, error) {
+	s.t.Helper()
+	return s.puller(nil).Pull(s.t.Context(), s.request(ref, edits...))
+}
+
+func (s *site) mustPull(ref string, edits ...func(*pull.Request)) *pull.Result {
+	s.t.Helper()
+	return pulltest.Must(s.pull(ref, edits...))(s.t)
+}
+
+// leases lists the leases of ours.
+func (s *site) leases() []leases.Lease {
+	s.t.Helper()
+	all := pulltest.Must(s.store().Leases.List(s.ctx()))(s.t)
+	return slices.DeleteFunc(all, func(l leases.Lease) bool { return l.Labels[store.LabelRef] == "" })
+}
+
+// snapshots lists all snapshots by name.
+func (s *site) snapshots() map[string]snapshots.Info {
+	s.t.Helper()
+	all := map[string]snapshots.Info{}
+	err := s.store().Snapshotter.Walk(s.ctx(), func(_ context.Context, info snapshots.Info) error {
+		all[info.Name] = info
+		return nil
+	})
+	if err != nil {
+		s.t.Fatalf("listing snapshots: %v", err)
+	}
+	return all
+}
+
+// blobs lists everything in the content store.
+func (s *site) blobs() map[digest.Digest]content.Info {
+	s.t.Helper()
+	all := map[digest.Digest]content.Info{}
+	err := s.store().Content.Walk(s.ctx(), func(info content.Info) error {
+		all[info.Digest] = info
+		return nil
+	})
+	if err != nil {
+		s.t.Fatalf("listing content: %v", err)
+	}
+	return all
+}
+
+func (s *site) ingests() []content.Status {
+	s.t.Helper()
+	return pulltest.Must(s.store().Content.ListStatuses(s.ctx()))(s.t)
+}
+
+// image returns the record of ref, or nil.
+func (s *site) image(ref string) *images.Image {
+	s.t.Helper()
+	return pulltest.Must(s.store().Image(s.ctx(), ref))(s.t)
+}
+
+// noLitter fails the test if a pull left a lease or an unfinished snapshot.
+func (s *site) noLitter() {
+	s.t.Helper()
+	for _, l := range s.leases() {
+		s.t.Errorf("got lease %s with %v, want none of ours", l.ID, l.Labels)
+	}
+	s.noActive()
+}
+
+func (s *site) noActive() {
+	s.t.Helper()
+	for name, info := range s.snapshots() {
+		if info.Kind != snapshots.KindCommitted {
+			s.t.Errorf("got %s snapshot %s, want none unfinished", info.Kind, name)
+		}
+	}
+}
+
+// collect runs a garbage collection and waits for its end.
+func (s *site) collect() {
+	s.t.Helper()
+	var err error
+	if s.daemon != nil {
+		err = s.daemon.Collect(s.t.Context(), "default")
+	} else {
+		err = s.store().Collect(s.t.Context())
+	}
+	if err != nil {
+		s.t.Fatalf("collecting garbage: %v", err)
+	}
+}
+
+// empty fails the test unless a garbage collection leaves nothing at all.
+func (s *site) empty() {
+	s.t.Helper()
+	s.collect()
+	for dgst, info := range s.blobs() {
+		s.t.Errorf("got blob %s with %v after the collection, want nothing", dgst, info.Labels)
+	}
+	for name := range s.snapshots() {
+		s.t.Errorf("got snapshot %s after the collection, want nothing", name)
+	}
+	for _, in := range s.ingests() {
+		s.t.Errorf("got ingest %s of %d bytes after the collection, want nothing", in.Ref, in.Offset)
+	}
+}
+
+// ready fails the test unless the daemon says that ref is complete and
+// unpacked.
+func (s *site) ready(d *pulltest.Daemon, ref string) {
+	s.t.Helper()
+	out := d.Ctr(s.t, "images", "check", "--quiet", "--snapshotter", s.snapshotter)
+	if !slices.Contains(strings.Fields(out), ref) {
+		all := d.Ctr(s.t, "images", "check", "--snapshotter", s.snapshotter)
+		s.t.Errorf("got these images from containerd %s, want %s ready:\n%s", d.Version, ref, all)
+	}
+}
+
+// run starts a container from ref and returns what it wrote.
+func (s *site) run(d *pulltest.Daemon, ref string, command ...string) string {
+	s.t.Helper()
+	pulltest.Need(s.t, pulltest.Program("runc"))
+	return pulltest.Must(d.RunContainer(s.t.Context(), "default", []string{"--snapshotter", s.snapshotter}, ref, command...))(s.t)
+}
