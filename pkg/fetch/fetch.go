@@ -18,7 +18,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
 
@@ -69,8 +68,7 @@ type Ingest struct {
 	key    string
 	w      content.Writer
 	offset int64
-	hash   digest.Digester // nil if bytes are held that we have not seen
-	host   string          // that served the last bytes
+	host   string // that served the last bytes
 	start  time.Time
 	came   int64 // bytes that came over the network
 }
@@ -102,10 +100,7 @@ func (in *Ingest) open(ctx context.Context) error {
 		}
 		status.Offset = 0
 	}
-	in.offset, in.hash = status.Offset, nil
-	if in.offset == 0 {
-		in.hash = in.blob.Desc.Digest.Algorithm().Digester()
-	}
+	in.offset = status.Offset
 	return nil
 }
 
@@ -139,13 +134,27 @@ func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
 	if err := in.receive(ctx, each); err != nil {
 		return err
 	}
-	if in.hash != nil && in.hash.Digest() != in.blob.Desc.Digest {
-		return in.corrupt(fmt.Errorf("%s: got %s, want %s: %w", in.host, in.hash.Digest(), in.blob.Desc.Digest, ErrCorrupt))
+	if err := in.verify(); err != nil {
+		return err
 	}
 	done := in.at(progress.FetchDone)
 	done.Duration = time.Since(in.start)
 	in.f.emit.Emit(done)
 	return nil
+}
+
+// verify compares the digest that the store has made of all the bytes, those
+// of earlier attempts included, so that they are hashed once. Digests of
+// another algorithm than the store's are left to the commit.
+func (in *Ingest) verify() error {
+	if _, err := in.w.Status(); err != nil { // only now has a daemon seen every byte
+		return fmt.Errorf("reading the ingest of %s: %w", in.blob.Desc.Digest, err)
+	}
+	got, want := in.w.Digest(), in.blob.Desc.Digest
+	if got == want || got.Algorithm() != want.Algorithm() {
+		return nil
+	}
+	return in.corrupt(fmt.Errorf("%s: got %s, want %s: %w", in.host, got, want, ErrCorrupt))
 }
 
 func (in *Ingest) receive(ctx context.Context, each io.Writer) error {
@@ -215,9 +224,6 @@ func (in *Ingest) take(p []byte, each io.Writer) error {
 	if _, err := in.w.Write(p); err != nil {
 		return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
 	}
-	if in.hash != nil {
-		in.hash.Hash().Write(p)
-	}
 	in.offset += int64(len(p))
 	in.came += int64(len(p))
 	in.f.emit.Emit(in.at(progress.FetchProgress))
@@ -241,7 +247,6 @@ func (in *Ingest) corrupt(cause error) error {
 		return errors.Join(cause, fmt.Errorf("emptying the ingest: %w", err))
 	}
 	in.offset = 0
-	in.hash = in.blob.Desc.Digest.Algorithm().Digester()
 	return cause
 }
 
