@@ -33,7 +33,7 @@ type Body struct {
 	Ranged bool
 
 	r     *Registry
-	ctx   context.Context // of Open's caller, to tell its end from a fault
+	ended func() error // why Open's caller gave up, nil if it did not
 	h     *host
 	c     call
 	src   io.ReadCloser
@@ -115,7 +115,7 @@ func (r *Registry) openAt(ctx context.Context, h *host, c call, desc ocispec.Des
 	if err != nil {
 		return nil, err
 	}
-	b := &Body{Host: h.name, r: r, ctx: ctx, h: h, c: c}
+	b := &Body{Host: h.name, r: r, h: h, c: c, ended: func() error { return contextError(ctx) }}
 	if err := b.accept(resp, desc, rng); err != nil {
 		_ = resp.Body.Close() // the error says what was wrong with it
 		return nil, b.fail(err)
@@ -247,7 +247,7 @@ func (b *Body) lose(err error) error {
 
 // fail puts an error into its place.
 func (b *Body) fail(err error) error {
-	if cause := contextError(b.ctx); cause != nil {
+	if cause := b.ended(); cause != nil {
 		return cause
 	}
 	return b.c.fail(b.h, readFault(err))

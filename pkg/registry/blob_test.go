@@ -468,6 +468,59 @@ func TestOpenForeignURLs(t *testing.T) {
 	}
 }
 
+// A url that fails is told of and not tried again for the blob; one that may
+// not be contacted is not contacted.
+func TestForeignURLThatFails(t *testing.T) {
+	blob := blobBytes(50)
+	foreign, own := serveAt(t, "127.0.0.2", status(http.StatusForbidden)), serve(t, content(blob))
+	desc := describe(layerType, blob)
+	desc.URLs = []string{"http://169.254.169.254/x", foreign.URL}
+	var n notices
+	r := open(t, registry.Options{AllowForeignURLs: true, Notify: n.add})
+	for range 2 {
+		b, err := r.Open(t.Context(), own.ref(t, "a"), desc, registry.Range{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Host != own.host() {
+			t.Errorf("got the blob from %s, want %s", b.Host, own.host())
+		}
+		b.Close()
+	}
+	if foreign.count() != 1 || len(n.list) != 1 || n.list[0].Host != foreign.host() {
+		t.Errorf("got %d requests and notices %+v, want one each about %s", foreign.count(), n.list, foreign.host())
+	}
+}
+
+func TestErrorOfABodyStays(t *testing.T) {
+	blob := blobBytes(100)
+	srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		w.Write(blob[:10])
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	b, err := open(t, registry.Options{}).Open(t.Context(), srv.ref(t, "a"), describe(layerType, blob), registry.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	_, first := io.ReadAll(b)
+	if _, err := b.Read(make([]byte, 1)); err == nil || err != first {
+		t.Errorf("got %v, want %v again", err, first)
+	}
+}
+
+func TestBlameOfAnUnknownReference(t *testing.T) {
+	srv := serve(t, content([]byte("x")))
+	desc := describe(layerType, []byte("x"))
+	r := open(t, registry.Options{})
+	r.Blame(srv.ref(t, "a"), desc, srv.host(), errors.New("from an earlier run"))
+	if _, _, err := read(t, r, srv.ref(t, "a"), []byte("x"), registry.Range{}); err != nil {
+		t.Errorf("got %v, want the host asked", err)
+	}
+}
+
 func TestManyBlobsAtOnce(t *testing.T) {
 	blob := blobBytes(300_000)
 	srv := serve(t, content(blob))

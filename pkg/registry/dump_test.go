@@ -95,7 +95,7 @@ func TestDumpShowsFailures(t *testing.T) {
 	if _, err := r.Resolve(t.Context(), srv.ref(t, "a")); err == nil {
 		t.Fatal("got no error, want one")
 	}
-	if !strings.Contains(dump.String(), "< "+srv.URL+"/v2/a/manifests/latest: EOF") {
+	if !strings.Contains(dump.String(), "< "+srv.URL+"/v2/a/manifests/latest: connection closed before the answer") {
 		t.Errorf("got %q, want the failure", dump.String())
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -131,14 +130,13 @@ func Reason(err error) string {
 	return ""
 }
 
-// networkFault classifies an error of the transport. The URL that net/http
-// puts into its errors is dropped, because its query may be a secret.
+// networkFault classifies an error of the transport; a fault stays what it is.
 func networkFault(err error) *fault {
 	if f, ok := errors.AsType[*fault](err); ok {
 		return f
 	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("connection closed before the answer: %w", err)
 	}
 	f := &fault{reason: "reset", class: errdefs.ErrUnavailable, retry: true, err: err}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
