@@ -111,7 +111,7 @@ func baseFiles() []pulltest.File {
 	return []pulltest.File{
 		pulltest.Directory("etc"), pulltest.Regular("etc/hostname", "sample\n"),
 		pulltest.Directory("usr"), pulltest.Directory("usr/bin"), pulltest.Directory("usr/lib"),
-		pulltest.Directory("usr/share"), pulltest.Regular("usr/share/words-1.dat", noise("words", 4<<20)),
+		pulltest.Directory("usr/share"), pulltest.Regular("usr/share/words-1.dat", noise("words", 3<<19)),
 		pulltest.Symlink("usr/share/words.dat", "words-1.dat"),
 		pulltest.Directory("var"), pulltest.Regular("var/build.log", "left over from the build\n"),
 	}
@@ -121,7 +121,7 @@ func programFiles(arch string) []pulltest.File {
 	return []pulltest.File{
 		pulltest.Executable("usr/bin/hello", "#!/bin/sh\necho hello from "+arch+"\n"),
 		pulltest.Hardlink("usr/bin/hi", "usr/bin/hello"),
-		pulltest.Regular("usr/lib/libhello.so.1", noise(arch, 1<<20)),
+		pulltest.Regular("usr/lib/libhello.so.1", noise(arch, 1<<19)),
 		pulltest.Whiteout("var/build.log"),
 	}
 }
@@ -146,7 +146,11 @@ func noise(seed string, n int) string {
 type Entry = pulltest.Entry
 
 // Tree lists the files that the mounts of a snapshot show, sorted by path. It
-// mounts them for that, which takes root, if only that of a user namespace.
+// mounts them for that, which takes root, if only that of a user namespace; a
+// mere bind mount is read at its source instead.
 func Tree(ctx context.Context, mounts []mount.Mount) ([]Entry, error) {
+	if len(mounts) == 1 && mounts[0].Type == "bind" {
+		return pulltest.ReadTree(mounts[0].Source)
+	}
 	return pulltest.MountedTree(ctx, mounts)
 }

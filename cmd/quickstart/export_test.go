@@ -1,0 +1,4 @@
+package main
+
+// Main is the program, for the tests' own binary to become it.
+func Main() { main() }
