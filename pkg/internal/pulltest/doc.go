@@ -4,8 +4,8 @@
 // real containerd daemons as processes, and a reader of unpacked trees.
 //
 // It knows nothing of the packages it helps to test. Everything but the thin
-// functions that take a testing.TB returns errors, because cmd/quickstart uses
-// the registry and the sample images as well.
+// functions that take a testing.TB returns errors, because pkg/sample shows the
+// registry to cmd/quickstart.
 //
 // Read image.go for what an image is here, registry.go for how it is served,
 // behave.go for faults, daemon.go for containerd.
