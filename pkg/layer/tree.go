@@ -16,7 +16,8 @@ const (
 	// maxAliases bounds what is remembered of names with links in them.
 	maxAliases = 4096
 
-	dirFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	pathFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+	dirFlags  = pathFlags | unix.O_NOFOLLOW
 )
 
 // dir is a directory in a tree, kept open as a place to work in.
@@ -66,7 +67,7 @@ func openTree(root string, limit int) (*tree, error) {
 		return nil, err
 	}
 	// Kernels before 5.6 do not know openat2, and filters made for them forbid it.
-	fd, err := openat2(t.root.fd, ".", resolveDir, dirFlags)
+	fd, err := openat2(t.root.fd, ".", resolveDir, pathFlags)
 	if err == nil {
 		t.openat2 = true
 		unix.Close(fd)
@@ -76,7 +77,7 @@ func openTree(root string, limit int) (*tree, error) {
 
 // openTreeByWalking is openTree for kernels without openat2.
 func openTreeByWalking(root string, limit int) (*tree, error) {
-	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(root, pathFlags, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the layer's root %q: %w", root, err)
 	}
@@ -154,7 +155,8 @@ func (t *tree) kept(path string) *dir {
 
 func (t *tree) openDir(path string) (int, error) {
 	if t.openat2 {
-		return openat2(t.root.fd, path, resolveDir, dirFlags)
+		// Without O_NOFOLLOW, which would make a link at the end a mere ENOTDIR.
+		return openat2(t.root.fd, path, resolveDir, pathFlags)
 	}
 	parent, base := split(path)
 	d, err := t.open(strings.TrimSuffix(parent, "/"))

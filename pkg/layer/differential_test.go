@@ -1,0 +1,199 @@
+package layer_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	oracle "github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/layer"
+)
+
+// needRoot skips what an ordinary user cannot do: owners, devices, trusted
+// extended attributes.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("this test must run as root")
+	}
+	t.Skip("owners, devices and trusted extended attributes need root")
+}
+
+// setting is a situation in which containerd applies layers.
+type setting int
+
+const (
+	first   setting = iota // the first layer, or any other of the native snapshotter
+	upper                  // an overlay's upper directory, with the layers below at hand
+	topless                // the same, prepared without the layers below
+)
+
+var settings = map[string]setting{"in place": first, "overlay": upper, "overlay without parent": topless}
+
+type applyFunc func(context.Context, string, io.Reader, layer.Options) (layer.Result, error)
+
+var appliers = map[string]applyFunc{"openat2": layer.Apply, "walking": layer.ApplyByWalking}
+
+// stage is a folder with the root of a layer among files that must not change.
+type stage struct {
+	dir  string
+	root string
+}
+
+func newStage(t testing.TB) stage {
+	t.Helper()
+	s := stage{dir: t.TempDir()}
+	s.root = filepath.Join(s.dir, "deep", "root")
+	for _, d := range []string{s.root, filepath.Join(s.dir, "canary", "dir")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"canary/file", "deep/canary", "canary/dir/x"} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte("do not touch"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// around describes the stage except the root.
+func (s stage) around(t testing.TB) map[string]inode {
+	t.Helper()
+	all := snapshot(t, s.dir, time.Now().Add(time.Hour))
+	for name := range all {
+		if rel, err := filepath.Rel("./deep/root", name); err == nil && filepath.IsLocal(rel) {
+			delete(all, name)
+		}
+	}
+	return all
+}
+
+// scene is what a layer is applied to: in place over the layers below, which
+// are first in the list, or on top of them.
+type scene struct {
+	start  time.Time
+	below  [][]byte
+	set    setting
+	lowers []string // nearest first
+}
+
+func newScene(t testing.TB, set setting, below ...[]byte) *scene {
+	t.Helper()
+	sc := &scene{start: time.Now(), below: below, set: set}
+	if set != upper {
+		return sc
+	}
+	for _, data := range below {
+		root := t.TempDir()
+		if _, err := oracle.Apply(t.Context(), root, bytes.NewReader(data), sc.oracleOptions()...); err != nil {
+			t.Fatalf("preparing the layers below: %v", err)
+		}
+		sc.lowers = append([]string{root}, sc.lowers...)
+	}
+	return sc
+}
+
+func (sc *scene) oracleOptions() []oracle.ApplyOpt {
+	if sc.set == first {
+		return nil
+	}
+	opts := []oracle.ApplyOpt{oracle.WithConvertWhiteout(oracle.OverlayConvertWhiteout)}
+	if len(sc.lowers) > 0 {
+		opts = append(opts, oracle.WithParents(sc.lowers))
+	}
+	return opts
+}
+
+// prepare makes the stage for one run.
+func (sc *scene) prepare(t testing.TB) stage {
+	t.Helper()
+	s := newStage(t)
+	if sc.set != first {
+		return s
+	}
+	for _, data := range sc.below {
+		if _, err := oracle.Apply(t.Context(), s.root, bytes.NewReader(data)); err != nil {
+			t.Fatalf("preparing the layers below: %v", err)
+		}
+	}
+	return s
+}
+
+// outcome of one run: a tree or an error.
+type outcome struct {
+	tree map[string]inode
+	err  error
+}
+
+func (sc *scene) oracle(t testing.TB, data []byte) outcome {
+	t.Helper()
+	s := sc.prepare(t)
+	_, err := oracle.Apply(t.Context(), s.root, bytes.NewReader(data), sc.oracleOptions()...)
+	if err != nil {
+		return outcome{err: err}
+	}
+	return outcome{tree: snapshot(t, s.root, sc.start)}
+}
+
+// ours runs apply and fails the test if anything outside the root changes.
+func (sc *scene) ours(t testing.TB, apply applyFunc, data []byte) outcome {
+	t.Helper()
+	s := sc.prepare(t)
+	before := s.around(t)
+	res, err := apply(t.Context(), s.root, bytes.NewReader(data), layer.Options{Whiteouts: sc.whiteouts()})
+	if err == nil {
+		err = layer.Inherit(s.root, sc.lowers, res.Implicit)
+	}
+	if diff := cmp.Diff(before, s.around(t)); diff != "" {
+		t.Errorf("changes outside the root (-before +after):\n%s", diff)
+	}
+	if err != nil {
+		return outcome{err: err}
+	}
+	if res.Bytes != int64(len(data)) {
+		t.Errorf("got %d bytes read, want %d", res.Bytes, len(data))
+	}
+	return outcome{tree: snapshot(t, s.root, sc.start)}
+}
+
+func (sc *scene) whiteouts() layer.Whiteouts {
+	if sc.set == first {
+		return layer.InPlace
+	}
+	return layer.Overlay
+}
+
+// compare describes how got differs from want, and returns "" if it does not.
+func compare(want, got outcome) string {
+	switch {
+	case want.err != nil && got.err != nil:
+		return ""
+	case want.err != nil || got.err != nil:
+		return fmt.Sprintf("got error %v, want error %v", got.err, want.err)
+	}
+	return cmp.Diff(want.tree, got.tree)
+}
+
+// check holds every applier in the setting against the oracle, and returns the
+// oracle's error.
+func (sc *scene) check(t testing.TB, data []byte) error {
+	t.Helper()
+	want := sc.oracle(t, data)
+	for name, apply := range appliers {
+		if diff := compare(want, sc.ours(t, apply, data)); diff != "" {
+			t.Errorf("%s (-containerd +ours):\n%s", name, diff)
+		}
+	}
+	return want.err
+}
