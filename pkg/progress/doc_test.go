@@ -10,7 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // documented is what docs/progress.md says of the JSON stream.
@@ -155,5 +159,58 @@ func TestDocumentation(t *testing.T) {
 		if !fields[field] {
 			t.Errorf("got no field %s, which is documented", field)
 		}
+	}
+}
+
+// What a real pull emits is as documented, too: once with everything to fetch,
+// once with everything there.
+func TestDocumentationOfPull(t *testing.T) {
+	pulltest.Need(t, pulltest.Root)
+	doc := readDocumentation(t)
+	source := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	ref, err := registry.ParseRef(pulltest.Push(t, source, "doc/sample:v1", img))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	root := t.TempDir()
+	for range 2 {
+		pullInto(t, root, ref, d.Sink())
+	}
+	finish(t, d)
+	counts := map[string]int{}
+	for _, object := range objects(t, buf.String()) {
+		for _, fault := range doc.check(object) {
+			t.Error(fault)
+		}
+		counts[fmt.Sprint(object["event"])]++
+	}
+	for _, event := range []string{"resolve", "fetch.start", "fetch.progress", "fetch.done", "unpack.done", "register"} {
+		if counts[event] == 0 {
+			t.Errorf("got no event %s of a pull: %v", event, counts)
+		}
+	}
+}
+
+func pullInto(t *testing.T, root string, ref registry.Ref, sink progress.Sink) {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	reg, err := registry.New(registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pull.Puller{Store: st, Registry: reg, Progress: sink}
+	if _, err := p.Pull(t.Context(), pull.Request{Ref: ref}); err != nil {
+		t.Fatal(err)
 	}
 }

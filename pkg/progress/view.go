@@ -283,7 +283,7 @@ func (v view) total(s *State) string {
 		parts = append(parts, speed(s.Rate(v.now)))
 	}
 	if eta := s.ETA(v.now); eta > 0 {
-		parts = append(parts, "ETA "+eta.Round(time.Second).String())
+		parts = append(parts, "ETA "+max(eta.Round(time.Second), time.Second).String())
 	}
 	if t.Layers > 0 {
 		parts = append(parts, fmt.Sprintf("%d/%d layers", t.LayersDone, t.Layers))
