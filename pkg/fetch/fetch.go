@@ -46,6 +46,16 @@ func New(r *registry.Registry, c content.Store, sink progress.Sink) *Fetcher {
 	return &Fetcher{registry: r, content: c, emit: sink, pieces: semaphore.NewWeighted(maxPieces)}
 }
 
+// Source is where blobs come from: the repository of Ref. Labels are given to
+// every blob.
+type Source struct {
+	Ref    registry.Ref
+	Labels map[string]string
+}
+
+// From returns the source of the blobs of ref.
+func From(ref registry.Ref) Source { return Source{Ref: ref, Labels: sourceLabels(ref)} }
+
 // Blob is what to fetch.
 type Blob struct {
 	Ref  registry.Ref

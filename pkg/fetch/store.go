@@ -101,10 +101,10 @@ func mergeSources(list, repo string) string {
 	return strings.Join(slices.Compact(repos), ",")
 }
 
-// SourceLabels say where the blobs of ref come from, so that a later push may
+// sourceLabels say where the blobs of ref come from, so that a later push may
 // mount them and a peer may serve them. The key has the registry's host
 // without its port, as containerd writes it.
-func SourceLabels(ref registry.Ref) map[string]string {
+func sourceLabels(ref registry.Ref) map[string]string {
 	key := sourcePrefix + (&url.URL{Host: ref.Domain}).Hostname()
 	if labels.Validate(key, ref.Path) != nil { // too long for a label
 		return map[string]string{}

@@ -152,7 +152,13 @@ func (w *window) start(open func() (io.ReadCloser, string, error)) {
 			return nil
 		}
 		defer body.Close()
-		_, p.err = io.ReadFull(body, p.buf[:p.n])
+		if _, p.err = io.ReadFull(body, p.buf[:p.n]); p.err != nil {
+			return nil
+		}
+		// What was wrong behind the last byte is told by the next read.
+		if _, err := body.Read(nil); err != io.EOF {
+			p.err = err
+		}
 		return nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
 // Unpack says what is to be unpacked of what was fetched.
@@ -20,6 +21,21 @@ const (
 	UnpackAlways Unpack = "true"
 	// UnpackNever fetches only.
 	UnpackNever Unpack = "false"
+)
+
+// Engine says who fetches and who unpacks.
+type Engine string
+
+const (
+	// EngineAuto takes the first of the others that can; it is the zero
+	// value's meaning.
+	EngineAuto Engine = "auto"
+	// EngineClient: this process does both.
+	EngineClient Engine = unpack.EngineClient
+	// EngineDaemon: we fetch, the daemon unpacks.
+	EngineDaemon Engine = unpack.EngineDaemon
+	// EngineTransfer: the daemon does both, in its transfer service.
+	EngineTransfer Engine = "transfer"
 )
 
 // Request asks for one image.
@@ -38,6 +54,7 @@ type Request struct {
 	// SyncFS syncs the file system of the unpacked files before the image is
 	// registered.
 	SyncFS bool
+	Engine Engine
 }
 
 // Limits bound the work of one Puller, over all of its requests. Zero values

@@ -40,22 +40,14 @@ const (
 // and what a later pull can use is kept under one lease of ours.
 func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	ctx = p.Store.Context(ctx)
+	if pl.Request.Engine == EngineTransfer {
+		return p.delegate(ctx, pl)
+	}
 	leased, lease, err := p.Store.Lease(ctx, pl.Name)
 	if err != nil {
 		return nil, p.fail(StageFetch, pl.Request.Ref, err)
 	}
-	r := &run{
-		p: p, plan: pl, fetcher: p.fetcher(), sources: fetch.SourceLabels(pl.Request.Ref),
-		result: &Result{
-			Name: pl.Name, Target: pl.Target, Host: pl.Host, Previous: pl.Previous,
-			Changed: pl.Previous != pl.Target.Digest, Labels: pl.Request.Labels,
-			Engine: unpack.EngineClient, EngineReason: "nothing to unpack",
-		},
-	}
-	r.unpacker = unpack.New(unpack.Options{
-		Store: p.Store, Fetcher: r.fetcher, Progress: p.Progress, SyncFS: pl.Request.SyncFS,
-		Downloads: p.Limits.downloads(), Unpacks: p.Limits.unpacks(),
-	})
+	r := p.newRun(pl)
 	if err := r.do(leased); err != nil {
 		return nil, errors.Join(err, p.close(ctx, pl.Request.Ref, lease, err))
 	}
@@ -64,6 +56,31 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 		p.warn(pl.Request.Ref, "%v", err)
 	}
 	return r.result, nil
+}
+
+func (p *Puller) newRun(pl *Plan) *run {
+	r := &run{
+		p: p, plan: pl, fetcher: p.fetcher(), source: fetch.From(pl.Request.Ref),
+		result: &Result{
+			Name: pl.Name, Target: pl.Target, Host: pl.Host, Previous: pl.Previous,
+			Changed: pl.Previous != pl.Target.Digest, Labels: pl.Request.Labels,
+			Engine: string(EngineClient), EngineReason: "nothing to unpack",
+			Platforms: make([]Platform, len(pl.Images)),
+		},
+	}
+	r.unpacker = unpack.New(unpack.Options{
+		Store: p.Store, Fetcher: r.fetcher, Progress: p.Progress, SyncFS: pl.Request.SyncFS,
+		Engine: pl.Request.Engine.unpacker(), Downloads: p.Limits.downloads(), Unpacks: p.Limits.unpacks(),
+	})
+	return r
+}
+
+// unpacker is the engine as pkg/unpack knows it.
+func (e Engine) unpacker() string {
+	if e == EngineAuto {
+		return ""
+	}
+	return string(e)
 }
 
 // close ends the lease of a pull that failed.
@@ -87,7 +104,7 @@ type run struct {
 	plan     *Plan
 	fetcher  *fetch.Fetcher
 	unpacker *unpack.Unpacker
-	sources  map[string]string
+	source   fetch.Source
 	result   *Result
 	mu       sync.Mutex   // guards the engine of result
 	metadata atomic.Int64 // bytes of documents that came over the network
@@ -109,7 +126,6 @@ func (r *run) do(ctx context.Context) error {
 func (r *run) fetchAll(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.fetchOthers(gctx) })
-	r.result.Platforms = make([]Platform, len(r.plan.Images))
 	for i, sel := range r.plan.Images {
 		g.Go(func() error { return r.image(gctx, sel, &r.result.Platforms[i]) })
 	}
@@ -121,7 +137,7 @@ func (r *run) fetchAll(ctx context.Context) error {
 
 func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {
 	*into = Platform{Platform: sel.Platform, Manifest: sel.Manifest.Digest, Config: sel.Config.Digest}
-	img := unpack.Image{Ref: r.plan.Request.Ref, Layers: sel.Layers, DiffIDs: sel.DiffIDs, Labels: r.sources}
+	img := unpack.Image{Source: r.source, Layers: sel.Layers, DiffIDs: sel.DiffIDs}
 	if !sel.Unpack {
 		return r.unpacker.Fetch(ctx, img)
 	}
@@ -141,7 +157,7 @@ func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {
 func (r *run) engine(done unpack.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.result.Engine != unpack.EngineDaemon {
+	if r.result.Engine != string(EngineDaemon) {
 		r.result.Engine, r.result.EngineReason = done.Engine, done.Reason
 	}
 }
@@ -216,7 +232,7 @@ func (r *run) storeDocument(ctx context.Context, d Document) error {
 // labels of a document: where it comes from, what it refers to, and for a
 // config the snapshots that were made of its layers.
 func (r *run) labels(d Document) map[string]string {
-	set := maps.Clone(r.sources)
+	set := maps.Clone(r.source.Labels)
 	maps.Copy(set, childLabels(d.Children))
 	for _, p := range r.result.Platforms {
 		if d.Desc.Digest == p.Config && p.ChainID != "" {
@@ -286,7 +302,7 @@ func (r *run) checkImage(ctx context.Context, sel Selected, done Platform) error
 
 // count sums up what came over the network and what was there.
 func (r *run) count() {
-	r.result.Fetched = r.unpacker.Fetched() + r.metadata.Load()
+	r.result.Fetched += r.unpacker.Fetched() + r.metadata.Load()
 	r.result.Unpacked = r.unpacker.Unpacked()
 	var wanted int64
 	for _, d := range r.plan.Documents {

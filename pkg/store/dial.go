@@ -53,6 +53,7 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		Leases:    client.LeasesService(),
 		Applier:   client.DiffService(),
 		Namespace: namespaceOr(o.Namespace),
+		transfer:  client.Transfer,
 		close:     client.Close,
 	}
 	dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)

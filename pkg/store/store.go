@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -54,9 +55,10 @@ type Store struct {
 	// Embedded is true for a root of our own, false for a daemon.
 	Embedded bool
 
-	sharing sharing
-	collect func(context.Context) error
-	close   func() error
+	sharing  sharing
+	transfer func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
+	collect  func(context.Context) error                                          // nil with one
+	close    func() error
 }
 
 // sharing remembers whether the mounts of prepared snapshots are ours to

@@ -39,6 +39,7 @@ const (
 // called in this order: prepare, bring or applyStored, commit; abort at
 // the end, whatever happened.
 type layer struct {
+	c       *chain
 	u       *Unpacker
 	img     Image
 	desc    ocispec.Descriptor
@@ -59,7 +60,7 @@ type layer struct {
 
 func (c *chain) newLayer(i int) *layer {
 	l := &layer{
-		u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
+		c: c, u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
 		chainID: c.chainIDs[i].String(), ready: make(chan struct{}),
 	}
 	if i > 0 {
@@ -80,7 +81,7 @@ func (l *layer) wait(ctx context.Context) error {
 
 func (l *layer) event(kind progress.Kind) progress.Event {
 	return progress.Event{
-		Kind: kind, Ref: l.img.Ref.Name, Blob: progress.Layer,
+		Kind: kind, Ref: l.img.Source.Ref.Name, Blob: progress.Layer,
 		Digest: l.desc.Digest, MediaType: l.desc.MediaType, ChainID: digest.Digest(l.chainID),
 	}
 }
@@ -153,7 +154,7 @@ func (l *layer) once(ctx context.Context) (err error) {
 	defer l.u.blobs.Unlock(l.desc.Digest.String())
 	in, err := l.u.fetcher.Open(ctx, l.img.blob(l.desc))
 	if errdefs.IsAlreadyExists(err) {
-		if err := l.u.fetcher.Present(ctx, l.img.blob(l.desc), l.img.Labels); err != nil {
+		if err := l.u.fetcher.Present(ctx, l.img.blob(l.desc), l.img.Source.Labels); err != nil {
 			return err
 		}
 		return l.applyStored(ctx)
@@ -176,7 +177,7 @@ func (l *layer) fetchThenApply(ctx context.Context, in *fetch.Ingest) error {
 	if err := in.Receive(ctx, discard{}); err != nil {
 		return err
 	}
-	if err := in.Commit(ctx, l.img.Labels); err != nil {
+	if err := in.Commit(ctx, l.img.Source.Labels); err != nil {
 		return err
 	}
 	return l.applyStored(ctx)
@@ -208,7 +209,7 @@ func (l *layer) applyStored(ctx context.Context) error {
 }
 
 func (l *layer) applyBlob(ctx context.Context) error {
-	if ours, _ := l.u.store.Writable(ctx, l.key, l.mounts); !ours || isEncrypted(l.desc) {
+	if l.c.engine == EngineDaemon {
 		return l.applyByDaemon(ctx)
 	}
 	ra, err := l.u.store.Content.ReaderAt(ctx, l.desc)
@@ -331,7 +332,7 @@ func (l *layer) abort(ctx context.Context) {
 	defer cancel()
 	if err := l.u.store.Snapshotter.Remove(ctx, l.key); err != nil && !errdefs.IsNotFound(err) {
 		l.u.emit.Emit(progress.Event{
-			Kind: progress.Warning, Ref: l.img.Ref.Name, Digest: l.desc.Digest,
+			Kind: progress.Warning, Ref: l.img.Source.Ref.Name, Digest: l.desc.Digest,
 			Message: fmt.Sprintf("removing the unfinished snapshot %s: %v", l.key, err),
 		})
 	}

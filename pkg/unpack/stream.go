@@ -52,7 +52,7 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 		}
 		return l.suspectBytes(in, err)
 	}
-	set := maps.Clone(l.img.Labels)
+	set := maps.Clone(l.img.Source.Labels)
 	if set == nil {
 		set = map[string]string{}
 	}

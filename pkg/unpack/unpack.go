@@ -12,6 +12,7 @@ package unpack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,9 +30,12 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
+
+// ErrEngine says that the engine that was asked for cannot do the pull. The
+// name of the engine and the reason follow in the text.
+var ErrEngine = errors.New("cannot use engine")
 
 // The engines that may unpack a layer.
 const (
@@ -46,6 +50,7 @@ type Unpacker struct {
 	fetcher *fetch.Fetcher
 	emit    progress.Sink
 	syncFS  bool
+	engine  string
 
 	downloads *semaphore.Weighted
 	unpacks   *semaphore.Weighted
@@ -63,6 +68,7 @@ type Options struct {
 	Fetcher   *fetch.Fetcher
 	Progress  progress.Sink
 	SyncFS    bool
+	Engine    string // EngineClient or EngineDaemon, or "" for the first that can
 	Downloads int
 	Unpacks   int
 }
@@ -70,7 +76,7 @@ type Options struct {
 // New returns an Unpacker.
 func New(o Options) *Unpacker {
 	return &Unpacker{
-		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS,
+		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, engine: o.Engine,
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
 		unpacks:   semaphore.NewWeighted(int64(o.Unpacks)),
 		blobs:     locker.New(),
@@ -85,11 +91,9 @@ func (u *Unpacker) Unpacked() int64 { return u.unpacked.Load() }
 
 // Image is what is to become a chain of snapshots.
 type Image struct {
-	Ref     registry.Ref
+	Source  fetch.Source
 	Layers  []ocispec.Descriptor // bottom first
 	DiffIDs []digest.Digest      // of Layers
-	// Labels of each layer's blob, such as its distribution source.
-	Labels map[string]string
 }
 
 // Result says who unpacked an image and why, and names the top of the chain.
@@ -131,13 +135,13 @@ func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor
 	defer u.downloads.Release(1)
 	u.blobs.Lock(desc.Digest.String())
 	defer u.blobs.Unlock(desc.Digest.String())
-	n, err := u.fetcher.Store(ctx, img.blob(desc), img.Labels)
+	n, err := u.fetcher.Store(ctx, img.blob(desc), img.Source.Labels)
 	u.fetched.Add(n)
 	return err
 }
 
 func (img Image) blob(desc ocispec.Descriptor) fetch.Blob {
-	return fetch.Blob{Ref: img.Ref, Desc: desc, Kind: progress.Layer}
+	return fetch.Blob{Ref: img.Source.Ref, Desc: desc, Kind: progress.Layer}
 }
 
 // chain is the unpack of one image.
@@ -165,7 +169,7 @@ func (u *Unpacker) newChain(ctx context.Context, img Image) (*chain, error) {
 		return nil, err
 	}
 	for i := range img.Layers[:first] {
-		if err := u.fetcher.Present(ctx, img.blob(img.Layers[i]), img.Labels); err != nil {
+		if err := u.fetcher.Present(ctx, img.blob(img.Layers[i]), img.Source.Labels); err != nil {
 			c.unlock()
 			return nil, err
 		}
@@ -222,24 +226,41 @@ func (c *chain) run(ctx context.Context) error {
 	if err := first.prepare(ctx, first.parent); err != nil {
 		return err
 	}
-	if c.choose(ctx, first); c.engine == EngineClient && c.u.store.Rebase() {
+	if err := c.choose(ctx, first); err != nil {
+		return err
+	}
+	if c.engine == EngineClient && c.u.store.Rebase() {
 		return c.parallel(ctx)
 	}
 	return c.ordered(ctx)
 }
 
-func (c *chain) choose(ctx context.Context, first *layer) {
-	if encrypted := slices.IndexFunc(c.img.Layers, isEncrypted); encrypted >= 0 {
-		c.engine, c.reason = EngineDaemon, "layer "+c.img.Layers[encrypted].Digest.String()+" is encrypted"
-		return
+func (c *chain) choose(ctx context.Context, first *layer) error {
+	if c.u.engine == EngineDaemon {
+		c.engine, c.reason = EngineDaemon, "asked for"
+		return nil
 	}
-	ours := first.done // a snapshotter that made the layer itself needs nobody to write
-	if !ours {
-		ours, c.reason = c.u.store.Writable(ctx, first.key, first.mounts)
-	}
-	if !ours {
+	ours, reason := c.writable(ctx, first)
+	c.reason = reason
+	switch {
+	case ours:
+	case c.u.engine == EngineClient:
+		return fmt.Errorf("%w %s: %s", ErrEngine, EngineClient, reason)
+	default:
 		c.engine = EngineDaemon
 	}
+	return nil
+}
+
+// writable tells whether we can unpack every layer ourselves, or why not.
+func (c *chain) writable(ctx context.Context, first *layer) (bool, string) {
+	if encrypted := slices.IndexFunc(c.img.Layers, isEncrypted); encrypted >= 0 {
+		return false, "layer " + c.img.Layers[encrypted].Digest.String() + " is encrypted"
+	}
+	if first.done { // a snapshotter that makes layers itself needs nobody to write
+		return false, "the snapshotter fills its snapshots itself"
+	}
+	return c.u.store.Writable(ctx, first.key, first.mounts)
 }
 
 func isEncrypted(desc ocispec.Descriptor) bool {

@@ -1,0 +1,105 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/transfer"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// delegate lets the daemon carry out pl, and believes it only what can be seen
+// afterwards: the documents, the layers and the snapshots of the plan.
+func (p *Puller) delegate(ctx context.Context, pl *Plan) (*Result, error) {
+	ref := pl.Request.Ref
+	to, err := p.Registry.Delegate(ref)
+	if err != nil {
+		return nil, p.fail(StageFetch, ref, err)
+	}
+	r := p.newRun(pl)
+	d := &delegated{p: p, ref: ref, seen: map[string]bool{}}
+	err = p.Store.Transfer(ctx, store.Transfer{
+		Source: ref.String(), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
+		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
+		PlainHTTP: to.PlainHTTP, HostsDir: to.HostsDir, Credentials: to.Credentials, Progress: d.report,
+	})
+	if err != nil {
+		return nil, p.fail(StageFetch, ref, err)
+	}
+	for i, sel := range pl.Images {
+		r.result.Platforms[i] = sel.unpacked()
+	}
+	if err := r.check(ctx); err != nil {
+		return nil, p.fail(StageFetch, ref, fmt.Errorf("the daemon reports success, but: %w", err))
+	}
+	r.result.Engine, r.result.EngineReason = string(EngineTransfer), "asked for"
+	r.result.Fetched = d.fetched
+	r.count()
+	return r.result, nil
+}
+
+// platforms are those of the selected images.
+func (pl *Plan) platforms() []ocispec.Platform {
+	var all []ocispec.Platform
+	for _, sel := range pl.Images {
+		all = append(all, platforms.Normalize(sel.Platform))
+	}
+	return all
+}
+
+// unpacked is what sel will be once it has been pulled.
+func (s Selected) unpacked() Platform {
+	done := Platform{Platform: s.Platform, Manifest: s.Manifest.Digest, Config: s.Config.Digest, Unpacked: s.Unpack}
+	if n := len(s.DiffIDs); s.Unpack && n > 0 {
+		done.ChainID = identity.ChainIDs(append(s.DiffIDs[:0:0], s.DiffIDs...))[n-1]
+	}
+	return done
+}
+
+// delegated turns the daemon's events into ours. They come one at a time.
+type delegated struct {
+	p       *Puller
+	ref     registry.Ref
+	seen    map[string]bool
+	fetched int64
+}
+
+func (d *delegated) report(t transfer.Progress) {
+	if t.Desc == nil || !strings.HasPrefix(t.Name, "layer") {
+		return
+	}
+	e := progress.Event{
+		Ref: d.ref.Name, Blob: progress.Layer, Digest: t.Desc.Digest, MediaType: t.Desc.MediaType,
+		Offset: t.Progress, Total: t.Desc.Size,
+	}
+	id := t.Event + string(t.Desc.Digest)
+	first := !d.seen[id]
+	d.seen[id] = true
+	switch t.Event {
+	case "downloading":
+		e.Kind = progress.FetchProgress
+	case "complete":
+		e.Kind = progress.FetchDone
+		if first {
+			d.fetched += t.Desc.Size
+		}
+	case "already exists":
+		e.Kind = progress.Present
+	case "extracting":
+		e.Kind = progress.UnpackProgress
+	case "extracted":
+		e.Kind, e.Offset, e.Total = progress.UnpackDone, 0, 0
+	default:
+		return
+	}
+	if first || t.Event == "downloading" || t.Event == "extracting" {
+		d.p.Progress.Emit(e)
+	}
+}
