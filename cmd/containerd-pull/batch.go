@@ -11,32 +11,45 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
+
+// job is one reference with the settings of its profile.
+type job struct {
+	ref registry.Ref
+	cfg *config.Config
+}
 
 // batch is the state of one call for one or several images.
 type batch struct {
-	cfg     *config.Config
-	display *progress.Display
-	sink    progress.Sink
-	refs    []registry.Ref
-	results []*pull.Result // of what succeeded, in the order of refs
-	failed  int
+	call     *config.Config // what concerns the whole call
+	caller   config.Caller
+	own      *registry.Credential // of the command line
+	display  *progress.Display
+	sink     progress.Sink
+	warnings []string
+	jobs     []job
+
+	registries map[string]*registry.Registry // by profile
+	store      *store.Store                  // of the latest job
+	storeOf    store.Options
+	results    []*pull.Result // of what succeeded, in the order of jobs
+	failed     int
 }
 
 // run pulls every reference. A failure does not stop the others; only the end
 // of the context does.
 func (b *batch) run(ctx context.Context) error {
 	start := time.Now()
+	b.registries = make(map[string]*registry.Registry)
 	b.sink.Emit(progress.Event{Kind: progress.Start, Refs: b.names()})
-	p, err := b.puller(ctx)
-	if err != nil {
-		return b.tell("", err)
+	for _, w := range b.warnings {
+		b.sink.Emit(progress.Event{Kind: progress.Warning, Message: w})
 	}
-	defer p.Store.Close() // nothing is left to write by then
-	err = b.pullAll(ctx, p)
+	err := errors.Join(b.pullAll(ctx), b.closeStore())
 	b.sink.Emit(progress.Event{
 		Kind:     progress.Summary,
-		Total:    int64(len(b.refs)),
+		Total:    int64(len(b.jobs)),
 		Offset:   int64(b.failed),
 		Duration: time.Since(start),
 	})
@@ -45,39 +58,112 @@ func (b *batch) run(ctx context.Context) error {
 
 func (b *batch) names() []string {
 	var names []string
-	for _, ref := range b.refs {
-		names = append(names, ref.Name)
+	for _, j := range b.jobs {
+		names = append(names, j.ref.Name)
 	}
 	return names
 }
 
-func (b *batch) pullAll(ctx context.Context, p *pull.Puller) error {
+func (b *batch) pullAll(ctx context.Context) error {
 	var last error
-	for _, ref := range b.refs {
-		if ctx.Err() != nil {
-			return b.tell("", context.Cause(ctx))
-		}
-		req := b.cfg.Request
-		req.Ref = ref
-		res, err := p.Pull(ctx, req)
-		if err != nil {
-			b.failed++
-			last = b.tell(ref.Name, err)
+	for i, j := range b.jobs {
+		res, err := b.pull(ctx, j)
+		if err == nil {
+			b.results = append(b.results, res)
 			continue
 		}
-		b.results = append(b.results, res)
+		b.failed++
+		last = b.tell(j.ref.Name, err)
+		// What stops the call as a whole is no failure of one image.
+		if ctx.Err() != nil || (i == 0 && b.store == nil) {
+			return last
+		}
 	}
-	if b.failed > 0 && len(b.refs) > 1 {
-		return &reportedError{&partialError{b.failed, len(b.refs)}}
+	if b.failed > 0 && len(b.jobs) > 1 {
+		return &reportedError{&partialError{b.failed, len(b.jobs)}}
 	}
 	return last
+}
+
+func (b *batch) pull(ctx context.Context, j job) (*pull.Result, error) {
+	reg, err := b.registry(j.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.openStore(ctx, j.cfg.Store); err != nil {
+		return nil, err
+	}
+	p := pull.Puller{Store: b.store, Registry: reg, Progress: b.sink, Limits: j.cfg.Limits}
+	req := j.cfg.Request
+	req.Ref = j.ref
+	return p.Pull(ctx, req)
+}
+
+// registry is the one of the profile, so that tokens and what was learnt about
+// hosts are shared by its references.
+func (b *batch) registry(cfg *config.Config) (*registry.Registry, error) {
+	if reg := b.registries[cfg.Profile]; reg != nil {
+		return reg, nil
+	}
+	opts := cfg.Registry
+	opts.UserAgent = programName + "/" + buildVersion()
+	opts.Notify = notify(b.sink)
+	if b.call.HTTPDump {
+		opts.Dump = b.display.Writer()
+	}
+	if b.call.HTTPTrace {
+		opts.Trace = b.display.Writer()
+	}
+	var err error
+	if opts.Credentials, err = credentials(b.caller, cfg, b.own); err != nil {
+		return nil, asUsage(err)
+	}
+	reg, err := registry.New(opts)
+	if err != nil {
+		return nil, asUsage(err)
+	}
+	b.registries[cfg.Profile] = reg
+	return reg, nil
+}
+
+// openStore makes o the store of the next job. One store is open at a time,
+// because an embedded root can only be held once.
+func (b *batch) openStore(ctx context.Context, o store.Options) error {
+	if b.store != nil && b.storeOf == o {
+		return nil
+	}
+	if err := b.closeStore(); err != nil {
+		return err
+	}
+	open := store.Dial
+	if o.Root != "" {
+		open = store.Open
+	}
+	st, err := open(ctx, o)
+	if err != nil {
+		return err
+	}
+	b.store, b.storeOf = st, o
+	return nil
+}
+
+func (b *batch) closeStore() error {
+	if b.store == nil {
+		return nil
+	}
+	err := b.store.Close()
+	b.store = nil
+	if err != nil {
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return nil
 }
 
 // tell shows a failure at once: as an event to those who read events, as lines
 // to everybody else.
 func (b *batch) tell(ref string, err error) error {
 	b.sink.Emit(progress.Event{Kind: progress.Error, Ref: ref, Err: err})
-	if b.cfg.Progress != progress.ModeJSON {
+	if b.call.Progress != progress.ModeJSON {
 		writeError(b.display.Writer(), err)
 	}
 	return &reportedError{err}

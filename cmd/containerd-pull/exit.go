@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -65,12 +66,29 @@ func classify(err error) class {
 	return all[len(all)-1]
 }
 
+// hintFor says what to do about a failure. Where the failure itself knows, it
+// knows better than its class.
 func hintFor(err error) string {
-	var usage *usageError
-	if errors.As(err, &usage) && usage.hint != "" {
+	if usage, ok := errors.AsType[*usageError](err); ok && usage.hint != "" {
 		return usage.hint
 	}
+	if file, ok := errors.AsType[*config.Error](err); ok && file.Remedy != "" {
+		return file.Remedy
+	}
+	if unknown, ok := errors.AsType[*config.UnknownProfile](err); ok {
+		return profileHint(unknown)
+	}
 	return classify(err).hint
+}
+
+func profileHint(e *config.UnknownProfile) string {
+	switch {
+	case e.Nearest != "":
+		return fmt.Sprintf("did you mean %q?", e.Nearest)
+	case len(e.Known) > 0:
+		return "there are: " + strings.Join(e.Known, ", ")
+	}
+	return "no configuration file defines a profile"
 }
 
 // outputError is a result that could not be written.

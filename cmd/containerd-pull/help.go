@@ -53,16 +53,20 @@ func runHelp(out io.Writer, root *cobra.Command, args []string) error {
 	return cmd.Help()
 }
 
+// showUsage is what help ends with.
+func showUsage(cmd *cobra.Command) error {
+	writeUsage(cmd.OutOrStdout(), cmd)
+	return nil
+}
+
 // writeUsage shows the flags under the headings of the table of settings.
-func writeUsage(cmd *cobra.Command) error {
-	w := cmd.OutOrStderr()
+func writeUsage(w io.Writer, cmd *cobra.Command) {
 	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
 	writeCommands(w, cmd)
 	for _, g := range config.Groups() {
 		writeFlags(w, string(g), cmd.Flags(), func(f *pflag.Flag) bool { return groupOf(f) == g })
 	}
 	writeFlags(w, "Flags", cmd.Flags(), func(f *pflag.Flag) bool { return groupOf(f) == "" })
-	return nil
 }
 
 func writeCommands(w io.Writer, cmd *cobra.Command) {

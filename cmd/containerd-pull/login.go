@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -13,21 +15,32 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
-// login makes the credential of the command line, asking for what it lacks.
-func login(ctx context.Context, s streams, cfg *config.Config, refs []registry.Ref) (registry.Credentials, error) {
-	cred := registry.Credential{Source: "command line", IdentityToken: cfg.Login.Refresh}
-	if cfg.Login.User == "" && cfg.Login.Refresh == "" {
+// login makes the credential of the command line, asking for what it lacks. It
+// is nil if there is none.
+func login(ctx context.Context, s streams, cfg *config.Config, refs []registry.Ref) (*registry.Credential, error) {
+	l := cfg.Login
+	if l.PasswordStdin && l.User+l.Username == "" {
+		return nil, usagef("--password-stdin needs --username or --user")
+	}
+	if l.User+l.Username+l.Refresh == "" {
 		return nil, nil
 	}
 	if err := oneHost(refs); err != nil {
 		return nil, err
 	}
-	if cfg.Login.User != "" {
-		if err := userAndPassword(ctx, s, cfg, refs[0].Domain, &cred); err != nil {
-			return nil, err
-		}
+	if l.Refresh != "" {
+		return &registry.Credential{IdentityToken: l.Refresh, Source: "command line"}, nil
 	}
-	return registry.OwnHost(cred), nil
+	return userAndPassword(ctx, s, cfg, refs[0].Domain)
+}
+
+// credentials are those of a configuration, after the one of the command line.
+func credentials(caller config.Caller, cfg *config.Config, own *registry.Credential) (registry.Credentials, error) {
+	o := registry.CredentialOptions{Own: own, Entries: cfg.Credentials, EntriesFile: cfg.AuthFile, Lookup: caller.Lookup}
+	if cfg.AuthFileStated {
+		o.AuthFile, o.EntriesFile = cfg.AuthFile, ""
+	}
+	return registry.NewCredentials(o)
 }
 
 // oneHost refuses a credential that would have to serve several registries,
@@ -35,28 +48,47 @@ func login(ctx context.Context, s streams, cfg *config.Config, refs []registry.R
 func oneHost(refs []registry.Ref) error {
 	for _, ref := range refs {
 		if ref.Domain != refs[0].Domain {
-			return usagef("--user and --refresh are for one registry: got references on %s and %s", refs[0].Domain, ref.Domain)
+			return usagef("a credential of the command line is for one registry: got references on %s and %s", refs[0].Domain, ref.Domain)
 		}
 	}
 	return nil
 }
 
-func userAndPassword(ctx context.Context, s streams, cfg *config.Config, host string, cred *registry.Credential) error {
+func userAndPassword(ctx context.Context, s streams, cfg *config.Config, host string) (*registry.Credential, error) {
 	name, password, given := strings.Cut(cfg.Login.User, ":")
-	if name == "" {
-		return usagef("--user: got no name before the colon")
+	if cfg.Login.Username != "" {
+		name = cfg.Login.Username
 	}
-	if given && !cfg.Quiet {
-		fmt.Fprintf(s.err, "%s: warning: others can read the password on the command line; leave it out to be asked for it\n", programName)
+	var err error
+	switch {
+	case name == "" || strings.Contains(name, ":"):
+		return nil, usagef("the name of a user is empty or holds a colon")
+	case given && cfg.Login.PasswordStdin:
+		return nil, usagef("--user with a password and --password-stdin exclude each other")
+	case given && !cfg.Quiet:
+		fmt.Fprintf(s.err, "%s: warning: others can read the password on the command line; --password-stdin hides it\n", programName)
+	case given:
+	case cfg.Login.PasswordStdin:
+		password, err = readLine(s.in)
+	default:
+		password, err = askPassword(ctx, fmt.Sprintf("Password of %s for %s: ", name, host))
 	}
-	if !given {
-		var err error
-		if password, err = askPassword(ctx, fmt.Sprintf("Password of %s for %s: ", name, host)); err != nil {
-			return err
-		}
+	if err != nil {
+		return nil, err
 	}
-	cred.Username, cred.Password = name, password
-	return nil
+	return &registry.Credential{Username: name, Password: password, Source: "command line"}, nil
+}
+
+// readLine reads a password from the first line of r.
+func readLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, 1<<16)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", usagef("--password-stdin: got no password")
+	}
+	return line, nil
 }
 
 // askPassword asks on the terminal that controls the process, whatever the
@@ -66,7 +98,7 @@ func askPassword(ctx context.Context, prompt string) (string, error) {
 	if err != nil {
 		return "", &usageError{
 			err:  errors.New("--user without a password, and no terminal to ask for it"),
-			hint: "--user NAME:PASSWORD gives it on the command line",
+			hint: "--password-stdin reads it from the standard input",
 		}
 	}
 	defer tty.Close()
@@ -76,6 +108,9 @@ func askPassword(ctx context.Context, prompt string) (string, error) {
 		return "", fmt.Errorf("preparing the terminal: %w", err)
 	}
 	defer term.Restore(fd, before) // of no use to complain: the terminal is gone
+	if err := mute(fd); err != nil {
+		return "", fmt.Errorf("preparing the terminal: %w", err)
+	}
 	fmt.Fprint(tty, prompt)
 	defer fmt.Fprintln(tty)
 	return readPassword(ctx, fd)

@@ -24,12 +24,11 @@ func routeLogs(w io.Writer, cfg *config.Config) func() {
 	}
 }
 
+// logLevel leaves out containerd's warnings: they concern how its packages are
+// set up, which is our business, while what concerns the user is an event.
 func logLevel(cfg *config.Config) logrus.Level {
-	switch {
-	case cfg.Debug:
+	if cfg.Debug {
 		return logrus.DebugLevel
-	case cfg.Quiet:
-		return logrus.ErrorLevel
 	}
-	return logrus.WarnLevel
+	return logrus.ErrorLevel
 }

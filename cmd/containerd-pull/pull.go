@@ -8,9 +8,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
-	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 type pullOptions struct {
@@ -38,38 +36,35 @@ func someReferences(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return nil
 	}
-	if err := writeUsage(cmd); err != nil {
-		return asOutput(err)
-	}
+	writeUsage(cmd.ErrOrStderr(), cmd)
 	return &usageError{err: fmt.Errorf("no reference given"), hint: "for example: " + programName + " alpine"}
 }
 
 // runPull pulls the references and writes the result.
 func runPull(ctx context.Context, o *pullOptions, args []string) error {
-	cfg, err := o.resolve()
-	if err != nil {
-		return err
-	}
 	refs, err := parseRefs(args)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := withTimeout(ctx, cfg)
+	settings, err := config.Load(o.caller, o.flags)
+	if err != nil {
+		return asUsage(err)
+	}
+	call, each, err := settings.ResolveAll(refs)
+	if err != nil {
+		return asUsage(err)
+	}
+	ctx, cancel := withTimeout(ctx, call)
 	defer cancel()
-	cfg.Registry.Credentials, err = login(ctx, o.streams, cfg, refs)
+	own, err := login(ctx, o.streams, call, refs)
 	if err != nil {
 		return err
 	}
-	return showPull(ctx, o, cfg, refs)
-}
-
-func (o *pullOptions) resolve() (*config.Config, error) {
-	settings, err := config.Load(o.caller, o.flags)
-	if err != nil {
-		return nil, asUsage(err)
+	b := &batch{call: call, caller: o.caller, own: own, warnings: settings.Warnings()}
+	for i, ref := range refs {
+		b.jobs = append(b.jobs, job{ref, each[i]})
 	}
-	cfg, err := settings.Resolve()
-	return cfg, asUsage(err)
+	return showPull(ctx, o, b)
 }
 
 // parseRefs parses the references and drops repetitions.
@@ -98,60 +93,25 @@ func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, cont
 
 // showPull pulls under a display and writes the result once that is closed, so
 // that the two do not mix on a terminal.
-func showPull(ctx context.Context, o *pullOptions, cfg *config.Config, refs []registry.Ref) error {
+func showPull(ctx context.Context, o *pullOptions, b *batch) error {
 	display, err := progress.New(progress.Options{
-		Mode:     cfg.Progress,
+		Mode:     b.call.Progress,
 		Out:      o.streams.err,
-		Quiet:    cfg.Quiet,
+		Quiet:    b.call.Quiet,
 		Env:      o.caller.Getenv,
 		Classify: describe,
 	})
 	if err != nil {
 		return asUsage(err)
 	}
-	b := &batch{cfg: cfg, display: display, sink: display.Sink(), refs: refs}
-	defer routeLogs(display.Writer(), cfg)()
+	b.display, b.sink = display, display.Sink()
+	defer routeLogs(display.Writer(), b.call)()
 	err = b.run(ctx)
 	if cerr := display.Close(); err == nil && cerr != nil {
 		err = asOutput(cerr)
 	}
-	if werr := writeResults(o.streams.out, cfg, b.results); err == nil {
+	if werr := writeResults(o.streams.out, b.call, b.results); err == nil {
 		err = werr
 	}
 	return err
-}
-
-func openStore(ctx context.Context, o store.Options) (*store.Store, error) {
-	if o.Root != "" {
-		return store.Open(ctx, o)
-	}
-	return store.Dial(ctx, o)
-}
-
-// openRegistry gives the display what the registry has to say.
-func openRegistry(cfg *config.Config, display *progress.Display) (*registry.Registry, error) {
-	opts := cfg.Registry
-	opts.UserAgent = programName + "/" + buildVersion()
-	opts.Notify = notify(display.Sink())
-	if cfg.HTTPDump {
-		opts.Dump = display.Writer()
-	}
-	if cfg.HTTPTrace {
-		opts.Trace = display.Writer()
-	}
-	reg, err := registry.New(opts)
-	return reg, asUsage(err)
-}
-
-// puller gathers what a pull needs.
-func (b *batch) puller(ctx context.Context) (*pull.Puller, error) {
-	reg, err := openRegistry(b.cfg, b.display)
-	if err != nil {
-		return nil, err
-	}
-	st, err := openStore(ctx, b.cfg.Store)
-	if err != nil {
-		return nil, err
-	}
-	return &pull.Puller{Store: st, Registry: reg, Progress: b.sink, Limits: b.cfg.Limits, Version: buildVersion()}, nil
 }

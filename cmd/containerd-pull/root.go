@@ -19,7 +19,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(flagError)
-	root.SetUsageFunc(writeUsage)
+	root.SetUsageFunc(showUsage)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	// Both flags would be added by cobra at the last moment, after a command
 	// word in front of them was looked for and without our wording.

@@ -261,3 +261,23 @@ func (c *Config) finish(fields labelFields) error {
 	c.AuthFileStated = from == FromFlag || from == FromEnv
 	return nil
 }
+
+// ResolveAll gives the configuration of each reference, and that of what
+// concerns the whole call, such as its time limit and its display. The latter
+// follows a pattern only if all references agree about it.
+func (s *Settings) ResolveAll(refs []registry.Ref) (call *Config, each []*Config, err error) {
+	agreed := true
+	for _, ref := range refs {
+		cfg, err := s.Resolve(ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		each = append(each, cfg)
+		agreed = agreed && cfg.Profile == each[0].Profile
+	}
+	if agreed && len(each) > 0 {
+		return each[0], each, nil
+	}
+	call, err = s.Resolve(registry.Ref{})
+	return call, each, err
+}

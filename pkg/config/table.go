@@ -58,6 +58,16 @@ func storeSettings() []*Setting {
 			Group: GroupStore,
 			bind:  func(c *Config) value { return path(&c.Store.Root) },
 		},
+		{
+			Key:     "engine",
+			Flags:   []Flag{{Name: "engine"}},
+			Default: string(pull.EngineAuto),
+			Usage:   "who `works`: client (we fetch and unpack), daemon (we fetch, containerd unpacks), transfer (containerd does both), auto (the first of them that can)",
+			Group:   GroupStore,
+			bind: func(c *Config) value {
+				return &wordValue[pull.Engine]{&c.Request.Engine, []pull.Engine{pull.EngineAuto, pull.EngineClient, pull.EngineDaemon, pull.EngineTransfer}}
+			},
+		},
 		profileChoice(),
 		configFile(),
 	}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/creack/pty"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+func asked(class error) error {
+	return &pull.Error{Stage: pull.StageResolve, Err: &registry.Error{Host: "example.com", Err: fmt.Errorf("asking: %w", class)}}
+}
+
+func TestClassify(t *testing.T) {
+	stopped := func(s os.Signal) error { return fmt.Errorf("fetching: %w", &signalError{s}) }
+	for _, tc := range []struct {
+		name string
+		err  error
+		code int
+	}{
+		{"anything", errors.New("x"), 1},
+		{"output", asOutput(syscall.EPIPE), 1},
+		{"usage", usagef("x"), 2},
+		{"a bad file", asUsage(&config.Error{File: "f", Err: errors.New("x")}), 2},
+		{"a file that cannot be read", asUsage(&config.Error{File: "f", Err: fs.ErrPermission}), 2},
+		{"no daemon", fmt.Errorf("dialling: %w", store.ErrUnavailable), 3},
+		{"daemon gone", fmt.Errorf("writing: %w", errdefs.ErrUnavailable), 3},
+		{"not found", asked(errdefs.ErrNotFound), 4},
+		{"no platform", fmt.Errorf("no image: %w", errdefs.ErrNotFound), 4},
+		{"unauthenticated", asked(errdefs.ErrUnauthenticated), 5},
+		{"forbidden", asked(errdefs.ErrPermissionDenied), 5},
+		{"rate limit", asked(errdefs.ErrResourceExhausted), 6},
+		{"network", asked(errdefs.ErrUnavailable), 7},
+		{"time-out", fmt.Errorf("fetching: %w", &timeoutError{"1s"}), 7},
+		{"digest", asked(errdefs.ErrDataLoss), 8},
+		{"diff ID", fmt.Errorf("unpacking: %w", errdefs.ErrDataLoss), 8},
+		{"malformed", asked(errdefs.ErrInvalidArgument), 9},
+		{"media type", fmt.Errorf("unpacking: %w", errdefs.ErrNotImplemented), 9},
+		{"no space", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 10},
+		{"quota", fmt.Errorf("x: %w", syscall.EDQUOT), 10},
+		{"read-only", fmt.Errorf("x: %w", syscall.EROFS), 10},
+		{"I/O", fmt.Errorf("x: %w", syscall.EIO), 10},
+		{"busy", fmt.Errorf("opening: %w", store.ErrBusy), 12},
+		{"partial", &partialError{1, 2}, 20},
+		{"SIGINT", stopped(os.Interrupt), 130},
+		{"SIGTERM", stopped(syscall.SIGTERM), 143},
+		{"SIGHUP", stopped(syscall.SIGHUP), 143},
+		{"a signal wins over storage", errors.Join(syscall.ENOSPC, stopped(os.Interrupt)), 130},
+		{"storage wins over the network", errors.Join(asked(errdefs.ErrUnavailable), syscall.ENOSPC), 10},
+	} {
+		if got := classify(tc.err).code; got != tc.code {
+			t.Errorf("code of %s (%v): got %d, want %d", tc.name, tc.err, got, tc.code)
+		}
+	}
+}
+
+func TestHints(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{&usageError{errors.New("x"), "do this"}, "do this"},
+		{asUsage(&config.Error{Err: errors.New("x"), Remedy: "chmod 600 f"}), "chmod 600 f"},
+		{asUsage(&config.UnknownProfile{Name: "a", Nearest: "b"}), `did you mean "b"?`},
+		{asUsage(&config.UnknownProfile{Name: "a", Known: []string{"x", "y"}}), "there are: x, y"},
+		{asUsage(&config.UnknownProfile{Name: "a"}), "no configuration file defines a profile"},
+		{store.ErrBusy, "stop the containerd that runs on this root, or pull through it with --address"},
+	} {
+		if got := hintFor(tc.err); got != tc.want {
+			t.Errorf("hint for %v: got %q, want %q", tc.err, got, tc.want)
+		}
+	}
+}
+
+// TestSecondSignal sends two signals to a command that waits for an answer.
+func TestSecondSignal(t *testing.T) {
+	exited := make(chan int, 1)
+	ctx, stop := catchSignals(t.Context(), func(code int) { exited <- code })
+	defer stop()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-exited:
+		if got != 143 {
+			t.Errorf("code of the second signal: got %d, want that of the first, 143", got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the second signal did not end the process")
+	}
+}
+
+// TestPasswordPrompt runs the command on a terminal of its own.
+func TestPasswordPrompt(t *testing.T) {
+	w := newWorld(t)
+	host := strings.TrimPrefix(w.registry.URL, "http://")
+	bin := build(t)
+	cmd := exec.CommandContext(t.Context(), bin, "--root", t.TempDir(), "--unpack=false", "-u", "me", host+"/good")
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	terminal, err := pty.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	shown := make(chan string)
+	go func() {
+		var all bytes.Buffer
+		buf := make([]byte, 4096)
+		for {
+			n, err := terminal.Read(buf)
+			all.Write(buf[:n])
+			if strings.Contains(string(buf[:n]), "Password of me for "+host) {
+				terminal.WriteString("canary\n")
+			}
+			if err != nil {
+				shown <- all.String()
+				return
+			}
+		}
+	}()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("pull after the prompt: %v", err)
+	}
+	if got, want := stdout.String(), host+"/good:latest\n"; got != want {
+		t.Errorf("stdout: got %q, want %q", got, want)
+	}
+	if text := <-shown; strings.Contains(text, "canary") {
+		t.Errorf("the terminal shows the password: %q", text)
+	}
+}
+
+// build makes the program, for what needs a process group of its own.
+func build(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir() + "/" + programName
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	return bin
+}

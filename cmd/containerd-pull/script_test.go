@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/containerd-pull/containerd-pull/pkg/sample"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){programName: main})
+}
+
+// TestScripts runs the command as its users do. $REGISTRY is a registry whose
+// repositories fail as their names say; "good" does not.
+func TestScripts(t *testing.T) {
+	w := newWorld(t)
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script",
+		Setup: w.setup,
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "within": within},
+	})
+}
+
+// world is what the scripts share.
+type world struct {
+	registry *httptest.Server
+	deaf     net.Listener // accepts connections and never answers
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	real, err := sample.Serve(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { real.Close() })
+	w := &world{registry: httptest.NewServer(faulty(real))}
+	t.Cleanup(w.registry.Close)
+	if w.deaf, err = net.Listen("unix", filepath.Join(t.TempDir(), "deaf.sock")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.deaf.Close() })
+	return w
+}
+
+// faulty serves the image of real under any repository name, with the fault
+// that the name says.
+func faulty(real *sample.Registry) http.Handler {
+	_, name, _ := strings.Cut(real.Ref(), "/")
+	name, _, _ = strings.Cut(name, ":")
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: real.Host()})
+	proxy.ModifyResponse = spoil
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		repository, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
+		statuses := map[string]int{"unauthorized": 401, "forbidden": 403, "missing": 404, "limited": 429, "down": 503}
+		if status := statuses[repository]; status != 0 {
+			if repository == "limited" {
+				w.Header().Set("Retry-After", "3600")
+			}
+			http.Error(w, "", status)
+			return
+		}
+		r.Header.Set("Fault", repository)
+		r.URL.Path = "/v2/" + name + "/" + rest
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+// spoil changes answers about blobs and manifests.
+func spoil(resp *http.Response) error {
+	blob := strings.Contains(resp.Request.URL.Path, "/blobs/")
+	switch fault := resp.Request.Header.Get("Fault"); {
+	case fault == "corrupt" && blob:
+		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader("spoilt"), skip(resp.Body, 6)))
+	case fault == "stalling" && blob:
+		resp.Body = io.NopCloser(&stalled{resp.Body, resp.Request})
+	case fault == "text" && !blob && resp.StatusCode == http.StatusOK:
+		const text = "this is no manifest"
+		resp.Body = io.NopCloser(strings.NewReader(text))
+		resp.ContentLength = int64(len(text))
+		resp.Header = http.Header{"Content-Type": resp.Header["Content-Type"], "Content-Length": {strconv.Itoa(len(text))}}
+	}
+	return nil
+}
+
+func skip(r io.Reader, n int64) io.Reader {
+	if _, err := io.CopyN(io.Discard, r, n); err != nil {
+		return bytes.NewReader(nil)
+	}
+	return r
+}
+
+// stalled gives nothing until the client has gone.
+type stalled struct {
+	io.Reader
+	r *http.Request
+}
+
+func (s *stalled) Read([]byte) (int, error) {
+	<-s.r.Context().Done()
+	return 0, s.r.Context().Err()
+}
+
+func (w *world) setup(env *testscript.Env) error {
+	env.Setenv("REGISTRY", strings.TrimPrefix(w.registry.URL, "http://"))
+	env.Setenv("DEAF", w.deaf.Addr().String())
+	env.Setenv("HOME", env.WorkDir)
+	return nil
+}
+
+// exits runs a program and compares its exit code: exits 2 program args...
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("running %s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code of %s: got %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// within runs exits with a bound: within 2s 3 program args...
+func within(ts *testscript.TestScript, neg bool, args []string) {
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	start := time.Now()
+	exits(ts, neg, args[1:])
+	if took := time.Since(start); took > limit {
+		ts.Fatalf("%s took %s, want at most %s", strings.Join(args[2:], " "), took, limit)
+	}
+}
