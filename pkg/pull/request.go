@@ -55,6 +55,9 @@ type Request struct {
 	// registered.
 	SyncFS bool
 	Engine Engine
+	// DiscardLayers lets go of the blobs of layers that were unpacked. The
+	// image runs, but can neither be pushed nor exported.
+	DiscardLayers bool
 }
 
 // Limits bound the work of one Puller, over all of its requests. Zero values

@@ -55,6 +55,11 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	if err := lease.Delete(ctx); err != nil {
 		p.warn(pl.Request.Ref, "%v", err)
 	}
+	if pl.Request.DiscardLayers {
+		if err := p.Store.Collect(ctx); err != nil {
+			p.warn(pl.Request.Ref, "collecting the layers: %v", err)
+		}
+	}
 	return r.result, nil
 }
 
@@ -233,7 +238,7 @@ func (r *run) storeDocument(ctx context.Context, d Document) error {
 // config the snapshots that were made of its layers.
 func (r *run) labels(d Document) map[string]string {
 	set := maps.Clone(r.source.Labels)
-	maps.Copy(set, childLabels(d.Children))
+	maps.Copy(set, childLabels(d.Children, r.reference()))
 	for _, p := range r.result.Platforms {
 		if d.Desc.Digest == p.Config && p.ChainID != "" {
 			set[labelSnapshotRef+r.p.Store.Name] = p.ChainID.String()
@@ -242,16 +247,24 @@ func (r *run) labels(d Document) map[string]string {
 	return set
 }
 
+// reference names the labels by which a document keeps a child.
+func (r *run) reference() func(ocispec.Descriptor) []string {
+	if r.plan.Request.DiscardLayers {
+		return images.ChildGCLabelsFilterLayers
+	}
+	return images.ChildGCLabels
+}
+
 // childLabels are the GC references to all children as they are listed,
 // whether they were fetched or not. The keys are those of containerd.
-func childLabels(children []ocispec.Descriptor) map[string]string {
+func childLabels(children []ocispec.Descriptor, reference func(ocispec.Descriptor) []string) map[string]string {
 	set := map[string]string{}
 	count := map[string]int{}
 	for _, child := range children {
 		if registry.ValidDigest(child.Digest) != nil {
 			continue // nothing can be kept under such a name
 		}
-		for _, key := range images.ChildGCLabels(child) {
+		for _, key := range reference(child) {
 			n := count[key]
 			count[key]++
 			switch {

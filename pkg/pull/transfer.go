@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -24,7 +25,7 @@ func (p *Puller) delegate(ctx context.Context, pl *Plan) (*Result, error) {
 		return nil, p.fail(StageFetch, ref, err)
 	}
 	r := p.newRun(pl)
-	d := &delegated{p: p, ref: ref, seen: map[string]bool{}}
+	d := &delegated{p: p, ref: ref, fetched: map[digest.Digest]bool{}}
 	err = p.Store.Transfer(ctx, store.Transfer{
 		Source: ref.String(), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
 		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
@@ -40,7 +41,7 @@ func (p *Puller) delegate(ctx context.Context, pl *Plan) (*Result, error) {
 		return nil, p.fail(StageFetch, ref, fmt.Errorf("the daemon reports success, but: %w", err))
 	}
 	r.result.Engine, r.result.EngineReason = string(EngineTransfer), "asked for"
-	r.result.Fetched = d.fetched
+	r.result.Fetched = d.bytes(pl)
 	r.count()
 	return r.result, nil
 }
@@ -63,12 +64,12 @@ func (s Selected) unpacked() Platform {
 	return done
 }
 
-// delegated turns the daemon's events into ours. They come one at a time.
+// delegated turns the daemon's events into ours. They come one at a time, and
+// only at intervals: a stage that was short is never reported.
 type delegated struct {
 	p       *Puller
 	ref     registry.Ref
-	seen    map[string]bool
-	fetched int64
+	fetched map[digest.Digest]bool
 }
 
 func (d *delegated) report(t transfer.Progress) {
@@ -79,27 +80,47 @@ func (d *delegated) report(t transfer.Progress) {
 		Ref: d.ref.Name, Blob: progress.Layer, Digest: t.Desc.Digest, MediaType: t.Desc.MediaType,
 		Offset: t.Progress, Total: t.Desc.Size,
 	}
-	id := t.Event + string(t.Desc.Digest)
-	first := !d.seen[id]
-	d.seen[id] = true
 	switch t.Event {
-	case "downloading":
-		e.Kind = progress.FetchProgress
-	case "complete":
-		e.Kind = progress.FetchDone
-		if first {
-			d.fetched += t.Desc.Size
-		}
 	case "already exists":
-		e.Kind = progress.Present
+		d.emit(e, progress.Present)
+	case "downloading":
+		d.emit(e, progress.FetchProgress)
+	case "complete":
+		d.done(e)
 	case "extracting":
-		e.Kind = progress.UnpackProgress
+		d.done(e)
+		d.emit(e, progress.UnpackProgress)
 	case "extracted":
-		e.Kind, e.Offset, e.Total = progress.UnpackDone, 0, 0
-	default:
+		d.done(e)
+		e.Offset, e.Total = 0, 0 // the daemon counts compressed bytes
+		d.emit(e, progress.UnpackDone)
+	}
+}
+
+func (d *delegated) emit(e progress.Event, kind progress.Kind) {
+	e.Kind = kind
+	d.p.Progress.Emit(e)
+}
+
+// done reports, once, that a layer is in the content store.
+func (d *delegated) done(e progress.Event) {
+	if d.fetched[e.Digest] {
 		return
 	}
-	if first || t.Event == "downloading" || t.Event == "extracting" {
-		d.p.Progress.Emit(e)
+	d.fetched[e.Digest] = true
+	e.Offset = e.Total
+	d.emit(e, progress.FetchDone)
+}
+
+// bytes is the size of the layers that the daemon fetched.
+func (d *delegated) bytes(pl *Plan) int64 {
+	var sum int64
+	for _, sel := range pl.Images {
+		for _, l := range sel.Layers {
+			if d.fetched[l.Digest] {
+				sum += l.Size
+			}
+		}
 	}
+	return sum
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
@@ -39,6 +40,7 @@ func (r *Registry) Delegate(ref Ref) (Delegation, error) {
 			lost = append(lost, name)
 		}
 	}
+	slices.Sort(lost)
 	dirs, err := dirsOf(o.HostsDirs, ref.Domain)
 	if err != nil {
 		return Delegation{}, err
