@@ -94,10 +94,10 @@ func duration(d time.Duration) string {
 }
 
 // clean makes foreign text harmless: what a registry or an image wrote may
-// neither move the cursor nor break a line.
+// neither move the cursor nor break a line nor turn the direction of writing.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return ' '
 		}
 		return r

@@ -3,6 +3,7 @@ package progress
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -73,7 +74,6 @@ const (
 // jsonLines renders one JSON object per event and line.
 type jsonLines struct {
 	buf      bytes.Buffer
-	encoder  *json.Encoder
 	classify func(error) Failure
 	last     map[subject]time.Time // when progress was last written
 }
@@ -84,10 +84,7 @@ func newJSON(classify func(error) Failure) *jsonLines {
 			return Failure{Code: 1, Class: "internal", Message: err.Error()}
 		}
 	}
-	j := &jsonLines{classify: classify, last: map[subject]time.Time{}}
-	j.encoder = json.NewEncoder(&j.buf)
-	j.encoder.SetEscapeHTML(false)
-	return j
+	return &jsonLines{classify: classify, last: map[subject]time.Time{}}
 }
 
 func (j *jsonLines) frame(*State, time.Time, bool) []byte { return drain(&j.buf) }
@@ -100,7 +97,19 @@ func (j *jsonLines) line(text string) {
 
 // write encodes r. A record holds nothing that cannot be encoded and a buffer
 // takes everything, so that there is no error to report.
-func (j *jsonLines) write(r record) { _ = j.encoder.Encode(r) }
+func (j *jsonLines) write(r record) {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(r)
+	for _, c := range line.String() {
+		if c >= 0x7f && c <= 0x9f { // which JSON allows as they are and terminals obey
+			fmt.Fprintf(&j.buf, `\u%04x`, c)
+		} else {
+			j.buf.WriteRune(c)
+		}
+	}
+}
 
 func (j *jsonLines) event(s *State, e Event) {
 	if e.superseding() {

@@ -82,48 +82,48 @@ func fold(groups []group, height int) (shown []group, folded string) {
 	if rowsOf(groups) <= height {
 		return groups, ""
 	}
-	type place struct{ group, blob int }
-	var places []place
-	for i, g := range groups {
-		for k := range g.blobs {
-			places = append(places, place{i, k})
-		}
-	}
-	slices.SortStableFunc(places, func(a, b place) int {
-		return cmp.Compare(groups[a.group].blobs[a.blob].urgency(), groups[b.group].blobs[b.blob].urgency())
-	})
-	left := height - 1 // one row says what is left out
-	chosen := map[place]bool{}
-	opened := map[int]bool{}
-	for _, p := range places {
-		cost := 1
-		if !opened[p.group] {
-			cost = 2
-		}
-		if cost <= left {
-			left -= cost
-			chosen[p], opened[p.group] = true, true
-		}
-	}
+	chosen := choose(groups, height-1) // one row says what is left out
 	var rest []*BlobState
-	images := 0
-	for i, g := range groups {
-		if !opened[i] {
-			images++
-		}
+	for _, g := range groups {
 		kept := group{image: g.image}
-		for k, b := range g.blobs {
-			if chosen[place{i, k}] {
+		for _, b := range g.blobs {
+			if chosen[b] {
 				kept.blobs = append(kept.blobs, b)
 			} else {
 				rest = append(rest, b)
 			}
 		}
-		if opened[i] {
+		if len(kept.blobs) > 0 {
 			shown = append(shown, kept)
 		}
 	}
-	return shown, foldText(images, rest)
+	return shown, foldText(len(groups)-len(shown), rest)
+}
+
+// choose picks the most urgent blobs that fit into height rows together with
+// the headers of their images.
+func choose(groups []group, height int) map[*BlobState]bool {
+	header := map[*BlobState]*Image{}
+	var blobs []*BlobState
+	for _, g := range groups {
+		for _, b := range g.blobs {
+			header[b] = g.image
+			blobs = append(blobs, b)
+		}
+	}
+	slices.SortStableFunc(blobs, func(a, b *BlobState) int { return cmp.Compare(a.urgency(), b.urgency()) })
+	chosen, opened := map[*BlobState]bool{}, map[*Image]bool{}
+	for _, b := range blobs {
+		cost := 1
+		if !opened[header[b]] {
+			cost = 2
+		}
+		if cost <= height {
+			height -= cost
+			chosen[b], opened[header[b]] = true, true
+		}
+	}
+	return chosen
 }
 
 func rowsOf(groups []group) int {
