@@ -85,6 +85,14 @@ func newSite(t testing.TB, p place) *site {
 	return s
 }
 
+// in is the site in a part of its test, which reports failures of its own.
+func (s *site) in(t testing.TB) *site {
+	s.store()
+	part := *s
+	part.t = t
+	return &part
+}
+
 // store opens the store, or returns the one that is open.
 func (s *site) store() *store.Store {
 	s.t.Helper()
