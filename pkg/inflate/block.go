@@ -92,40 +92,48 @@ func (z *Reader) dynamicCode() {
 		return
 	}
 	lens := z.lens[:nlit+ndist]
-	for i := 0; i < len(lens); {
-		e, s := z.symbol(z.meta[:], metaBits)
-		if z.err == nil && e == entryInvalid {
-			z.fail(ErrCorrupt)
-		}
-		var n, repeat = uint8(0), 1
-		switch {
-		case s < 16:
-			n = uint8(s)
-		case s == 16 && i == 0:
-			z.fail(ErrCorrupt)
-		case s == 16:
-			n, repeat = lens[i-1], 3+int(z.take(2))
-		case s == 17:
-			repeat = 3 + int(z.take(3))
-		default:
-			repeat = 11 + int(z.take(7))
-		}
-		if i+repeat > len(lens) {
-			z.fail(ErrCorrupt)
-		}
-		if z.err != nil {
-			return
-		}
-		for ; repeat > 0; repeat-- {
-			lens[i] = n
-			i++
-		}
+	for i := 0; i < len(lens) && z.err == nil; {
+		i += z.codeLength(lens, i)
+	}
+	if z.err != nil {
+		return
 	}
 	z.isFixed = false
 	if !build(z.lit[:], litBits, lens[:nlit], litSyms[:]) ||
 		!build(z.dist[:], distBits, lens[nlit:], distSyms[:]) {
 		z.fail(ErrCorrupt)
 	}
+}
+
+// codeLength reads one symbol of the code for code lengths, sets lens from i
+// on as it says, and returns how many lengths that were.
+func (z *Reader) codeLength(lens []uint8, i int) int {
+	e, s := z.symbol(z.meta[:], metaBits)
+	if e == entryInvalid {
+		z.fail(ErrCorrupt)
+		return 0
+	}
+	var n, repeat = uint8(0), 1
+	switch {
+	case s < 16:
+		n = uint8(s)
+	case s == 16 && i == 0:
+		z.fail(ErrCorrupt)
+	case s == 16:
+		n, repeat = lens[i-1], 3+int(z.take(2))
+	case s == 17:
+		repeat = 3 + int(z.take(3))
+	default:
+		repeat = 11 + int(z.take(7))
+	}
+	if i+repeat > len(lens) {
+		z.fail(ErrCorrupt)
+		return 0
+	}
+	for j := range repeat {
+		lens[i+j] = n
+	}
+	return repeat
 }
 
 // symbol reads one symbol; v is its payload with the extra bits added.

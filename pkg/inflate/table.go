@@ -119,63 +119,82 @@ func reverse(code uint32, n int) uint32 {
 
 // build fills table with the canonical Huffman code given by lens, the code
 // lengths of the symbols syms; the first-level index is root bits wide. It
-// reports whether the lengths make a valid code. Like the standard library
-// it accepts, apart from complete codes, no code at all and a single code of
-// one bit.
+// reports whether the lengths make a valid code.
 func build(table []entry, root int, lens []uint8, syms []entry) bool {
+	var c code
+	if !c.sort(lens) {
+		return false
+	}
+	c.fillRoot(table, root, syms)
+	c.fillSubs(table, root, syms)
+	return true
+}
+
+// A code is a canonical Huffman code in the order of its codes: by length,
+// then by symbol.
+type code struct {
+	sorted  [numLit]uint16      // symbols
+	end     [maxCodeLen + 1]int // end[n] is where the codes of n bits end
+	longest int                 // in bits
+}
+
+// sort sets c to the code given by the code lengths lens and reports whether
+// it is valid. Like the standard library it accepts, apart from complete codes,
+// no code at all and a single code of one bit.
+func (c *code) sort(lens []uint8) bool {
 	var count [maxCodeLen + 1]int
 	for _, n := range lens {
 		count[n]++
 	}
-	// end[n] is where the codes of n bits end in the order of codes: by
-	// length, then by symbol. used is the share of all codes taken, in units
-	// of the longest possible code.
-	var end [maxCodeLen + 1]int
-	used, longest := 0, 0
+	used := 0 // share of all codes, in units of the longest possible code
 	for n := 1; n <= maxCodeLen; n++ {
-		end[n] = end[n-1] + count[n]
+		c.end[n] = c.end[n-1] + count[n]
 		used += count[n] << (maxCodeLen - n)
 		if count[n] != 0 {
-			longest = n
+			c.longest = n
 		}
 	}
-	if used != 1<<maxCodeLen && !(end[maxCodeLen] == 0 || longest == 1 && count[1] == 1) {
+	if used != 1<<maxCodeLen && !(c.longest == 0 || c.longest == 1 && count[1] == 1) {
 		return false
 	}
-	var sorted [numLit]uint16
-	at := end
+	at := c.end
 	for s, n := range lens {
 		if n != 0 {
-			sorted[at[n-1]] = uint16(s)
+			c.sorted[at[n-1]] = uint16(s)
 			at[n-1]++
 		}
 	}
+	return true
+}
 
-	// Codes that fit the index, shortest first. The filled part of the table
-	// doubles with every bit: codes that are decided already do not care
-	// about the new bit, and the slots that are not decided yet are
-	// overwritten later. What is left over is invalid.
+// fillRoot enters the codes that fit the index, shortest first. The filled
+// part of the table doubles with every bit: codes that are decided already do
+// not care about the new bit, and the slots that are not decided yet are
+// overwritten later. What is left over is invalid.
+func (c *code) fillRoot(table []entry, root int, syms []entry) {
 	table[0] = entryInvalid
 	var code uint32
 	i := 0
 	for n := 1; n <= root; n++ {
 		copy(table[1<<(n-1):1<<n], table[:1<<(n-1)])
 		code <<= 1
-		for ; i < end[n]; i++ {
-			table[reverse(code, n)] = syms[sorted[i]] + entry(n<<8|n)
+		for ; i < c.end[n]; i++ {
+			table[reverse(code, n)] = syms[c.sorted[i]] + entry(n<<8|n)
 			code++
 		}
 	}
+}
 
-	// Longer codes, longest first. The codes that share a prefix are
-	// neighbours and the first one met is the longest, so it sets the size of
-	// their sub-table.
+// fillSubs enters the codes that are longer than the index, longest first. The
+// codes that share a prefix are neighbours and the first one met is the
+// longest, so it sets the size of their sub-table.
+func (c *code) fillSubs(table []entry, root int, syms []entry) {
 	next := 1 << root // where the next sub-table goes
 	place, width, last := 0, 0, uint32(1)<<root
-	code = 1<<longest - 1
-	n := longest
-	for i := end[longest] - 1; i >= end[min(root, longest)]; i-- {
-		for i < end[n-1] {
+	n := c.longest
+	code := uint32(1)<<n - 1
+	for i := c.end[n] - 1; i >= c.end[min(root, n)]; i-- {
+		for i < c.end[n-1] {
 			n--
 			code >>= 1
 		}
@@ -185,11 +204,10 @@ func build(table []entry, root int, lens []uint8, syms []entry) bool {
 			next += 1 << width
 			table[reverse(prefix, root)] = entryOther | entryLink | entry(place<<16|width<<8|root)
 		}
-		e := syms[sorted[i]] + entry((n-root)<<8|(n-root))
+		e := syms[c.sorted[i]] + entry((n-root)<<8|(n-root))
 		for j := int(reverse(code, n) >> root); j < 1<<width; j += 1 << (n - root) {
 			table[place+j] = e
 		}
 		code--
 	}
-	return true
 }
