@@ -201,22 +201,25 @@ func (r *run) fetchOther(ctx context.Context, desc ocispec.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.storeDocument(ctx, config), r.storeDocument(ctx, manifest))
+	return errors.Join(r.storeDocument(ctx, config, r.labels(config)), r.storeDocument(ctx, manifest, r.labels(manifest)))
 }
 
 // storeDocuments writes children before parents, so that whoever watches the
-// content store never sees a parent that refers to nothing.
+// content store never sees a parent that refers to nothing. The snapshots that
+// configs refer to are all there by now.
 func (r *run) storeDocuments(ctx context.Context) error {
 	for i := len(r.plan.Documents) - 1; i >= 0; i-- {
-		if err := r.storeDocument(ctx, r.plan.Documents[i]); err != nil {
+		d := r.plan.Documents[i]
+		labels := r.labels(d)
+		maps.Copy(labels, r.snapshotLabels(d))
+		if err := r.storeDocument(ctx, d, labels); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *run) storeDocument(ctx context.Context, d Document) error {
-	labels := r.labels(d)
+func (r *run) storeDocument(ctx context.Context, d Document, labels map[string]string) error {
 	blob := fetch.Blob{Ref: r.plan.Request.Ref, Desc: d.Desc, Kind: d.Kind}
 	start := time.Now()
 	err := content.WriteBlob(ctx, r.p.Store.Content, remotes.MakeRefKey(ctx, d.Desc), bytes.NewReader(d.Body), d.Desc, content.WithLabels(labels))
@@ -234,11 +237,17 @@ func (r *run) storeDocument(ctx context.Context, d Document) error {
 	return r.fetcher.Label(ctx, d.Desc.Digest, labels)
 }
 
-// labels of a document: where it comes from, what it refers to, and for a
-// config the snapshots that were made of its layers.
+// labels of a document: where it comes from and what it refers to.
 func (r *run) labels(d Document) map[string]string {
 	set := maps.Clone(r.source.Labels)
 	maps.Copy(set, childLabels(d.Children, r.reference()))
+	return set
+}
+
+// snapshotLabels of a config refer to the snapshots that were made of its
+// layers. They are known when all images are unpacked.
+func (r *run) snapshotLabels(d Document) map[string]string {
+	set := map[string]string{}
 	for _, p := range r.result.Platforms {
 		if d.Desc.Digest == p.Config && p.ChainID != "" {
 			set[labelSnapshotRef+r.p.Store.Name] = p.ChainID.String()
