@@ -25,7 +25,13 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	// word in front of them was looked for and without our wording.
 	root.Flags().BoolP("version", "v", false, "print the version")
 	root.PersistentFlags().BoolP("help", "h", false, "help for the command")
-	root.AddCommand(newPullCmd(s, caller), newVersionCmd(s))
+	root.AddCommand(
+		newPullCmd(s, caller),
+		newGroupCmd("config", "Show the configuration", newConfigShowCmd(s, caller)),
+		newGroupCmd("profile", "List, show, write and check profiles",
+			newProfileListCmd(s, caller), newProfileShowCmd(s, caller), newProfileInitCmd(s, caller), newProfileCheckCmd(s, caller)),
+		newVersionCmd(s),
+	)
 	root.SetHelpCommand(newHelpCmd(s))
 	return root
 }

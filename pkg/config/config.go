@@ -77,16 +77,9 @@ type Settings struct {
 
 // Read reads the sources of the settings without judging them; see Findings.
 func Read(caller Caller, flags *Flags) (*Settings, error) {
-	named := ""
-	for _, l := range []layer{flags, environment{caller}} {
-		what, ok, err := l.lookup(configFile())
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			named, _ = one(what.raw)
-			break
-		}
+	named, err := flags.NamedFile(caller)
+	if err != nil {
+		return nil, err
 	}
 	f, err := readFiles(caller, named)
 	if err != nil {
@@ -281,3 +274,21 @@ func (s *Settings) ResolveAll(refs []registry.Ref) (call *Config, each []*Config
 	call, err = s.Resolve(registry.Ref{})
 	return call, each, err
 }
+
+// NamedFile is the file that --config or its variable names, empty if neither
+// does.
+func (f *Flags) NamedFile(caller Caller) (string, error) {
+	for _, l := range []layer{f, environment{caller}} {
+		what, ok, err := l.lookup(configFile())
+		if err != nil {
+			return "", err
+		}
+		if ok {
+			return one(what.raw)
+		}
+	}
+	return "", nil
+}
+
+// FileSettings are the settings of commands that read files and nothing else.
+func FileSettings() []*Setting { return []*Setting{configFile()} }

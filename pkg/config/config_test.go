@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,6 +44,9 @@ func TestResolve(t *testing.T) {
 		{"address by flag over root by variable", call{args: []string{"-a/s"}, env: map[string]string{"CONTAINERD_PULL_ROOT": "/r"}}, "root", "", "not used beside address"},
 		{"all platforms over one by variable", call{args: []string{"--all-platforms"}, env: map[string]string{"CONTAINERD_PULL_PLATFORMS": "linux/arm64"}}, "platforms", "", "not used beside all_platforms"},
 		{"quiet rules out progress by variable", call{args: []string{"-q"}, env: map[string]string{"CONTAINERD_PULL_PROGRESS": "plain"}}, "progress", "none", "not used beside quiet"},
+		{"root over an engine by variable", call{args: []string{"--root", "/r"}, env: map[string]string{"CONTAINERD_PULL_ENGINE": "transfer"}}, "engine", "", "not used beside root"},
+		{"root and the client's engine", call{args: []string{"--root", "/r", "--engine", "client"}}, "engine", "client", "flag --engine"},
+		{"quiet and no progress", call{args: []string{"-q", "--progress", "none"}}, "progress", "none", "flag --progress"},
 		{"empty variable", call{env: map[string]string{"CONTAINERD_SNAPSHOTTER": ""}}, "snapshotter", "", "environment CONTAINERD_SNAPSHOTTER"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -71,6 +76,7 @@ func TestRefuse(t *testing.T) {
 		{"platform and all", call{args: []string{"--platform", "linux/amd64", "--all-platforms"}}, "--platform and --all-platforms exclude each other"},
 		{"root and address", call{args: []string{"--root", "/r", "--host", "/s"}}, "--root and --host exclude each other"},
 		{"root and address by variables", call{env: map[string]string{"CONTAINERD_PULL_ROOT": "/r", "CONTAINERD_ADDRESS": "/s"}}, "CONTAINERD_PULL_ROOT and CONTAINERD_ADDRESS exclude each other"},
+		{"root and the daemon's engine", call{args: []string{"--root", "/r", "--engine", "daemon"}}, "--root and --engine exclude each other"},
 		{"quiet and progress", call{args: []string{"-q", "--progress", "tty"}}, "--quiet and --progress exclude each other"},
 		{"both metadata", call{args: []string{"--skip-metadata", "--all-metadata"}}, "--skip-metadata and --all-metadata exclude each other"},
 		{"two users", call{args: []string{"-u", "a:canary1", "--creds", "a:canary2"}}, `got "a:***" and "a:***"`},
@@ -148,6 +154,55 @@ func TestTable(t *testing.T) {
 		if s.Usage == "" || s.Group == "" {
 			t.Errorf("%s lacks usage or group", s.Name())
 		}
+	}
+}
+
+// TestStarter takes the comment off each line of a fresh profile in turn: what
+// it suggests has to be what may be written.
+func TestStarter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := config.InitProfile(path, "new"); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of a new file: got %v (%v), want 0600", info.Mode(), err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	table, tried := "", 0
+	for i, line := range lines {
+		bare, commented := strings.CutPrefix(line, "#")
+		if !commented || strings.HasPrefix(bare, " ") {
+			continue
+		}
+		if strings.HasPrefix(bare, "[") {
+			table = bare
+			continue
+		}
+		tried++
+		one := strings.Join(lines[:i], "\n") + "\n" + table + "\n" + bare + "\n"
+		if strings.HasPrefix(bare, "extends") {
+			one += "[profiles.base]\n"
+		}
+		cfg, _, err := call{files: map[string]string{system: one}, args: []string{"-p", "new"}}.load(t)
+		if err != nil {
+			t.Errorf("%s: %v", bare, err)
+		} else if cfg.Profile != "new" {
+			t.Errorf("profile: got %q, want new", cfg.Profile)
+		}
+	}
+	if tried < 30 {
+		t.Errorf("keys in a fresh profile: got %d, want all of them", tried)
+	}
+	if err := config.InitProfile(path, "new"); err == nil {
+		t.Error("a profile that exists was written again")
+	}
+	if err := config.InitProfile(path, "second"); err != nil {
+		t.Errorf("adding a profile: %v", err)
 	}
 }
 

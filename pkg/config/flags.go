@@ -120,3 +120,15 @@ func agree(s *Setting, typed []*flagValue) error {
 }
 
 func (v *flagValue) dashed() string { return "--" + v.spelling.Name }
+
+// with gives the flags as if one more had been typed.
+func (f *Flags) with(s *Setting, text string) *Flags {
+	typed := &flagValue{setting: s, spelling: s.Flags[0], texts: texts{text}}
+	more := &Flags{typed: []*flagValue{typed}}
+	for _, v := range f.typed {
+		if v.setting.Name() != s.Name() {
+			more.typed = append(more.typed, v)
+		}
+	}
+	return more
+}

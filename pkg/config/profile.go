@@ -165,3 +165,56 @@ func (p Profile) claim(ref registry.Ref) claim {
 	}
 	return best
 }
+
+// ShowProfile gives what a profile says, those that it extends included.
+func (s *Settings) ShowProfile(name string) ([]Resolved, error) {
+	l, err := s.profileLayer(name)
+	if err != nil {
+		return nil, err
+	}
+	r := resolution{layers: []layer{l}, chosen: make(map[string]choice)}
+	for _, setting := range Table() {
+		if err := r.choose(setting); err != nil {
+			return nil, err
+		}
+	}
+	cfg, err := r.config()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(cfg.Resolved(), func(said Resolved) bool { return said.From.Kind != FromProfile }), nil
+}
+
+// WithProfile gives the configuration as if the profile had been named with
+// --profile.
+func (s *Settings) WithProfile(name string) (*Config, error) {
+	named := *s
+	named.flags = s.flags.with(profileChoice(), name)
+	return named.Resolve(registry.Ref{})
+}
+
+// Hosts lists the registries that the patterns of a profile name outright, and
+// those that its mirrors stand for.
+func (s *Settings) Hosts(name string) []string {
+	var hosts []string
+	add := func(host string) {
+		if host != "" && !strings.ContainsAny(host, "*?") && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	for _, p := range s.Profiles() {
+		if p.Name != name {
+			continue
+		}
+		for _, pattern := range p.Match {
+			host, _, _ := strings.Cut(pattern, "/")
+			add(host)
+		}
+	}
+	if cfg, err := s.WithProfile(name); err == nil {
+		for _, m := range cfg.Registry.Mirrors {
+			add(m.Host)
+		}
+	}
+	return hosts
+}

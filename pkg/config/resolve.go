@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // resolution is the state of Settings.Resolve: what each setting will be.
 type resolution struct {
@@ -51,8 +55,8 @@ func (c choice) apply(cfg *Config) error {
 func (c choice) rank() [2]int { return [2]int{c.ranks[len(c.ranks)-1], c.says[len(c.says)-1].depth} }
 func (c choice) from() Origin { return c.says[len(c.says)-1].from }
 
-// active says whether the setting asks for something.
-func (c choice) active() bool {
+// active says whether the setting asks for something that matters to a pair.
+func (c choice) active(idle string) bool {
 	if len(c.says) == 0 {
 		return false
 	}
@@ -60,28 +64,29 @@ func (c choice) active() bool {
 	if c.apply(cfg) != nil {
 		return false
 	}
-	switch c.setting.bind(cfg).String() {
-	case "", "false", "0", "none":
-		return false
-	}
-	return true
+	v := c.setting.bind(cfg)
+	return !unset(v) && !slices.Contains(strings.Fields(idle), v.String())
 }
 
-// exclusions are pairs of settings that cannot both have their effect.
-func exclusions() [][2]string {
-	return [][2]string{
-		{"root", "address"},
-		{"platforms", "all_platforms"},
-		{"skip_metadata", "--all-metadata"},
-		{"plain_http", "tls.skip_verify"},
-		{"plain_http", "tls.ca"},
-		{"plain_http", "tls.cert"},
-		{"plain_http", "tls.key"},
-		{"plain_http", "insecure_registry"},
-		{"--user", "--refresh"},
-		{"--username", "--refresh"},
-		{"--user", "--username"},
-		{"quiet", "progress"},
+// exclusion is a pair of settings that cannot both have their effect. Values
+// of b in idle agree with a.
+type exclusion struct{ a, b, idle string }
+
+func exclusions() []exclusion {
+	return []exclusion{
+		{"root", "address", ""},
+		{"root", "engine", "auto client"},
+		{"platforms", "all_platforms", ""},
+		{"skip_metadata", "--all-metadata", ""},
+		{"plain_http", "tls.skip_verify", ""},
+		{"plain_http", "tls.ca", ""},
+		{"plain_http", "tls.cert", ""},
+		{"plain_http", "tls.key", ""},
+		{"plain_http", "insecure_registry", ""},
+		{"--user", "--refresh", ""},
+		{"--username", "--refresh", ""},
+		{"--user", "--username", ""},
+		{"quiet", "progress", "none"},
 	}
 }
 
@@ -89,8 +94,8 @@ func exclusions() [][2]string {
 // source are an error, because nothing says which of them was meant.
 func (r *resolution) exclude() error {
 	for _, pair := range exclusions() {
-		a, b := r.chosen[pair[0]], r.chosen[pair[1]]
-		if !a.active() || !b.active() {
+		a, b := r.chosen[pair.a], r.chosen[pair.b]
+		if !a.active("") || !b.active(pair.idle) {
 			continue
 		}
 		if a.rank() == b.rank() {

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+type profileOptions struct {
+	streams streams
+	caller  config.Caller
+	flags   *config.Flags
+	format  string
+	online  bool
+}
+
+// newProfileCmd is one of the commands on profiles. Their only setting is the
+// file to read.
+func newProfileCmd(o *profileOptions, use, short string, run func(context.Context, *profileOptions, []string) error) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:                   use,
+		Short:                 short,
+		DisableFlagsInUseLine: true,
+		RunE:                  func(cmd *cobra.Command, args []string) error { return run(cmd.Context(), o, args) },
+	}
+	o.flags = config.NewFlags(cmd.Flags(), config.FileSettings())
+	return cmd
+}
+
+func newProfileListCmd(s streams, caller config.Caller) *cobra.Command {
+	o := &profileOptions{streams: s, caller: caller}
+	cmd := newProfileCmd(o, "list [flags]", "List the profiles, their patterns and their files", runProfileList)
+	cmd.Args = noArgs
+	addFormat(cmd, &o.format)
+	return cmd
+}
+
+func newProfileShowCmd(s streams, caller config.Caller) *cobra.Command {
+	o := &profileOptions{streams: s, caller: caller}
+	cmd := newProfileCmd(o, "show [flags] NAME", "Show what a profile says, with those that it extends", runProfileShow)
+	cmd.Args = exactlyOne
+	addFormat(cmd, &o.format)
+	return cmd
+}
+
+func newProfileInitCmd(s streams, caller config.Caller) *cobra.Command {
+	o := &profileOptions{streams: s, caller: caller}
+	cmd := newProfileCmd(o, "init [flags] [NAME]", "Add a commented profile to the user's configuration file, or to --config", runProfileInit)
+	cmd.Args = atMostOne
+	return cmd
+}
+
+func newProfileCheckCmd(s streams, caller config.Caller) *cobra.Command {
+	o := &profileOptions{streams: s, caller: caller}
+	cmd := newProfileCmd(o, "check [flags] [NAME...]", "Check the configuration files and what they name, without pulling", runProfileCheck)
+	cmd.Flags().BoolVar(&o.online, "online", false, "also reach the daemon and log in to the hosts")
+	return cmd
+}
+
+func exactlyOne(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("%s takes one argument: got %d", cmd.CommandPath(), len(args))
+	}
+	return nil
+}
+
+// shownProfile is a profile in JSON. The names are API.
+type shownProfile struct {
+	Name     string         `json:"name"`
+	Extends  string         `json:"extends,omitempty"`
+	Match    []string       `json:"match"`
+	Files    []string       `json:"files"`
+	Settings []shownSetting `json:"settings,omitempty"`
+}
+
+func showProfiles(all []config.Profile) []shownProfile {
+	shown := make([]shownProfile, len(all))
+	for i, p := range all {
+		shown[i] = shownProfile{Name: p.Name, Extends: p.Extends, Match: append([]string{}, p.Match...), Files: p.Files}
+	}
+	return shown
+}
+
+func runProfileList(_ context.Context, o *profileOptions, _ []string) error {
+	settings, err := config.Load(o.caller, o.flags)
+	if err != nil {
+		return asUsage(err)
+	}
+	shown := showProfiles(settings.Profiles())
+	return writeFormatted(o.streams.out, o.format, shown, func(w io.Writer) {
+		for _, p := range shown {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, strings.Join(p.Match, ", "), strings.Join(p.Files, ", "))
+		}
+	})
+}
+
+func runProfileShow(_ context.Context, o *profileOptions, args []string) error {
+	settings, err := config.Load(o.caller, o.flags)
+	if err != nil {
+		return asUsage(err)
+	}
+	said, err := settings.ShowProfile(args[0])
+	if err != nil {
+		return asUsage(err)
+	}
+	for _, p := range showProfiles(settings.Profiles()) {
+		if p.Name == args[0] {
+			p.Settings = showSettings(said)
+			return writeProfile(o, p, said)
+		}
+	}
+	return nil
+}
+
+// writeProfile writes a profile as a file could hold it.
+func writeProfile(o *profileOptions, p shownProfile, said []config.Resolved) error {
+	tree := map[string]any{}
+	if len(p.Match) > 0 {
+		tree["match"] = p.Match
+	}
+	for _, r := range said {
+		put(tree, strings.Split(r.Setting.Key, "."), r.Plain)
+	}
+	text, err := toml.Marshal(map[string]any{"profiles": map[string]any{p.Name: tree}})
+	if err != nil {
+		return fmt.Errorf("writing profile %s as TOML: %w", p.Name, err)
+	}
+	return writeFormatted(o.streams.out, o.format, p, func(w io.Writer) { w.Write(text) })
+}
+
+func put(tree map[string]any, keys []string, v any) {
+	for ; len(keys) > 1; keys = keys[1:] {
+		inner, ok := tree[keys[0]].(map[string]any)
+		if !ok {
+			inner = map[string]any{}
+			tree[keys[0]] = inner
+		}
+		tree = inner
+	}
+	tree[keys[0]] = v
+}
+
+func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
+	name := "example"
+	if len(args) > 0 {
+		name = args[0]
+	}
+	path, err := o.flags.NamedFile(o.caller)
+	if err != nil {
+		return asUsage(err)
+	}
+	if path == "" {
+		path = o.caller.UserFile()
+	}
+	if path == "" {
+		return usagef("no HOME to write the profile to: name a file with --config")
+	}
+	if err := config.InitProfile(path, name); err != nil {
+		if isStorage(err) {
+			return err
+		}
+		return asUsage(err)
+	}
+	_, err = fmt.Fprintln(o.streams.out, path)
+	return asOutput(err)
+}
+
+// runProfileCheck tells everything that it finds, not just the first.
+func runProfileCheck(ctx context.Context, o *profileOptions, names []string) error {
+	settings, err := config.Read(o.caller, o.flags)
+	if err != nil {
+		return asUsage(err)
+	}
+	var wrong []error
+	for _, f := range settings.Findings() {
+		wrong = append(wrong, asUsage(f))
+	}
+	if len(wrong) == 0 {
+		wrong = o.checkProfiles(ctx, settings, names)
+	}
+	for _, err := range wrong {
+		writeError(o.streams.err, err)
+	}
+	if len(wrong) > 0 {
+		return &reportedError{errors.Join(wrong...)}
+	}
+	_, err = fmt.Fprintf(o.streams.out, "%d files, %d profiles: nothing is wrong\n", len(settings.Files()), len(settings.Profiles()))
+	return asOutput(err)
+}
+
+func (o *profileOptions) checkProfiles(ctx context.Context, settings *config.Settings, names []string) []error {
+	if len(names) == 0 {
+		names = append(names, "") // what holds without a profile
+		for _, p := range settings.Profiles() {
+			names = append(names, p.Name)
+		}
+	}
+	var wrong []error
+	for _, name := range names {
+		cfg, err := settings.WithProfile(name)
+		if err != nil {
+			wrong = append(wrong, asUsage(err))
+			continue
+		}
+		for _, err := range cfg.Probe() {
+			wrong = append(wrong, asUsage(inProfile(name, err)))
+		}
+		if o.online {
+			wrong = append(wrong, o.checkOnline(ctx, settings, name, cfg)...)
+		}
+	}
+	return wrong
+}
+
+func inProfile(name string, err error) error {
+	if name == "" {
+		return err
+	}
+	return fmt.Errorf("profile %s: %w", name, err)
+}
+
+// checkOnline reaches the daemon and logs in to the registries that the
+// profile's patterns name outright.
+func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Settings, name string, cfg *config.Config) []error {
+	var wrong []error
+	if cfg.Store.Root == "" {
+		st, err := store.Dial(ctx, cfg.Store)
+		if err == nil {
+			err = st.Close()
+		}
+		if err != nil {
+			wrong = append(wrong, inProfile(name, err))
+		}
+	}
+	opts := cfg.Registry
+	var err error
+	if opts.Credentials, err = credentials(o.caller, cfg, nil); err != nil {
+		return append(wrong, inProfile(name, err))
+	}
+	reg, err := registry.New(opts)
+	if err != nil {
+		return wrong // Probe has told
+	}
+	for _, host := range settings.Hosts(name) {
+		if err := reg.Login(ctx, host); err != nil {
+			wrong = append(wrong, inProfile(name, err))
+		}
+	}
+	return wrong
+}

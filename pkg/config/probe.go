@@ -1,0 +1,78 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// Probe looks for what a configuration names and a pull would miss: files that
+// cannot be read, programs that are not there. It contacts nobody.
+func (c *Config) Probe() []error {
+	var wrong []error
+	_, err := registry.New(c.Registry)
+	wrong = append(wrong, err)
+	for _, dir := range c.Registry.HostsDirs {
+		if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			wrong = append(wrong, fmt.Errorf("hosts_dir %s: %w", dir, bare(err)))
+		}
+	}
+	for i, m := range c.Registry.Mirrors {
+		for _, file := range []string{m.CA, m.Cert, m.Key} {
+			wrong = append(wrong, readable(fmt.Sprintf("mirrors[%d]", i), file))
+		}
+	}
+	for i, e := range c.Credentials {
+		where := fmt.Sprintf("credentials[%d]", i)
+		for _, file := range []string{e.PasswordFile, e.TokenFile, e.Config} {
+			wrong = append(wrong, readable(where, file))
+		}
+		wrong = append(wrong, helperThere(where, e.Helper))
+		for _, words := range [][]string{e.PasswordCommand, e.TokenCommand} {
+			if len(words) > 0 {
+				wrong = append(wrong, programThere(where, words[0]))
+			}
+		}
+	}
+	wrong = append(wrong, readable("authfile", c.AuthFile))
+	return drop(wrong)
+}
+
+func drop(errs []error) []error {
+	var kept []error
+	for _, err := range errs {
+		if err != nil {
+			kept = append(kept, err)
+		}
+	}
+	return kept
+}
+
+func readable(where, path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", where, path, bare(err))
+	}
+	return f.Close()
+}
+
+func helperThere(where, helper string) error {
+	if helper == "" {
+		return nil
+	}
+	return programThere(where, "docker-credential-"+helper)
+}
+
+func programThere(where, name string) error {
+	if _, err := exec.LookPath(name); err != nil {
+		return fmt.Errorf("%s: program %q: not found on PATH", where, name)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// UserFile is the configuration file of the caller, empty if the caller has no
+// home.
+func (c Caller) UserFile() string {
+	if home := c.configHome(); home != "" {
+		return filepath.Join(home, configName)
+	}
+	return ""
+}
+
+// InitProfile adds a profile to a file, with every key in comments, and makes
+// the file if there is none. It never touches a profile that exists.
+func InitProfile(path, name string) error {
+	if !regexp.MustCompile(profileName).MatchString(name) {
+		return fmt.Errorf("profile %q: want lower-case letters, digits, _ and -", name)
+	}
+	if ext := filepath.Ext(path); ext == ".yaml" || ext == ".yml" {
+		return fmt.Errorf("%s: a profile is written as TOML", path)
+	}
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading %s: %w", path, bare(err))
+	}
+	doc, err := parseDocument(path, old)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(doc.profiles(), name) {
+		return &Error{File: path, Line: doc.lines.of([]string{keyProfiles, name}), Err: fmt.Errorf("profile %q exists", name), Remedy: "choose another name"}
+	}
+	text := string(old)
+	if text != "" {
+		text = strings.TrimRight(text, "\n") + "\n\n"
+	}
+	return WriteFile(path, []byte(text+starter(name)), 0o600)
+}
+
+// starter is a profile in which everything is commented out.
+func starter(name string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# A profile of containerd-pull: choose it with --profile %s, or by the\n# references that match. Every line is what happens without it.\n[profiles.%s]\n", name, name)
+	fmt.Fprintf(&b, "\n# the profile to build on\n#extends = \"base\"\n\n# patterns of the references that choose this profile\n#match = [\"registry.example.com/team/*\"]\n")
+	var tables []string
+	for _, s := range Table() {
+		table, _, nested := strings.Cut(s.Key, ".")
+		switch {
+		case s.Key == "" || s.Key == keyDefault:
+		case nested && !slices.Contains(tables, table):
+			tables = append(tables, table)
+		case !nested:
+			fmt.Fprintf(&b, "\n# %s\n#%s = %s\n", plainUsage(s), s.Key, s.example())
+		}
+	}
+	for _, table := range tables {
+		fmt.Fprintf(&b, "\n#[profiles.%s.%s]\n", name, table)
+		for _, s := range Table() {
+			if key, ok := strings.CutPrefix(s.Key, table+"."); ok {
+				fmt.Fprintf(&b, "\n# %s\n#%s = %s\n", plainUsage(s), key, s.example())
+			}
+		}
+	}
+	return b.String()
+}
+
+func plainUsage(s *Setting) string {
+	text := strings.ReplaceAll(s.Usage, "`", "")
+	if s.DefaultNote != "" {
+		text += " (default: " + s.DefaultNote + ")"
+	}
+	return text
+}
+
+// example is the default of s in TOML, or something harmless of its type.
+func (s *Setting) example() string {
+	switch shape := s.shape(); {
+	case s.Default != "" && shape.Type == "array":
+		return `["` + strings.Join(splitAll(texts{s.Default}), `", "`) + `"]`
+	case shape.Type == "integer" && s.Default != "":
+		return s.Default
+	case s.Default != "":
+		return `"` + s.Default + `"`
+	case shape.Type == "array":
+		return "[]"
+	case shape.Type == "object":
+		return "{}"
+	case shape.Type == "boolean":
+		return "false"
+	case shape.Type == "integer" || shape.Type == "number" || shape.Name == "size":
+		return "0"
+	case shape.Name == "time":
+		return `"0"`
+	}
+	return `""`
+}
+
+// WriteFile writes a file as a whole or not at all, making its folder if need
+// be.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the folder of %s: %w", path, err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()))
+	}
+	return nil
+}
