@@ -1,3 +1,5 @@
+//go:build linux
+
 // Quickstart shows containerd-pull at work on a machine that has nothing but Go:
 //
 //	go run ./cmd/quickstart
