@@ -1,0 +1,418 @@
+package registry_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// home is a folder with the files of a user and programs on PATH.
+type home struct {
+	t   *testing.T
+	dir string
+	env map[string]string
+}
+
+func newHome(t *testing.T) *home {
+	t.Helper()
+	h := &home{t: t, dir: t.TempDir()}
+	h.env = map[string]string{"HOME": h.dir}
+	t.Setenv("PATH", filepath.Join(h.dir, "bin")+":"+os.Getenv("PATH"))
+	return h
+}
+
+func (h *home) write(name, text string, mode os.FileMode) string {
+	h.t.Helper()
+	path := filepath.Join(h.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		h.t.Fatal(err)
+	}
+	return path
+}
+
+func (h *home) script(name, text string) string {
+	return h.write("bin/"+name, "#!/bin/sh\n"+text+"\n", 0o755)
+}
+
+func (h *home) find(o registry.CredentialOptions, host, ref string) (registry.Credential, error) {
+	h.t.Helper()
+	return h.findContext(h.t.Context(), o, host, ref)
+}
+
+func (h *home) findContext(ctx context.Context, o registry.CredentialOptions, host, ref string) (registry.Credential, error) {
+	h.t.Helper()
+	o.Lookup = func(name string) (string, bool) { text, ok := h.env[name]; return text, ok }
+	find, err := registry.NewCredentials(o)
+	if err != nil {
+		return registry.Credential{}, err
+	}
+	r, err := registry.ParseRef(ref)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return find(ctx, host, r)
+}
+
+// user is a name for the user of an entry; a colon would end it.
+func user(entry string) string { return strings.ReplaceAll(entry, ":", "+") }
+
+// auths is a file with one entry for each name, whose user is called like it.
+func auths(names ...string) string {
+	var entries []string
+	for _, name := range names {
+		entries = append(entries, `"`+name+`":{"auth":"`+base64.StdEncoding.EncodeToString([]byte(user(name)+":canary"))+`"}`)
+	}
+	return `{"auths":{` + strings.Join(entries, ",") + `}}`
+}
+
+// TestIdentifiers asks for a credential that is filed under several names.
+func TestIdentifiers(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		host, ref string
+		filed     []string
+		want      string // user
+	}{
+		{"host", "r.example.com", "r.example.com/a/b", []string{"r.example.com"}, "r.example.com"},
+		{"another host", "r.example.com", "r.example.com/a/b", []string{"example.com", "r.example.com.evil.org"}, ""},
+		{"longest path", "r.example.com", "r.example.com/a/b/c", []string{"r.example.com", "r.example.com/a", "r.example.com/a/b"}, "r.example.com/a/b"},
+		{"another path", "r.example.com", "r.example.com/a", []string{"r.example.com/ab", "r.example.com/b"}, ""},
+		{"port", "r.example.com:5000", "r.example.com:5000/a", []string{"r.example.com", "r.example.com:5000"}, "r.example.com:5000"},
+		{"not without its port", "r.example.com:5000", "r.example.com:5000/a", []string{"r.example.com"}, ""},
+		{"https", "r.example.com", "r.example.com/a", []string{"https://r.example.com"}, "https://r.example.com"},
+		{"port of https", "r.example.com", "r.example.com/a", []string{"r.example.com:443"}, "r.example.com:443"},
+		{"Docker Hub as Docker files it", "registry-1.docker.io", "alpine", []string{"https://index.docker.io/v1/"}, "https://index.docker.io/v1/"},
+		{"Docker Hub as Podman files it", "registry-1.docker.io", "alpine", []string{"docker.io"}, "docker.io"},
+		{"a repository of Docker Hub", "registry-1.docker.io", "team/app", []string{"docker.io/team", "docker.io"}, "docker.io/team"},
+		{"a mirror of Docker Hub", "mirror.example.com", "alpine", []string{"docker.io", "https://index.docker.io/v1/"}, ""},
+		{"a mirror by its name", "mirror.example.com", "alpine", []string{"docker.io", "mirror.example.com"}, "mirror.example.com"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHome(t)
+			h.write(".docker/config.json", auths(tc.filed...), 0o600)
+			cred, err := h.find(registry.CredentialOptions{}, tc.host, tc.ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cred.Username != user(tc.want) {
+				t.Errorf("user: got %q, want %q", cred.Username, user(tc.want))
+			}
+		})
+	}
+}
+
+// TestOrder takes one source after the other away and sees the next one win.
+func TestOrder(t *testing.T) {
+	h := newHome(t)
+	const host, ref = "r.example.com", "r.example.com/a"
+	file := func(user string) string {
+		return `{"auths":{"r.example.com":{"username":"` + user + `","password":"canary"}}}`
+	}
+	h.write("docker/config.json", file("docker"), 0o600)
+	h.write("run/containers/auth.json", file("podman-run"), 0o600)
+	h.write(".config/containers/auth.json", file("podman-config"), 0o600)
+	h.env["DOCKER_AUTH_CONFIG"] = file("variable")
+	h.env["REGISTRY_AUTH_FILE"] = h.write("registry.json", file("registry-auth-file"), 0o600)
+	h.env["DOCKER_CONFIG"] = filepath.Join(h.dir, "docker")
+	h.env["XDG_RUNTIME_DIR"] = filepath.Join(h.dir, "run")
+	o := registry.CredentialOptions{
+		Own:         &registry.Credential{Username: "own", Password: "canary"},
+		AuthFile:    h.write("stated.json", file("stated"), 0o600),
+		Entries:     []registry.CredentialEntry{{Source: "password", Username: "entry", Password: "canary"}},
+		EntriesFile: h.write("entries.json", file("entries-file"), 0o600),
+	}
+	for _, step := range []struct {
+		want string
+		drop func()
+	}{
+		{"own", func() { o.Own = nil }},
+		{"stated", func() { o.AuthFile = "" }},
+		{"entry", func() { o.Entries = nil }},
+		{"entries-file", func() { o.EntriesFile = "" }},
+		{"variable", func() { delete(h.env, "DOCKER_AUTH_CONFIG") }},
+		{"registry-auth-file", func() { delete(h.env, "REGISTRY_AUTH_FILE") }},
+		{"docker", func() { delete(h.env, "DOCKER_CONFIG") }},
+		{"podman-run", func() { delete(h.env, "XDG_RUNTIME_DIR") }},
+		{"podman-config", func() { delete(h.env, "HOME") }},
+		{"", func() {}},
+	} {
+		cred, err := h.find(o, host, ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cred.Username != step.want {
+			t.Errorf("user: got %q from %q, want %q", cred.Username, cred.Source, step.want)
+		}
+		step.drop()
+	}
+}
+
+func TestStatedFileReplacesTheUsersOwn(t *testing.T) {
+	h := newHome(t)
+	h.write(".docker/config.json", auths("r.example.com"), 0o600)
+	o := registry.CredentialOptions{AuthFile: h.write("empty.json", "{}", 0o600)}
+	cred, err := h.find(o, "r.example.com", "r.example.com/a")
+	if err != nil || cred != (registry.Credential{}) {
+		t.Errorf("got %+v, %v; want nothing", cred, err)
+	}
+	o.AuthFile += ".none"
+	if _, err := h.find(o, "r.example.com", "r.example.com/a"); err == nil {
+		t.Error("a stated file that is not there: got no error")
+	}
+}
+
+// TestOwnHostOnly holds credentials that are for one host against others.
+func TestOwnHostOnly(t *testing.T) {
+	h := newHome(t)
+	for _, o := range []registry.CredentialOptions{
+		{Own: &registry.Credential{Username: "u", Password: "canary"}},
+		{Entries: []registry.CredentialEntry{{Source: "password", Username: "u", Password: "canary"}}},
+		{Entries: []registry.CredentialEntry{{Source: "registry-token", RegistryToken: "canary"}}},
+	} {
+		for host, own := range map[string]bool{
+			"registry-1.docker.io": true, "docker.io": true, "registry-1.docker.io:443": true,
+			"mirror.example.com": false, "docker.io.evil.org": false, "registry-1.docker.io:444": false,
+		} {
+			cred, err := h.find(o, host, "alpine")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := cred.Password+cred.RegistryToken != ""; got != own {
+				t.Errorf("%s gets the credential of the reference's own host: got %v, want %v", host, got, own)
+			}
+		}
+	}
+}
+
+func TestEntries(t *testing.T) {
+	h := newHome(t)
+	h.env["SECRET"] = "canary"
+	h.script("print-secret", `echo "$1"`)
+	h.script("docker-credential-good", `read server; echo "{\"Username\":\"$server\",\"Secret\":\"canary\"}"`)
+	h.script("docker-credential-token", `echo '{"Username":"<token>","Secret":"canary"}'`)
+	secret := h.write("secret", "canary\n", 0o600)
+	password := registry.Credential{Username: "u", Password: "canary"}
+	for _, tc := range []struct {
+		name  string
+		entry registry.CredentialEntry
+		want  registry.Credential
+	}{
+		{"literal", registry.CredentialEntry{Source: "password", Username: "u", Password: "canary"}, password},
+		{"file", registry.CredentialEntry{Source: "password", Username: "u", PasswordFile: secret}, password},
+		{"variable", registry.CredentialEntry{Source: "password", Username: "u", PasswordEnv: "SECRET"}, password},
+		{"command", registry.CredentialEntry{Source: "password", Username: "u", PasswordCommand: []string{"print-secret", "canary"}}, password},
+		{"identity token", registry.CredentialEntry{Source: "identity-token", TokenFile: secret}, registry.Credential{IdentityToken: "canary"}},
+		{"registry token", registry.CredentialEntry{Source: "registry-token", TokenEnv: "SECRET"}, registry.Credential{RegistryToken: "canary"}},
+		{"token by command", registry.CredentialEntry{Source: "registry-token", TokenCommand: []string{"print-secret", "canary"}}, registry.Credential{RegistryToken: "canary"}},
+		{"helper", registry.CredentialEntry{Source: "helper", Helper: "good"}, registry.Credential{Username: "r.example.com", Password: "canary"}},
+		{"helper with a token", registry.CredentialEntry{Source: "helper", Helper: "token"}, registry.Credential{IdentityToken: "canary"}},
+		{"another folder of Docker's", registry.CredentialEntry{Source: "docker-config", Path: filepath.Dir(h.write("d/config.json", auths("r.example.com"), 0o600))}, registry.Credential{Username: "r.example.com", Password: "canary"}},
+		{"anonymous", registry.CredentialEntry{Source: "anonymous"}, registry.Credential{}},
+		{"match", registry.CredentialEntry{Match: []string{"*.example.com"}, Source: "password", Username: "u", Password: "canary"}, password},
+		{"match of a repository", registry.CredentialEntry{Match: []string{"r.example.com/a/*"}, Source: "password", Username: "u", Password: "canary"}, password},
+		{"no match", registry.CredentialEntry{Match: []string{"r.example.com/b/*"}, Source: "password", Username: "u", Password: "canary"}, registry.Credential{}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := h.find(registry.CredentialOptions{Entries: []registry.CredentialEntry{tc.entry}}, "r.example.com", "r.example.com/a/b")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(registry.Credential{}, "Source")); diff != "" {
+				t.Errorf("credential (-want +got):\n%s", diff)
+			}
+			if strings.Contains(got.Source, "canary") {
+				t.Errorf("the source shows the secret: %q", got.Source)
+			}
+		})
+	}
+}
+
+// TestAnonymousStopsTheSearch: what is configured as anonymous stays so,
+// whatever the user has filed.
+func TestAnonymousStopsTheSearch(t *testing.T) {
+	h := newHome(t)
+	h.write(".docker/config.json", auths("r.example.com"), 0o600)
+	cred, err := h.find(registry.CredentialOptions{Entries: []registry.CredentialEntry{{Source: "anonymous"}}}, "r.example.com", "r.example.com/a")
+	if err != nil || cred.Password != "" {
+		t.Errorf("got %+v, %v; want nothing", cred, err)
+	}
+}
+
+// TestFailures: what is configured and fails is an error that shows why and no
+// secret, and never an anonymous request.
+func TestFailures(t *testing.T) {
+	h := newHome(t)
+	h.script("docker-credential-angry", `echo canary; echo "the keychain is locked" >&2; exit 3`)
+	h.script("docker-credential-garbage", `echo "canary, not JSON"`)
+	h.script("docker-credential-unknowing", `echo "credentials not found in native keychain"; exit 1`)
+	h.script("docker-credential-empty", `echo '{"Username":"","Secret":""}'`)
+	h.script("fail", `echo "no such entry" >&2; exit 1`)
+	h.script("silent", `true`)
+	helper := func(name string) []registry.CredentialEntry {
+		return []registry.CredentialEntry{{Source: "helper", Helper: name}}
+	}
+	for _, tc := range []struct {
+		name    string
+		entries []registry.CredentialEntry
+		docker  string // the user's config.json
+		want    string // in the error; empty for no error
+	}{
+		{"helper that is missing", helper("missing"), "", `program "docker-credential-missing": not found on PATH`},
+		{"helper that fails", helper("angry"), "", "the keychain is locked"},
+		{"helper that prints garbage", helper("garbage"), "", "something else than JSON"},
+		{"helper that knows nothing", helper("unknowing"), "", "knows nothing of r.example.com"},
+		{"helper that says nothing", helper("empty"), "", "knows nothing of r.example.com"},
+		{"helper out of a folder", helper("../bin/angry"), "", "want a name to be found on PATH"},
+		{"command that fails", []registry.CredentialEntry{{Source: "password", Username: "u", PasswordCommand: []string{"fail"}}}, "", "no such entry"},
+		{"command that says nothing", []registry.CredentialEntry{{Source: "password", Username: "u", PasswordCommand: []string{"silent"}}}, "", "it is empty"},
+		{"command by path", []registry.CredentialEntry{{Source: "password", Username: "u", PasswordCommand: []string{"/bin/echo"}}}, "", "want a name to be found on PATH"},
+		{"file that is missing", []registry.CredentialEntry{{Source: "password", Username: "u", PasswordFile: "/none"}}, "", "no such file"},
+		{"variable that is not set", []registry.CredentialEntry{{Source: "registry-token", TokenEnv: "NONE"}}, "", "it is empty"},
+		{"credsStore that fails", nil, `{"credsStore":"angry"}`, "the keychain is locked"},
+		{"credsStore that is missing", nil, `{"credsStore":"missing"}`, "not found on PATH"},
+		{"credsStore that knows nothing", nil, `{"credsStore":"unknowing"}`, ""},
+		{"credHelpers of the host", nil, `{"credHelpers":{"r.example.com":"angry"}}`, "the keychain is locked"},
+		{"credHelpers of another host", nil, `{"credHelpers":{"other.example.com":"angry"}}`, ""},
+		{"config.json that is none", nil, `{"auths": canary`, "is not JSON"},
+		{"bad auth", nil, `{"auths":{"r.example.com":{"auth":"canary"}}}`, "not USER:PASSWORD in base64"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h.write(".docker/config.json", tc.docker+strings.Repeat("{}", btoi(tc.docker == "")), 0o600)
+			cred, err := h.find(registry.CredentialOptions{Entries: tc.entries}, "r.example.com", "r.example.com/a")
+			if tc.want == "" {
+				if err != nil || cred != (registry.Credential{}) {
+					t.Errorf("got %+v, %v; want nothing", cred, err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("got error %v, want one with %q", err, tc.want)
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("the error shows the secret: %v", err)
+			}
+		})
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// TestHangingHelper: a program that hangs, with a child that holds its streams
+// open, ends with the context.
+func TestHangingHelper(t *testing.T) {
+	h := newHome(t)
+	pid := filepath.Join(h.dir, "pid")
+	h.script("docker-credential-hang", `sleep 600 & echo $! >`+pid+`; sleep 600`)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := h.findContext(ctx, registry.CredentialOptions{Entries: []registry.CredentialEntry{{Source: "helper", Helper: "hang"}}}, "r.example.com", "r.example.com/a")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got error %v, want that of the context", err)
+	}
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("took %s, want about 500ms", took)
+	}
+	text, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(text)) + "/stat")
+	if err == nil && !strings.Contains(string(state), ") Z ") {
+		t.Errorf("the helper's child still runs: %s", state)
+	}
+}
+
+func TestValidateEntries(t *testing.T) {
+	for _, tc := range []struct {
+		entry registry.CredentialEntry
+		want  string
+	}{
+		{registry.CredentialEntry{}, `credential source ""`},
+		{registry.CredentialEntry{Source: "helper"}, "needs helper"},
+		{registry.CredentialEntry{Source: "password", Username: "u"}, "needs exactly one of password"},
+		{registry.CredentialEntry{Source: "password", Password: "canary"}, "needs username"},
+		{registry.CredentialEntry{Source: "password", Username: "u", Password: "canary", PasswordEnv: "X"}, "needs exactly one of password"},
+		{registry.CredentialEntry{Source: "registry-token"}, "needs exactly one of token_file"},
+		{registry.CredentialEntry{Source: "registry-token", IdentityToken: "canary"}, "identity_token does not belong"},
+		{registry.CredentialEntry{Source: "anonymous", Username: "u"}, "username does not belong"},
+		{registry.CredentialEntry{Source: "authfile"}, "needs path"},
+		{registry.CredentialEntry{Source: "credential-provider", Config: "x"}, "needs bin_dir"},
+	} {
+		err := tc.entry.Validate()
+		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%+v: got %v, want an error with %q", tc.entry, err, tc.want)
+		}
+	}
+}
+
+const providerConfig = `
+apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+- name: cloud
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  matchImages: ["*.cloud.example.com", "*.*.cloud.example.com:5000/team"]
+  defaultCacheDuration: "12h"
+  args: [get]
+  env: [{name: REGION, value: north}]
+- name: broken
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  matchImages: ["broken.example.com"]
+`
+
+func TestCredentialProvider(t *testing.T) {
+	h := newHome(t)
+	bin := filepath.Dir(h.script("cloud", `
+cat >"$0.request"
+echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Image",
+"auth":{"*.cloud.example.com":{"username":"'"$1-$REGION"'","password":"canary"},"*.cloud.example.com/team":{"username":"team","password":"canary"},"*.*.cloud.example.com:5000":{"username":"port","password":"canary"}}}'`))
+	h.script("broken", `echo "no permission" >&2; exit 2`)
+	o := registry.CredentialOptions{Entries: []registry.CredentialEntry{{Source: "credential-provider", Config: h.write("config.yaml", providerConfig, 0o600), BinDir: bin}}}
+	for _, tc := range []struct{ host, path, want string }{
+		{"a.cloud.example.com", "app", "get-north"},
+		{"a.cloud.example.com", "team/app", "team"},
+		{"a.b.cloud.example.com:5000", "team/app", "port"},
+		{"a.b.cloud.example.com:5000", "app", ""},
+		{"a.b.cloud.example.com", "team/app", ""},
+		{"cloud.example.com", "app", ""},
+		{"other.example.com", "app", ""},
+	} {
+		cred, err := h.find(o, tc.host, tc.host+"/"+tc.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cred.Username != tc.want {
+			t.Errorf("user at %s/%s: got %q, want %q", tc.host, tc.path, cred.Username, tc.want)
+		}
+	}
+	if _, err := h.find(o, "broken.example.com", "broken.example.com/app"); err == nil || !strings.Contains(err.Error(), "no permission") {
+		t.Errorf("a provider that fails: got %v, want its complaint", err)
+	}
+	request, err := os.ReadFile(filepath.Join(bin, "cloud.request"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"a.b.cloud.example.com:5000/team/app"}`
+	if got := string(request); got != want {
+		t.Errorf("request: got %s, want %s", got, want)
+	}
+}
