@@ -9,8 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/term"
-
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
@@ -102,31 +100,27 @@ func askPassword(ctx context.Context, prompt string) (string, error) {
 		}
 	}
 	defer tty.Close()
-	fd := int(tty.Fd())
-	before, err := term.GetState(fd)
+	restore, err := mute(int(tty.Fd()))
 	if err != nil {
 		return "", fmt.Errorf("preparing the terminal: %w", err)
 	}
-	defer term.Restore(fd, before) // of no use to complain: the terminal is gone
-	if err := mute(fd); err != nil {
-		return "", fmt.Errorf("preparing the terminal: %w", err)
-	}
+	defer restore()
 	fmt.Fprint(tty, prompt)
 	defer fmt.Fprintln(tty)
-	return readPassword(ctx, fd)
+	return readPassword(ctx, tty)
 }
 
 // readPassword leaves the read behind when the context ends: nothing but the
 // user can end it, and the process is about to.
-func readPassword(ctx context.Context, fd int) (string, error) {
+func readPassword(ctx context.Context, tty io.Reader) (string, error) {
 	type answer struct {
-		password []byte
-		err      error
+		line string
+		err  error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		password, err := term.ReadPassword(fd)
-		answers <- answer{password, err}
+		line, err := bufio.NewReader(tty).ReadString('\n')
+		answers <- answer{line, err}
 	}()
 	select {
 	case <-ctx.Done():
@@ -135,6 +129,6 @@ func readPassword(ctx context.Context, fd int) (string, error) {
 		if a.err != nil {
 			return "", fmt.Errorf("reading the password: %w", a.err)
 		}
-		return string(a.password), nil
+		return strings.TrimRight(a.line, "\r\n"), nil
 	}
 }

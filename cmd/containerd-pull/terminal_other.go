@@ -2,6 +2,9 @@
 
 package main
 
-// mute does nothing: reading the password turns the echo off, if only once the
-// prompt is on the screen.
-func mute(int) error { return nil }
+import "errors"
+
+// mute refuses: a prompt that shows the password is worse than none.
+func mute(int) (restore func(), err error) {
+	return nil, errors.New("the echo of a terminal can be turned off on Linux only")
+}
