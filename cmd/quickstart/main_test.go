@@ -296,8 +296,8 @@ func TestInterrupt(t *testing.T) {
 			if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
 				t.Errorf("got %v, want exit code 1:\n%s", err, rest)
 			}
-			if took := time.Since(interrupted); took > 2*time.Second {
-				t.Errorf("got the end after %v, want it within 2 s", took)
+			if took := time.Since(interrupted); took > 10*time.Second {
+				t.Errorf("got the end after %v, want it soon", took)
 			}
 			if got := c.leftovers(t); len(got) > 0 {
 				t.Errorf("got %q left behind", got)
