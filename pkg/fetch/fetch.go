@@ -140,7 +140,6 @@ func (in *Ingest) Fetched() int64 { return in.came }
 // retried. An ErrCorrupt leaves the ingest empty, so that Receive may be called
 // again for another round over the hosts.
 func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
-	in.f.emit.Emit(in.at(progress.FetchStart))
 	if err := in.receive(ctx, each); err != nil {
 		return err
 	}
@@ -204,7 +203,7 @@ func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
 		return err
 	}
 	defer body.Close()
-	in.host = body.Host
+	in.serving(body.Host)
 	buf := in.f.buffer()
 	defer in.f.buffers.Put(buf)
 	p := newPace(1)
@@ -226,6 +225,15 @@ func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// serving notes which host sends the next bytes; the first one starts the blob.
+func (in *Ingest) serving(host string) {
+	first := in.host == ""
+	in.host = host
+	if first {
+		in.f.emit.Emit(in.at(progress.FetchStart))
 	}
 }
 

@@ -88,7 +88,7 @@ func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
 	}
 	result.Duration = time.Since(start)
 	p.Progress.Emit(progress.Event{
-		Kind: progress.Registered, Ref: result.Name, Digest: result.Target.Digest, Changed: result.Changed,
+		Kind: progress.Registered, Ref: result.Name, Digest: result.Target.Digest, Changed: result.Changed, Previous: result.Previous,
 		Engine: result.Engine, Duration: result.Duration, Offset: result.Fetched, Total: result.Reused,
 	})
 	return result, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -40,6 +42,7 @@ const (
 // and what a later pull can use is kept under one lease of ours.
 func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	ctx = p.Store.Context(ctx)
+	p.announce(pl)
 	if pl.Request.Engine == EngineTransfer {
 		return p.delegate(ctx, pl)
 	}
@@ -61,6 +64,21 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 		}
 	}
 	return r.result, nil
+}
+
+// announce tells which layers the pull is about, so that totals are right from
+// the start.
+func (p *Puller) announce(pl *Plan) {
+	for _, sel := range pl.Images {
+		chain := identity.ChainIDs(slices.Clone(sel.DiffIDs))
+		for i, l := range sel.Layers {
+			e := progress.Event{Kind: progress.Planned, Ref: pl.Name, Blob: progress.Layer, Digest: l.Digest, MediaType: l.MediaType, Total: l.Size}
+			if sel.Unpack {
+				e.ChainID = chain[i]
+			}
+			p.Progress.Emit(e)
+		}
+	}
 }
 
 func (p *Puller) newRun(pl *Plan) *run {

@@ -209,8 +209,8 @@ func (l *layer) applyStored(ctx context.Context) error {
 }
 
 func (l *layer) applyBlob(ctx context.Context) error {
-	if l.c.engine == EngineDaemon {
-		return l.applyByDaemon(ctx)
+	if !l.c.ours {
+		return l.applyElsewhere(ctx)
 	}
 	ra, err := l.u.store.Content.ReaderAt(ctx, l.desc)
 	if err != nil {
@@ -220,9 +220,11 @@ func (l *layer) applyBlob(ctx context.Context) error {
 	return l.pour(ctx, content.NewReader(ra))
 }
 
-func (l *layer) applyByDaemon(ctx context.Context) error {
+// applyElsewhere lets the store's applier do it, which does not tell how far it
+// is.
+func (l *layer) applyElsewhere(ctx context.Context) error {
 	l.u.emit.Emit(l.event(progress.UnpackStart))
-	got, err := l.u.store.Applier.Apply(ctx, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS), diff.WithProgress(l.compressedProgress))
+	got, err := l.u.store.Applier.Apply(ctx, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS))
 	if err != nil {
 		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
 	}
@@ -231,14 +233,6 @@ func (l *layer) applyByDaemon(ctx context.Context) error {
 	}
 	l.applied(got.Size)
 	return nil
-}
-
-// compressedProgress reports an applier that runs in this process; it counts
-// the layer's compressed bytes. A daemon's applier does not call it.
-func (l *layer) compressedProgress(_ ocispec.Descriptor, n int64) {
-	e := l.event(progress.UnpackProgress)
-	e.Offset, e.Total = n, l.desc.Size
-	l.u.emit.Emit(e)
 }
 
 func (l *layer) wrongDiffID(got digest.Digest) error {

@@ -150,7 +150,8 @@ type chain struct {
 	img      Image
 	chainIDs []digest.Digest
 	layers   []*layer // those missing, bottom first
-	engine   string
+	ours     bool     // we write the snapshots; otherwise the store's applier does
+	engine   string   // as the result names it
 	reason   string
 }
 
@@ -229,7 +230,7 @@ func (c *chain) run(ctx context.Context) error {
 	if err := c.choose(ctx, first); err != nil {
 		return err
 	}
-	if c.engine == EngineClient && c.u.store.Rebase() {
+	if c.ours && c.u.store.Rebase() {
 		return c.parallel(ctx)
 	}
 	return c.ordered(ctx)
@@ -240,12 +241,13 @@ func (c *chain) choose(ctx context.Context, first *layer) error {
 		c.engine, c.reason = EngineDaemon, "asked for"
 		return nil
 	}
-	ours, reason := c.writable(ctx, first)
-	c.reason = reason
+	c.ours, c.reason = c.writable(ctx, first)
 	switch {
-	case ours:
+	case c.ours:
+	case c.u.store.Embedded:
+		c.reason = "by containerd's applier in this process: " + c.reason
 	case c.u.engine == EngineClient:
-		return fmt.Errorf("%w %s: %s", ErrEngine, EngineClient, reason)
+		return fmt.Errorf("%w %s: %s", ErrEngine, EngineClient, c.reason)
 	default:
 		c.engine = EngineDaemon
 	}
@@ -339,7 +341,7 @@ func (c *chain) ordered(ctx context.Context) error {
 
 func (c *chain) step(ctx context.Context, l *layer, first bool) error {
 	switch {
-	case first && c.engine == EngineClient:
+	case first && c.ours:
 		if err := c.u.downloads.Acquire(ctx, 1); err != nil {
 			return context.Cause(ctx)
 		}
