@@ -45,7 +45,7 @@ func classes() []class {
 		{12, "busy", "the root is held by a daemon or by another pull", "stop the containerd that runs on this root, or pull through it with --address", is(store.ErrBusy)},
 		{3, "daemon", "containerd cannot be reached", "is containerd running, and may you open its socket? --address names another socket, --root DIR pulls without a daemon", is(store.ErrUnavailable)},
 		{6, "rate-limit", "the registry wants fewer requests", "come back later, or log in: many registries allow more to those they know", fromRegistry(errdefs.IsResourceExhausted)},
-		{5, "auth", "credentials missing, wrong or without the right", "registries often answer so for what does not exist, too: check the name, and give a credential with --user", either(errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
+		{5, "auth", "credentials missing, wrong or without the right", "registries often answer so for what does not exist, too: check the name, and give a credential with --user", either(isA[*credentialError], errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
 		{4, "not-found", "repository, tag, digest or platform does not exist", "check repository, tag and --platform", errdefs.IsNotFound},
 		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", errdefs.IsDataLoss},
 		{7, "network", "DNS, connection, TLS, 5xx, stall or time-out", "try again: what was fetched is kept", isNetwork},

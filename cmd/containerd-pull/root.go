@@ -30,6 +30,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 		newGroupCmd("config", "Show the configuration", newConfigShowCmd(s, caller)),
 		newGroupCmd("profile", "List, show, write and check profiles",
 			newProfileListCmd(s, caller), newProfileShowCmd(s, caller), newProfileInitCmd(s, caller), newProfileCheckCmd(s, caller)),
+		newGroupCmd("hosts", "Show or write which hosts are asked", newHostsCheckCmd(s, caller), newHostsWriteCmd(s, caller)),
 		newVersionCmd(s),
 	)
 	root.SetHelpCommand(newHelpCmd(s))

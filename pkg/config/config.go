@@ -292,3 +292,18 @@ func (f *Flags) NamedFile(caller Caller) (string, error) {
 
 // FileSettings are the settings of commands that read files and nothing else.
 func FileSettings() []*Setting { return []*Setting{configFile()} }
+
+// HostSettings are the settings of commands that look at registries and pull
+// nothing.
+func HostSettings() []*Setting {
+	all := []*Setting{profileChoice(), configFile()}
+	for _, s := range append(registrySettings(), credentialSettings()...) {
+		if s.Key != "" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// ProfileSettings are the settings of commands that look at one profile.
+func ProfileSettings() []*Setting { return []*Setting{profileChoice(), configFile()} }

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+type hostsOptions struct {
+	streams streams
+	caller  config.Caller
+	flags   *config.Flags
+	format  string
+	dryRun  bool
+}
+
+func newHostsCheckCmd(s streams, caller config.Caller) *cobra.Command {
+	o := &hostsOptions{streams: s, caller: caller}
+	cmd := &cobra.Command{
+		Use:                   "check [flags] REF",
+		Short:                 "Show which hosts would be asked for REF, in what order and with what",
+		DisableFlagsInUseLine: true,
+		Args:                  exactlyOne,
+		RunE:                  func(cmd *cobra.Command, args []string) error { return runHostsCheck(cmd.Context(), o, args[0]) },
+	}
+	cmd.Flags().SortFlags = false
+	o.flags = config.NewFlags(cmd.Flags(), config.HostSettings())
+	addFormat(cmd, &o.format)
+	return cmd
+}
+
+func newHostsWriteCmd(s streams, caller config.Caller) *cobra.Command {
+	o := &hostsOptions{streams: s, caller: caller}
+	cmd := &cobra.Command{
+		Use:                   "write [flags] DIR",
+		Short:                 "Write the hosts of a profile as hosts.toml files for containerd and CRI",
+		DisableFlagsInUseLine: true,
+		Args:                  exactlyOne,
+		RunE:                  func(_ *cobra.Command, args []string) error { return runHostsWrite(o, args[0]) },
+	}
+	o.flags = config.NewFlags(cmd.Flags(), config.ProfileSettings())
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print the difference and write nothing")
+	return cmd
+}
+
+// shownHost is a host in JSON. The names are API.
+type shownHost struct {
+	Host       string   `json:"host"`
+	URL        string   `json:"url"`
+	Mirror     bool     `json:"mirror"`
+	Pull       bool     `json:"pull"`
+	Resolve    bool     `json:"resolve"`
+	TLS        string   `json:"tls"`
+	Headers    []string `json:"headers"`
+	Credential string   `json:"credential"` // the source; empty if there is none
+}
+
+func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
+	ref, err := registry.ParseRef(arg)
+	if err != nil {
+		return asUsage(err)
+	}
+	settings, err := config.Load(o.caller, o.flags)
+	if err != nil {
+		return asUsage(err)
+	}
+	cfg, err := settings.Resolve(ref)
+	if err != nil {
+		return asUsage(err)
+	}
+	reg, err := registry.New(cfg.Registry)
+	if err != nil {
+		return asUsage(err)
+	}
+	hosts, err := reg.Hosts(ctx, ref)
+	if err != nil {
+		return asUsage(err)
+	}
+	find, err := credentials(o.caller, cfg, nil)
+	if err != nil {
+		return asUsage(err)
+	}
+	shown := make([]shownHost, len(hosts))
+	for i, h := range hosts {
+		shown[i] = showHost(h)
+		cred, err := find(ctx, h.Name, ref)
+		if err != nil {
+			return &credentialError{h.Name, err}
+		}
+		shown[i].Credential = cred.Source
+	}
+	return writeFormatted(o.streams.out, o.format, shown, func(w io.Writer) { writeHosts(w, shown) })
+}
+
+func showHost(h registry.Host) shownHost {
+	return shownHost{
+		Host: h.Name, URL: h.URL, Mirror: h.Mirror, Pull: h.Pull, Resolve: h.Resolve,
+		TLS: describeTLS(h), Headers: append([]string{}, h.Headers...),
+	}
+}
+
+func describeTLS(h registry.Host) string {
+	parts := []string{"certificate checked"}
+	switch {
+	case strings.HasPrefix(h.URL, "http://"):
+		parts[0] = "none"
+	case h.SkipVerify:
+		parts[0] = "certificate not checked"
+	case h.CA:
+		parts[0] = "certificate checked, own CA"
+	}
+	if h.ClientCert {
+		parts = append(parts, "client certificate")
+	}
+	if h.Fallback != "" {
+		parts = append(parts, "else "+h.Fallback)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func writeHosts(w io.Writer, hosts []shownHost) {
+	for _, h := range hosts {
+		var may []string
+		if h.Pull {
+			may = append(may, "pull")
+		}
+		if h.Resolve {
+			may = append(may, "resolve")
+		}
+		credential := h.Credential
+		if credential == "" {
+			credential = "none"
+		}
+		fmt.Fprintf(w, "%s\t%s\tTLS: %s\tcredential: %s\n", h.URL, strings.Join(may, ", "), h.TLS, credential)
+		for _, name := range h.Headers {
+			fmt.Fprintf(w, "\theader %s\t\t\n", name)
+		}
+	}
+}
+
+// credentialError is a credential that is configured and cannot be had.
+type credentialError struct {
+	host string
+	err  error
+}
+
+func (e *credentialError) Error() string { return "credential of " + e.host + ": " + e.err.Error() }
+func (e *credentialError) Unwrap() error { return e.err }
+
+// hostsMarker opens the files that hosts write may change.
+const hostsMarker = "# Written by " + programName + " hosts write"
+
+// runHostsWrite makes all files or none that would overwrite a foreign one.
+func runHostsWrite(o *hostsOptions, dir string) error {
+	files, profile, err := o.hostsFiles()
+	if err != nil {
+		return err
+	}
+	for i, f := range files {
+		header := fmt.Sprintf("%s --profile %s: change the profile, not this file.\n", hostsMarker, profile)
+		files[i].Text = append([]byte(header), f.Text...)
+		if err := checkForeign(hostsPath(dir, f)); err != nil {
+			return err
+		}
+	}
+	for _, f := range files {
+		if err := o.writeHostsFile(hostsPath(dir, f), f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *hostsOptions) hostsFiles() (files []registry.HostsFile, profile string, err error) {
+	settings, err := config.Load(o.caller, o.flags)
+	if err != nil {
+		return nil, "", asUsage(err)
+	}
+	cfg, err := settings.Resolve(registry.Ref{})
+	if err != nil {
+		return nil, "", asUsage(err)
+	}
+	if cfg.Profile == "" {
+		return nil, "", &usageError{errors.New("no profile to write the hosts of"), "name one with --profile"}
+	}
+	files, err = registry.HostsFiles(cfg.Registry, settings.Hosts(cfg.Profile))
+	if err != nil {
+		return nil, "", asUsage(err)
+	}
+	if len(files) == 0 {
+		return nil, "", usagef("profile %s has neither mirrors nor patterns that name a registry", cfg.Profile)
+	}
+	return files, cfg.Profile, nil
+}
+
+func hostsPath(dir string, f registry.HostsFile) string {
+	return filepath.Join(dir, f.Name, "hosts.toml")
+}
+
+// checkForeign refuses a file that somebody else wrote.
+func checkForeign(path string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	if bytes.HasPrefix(text, []byte(hostsMarker)) {
+		return nil
+	}
+	return &usageError{fmt.Errorf("%s was not written by %s", path, programName), "move it away to have it replaced"}
+}
+
+// writeHostsFile writes a file and names it, or shows what would change.
+func (o *hostsOptions) writeHostsFile(path string, f registry.HostsFile) error {
+	if o.dryRun {
+		old, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("reading %s: %w", path, err)
+		}
+		_, err = o.streams.out.Write(diff.Diff(path, old, path, f.Text))
+		return asOutput(err)
+	}
+	mode := fs.FileMode(0o644)
+	if f.Secret {
+		mode = 0o600
+	}
+	if err := config.WriteFile(path, f.Text, mode); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(o.streams.out, path)
+	return asOutput(err)
+}

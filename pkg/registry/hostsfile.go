@@ -1,0 +1,138 @@
+package registry
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// HostsFile is a hosts.toml for containerd, CRI and whoever else reads them.
+type HostsFile struct {
+	// Name is the folder that it belongs in: a registry, or _default.
+	Name string
+	Text []byte
+	// Secret says that it holds a header, which may be a secret.
+	Secret bool
+}
+
+// hostsTable is one host of a hosts.toml. The names are containerd's.
+type hostsTable struct {
+	Server       string            `toml:"server,omitempty"`
+	Capabilities []string          `toml:"capabilities,omitempty"`
+	CA           string            `toml:"ca,omitempty"`
+	Client       [][2]string       `toml:"client,omitempty"`
+	SkipVerify   bool              `toml:"skip_verify,omitempty"`
+	OverridePath bool              `toml:"override_path,omitempty"`
+	DialTimeout  string            `toml:"dial_timeout,omitempty"`
+	Header       map[string]string `toml:"header,omitempty"`
+}
+
+// HostsFiles says what the options mean for each registry that they name, in
+// containerd's own form. Credentials have no place in it.
+func HostsFiles(o Options, registries []string) ([]HostsFile, error) {
+	names := slices.Clone(registries)
+	for _, m := range o.Mirrors {
+		names = append(names, m.Host)
+	}
+	slices.Sort(names)
+	var files []HostsFile
+	for _, name := range slices.Compact(names) {
+		f, err := hostsFile(o, canonicalHost(name))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func hostsFile(o Options, name string) (HostsFile, error) {
+	f := HostsFile{Name: name}
+	top := hostsTable{}
+	if name == "*" {
+		f.Name = "_default"
+	} else {
+		top = ownTable(o, name)
+	}
+	text, err := marshalTable(top, "")
+	if err != nil {
+		return f, err
+	}
+	var b strings.Builder
+	b.WriteString(text)
+	for _, m := range o.Mirrors {
+		// A folder of its own hides _default, so that mirrors of any registry
+		// have to stand in each.
+		if canonicalHost(m.Host) != name && m.Host != "*" {
+			continue
+		}
+		f.Secret = f.Secret || len(m.Headers) > 0
+		if err := writeMirror(&b, m); err != nil {
+			return f, err
+		}
+	}
+	f.Text = []byte(b.String())
+	return f, nil
+}
+
+// ownTable is about the registry itself.
+func ownTable(o Options, name string) hostsTable {
+	scheme, host := "https", name
+	if o.PlainHTTP {
+		scheme = "http"
+	}
+	if name == dockerHub {
+		host = "registry-1.docker.io"
+	}
+	t := hostsTable{Server: scheme + "://" + host, CA: o.CA, SkipVerify: o.SkipVerify || o.Insecure}
+	if o.Cert != "" {
+		t.Client = [][2]string{{o.Cert, o.Key}}
+	}
+	return t
+}
+
+func writeMirror(b *strings.Builder, m Mirror) error {
+	t := hostsTable{
+		Capabilities: []string{"pull"}, CA: m.CA, SkipVerify: m.SkipVerify, OverridePath: m.OverridePath,
+		Header: maps.Clone(m.Headers),
+	}
+	if m.Resolve {
+		t.Capabilities = append(t.Capabilities, "resolve")
+	}
+	if m.Cert != "" {
+		t.Client = [][2]string{{m.Cert, m.Key}}
+	}
+	if m.DialTimeout > 0 {
+		t.DialTimeout = m.DialTimeout.String()
+	}
+	for _, endpoint := range m.Endpoints {
+		if _, err := m.parse(endpoint); err != nil {
+			return fmt.Errorf("mirror %q of %s: %w", endpoint, m.Host, err)
+		}
+		text, err := marshalTable(t, endpoint)
+		if err != nil {
+			return err
+		}
+		b.WriteString("\n" + text)
+	}
+	return nil
+}
+
+// marshalTable writes a host as [host."URL"], or at the top if it has no URL.
+func marshalTable(t hostsTable, url string) (string, error) {
+	var v any = t
+	if url != "" {
+		if !strings.Contains(url, "://") {
+			url = "https://" + url
+		}
+		v = map[string]map[string]hostsTable{"host": {url: t}}
+	}
+	text, err := toml.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("writing hosts.toml: %w", err)
+	}
+	return strings.Replace(string(text), "[host]\n", "", 1), nil
+}
