@@ -164,7 +164,7 @@ func (b *batch) closeStore() error {
 func (b *batch) tell(ref string, err error) error {
 	b.sink.Emit(progress.Event{Kind: progress.Error, Ref: ref, Err: err})
 	if b.call.Progress != progress.ModeJSON {
-		writeError(b.display.Writer(), err)
+		writeError(b.display.Writer(), err, b.caller)
 	}
 	return &reportedError{err}
 }

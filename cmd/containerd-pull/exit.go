@@ -68,7 +68,7 @@ func classify(err error) class {
 
 // hintFor says what to do about a failure. Where the failure itself knows, it
 // knows better than its class.
-func hintFor(err error) string {
+func hintFor(err error, caller config.Caller) string {
 	if usage, ok := errors.AsType[*usageError](err); ok && usage.hint != "" {
 		return usage.hint
 	}
@@ -78,7 +78,11 @@ func hintFor(err error) string {
 	if unknown, ok := errors.AsType[*config.UnknownProfile](err); ok {
 		return profileHint(unknown)
 	}
-	return classify(err).hint
+	c := classify(err)
+	if user := caller.Getenv("SUDO_USER"); c.name == "auth" && user != "" {
+		return fmt.Sprintf("sudo reads root's credentials, not those of %s: name a file with --authfile, or give a credential with --user", user)
+	}
+	return c.hint
 }
 
 func profileHint(e *config.UnknownProfile) string {

@@ -69,6 +69,11 @@ func TestClassify(t *testing.T) {
 }
 
 func TestHints(t *testing.T) {
+	nobody := config.Caller{Lookup: func(string) (string, bool) { return "", false }}
+	sudo := config.Caller{Lookup: func(name string) (string, bool) { return "anna", name == "SUDO_USER" }}
+	if got := hintFor(asked(errdefs.ErrUnauthenticated), sudo); !strings.Contains(got, "not those of anna") {
+		t.Errorf("hint under sudo: got %q, want one about the user's own credentials", got)
+	}
 	for _, tc := range []struct {
 		err  error
 		want string
@@ -80,7 +85,7 @@ func TestHints(t *testing.T) {
 		{asUsage(&config.UnknownProfile{Name: "a"}), "no configuration file defines a profile"},
 		{store.ErrBusy, "stop the containerd that runs on this root, or pull through it with --address"},
 	} {
-		if got := hintFor(tc.err); got != tc.want {
+		if got := hintFor(tc.err, nobody); got != tc.want {
 			t.Errorf("hint for %v: got %q, want %q", tc.err, got, tc.want)
 		}
 	}

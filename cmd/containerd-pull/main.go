@@ -44,7 +44,7 @@ func run(ctx context.Context, s streams, caller config.Caller, args []string) in
 	}
 	var told *reportedError
 	if !errors.As(err, &told) {
-		writeError(s.err, err)
+		writeError(s.err, err, caller)
 	}
 	return classify(err).code
 }
@@ -55,9 +55,9 @@ type reportedError struct{ error }
 func (e *reportedError) Unwrap() error { return e.error }
 
 // writeError tells of a failure: one line, and a hint if there is one.
-func writeError(w io.Writer, err error) {
+func writeError(w io.Writer, err error, caller config.Caller) {
 	fmt.Fprintf(w, "%s: %v\n", programName, err)
-	if hint := hintFor(err); hint != "" {
+	if hint := hintFor(err, caller); hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 }

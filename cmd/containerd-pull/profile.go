@@ -188,7 +188,7 @@ func runProfileCheck(ctx context.Context, o *profileOptions, names []string) err
 		wrong = o.checkProfiles(ctx, settings, names)
 	}
 	for _, err := range wrong {
-		writeError(o.streams.err, err)
+		writeError(o.streams.err, err, o.caller)
 	}
 	if len(wrong) > 0 {
 		return &reportedError{errors.Join(wrong...)}
