@@ -143,7 +143,7 @@ func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
 	if err := in.receive(ctx, each); err != nil {
 		return err
 	}
-	if err := in.verify(); err != nil {
+	if err := in.verify(ctx); err != nil {
 		return err
 	}
 	done := in.at(progress.FetchDone)
@@ -155,7 +155,7 @@ func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
 // verify compares the digest that the store has made of all the bytes, those
 // of earlier attempts included, so that they are hashed once. Digests of
 // another algorithm than the store's are left to the commit.
-func (in *Ingest) verify() error {
+func (in *Ingest) verify(ctx context.Context) error {
 	if _, err := in.w.Status(); err != nil { // only now has a daemon seen every byte
 		return fmt.Errorf("reading the ingest of %s: %w", in.blob.Desc.Digest, err)
 	}
@@ -163,7 +163,7 @@ func (in *Ingest) verify() error {
 	if got == want || got.Algorithm() != want.Algorithm() {
 		return nil
 	}
-	return in.corrupt(fmt.Errorf("%s: got %s, want %s: %w", in.host, got, want, ErrCorrupt))
+	return in.restart(ctx, fmt.Errorf("%s: got %s, want %s: %w", in.host, got, want, ErrCorrupt))
 }
 
 func (in *Ingest) receive(ctx context.Context, each io.Writer) error {
@@ -257,17 +257,6 @@ func (in *Ingest) at(kind progress.Kind) progress.Event {
 	return e
 }
 
-// corrupt drops what was received and tells the registry who sent it. The
-// ingest is opened again, empty.
-func (in *Ingest) corrupt(cause error) error {
-	in.f.registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
-	if err := in.w.Truncate(0); err != nil {
-		return errors.Join(cause, fmt.Errorf("emptying the ingest: %w", err))
-	}
-	in.offset = 0
-	return cause
-}
-
 // Commit makes the blob visible with labels. The store checks size and digest
 // once more; where bytes of an earlier attempt turn out to be wrong the ingest
 // is emptied and the error is ErrCorrupt.
@@ -284,8 +273,10 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 	return nil
 }
 
-// restart drops the ingest of a failed commit, which containerd would keep for
-// the next pull to fail on, and opens a fresh one.
+// restart drops an ingest whose bytes are wrong, which containerd would keep for
+// the next pull to fail on, tells the registry who sent them, and opens a fresh
+// one. Truncating it would not do: a daemon truncates at the next write, which
+// may never come.
 func (in *Ingest) restart(ctx context.Context, cause error) error {
 	in.f.registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
 	if err := errors.Join(in.Close(), in.f.content.Abort(ctx, in.key)); err != nil && !errdefs.IsNotFound(err) {
