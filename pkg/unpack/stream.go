@@ -90,7 +90,10 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	meter := &meter{l: l, src: plain, hash: l.diffID.Algorithm().Hash()}
 	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions())
 	plain.stop(err)
-	err = errors.Join(err, ignoreClosed(g.Wait()))
+	inflated := g.Wait()
+	if err == nil { // otherwise one of them got the other's error through the queue
+		err = ignoreClosed(inflated)
+	}
 	l.phase(progress.Apply, time.Since(start)-plain.readerIdle, meter.n)
 	if err != nil {
 		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
@@ -128,22 +131,47 @@ func ignoreClosed(err error) error {
 	return err
 }
 
+// origin is where the bytes to decompress come from. It remembers why they
+// ended, which tells a stream that is malformed from one that did not arrive.
+type origin struct {
+	src io.Reader
+	err error // other than io.EOF
+}
+
+// Read implements io.Reader.
+func (o *origin) Read(p []byte) (int, error) {
+	n, err := o.src.Read(p)
+	if err != nil && err != io.EOF {
+		o.err = err
+	}
+	return n, err
+}
+
+// judge says what an error of a decoder means.
+func (o *origin) judge(err error) error {
+	if o.err != nil {
+		return o.err
+	}
+	return fmt.Errorf("inflating: %w: %w", errdefs.ErrInvalidArgument, err)
+}
+
 // decompress copies src to q, inflated if it is compressed, and returns the
 // number of bytes that came out. What it is shows in its first bytes, since
 // media types cannot be relied on.
 func decompress(src io.Reader, q *queue) (int64, error) {
-	peek := bufio.NewReaderSize(src, 64<<10)
+	o := &origin{src: src}
+	peek := bufio.NewReaderSize(o, 64<<10)
 	magic, err := peek.Peek(4)
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		return inflateInto(q, peek)
+		return inflateInto(q, peek, o)
 	case isZstd(magic):
-		return unzstdInto(q, peek)
+		return unzstdInto(q, peek, o)
 	}
-	return copyInto(q, peek)
+	return copyInto(q, peek, o)
 }
 
 // isZstd knows the magic numbers of frames and of skippable frames (RFC 8878,
@@ -157,7 +185,7 @@ func isZstd(magic []byte) bool {
 }
 
 // inflateInto decodes straight into the queue's buffers.
-func inflateInto(q *queue, src io.Reader) (n int64, err error) {
+func inflateInto(q *queue, src io.Reader, o *origin) (n int64, err error) {
 	z := inflate.NewReader(src)
 	for {
 		buf, err := q.buffer()
@@ -175,36 +203,47 @@ func inflateInto(q *queue, src io.Reader) (n int64, err error) {
 			return n, nil
 		}
 		if err != nil {
-			return n, fmt.Errorf("inflating: %w", err)
+			return n, o.judge(err)
 		}
 	}
 }
 
-func unzstdInto(q *queue, src io.Reader) (int64, error) {
+func unzstdInto(q *queue, src io.Reader, o *origin) (int64, error) {
 	z, err := zstd.NewReader(src, zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(2))
 	if err != nil {
-		return 0, fmt.Errorf("inflating: %w", err)
+		return 0, o.judge(err)
 	}
 	defer z.Close()
-	return copyInto(q, z)
+	return copyInto(q, z, o)
 }
 
-func copyInto(q *queue, src io.Reader) (n int64, err error) {
+func copyInto(q *queue, src io.Reader, o *origin) (n int64, err error) {
 	for {
 		buf, err := q.buffer()
 		if err != nil {
 			return n, err
 		}
-		m, err := io.ReadFull(src, buf)
+		m, err := fill(src, buf)
 		n += int64(m)
 		q.send(buf[:m], buf)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
+		if err == io.EOF {
 			return n, nil
 		}
 		if err != nil {
-			return n, err
+			return n, o.judge(err)
 		}
 	}
+}
+
+// fill is io.ReadFull, which cannot be used here: its io.ErrUnexpectedEOF for an
+// end after some bytes is also what a decoder says of a stream that breaks off.
+func fill(src io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = src.Read(buf[n:])
+		n += m
+	}
+	return n, err
 }
 
 // meter hashes and counts what the applier reads.
