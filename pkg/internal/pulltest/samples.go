@@ -62,7 +62,7 @@ func smallLayers(seed string) [][]File {
 			Directory("usr"), Directory("usr/bin"), setuid, capable,
 			Executable("usr/bin/tool", "#!/bin/sh\n"), twin, Symlink("usr/bin/sh", "../../bin/hello"),
 			Directory("dev"), CharDevice("dev/null", 1, 3), Directory("run"), fifo,
-			Whiteout("opt/gone"), Directory("var"), Directory("var/lib"), Opaque("var/lib"), Regular("var/lib/new", "new"),
+			Whiteout("opt/gone"), Directory("var"), Directory("var/lib"), Opaque("var/lib"), Regular("var/lib/new", "new "+seed),
 		},
 		{
 			owned, // its directories are not in the archive
