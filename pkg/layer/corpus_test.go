@@ -21,6 +21,14 @@ const acl = "\x02\x00\x00\x00" +
 type layers struct {
 	below [][]entry
 	apply []entry
+	// refused, by containerd in one setting at least. Without it a case that
+	// always fails would pass for one that works.
+	refused bool
+}
+
+func refused(c layers) layers {
+	c.refused = true
+	return c
 }
 
 func single(entries ...entry) layers { return layers{apply: entries} }
@@ -44,13 +52,13 @@ var corpus = map[string]layers{
 	"dotted names":     single(file("./a/./b", "x"), file("a/../c", "x"), file("../up", "x"), file("../../d/e", "x"), file("a/../../f", "x"), dir("./d/.")),
 	"doubled entries":  single(file("f", "one", mode(0o600)), file("f", "two", mode(0o755)), dir("d", mode(0o700)), dir("d", owner(9, 9)), symlink("l", "a"), symlink("l", "b")),
 	"long names":       single(file(strings.Repeat("n", 255), "x"), file(strings.Repeat("dir/", 200)+"f", "x"), symlink("l", strings.Repeat("t/", 1000))),
-	"too long name":    single(file(strings.Repeat("n", 256), "x")),
-	"too long target":  single(symlink("l", strings.Repeat("t", 5000))),
+	"too long name":    refused(single(file(strings.Repeat("n", 256), "x"))),
+	"too long target":  refused(single(symlink("l", strings.Repeat("t", 5000)))),
 	"not UTF-8":        single(entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "a\xff\xfe\x01 \n", Mode: 0o600, ModTime: time.Unix(1000, 0), Format: tar.FormatGNU}}),
-	"empty target":     single(symlink("l", "")),
+	"empty target":     refused(single(symlink("l", ""))),
 	"large file":       single(file("big", strings.Repeat("0123456789abcdef", 70_000)), file("exact", strings.Repeat("x", 256<<10)), file("after", "x")),
-	"unknown type":     single(special('7', "contiguous")),
-	"old sparse type":  single(special('Z', "f")),
+	"unknown type":     refused(single(special('7', "contiguous"))),
+	"old sparse type":  refused(single(special('Z', "f"))),
 	"global header":    single(file("pax", "x"), entry{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "d/pax", PAXRecords: map[string]string{"comment": "hi"}, Format: tar.FormatPAX}}, file("f", "")),
 	"global over file": single(file("GlobalHead.0.0", "x"), entry{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "GlobalHead.0.0", PAXRecords: map[string]string{"comment": "hi"}, Format: tar.FormatPAX}}),
 
@@ -61,13 +69,13 @@ var corpus = map[string]layers{
 	"xattrs":                    single(file("f", "x", xattr("user.a", "1"), xattr("user.empty", ""), xattr("security.capability", capability), owner(5, 5), mode(0o755)), dir("d", xattr("user.d", "2"))),
 	"trusted xattrs":            single(file("f", "", xattr("trusted.x", "1")), dir("d", xattr("trusted.overlay.opaque", "y"), xattr("user.u", "1"))),
 	"xattrs without a place":    single(symlink("l", "f", xattr("user.a", "1")), special(tar.TypeFifo, "p", xattr("user.a", "1")), file("f", "", xattr("nonsense.a", "1"), xattr("user", "1"))),
-	"xattr without a name":      single(file("f", "", xattr("", "1"))),
-	"xattr with prefix only":    single(file("f", "", xattr("user.", "1"))),
-	"xattr too long":            single(file("f", "", xattr("user."+strings.Repeat("a", 300), "1"))),
+	"xattr without a name":      refused(single(file("f", "", xattr("", "1")))),
+	"xattr with prefix only":    refused(single(file("f", "", xattr("user.", "1")))),
+	"xattr too long":            refused(single(file("f", "", xattr("user."+strings.Repeat("a", 300), "1")))),
 	"ACL":                       single(file("f", "", xattr("system.posix_acl_access", acl), mode(0o604)), dir("d", xattr("system.posix_acl_access", acl), mode(0o1711))),
 	"default ACL":               single(dir("d", xattr("system.posix_acl_default", acl), mode(0o755)), file("d/f", "", mode(0o664)), file("d/g", "", mode(0o600)), dir("d/e", mode(0o777)), file("d/i/f", "")),
 	"broken ACL":                single(file("f", "", xattr("system.posix_acl_access", "junk"))),
-	"broken capability":         single(file("f", "", xattr("security.capability", "junk"))),
+	"broken capability":         refused(single(file("f", "", xattr("security.capability", "junk")))),
 	"security xattr of a link":  single(symlink("l", "f", xattr("security.foo", "1"))),
 	"capability of a directory": single(dir("d", xattr("security.capability", capability))),
 
@@ -77,22 +85,22 @@ var corpus = map[string]layers{
 	"hard link to a symlink":         single(symlink("l", "a"), hardlink("h", "l", owner(4, 4), mode(0o123)), file("a", "x")),
 	"hard link through links":        single(dir("d"), file("d/f", "x"), symlink("l", "d"), symlink("m", "/l"), hardlink("h", "l/f"), hardlink("i", "/m/f"), hardlink("j", "./m/../d/f"), hardlink("l/k", "d/f")),
 	"hard link in place":             single(file("a", "1"), file("b", "2"), hardlink("b", "a"), dir("c"), file("c/x", ""), hardlink("c", "a")),
-	"hard link to itself":            single(file("a", "1"), hardlink("a", "a")),
-	"hard link to a child":           single(file("a/b", "1"), hardlink("a", "a/b")),
-	"hard link to a directory":       single(dir("d"), hardlink("h", "d")),
-	"hard link to the root":          single(hardlink("h", "/")),
-	"hard link to dots":              single(dir("d"), hardlink("h", "d/..")),
-	"hard link to dots of a file":    single(file("f", ""), hardlink("h", "f/..")),
+	"hard link to itself":            refused(single(file("a", "1"), hardlink("a", "a"))),
+	"hard link to a child":           refused(single(file("a/b", "1"), hardlink("a", "a/b"))),
+	"hard link to a directory":       refused(single(dir("d"), hardlink("h", "d"))),
+	"hard link to the root":          refused(single(hardlink("h", "/"))),
+	"hard link to dots":              refused(single(dir("d"), hardlink("h", "d/.."))),
+	"hard link to dots of a file":    refused(single(file("f", ""), hardlink("h", "f/.."))),
 	"hard link with a slash":         single(file("f", "x"), hardlink("h", "f/"), hardlink("i", "f/."), hardlink("j", "./f")),
 	"hard link with a slash, link":   single(file("d/f", "x"), symlink("l", "d/f"), hardlink("h", "l/")),
-	"hard link up and out":           single(file("f", "x"), hardlink("h", "../../f"), hardlink("i", "../../deep/root/f")),
-	"hard link to nothing":           single(hardlink("h", "nothing")),
-	"hard link to an empty name":     single(hardlink("h", "")),
-	"hard link below only":           over([]entry{file("f", "x")}, hardlink("h", "f")),
+	"hard link up and out":           refused(single(file("f", "x"), hardlink("h", "../../f"), hardlink("i", "../../deep/root/f"))),
+	"hard link to nothing":           refused(single(hardlink("h", "nothing"))),
+	"hard link to an empty name":     refused(single(hardlink("h", ""))),
+	"hard link below only":           refused(over([]entry{file("f", "x")}, hardlink("h", "f"))),
 	"hard link to a device":          single(special(tar.TypeFifo, "p"), hardlink("q", "p", mode(0o111), owner(1, 2))),
 	"hard link makes a parent":       single(file("a", ""), hardlink("d/b", "a")),
 	"hard link becomes a way":        single(dir("d"), symlink("l", "d"), hardlink("m", "l"), file("m/f", "x")),
-	"hard link to its way":           single(dir("d"), file("d/f", "x"), symlink("l", "d"), hardlink("l", "l/f")),
+	"hard link to its way":           refused(single(dir("d"), file("d/f", "x"), symlink("l", "d"), hardlink("l", "l/f"))),
 	"hard link to the link replaced": single(dir("d"), file("f", "x"), symlink("l", "d"), hardlink("l", "l/../f")),
 
 	"file for directory":             single(dir("d"), file("d/f", ""), file("d", "now a file")),
@@ -103,29 +111,29 @@ var corpus = map[string]layers{
 	"link for link":                  single(dir("a"), dir("b"), symlink("l", "a"), file("l/f", "1"), symlink("l", "b"), file("l/f", "2")),
 	"directory again":                single(dir("d", mode(0o700)), file("d/f", ""), file("d", ""), dir("d", mode(0o711)), file("d/g", "")),
 	"directory gone":                 single(dir("d"), file("d", "")),
-	"nested directory gone":          single(dir("d"), dir("d/e"), file("d", "")),
+	"nested directory gone":          refused(single(dir("d"), dir("d/e"), file("d", ""))),
 	"directory made a link":          single(dir("a"), dir("d", at(stamp(500))), symlink("d", "a")),
 	"directory made a link to root":  single(dir("d", at(stamp(500))), symlink("d", "/")),
-	"directory made a dead link":     single(dir("d"), symlink("d", "nothing")),
+	"directory made a dead link":     refused(single(dir("d"), symlink("d", "nothing"))),
 	"directory elsewhere at the end": single(dir("x"), dir("y"), symlink("a", "x"), dir("a/d", at(stamp(300))), dir("y/d"), symlink("a", "y")),
 	"way replaced in use":            single(dir("a"), dir("a/b"), file("a/b/f", "1"), dir("c/b"), symlink("a", "c"), file("a/b/f", "2")),
 
 	"parents missing":            single(file("a/b/c/f", "x"), dir("a", mode(0o700), owner(2, 2)), dir("e/f/g", mode(0o500))),
-	"parent is a file":           single(file("a", ""), file("a/b", "")),
-	"grandparent is a file":      single(file("a", ""), file("a/b/c", "")),
-	"parent is a device":         single(special(tar.TypeFifo, "a"), file("a/b", "")),
+	"parent is a file":           refused(single(file("a", ""), file("a/b", ""))),
+	"grandparent is a file":      refused(single(file("a", ""), file("a/b/c", ""))),
+	"parent is a device":         refused(single(special(tar.TypeFifo, "a"), file("a/b", ""))),
 	"parent is a dead link":      single(symlink("l", "x/y"), file("l/f", "1"), file("x/y/g", "2")),
-	"parent is a link to a file": single(file("f", ""), symlink("l", "f"), file("l/x", "")),
+	"parent is a link to a file": refused(single(file("f", ""), symlink("l", "f"), file("l/x", ""))),
 	"links chained":              single(dir("d/e"), symlink("a", "b"), symlink("b", "/c"), symlink("c", "d"), file("a/e/f", "x")),
 	"links above root":           single(symlink("l", "../../../x"), file("l/f", ""), symlink("m", "/../../y"), file("m/f", "")),
-	"link loop":                  single(symlink("a", "b"), symlink("b", "a"), file("a/f", "")),
-	"link to itself":             single(symlink("a", "a"), file("a/f", "")),
+	"link loop":                  refused(single(symlink("a", "b"), symlink("b", "a"), file("a/f", ""))),
+	"link to itself":             refused(single(symlink("a", "a"), file("a/f", ""))),
 	"link to dot":                single(symlink("a", "."), file("a/f", "x"), file("a/a/g", "x"), symlink("b", "./."), file("b/h", "")),
 	"link to root":               single(symlink("a", "/"), file("a/f", "x"), dir("a/d")),
 	"link to a link's parent":    single(dir("x/y"), dir("c"), symlink("b", "x/y"), symlink("l", "b/../c"), file("l/f", "1"), symlink("d/l", "../b/../c"), file("d/l/g", "2"), symlink("m", "/b/../c"), file("m/h", "3"), symlink("d/m", "/b/../c"), file("d/m/i", "4"), hardlink("j", "b/../c/f")),
 	"link in a linked directory": single(dir("c/d"), symlink("c/d/x", "../y"), symlink("b", "c/d"), symlink("a", "b"), dir("c/y"), dir("y"), file("a/x/f", "")),
 	"link through missing":       single(symlink("l", "/missing/../c"), file("l/f", "1"), dir("d/e"), symlink("missing", "d/e"), file("l/g", "2")),
-	"link directory at the end":  single(dir("x/y"), symlink("b", "x/y"), symlink("link", "b/../c"), dir("link/d")),
+	"link directory at the end":  refused(single(dir("x/y"), symlink("b", "x/y"), symlink("link", "b/../c"), dir("link/d"))),
 	"slashes in a link":          single(dir("d/e"), symlink("l", "d//e///"), file("l/f", "")),
 
 	"whiteout":                        over([]entry{dir("d"), file("d/f", "x"), file("g", "x")}, whiteout("d/.wh.f", owner(3, 4)), whiteout(".wh.g", mode(0o777))),
@@ -133,23 +141,23 @@ var corpus = map[string]layers{
 	"whiteout of a directory":         over([]entry{dir("d"), file("d/e/f", "x")}, whiteout(".wh.d")),
 	"whiteout then entry":             over([]entry{file("f", "1")}, whiteout(".wh.f"), file("f", "2")),
 	"whiteout then directory":         over([]entry{dir("d"), file("d/f", "1")}, whiteout(".wh.d"), dir("d"), file("d/g", "2")),
-	"entry then whiteout":             over([]entry{file("f", "1")}, file("f", "2"), whiteout(".wh.f")),
-	"directory then whiteout":         single(file("d/f", "1"), whiteout(".wh.d"), file("d/g", "")),
-	"listed directory then whiteout":  single(dir("d"), whiteout(".wh.d")),
-	"whiteout twice":                  single(whiteout(".wh.f"), whiteout(".wh.f")),
-	"whiteout then parent":            single(whiteout(".wh.d"), file("d/f", "")),
-	"whiteout without a name":         single(whiteout("d/.wh.")),
-	"whiteout of dot":                 single(dir("d"), whiteout("d/.wh..")),
-	"whiteout of dots":                single(dir("d"), whiteout("d/.wh...")),
-	"whiteout of three dots":          single(file("...", ""), whiteout(".wh....")),
+	"entry then whiteout":             refused(over([]entry{file("f", "1")}, file("f", "2"), whiteout(".wh.f"))),
+	"directory then whiteout":         refused(single(file("d/f", "1"), whiteout(".wh.d"), file("d/g", ""))),
+	"listed directory then whiteout":  refused(single(dir("d"), whiteout(".wh.d"))),
+	"whiteout twice":                  refused(single(whiteout(".wh.f"), whiteout(".wh.f"))),
+	"whiteout then parent":            refused(single(whiteout(".wh.d"), file("d/f", ""))),
+	"whiteout without a name":         refused(single(whiteout("d/.wh."))),
+	"whiteout of dot":                 refused(single(dir("d"), whiteout("d/.wh.."))),
+	"whiteout of dots":                refused(single(dir("d"), whiteout("d/.wh..."))),
+	"whiteout of three dots":          refused(single(file("...", ""), whiteout(".wh...."))),
 	"whiteout of a meta name":         single(whiteout(".wh..wh.plnk"), whiteout(".wh..wh..opqx")),
 	"whiteout as a directory":         over([]entry{file("f", "")}, dir(".wh.f")),
 	"whiteout of a link":              over([]entry{dir("d"), file("d/f", "x"), symlink("l", "d")}, whiteout(".wh.l"), file("d/g", "")),
 	"whiteout through a link":         over([]entry{dir("d"), file("d/f", "x"), symlink("l", "d")}, whiteout("l/.wh.f")),
 	"whiteout through a link of ours": over([]entry{dir("d"), file("d/f", "x")}, symlink("l", "d"), whiteout("l/.wh.f")),
-	"whiteout of a way in use":        over([]entry{dir("a"), dir("b"), symlink("l", "a")}, file("l/f", "1"), whiteout(".wh.l"), file("l/g", "2")),
-	"whiteout below a file":           single(file("f", ""), whiteout("f/.wh.x")),
-	"whiteout outside":                single(whiteout("../.wh.canary"), whiteout("../../.wh.canary")),
+	"whiteout of a way in use":        refused(over([]entry{dir("a"), dir("b"), symlink("l", "a")}, file("l/f", "1"), whiteout(".wh.l"), file("l/g", "2"))),
+	"whiteout below a file":           refused(single(file("f", ""), whiteout("f/.wh.x"))),
+	"whiteout outside":                refused(single(whiteout("../.wh.canary"), whiteout("../../.wh.canary"))),
 
 	"opaque":                    over([]entry{dir("d"), file("d/f", "1"), file("d/e/g", "2")}, dir("d"), whiteout("d/.wh..wh..opq"), file("d/h", "3")),
 	"opaque last":               over([]entry{dir("d"), file("d/f", "1"), file("d/e/g", "2")}, dir("d"), file("d/h", "3"), file("d/i/j", "4"), dir("d/k"), file("d/k/l", ""), whiteout("d/.wh..wh..opq")),
@@ -157,16 +165,16 @@ var corpus = map[string]layers{
 	"opaque without directory":  over([]entry{dir("d", mode(0o1777), owner(4, 4), at(stamp(44))), file("d/f", "1")}, whiteout("d/.wh..wh..opq")),
 	"opaque twice":              over([]entry{dir("d"), file("d/f", "1")}, whiteout("d/.wh..wh..opq"), file("d/i/g", ""), whiteout("d/.wh..wh..opq")),
 	"opaque root":               over([]entry{dir("d"), file("d/f", "1"), file("g", "")}, file("h", ""), whiteout(".wh..wh..opq"), file("i", "")),
-	"opaque below a file":       single(file("f", ""), whiteout("f/.wh..wh..opq")),
+	"opaque below a file":       refused(single(file("f", ""), whiteout("f/.wh..wh..opq"))),
 	"opaque through a link":     over([]entry{dir("d"), file("d/f", "1")}, symlink("l", "d"), whiteout("l/.wh..wh..opq"), file("l/g", "")),
-	"opaque over stale names":   over([]entry{dir("d")}, file("d/a/f", ""), file("d/a", ""), file("d/a", ""), whiteout("d/.wh.a"), file("d/a/g", ""), whiteout("d/.wh..wh..opq")),
+	"opaque over stale names":   refused(over([]entry{dir("d")}, file("d/a/f", ""), file("d/a", ""), file("d/a", ""), whiteout("d/.wh.a"), file("d/a/g", ""), whiteout("d/.wh..wh..opq"))),
 	"opaque over links":         over([]entry{dir("d"), symlink("d/l", "/e"), dir("e"), file("e/f", "")}, whiteout("d/.wh..wh..opq"), file("d/l/x", "")),
-	"opaque drops a listed one": single(dir("d"), file("d/e/f", ""), dir("d/e/g"), whiteout("d/.wh..wh..opq")),
+	"opaque drops a listed one": refused(single(dir("d"), file("d/e/f", ""), dir("d/e/g"), whiteout("d/.wh..wh..opq"))),
 
 	"inherited":                      over([]entry{dir("tmp", mode(0o1777), owner(7, 8), xattr("user.a", "1"), xattr("trusted.x", "2")), dir("tmp/d", mode(0o2750), owner(1, 2))}, file("tmp/d/e/f", "x")),
 	"inherited from the nearest":     {below: [][]entry{{dir("d", mode(0o700)), dir("d/e", mode(0o701))}, {dir("d", mode(0o711))}}, apply: []entry{file("d/e/f", "")}},
 	"inherited past a missing":       {below: [][]entry{{dir("d", mode(0o700))}, {file("g", "")}}, apply: []entry{file("d/f", "")}},
-	"not inherited past a file":      {below: [][]entry{{dir("d", mode(0o700))}, {file("d", "")}}, apply: []entry{file("d/f", "")}},
+	"not inherited past a file":      refused(layers{below: [][]entry{{dir("d", mode(0o700))}, {file("d", "")}}, apply: []entry{file("d/f", "")}}),
 	"not inherited past a whiteout":  {below: [][]entry{{dir("d", mode(0o700))}, {whiteout(".wh.d")}}, apply: []entry{file("d/f", "")}},
 	"inherited through a link":       over([]entry{dir("x", mode(0o700), owner(3, 3)), symlink("d", "x")}, file("d/f", "")),
 	"inherited through dead links":   {below: [][]entry{{dir("d", mode(0o700), owner(3, 3))}, {symlink("d", "x")}}, apply: []entry{file("d/f", "")}},
@@ -200,10 +208,15 @@ func TestCorpus(t *testing.T) {
 	for name, c := range corpus {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			failed := false
 			for setting, set := range settings {
 				t.Run(setting, func(t *testing.T) {
-					newScene(t, set, archives(t, c.below)...).check(t, archive(t, c.apply...))
+					err := newScene(t, set, archives(t, c.below)...).check(t, archive(t, c.apply...))
+					failed = failed || err != nil
 				})
+			}
+			if failed != c.refused {
+				t.Errorf("got refused = %v, want %v", failed, c.refused)
 			}
 		})
 	}

