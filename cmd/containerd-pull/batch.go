@@ -115,7 +115,7 @@ func (b *batch) registry(cfg *config.Config) (*registry.Registry, error) {
 		opts.Trace = b.display.Writer()
 	}
 	var err error
-	if opts.Credentials, err = credentials(b.caller, cfg, b.own); err != nil {
+	if opts.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(b.caller, b.own)); err != nil {
 		return nil, asUsage(err)
 	}
 	reg, err := registry.New(opts)

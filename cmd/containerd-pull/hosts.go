@@ -88,7 +88,7 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	find, err := credentials(o.caller, cfg, nil)
+	find, err := registry.NewCredentials(cfg.CredentialOptions(o.caller, nil))
 	if err != nil {
 		return asUsage(err)
 	}

@@ -32,15 +32,6 @@ func login(ctx context.Context, s streams, cfg *config.Config, refs []registry.R
 	return userAndPassword(ctx, s, cfg, refs[0].Domain)
 }
 
-// credentials are those of a configuration, after the one of the command line.
-func credentials(caller config.Caller, cfg *config.Config, own *registry.Credential) (registry.Credentials, error) {
-	o := registry.CredentialOptions{Own: own, Entries: cfg.Credentials, EntriesFile: cfg.AuthFile, Lookup: caller.Lookup}
-	if cfg.AuthFileStated {
-		o.AuthFile, o.EntriesFile = cfg.AuthFile, ""
-	}
-	return registry.NewCredentials(o)
-}
-
 // oneHost refuses a credential that would have to serve several registries,
 // because it would be shown to those that it was not meant for.
 func oneHost(refs []registry.Ref) error {

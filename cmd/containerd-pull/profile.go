@@ -243,7 +243,7 @@ func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Setti
 	}
 	opts := cfg.Registry
 	var err error
-	if opts.Credentials, err = credentials(o.caller, cfg, nil); err != nil {
+	if opts.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(o.caller, nil)); err != nil {
 		return append(wrong, inProfile(name, err))
 	}
 	reg, err := registry.New(opts)

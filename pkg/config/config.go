@@ -307,3 +307,15 @@ func HostSettings() []*Setting {
 
 // ProfileSettings are the settings of commands that look at one profile.
 func ProfileSettings() []*Setting { return []*Setting{profileChoice(), configFile()} }
+
+// CredentialOptions says where the credentials are for this configuration, own
+// being that of the command line.
+func (c *Config) CredentialOptions(caller Caller, own *registry.Credential) registry.CredentialOptions {
+	o := registry.CredentialOptions{Own: own, Entries: c.Credentials, Lookup: caller.Lookup}
+	if c.AuthFileStated {
+		o.AuthFile = c.AuthFile
+	} else {
+		o.EntriesFile = c.AuthFile
+	}
+	return o
+}
