@@ -75,6 +75,11 @@ func faulty(real *sample.Registry) http.Handler {
 			http.Error(w, "", status)
 			return
 		}
+		if user, password, _ := r.BasicAuth(); repository == "private" && user+password != "mecanary" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="private"`)
+			http.Error(w, "", http.StatusUnauthorized)
+			return
+		}
 		r.Header.Set("Fault", repository)
 		r.URL.Path = "/v2/" + name + "/" + rest
 		proxy.ServeHTTP(w, r)

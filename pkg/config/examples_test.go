@@ -217,6 +217,12 @@ func (e example) run(t *testing.T, text string) {
 // image is registered with its labels.
 func pullWith(t *testing.T, caller config.Caller, settings *config.Settings, name string) *config.Config {
 	t.Helper()
+	return pullWithOwn(t, caller, settings, name, nil)
+}
+
+// pullWithOwn is pullWith with a credential of the command line.
+func pullWithOwn(t *testing.T, caller config.Caller, settings *config.Settings, name string, own *registry.Credential) *config.Config {
+	t.Helper()
 	ref, err := registry.ParseRef(name)
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +232,7 @@ func pullWith(t *testing.T, caller config.Caller, settings *config.Settings, nam
 		t.Fatal(err)
 	}
 	cfg.Store.Snapshotter, cfg.Request.Unpack = "native", pull.UnpackNever
-	if cfg.Registry.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(caller, nil)); err != nil {
+	if cfg.Registry.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(caller, own)); err != nil {
 		t.Fatal(err)
 	}
 	reg, err := registry.New(cfg.Registry)

@@ -1,0 +1,124 @@
+package config_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// TestNoHostSeesTheSecretOfAnother pulls through two mirrors that lack a part
+// of the image each, and a registry that asks for a token, all with
+// credentials of their own, and reads what each of them was told.
+func TestNoHostSeesTheSecretOfAnother(t *testing.T) {
+	w := &world{t: t, root: t.TempDir()}
+	without := func(n int) func(*http.Request) pulltest.Behaviour {
+		count := 0
+		return func(r *http.Request) pulltest.Behaviour {
+			if !strings.Contains(r.URL.Path, "/blobs/") || r.Header.Get("Authorization") == "" {
+				return pulltest.Behaviour{}
+			}
+			if count++; count > n {
+				return pulltest.Behaviour{Status: http.StatusNotFound}
+			}
+			return pulltest.Behaviour{}
+		}
+	}
+	secret := func(user string) *pulltest.Credentials {
+		return &pulltest.Credentials{User: user, Password: "canary-" + user}
+	}
+	own := w.registry(pulltest.RegistryOptions{Token: &pulltest.TokenOptions{Credentials: secret("own")}}, "team/app:1")
+	first := pulltest.StartMirror(t, own, pulltest.RegistryOptions{Addr: "127.0.0.2:0", Basic: secret("first"), Behave: without(1)})
+	second := pulltest.StartMirror(t, own, pulltest.RegistryOptions{Addr: "127.0.0.3:0", Basic: secret("second"), Behave: without(1)})
+
+	w.write(system, fmt.Sprintf(`
+[limits]
+downloads = 1
+[[mirrors]]
+host = %q
+endpoints = [%q, %q]
+[[credentials]]
+match = [%q]
+source = "password"
+username = "first"
+password = "canary-first"
+[[credentials]]
+match = [%q]
+source = "password"
+username = "second"
+password = "canary-second"
+`, own.Host(), first.URL(), second.URL(), first.Host(), second.Host()), 0o600)
+
+	c := call{args: []string{"--root", w.root + "/store", "--user", "own:canary-own"}, env: map[string]string{"NERDCTL_TOML": ""}}
+	caller := c.caller(t)
+	caller.Root = w.root
+	flags, err := c.flags(t, caller)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := config.Load(caller, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pullWithOwn(t, caller, settings, own.Ref("team/app:1"), &registry.Credential{Username: "own", Password: "canary-own"})
+
+	logs := map[string][]pulltest.Request{
+		"own":    append(own.Requests(), own.TokenRequests()...),
+		"first":  first.Requests(),
+		"second": second.Requests(),
+	}
+	for host, requests := range logs {
+		saw := map[string]bool{}
+		for _, r := range requests {
+			for _, who := range []string{"own", "first", "second"} {
+				saw[who] = saw[who] || sees(r, who)
+			}
+		}
+		for who, seen := range saw {
+			if seen != (who == host) {
+				t.Errorf("%s sees the secret of %s: got %v, want %v (%d requests)", host, who, seen, who == host, len(requests))
+			}
+		}
+	}
+}
+
+// sees looks for a secret in all that a request says.
+func sees(r pulltest.Request, who string) bool {
+	text := fmt.Sprint(r.Path, r.Query, r.Header)
+	encoded := base64.StdEncoding.EncodeToString([]byte(who + ":canary-" + who))
+	return strings.Contains(text, "canary-"+who) || strings.Contains(text, encoded)
+}
+
+// TestRegistryTokenOfAProfile sends a bearer token that no token server gave.
+func TestRegistryTokenOfAProfile(t *testing.T) {
+	w := &world{t: t, root: t.TempDir()}
+	asked := make(chan string, 100)
+	reg := w.registry(pulltest.RegistryOptions{Behave: func(r *http.Request) pulltest.Behaviour {
+		asked <- r.Header.Get("Authorization")
+		if r.Header.Get("Authorization") != "Bearer canary" {
+			return pulltest.Behaviour{Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Bearer realm="http://127.0.0.1:1/token"`}}}
+		}
+		return pulltest.Behaviour{}
+	}}, "team/app:1")
+	w.write(system, "[[credentials]]\nsource = 'registry-token'\ntoken_env = 'TOKEN'\n", 0o600)
+	c := call{args: []string{"--root", w.root + "/store"}, env: map[string]string{"NERDCTL_TOML": "", "TOKEN": "canary"}}
+	caller := c.caller(t)
+	caller.Root = w.root
+	flags, err := c.flags(t, caller)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := config.Load(caller, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pullWith(t, caller, settings, reg.Ref("team/app:1"))
+	if len(asked) < 3 {
+		t.Errorf("requests: got %d, want one for each part of the image", len(asked))
+	}
+}
