@@ -30,6 +30,8 @@ func at(t time.Time) option { return func(e *entry) { e.ModTime = t } }
 
 func accessed(t time.Time) option { return func(e *entry) { e.AccessTime = t } }
 
+func format(f tar.Format) option { return func(e *entry) { e.Format = f } }
+
 func number(major, minor int64) option {
 	return func(e *entry) { e.Devmajor, e.Devminor = major, minor }
 }
@@ -105,4 +107,17 @@ func encode(entries []entry) ([]byte, error) {
 	}
 	err := tw.Close()
 	return buf.Bytes(), err
+}
+
+// sparseArchive has one file in PAX's sparse format 1.0: size bytes, all of
+// them a hole. archive/tar reads that format but does not write it, so that the
+// records are slipped in under names of the same length.
+func sparseArchive(t testing.TB, size int64) []byte {
+	t.Helper()
+	e := file("sparse", "0\n"+strings.Repeat("\x00", 510), mine())
+	e.PAXRecords = map[string]string{
+		"XXX.sparse.major": "1", "XXX.sparse.minor": "0",
+		"XXX.sparse.name": "sparse", "XXX.sparse.realsize": fmt.Sprint(size),
+	}
+	return bytes.ReplaceAll(archive(t, e), []byte("XXX.sparse"), []byte("GNU.sparse"))
 }

@@ -54,7 +54,7 @@ var corpus = map[string]layers{
 	"long names":       single(file(strings.Repeat("n", 255), "x"), file(strings.Repeat("dir/", 200)+"f", "x"), symlink("l", strings.Repeat("t/", 1000))),
 	"too long name":    refused(single(file(strings.Repeat("n", 256), "x"))),
 	"too long target":  refused(single(symlink("l", strings.Repeat("t", 5000)))),
-	"not UTF-8":        single(entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "a\xff\xfe\x01 \n", Mode: 0o600, ModTime: time.Unix(1000, 0), Format: tar.FormatGNU}}),
+	"not UTF-8":        single(file("a\xff\xfe\x01 \n", "", format(tar.FormatGNU), at(time.Unix(1000, 0)))),
 	"empty target":     refused(single(symlink("l", ""))),
 	"large file":       single(file("big", strings.Repeat("0123456789abcdef", 70_000)), file("exact", strings.Repeat("x", 256<<10)), file("after", "x")),
 	"unknown type":     refused(single(special('7', "contiguous"))),
