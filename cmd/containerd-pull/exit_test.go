@@ -1,19 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/creack/pty"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -111,54 +108,4 @@ func TestSecondSignal(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("the second signal did not end the process")
 	}
-}
-
-// TestPasswordPrompt runs the command on a terminal of its own.
-func TestPasswordPrompt(t *testing.T) {
-	w := newWorld(t)
-	host := strings.TrimPrefix(w.registry.URL, "http://")
-	bin := build(t)
-	cmd := exec.CommandContext(t.Context(), bin, "--root", t.TempDir(), "--unpack=false", "-u", "me", host+"/good")
-	var stdout bytes.Buffer
-	cmd.Stdout = &stdout
-	terminal, err := pty.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer terminal.Close()
-	shown := make(chan string)
-	go func() {
-		var all bytes.Buffer
-		buf := make([]byte, 4096)
-		for {
-			n, err := terminal.Read(buf)
-			all.Write(buf[:n])
-			if strings.Contains(string(buf[:n]), "Password of me for "+host) {
-				terminal.WriteString("canary\n")
-			}
-			if err != nil {
-				shown <- all.String()
-				return
-			}
-		}
-	}()
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("pull after the prompt: %v", err)
-	}
-	if got, want := stdout.String(), host+"/good:latest\n"; got != want {
-		t.Errorf("stdout: got %q, want %q", got, want)
-	}
-	if text := <-shown; strings.Contains(text, "canary") {
-		t.Errorf("the terminal shows the password: %q", text)
-	}
-}
-
-// build makes the program, for what needs a process group of its own.
-func build(t *testing.T) string {
-	t.Helper()
-	bin := t.TempDir() + "/" + programName
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
-	return bin
 }

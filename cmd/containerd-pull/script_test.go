@@ -39,7 +39,20 @@ func TestScripts(t *testing.T) {
 // world is what the scripts share.
 type world struct {
 	registry *httptest.Server
-	deaf     net.Listener // accepts connections and never answers
+	stalling chan struct{} // gets one for each answer that stalls
+	deaf     net.Listener  // accepts connections and never answers
+}
+
+func (w *world) host() string { return strings.TrimPrefix(w.registry.URL, "http://") }
+
+// stalls waits until somebody waits for the rest of an answer.
+func (w *world) stalls(t *testing.T) {
+	t.Helper()
+	select {
+	case <-w.stalling:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody asked for what stalls")
+	}
 }
 
 func newWorld(t *testing.T) *world {
@@ -49,7 +62,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { real.Close() })
-	w := &world{registry: httptest.NewServer(faulty(real))}
+	w := &world{stalling: make(chan struct{}, 100)}
+	w.registry = httptest.NewServer(w.faulty(real))
 	t.Cleanup(w.registry.Close)
 	if w.deaf, err = net.Listen("unix", filepath.Join(t.TempDir(), "deaf.sock")); err != nil {
 		t.Fatal(err)
@@ -60,11 +74,11 @@ func newWorld(t *testing.T) *world {
 
 // faulty serves the image of real under any repository name, with the fault
 // that the name says.
-func faulty(real *sample.Registry) http.Handler {
+func (w *world) faulty(real *sample.Registry) http.Handler {
 	_, name, _ := strings.Cut(real.Ref(), "/")
 	name, _, _ = strings.Cut(name, ":")
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: real.Host()})
-	proxy.ModifyResponse = spoil
+	proxy.ModifyResponse = w.spoil
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		repository, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
 		statuses := map[string]int{"unauthorized": 401, "forbidden": 403, "missing": 404, "limited": 429, "down": 503}
@@ -87,13 +101,14 @@ func faulty(real *sample.Registry) http.Handler {
 }
 
 // spoil changes answers about blobs and manifests.
-func spoil(resp *http.Response) error {
+func (w *world) spoil(resp *http.Response) error {
 	blob := strings.Contains(resp.Request.URL.Path, "/blobs/")
 	switch fault := resp.Request.Header.Get("Fault"); {
 	case fault == "corrupt" && blob:
 		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader("spoilt"), skip(resp.Body, 6)))
 	case fault == "stalling" && blob:
-		resp.Body = io.NopCloser(&stalled{resp.Body, resp.Request})
+		w.stalling <- struct{}{}
+		resp.Body = io.NopCloser(&stalled{resp.Request})
 	case fault == "text" && !blob && resp.StatusCode == http.StatusOK:
 		const text = "this is no manifest"
 		resp.Body = io.NopCloser(strings.NewReader(text))
@@ -111,10 +126,7 @@ func skip(r io.Reader, n int64) io.Reader {
 }
 
 // stalled gives nothing until the client has gone.
-type stalled struct {
-	io.Reader
-	r *http.Request
-}
+type stalled struct{ r *http.Request }
 
 func (s *stalled) Read([]byte) (int, error) {
 	<-s.r.Context().Done()
@@ -122,7 +134,7 @@ func (s *stalled) Read([]byte) (int, error) {
 }
 
 func (w *world) setup(env *testscript.Env) error {
-	env.Setenv("REGISTRY", strings.TrimPrefix(w.registry.URL, "http://"))
+	env.Setenv("REGISTRY", w.host())
 	env.Setenv("DEAF", w.deaf.Addr().String())
 	env.Setenv("HOME", env.WorkDir)
 	return nil

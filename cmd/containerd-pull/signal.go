@@ -6,12 +6,20 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // signalError is the cause of a call that a signal ended.
 type signalError struct{ signal os.Signal }
 
-func (e *signalError) Error() string { return "interrupted: " + e.signal.String() }
+func (e *signalError) Error() string {
+	name := e.signal.String()
+	if s, ok := e.signal.(syscall.Signal); ok {
+		name = unix.SignalName(s)
+	}
+	return "interrupted by " + name
+}
 
 // catchSignals gives a context that the first SIGINT, SIGTERM or SIGHUP
 // cancels. The second one ends the process by way of exit, for whoever does not
