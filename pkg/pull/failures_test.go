@@ -222,23 +222,33 @@ func TestEndlessBody(t *testing.T) {
 // fullImages do not fit: one because of its files, one because of its blob.
 func fullImages(t *testing.T, size int) map[string]*pulltest.Image {
 	t.Helper()
-	noise := make([]byte, size)
-	source := rand.NewChaCha8([32]byte{1})
-	source.Read(noise) // never fails
 	return map[string]*pulltest.Image{
 		"files": layered(t, []pulltest.File{pulltest.Regular("first", "fits")}, []pulltest.File{pulltest.Regular("zeros", string(make([]byte, size)))}),
-		"blob":  layered(t, []pulltest.File{pulltest.Regular("first", "fits")}, []pulltest.File{pulltest.Regular("noise", string(noise))}),
+		"blob":  noisyImage(t, size),
 	}
+}
+
+// noisyImage has a layer of a few files below one of size bytes that do not
+// compress.
+func noisyImage(t testing.TB, size int) *pulltest.Image {
+	t.Helper()
+	noise := make([]byte, size)
+	rand.NewChaCha8([32]byte{1}).Read(noise) // never fails
+	spec := pulltest.Spec{Layers: []pulltest.Layer{
+		pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), pulltest.Regular("etc/first", "fits")))(t),
+		pulltest.Must(pulltest.NewLayer(pulltest.Uncompressed, pulltest.Regular("noise", string(noise))))(t),
+	}}
+	return pulltest.Must(pulltest.NewImage(spec))(t)
 }
 
 // TestFullFileSystem wants the space back, the image from before, and a pull
 // that succeeds once there is room.
 func TestFullFileSystem(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
-	const capacity = 24 << 20
+	const capacity = 10 << 20
 	images := fullImages(t, 2*capacity)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		root := mountTmpfs(t, "size=24m")
+		root := mountTmpfs(t, "size=10m")
 		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
 		s.moveTo(root)
 		before := pulltest.Push(t, reg, "team/before:1", small(t, "before", pulltest.Gzip, pulltest.Spec{}))
@@ -258,7 +268,7 @@ func TestFullFileSystem(t *testing.T) {
 				t.Errorf("%s: got %d bytes free after the pull, want at least %d", name, free, capacity/2)
 			}
 		}
-		if err := syscall.Mount("tmpfs", root, "tmpfs", syscall.MS_REMOUNT, "size=400m"); err != nil {
+		if err := syscall.Mount("tmpfs", root, "tmpfs", syscall.MS_REMOUNT, "size=200m"); err != nil {
 			t.Fatal(err)
 		}
 		for name := range images {

@@ -63,6 +63,9 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 			p.warn(pl.Request.Ref, "collecting the layers: %v", err)
 		}
 	}
+	if err := p.Store.Flush(); err != nil {
+		return nil, p.fail(StageRegister, pl.Request.Ref, err)
+	}
 	return r.result, nil
 }
 
