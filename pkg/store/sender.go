@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/containerd/v2/core/content"
@@ -21,6 +22,9 @@ const (
 	// inFlight is how many messages may be without an answer: the daemon
 	// writes one while we send the next.
 	inFlight = 4
+	// grace is how long a stream outlives the context of its writer, so that
+	// what has been collected is not lost when a pull is interrupted.
+	grace = 500 * time.Millisecond
 )
 
 // daemonContent is the daemon's content store with a writer of our own, which
@@ -43,19 +47,35 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 			return nil, err
 		}
 	}
+	ctx, end := outlive(ctx)
 	stream, err := c.client.Write(ctx, grpc.ForceCodecV2(byReference{}))
 	if err != nil {
+		end()
 		return nil, errgrpc.ToNative(err)
 	}
-	s := &sender{ref: o.Ref, stream: stream, buffers: c.buffers}
+	s := &sender{ref: o.Ref, stream: stream, end: end, buffers: c.buffers}
 	answer, err := s.ask(&contentapi.WriteContentRequest{
 		Action: contentapi.WriteAction_STAT, Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest.String(),
 	})
 	if err != nil {
+		end()
 		return nil, err
 	}
 	s.offset = answer.Offset
 	return s, nil
+}
+
+// outlive returns a context that ends some time after ctx, or with end.
+func outlive(ctx context.Context) (longer context.Context, end func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(grace):
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 // sender writes one ingest over a stream of messages. It numbers the offsets
@@ -64,7 +84,8 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 type sender struct {
 	ref     string
 	stream  contentapi.Content_WriteClient
-	offset  int64 // of the next message
+	end     func() // of the stream's context
+	offset  int64  // of the next message
 	digest  digest.Digest
 	buf     *[messageSize]byte // being filled, nil if empty
 	fill    int
@@ -226,12 +247,15 @@ func (s *sender) Commit(_ context.Context, size int64, expected digest.Digest, o
 }
 
 // Close ends the stream and waits for the daemon to let go of the ingest. What
-// it holds stays.
+// it holds stays, and with it what was collected so far, if the daemon still
+// takes it: of what it does not take nobody was told that it was stored.
 func (s *sender) Close() error {
 	if s.closed {
 		return nil
 	}
 	s.closed = true
+	defer s.end()
+	_ = s.quiet()
 	err := s.stream.CloseSend()
 	for {
 		if _, end := s.stream.Recv(); end != nil {
