@@ -72,7 +72,7 @@ func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 	start := time.Now()
 	target, err := p.Registry.Resolve(ctx, r.Ref)
 	if err != nil {
-		return nil, p.fail(StageResolve, r.Ref, err)
+		return nil, p.fail(ctx, StageResolve, r.Ref, err)
 	}
 	p.Progress.Emit(progress.Event{
 		Kind: progress.Resolved, Ref: r.Ref.Name, Digest: target.Desc.Digest, MediaType: target.Desc.MediaType,
@@ -83,7 +83,7 @@ func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 		plan: &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
 	}
 	if err := pl.make(ctx); err != nil {
-		return nil, p.fail(StagePlan, r.Ref, err)
+		return nil, p.fail(ctx, StagePlan, r.Ref, err)
 	}
 	return pl.plan, nil
 }

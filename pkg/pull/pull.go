@@ -64,9 +64,14 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-func (p *Puller) fail(stage Stage, ref registry.Ref, err error) error {
+// fail gives an error its place. What failed because ctx has ended says why it
+// ended: a daemon knows no more than that a call was cancelled.
+func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err error) error {
 	if err == nil {
 		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	e := &Error{Stage: stage, Ref: ref.Name, Err: err}
 	if asked, ok := errors.AsType[*registry.Error](err); ok {

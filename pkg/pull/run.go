@@ -48,7 +48,7 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	}
 	leased, lease, err := p.Store.Lease(ctx, pl.Name)
 	if err != nil {
-		return nil, p.fail(StageFetch, pl.Request.Ref, err)
+		return nil, p.fail(ctx, StageFetch, pl.Request.Ref, err)
 	}
 	r := p.newRun(pl)
 	if err := r.do(leased); err != nil {
@@ -64,7 +64,7 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 		}
 	}
 	if err := p.Store.Flush(); err != nil {
-		return nil, p.fail(StageRegister, pl.Request.Ref, err)
+		return nil, p.fail(ctx, StageRegister, pl.Request.Ref, err)
 	}
 	return r.result, nil
 }
@@ -139,13 +139,13 @@ type run struct {
 func (r *run) do(ctx context.Context) error {
 	ref := r.plan.Request.Ref
 	if err := r.fetchAll(ctx); err != nil {
-		return r.p.fail(StageFetch, ref, err)
+		return r.p.fail(ctx, StageFetch, ref, err)
 	}
 	if err := r.check(ctx); err != nil {
-		return r.p.fail(StageFetch, ref, err)
+		return r.p.fail(ctx, StageFetch, ref, err)
 	}
 	r.count()
-	return r.p.fail(StageRegister, ref, r.register(ctx))
+	return r.p.fail(ctx, StageRegister, ref, r.register(ctx))
 }
 
 // fetchAll brings the images, and beside them the documents of the others.

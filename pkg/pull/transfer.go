@@ -22,7 +22,7 @@ func (p *Puller) delegate(ctx context.Context, pl *Plan) (*Result, error) {
 	ref := pl.Request.Ref
 	to, err := p.Registry.Delegate(ref)
 	if err != nil {
-		return nil, p.fail(StageFetch, ref, err)
+		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
 	r := p.newRun(pl)
 	d := &delegated{p: p, ref: ref, fetched: map[digest.Digest]bool{}}
@@ -32,13 +32,13 @@ func (p *Puller) delegate(ctx context.Context, pl *Plan) (*Result, error) {
 		PlainHTTP: to.PlainHTTP, HostsDir: to.HostsDir, Credentials: to.Credentials, Progress: d.report,
 	})
 	if err != nil {
-		return nil, p.fail(StageFetch, ref, err)
+		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
 	for i, sel := range pl.Images {
 		r.result.Platforms[i] = sel.unpacked()
 	}
 	if err := r.check(ctx); err != nil {
-		return nil, p.fail(StageFetch, ref, fmt.Errorf("the daemon reports success, but: %w", err))
+		return nil, p.fail(ctx, StageFetch, ref, fmt.Errorf("the daemon reports success, but: %w", err))
 	}
 	r.result.Engine, r.result.EngineReason = string(EngineTransfer), "asked for"
 	r.result.Fetched = d.bytes(pl)
