@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -140,6 +142,9 @@ func (b *batch) openStore(ctx context.Context, o store.Options) error {
 		open = store.Open
 	}
 	st, err := open(ctx, o)
+	if errdefs.IsInvalidArgument(err) && o.Root == "" { // a snapshotter that the daemon does not have
+		return asUsage(err)
+	}
 	if err != nil {
 		return err
 	}

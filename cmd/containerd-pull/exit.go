@@ -48,6 +48,7 @@ func classes() []class {
 		{5, "auth", "credentials missing, wrong or without the right", "registries often answer so for what does not exist, too: check the name, and give a credential with --user", either(isA[*credentialError], errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
 		{4, "not-found", "repository, tag, digest or platform does not exist", "check repository, tag and --platform", errdefs.IsNotFound},
 		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", errdefs.IsDataLoss},
+		{2, "usage", "a hosts directory that cannot be read, or an engine that cannot honour a setting", "containerd-pull config show tells where each setting comes from", errdefs.IsFailedPrecondition},
 		{7, "network", "DNS, connection, TLS, 5xx, stall or time-out", "try again: what was fetched is kept", isNetwork},
 		{9, "malformed", "not a registry, or an image that cannot be understood", "--debug and --http-dump show what the registry sent", either(errdefs.IsInvalidArgument, errdefs.IsNotImplemented, errdefs.IsOutOfRange)},
 		{3, "daemon", "containerd went away", "see containerd's log: journalctl -u containerd", errdefs.IsUnavailable},

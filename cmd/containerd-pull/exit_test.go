@@ -45,6 +45,7 @@ func TestClassify(t *testing.T) {
 		{"time-out", fmt.Errorf("fetching: %w", &timeoutError{"1s"}), 7},
 		{"digest", asked(errdefs.ErrDataLoss), 8},
 		{"diff ID", fmt.Errorf("unpacking: %w", errdefs.ErrDataLoss), 8},
+		{"hosts directory", &pull.Error{Stage: pull.StageResolve, Err: fmt.Errorf("reading: %w", errdefs.ErrFailedPrecondition)}, 2},
 		{"malformed", asked(errdefs.ErrInvalidArgument), 9},
 		{"media type", fmt.Errorf("unpacking: %w", errdefs.ErrNotImplemented), 9},
 		{"no space", &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, 10},

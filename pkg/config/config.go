@@ -9,8 +9,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -227,6 +229,27 @@ func (c *Config) Origin(name string) Origin {
 	return Origin{}
 }
 
+// checkTransfer refuses what the daemon's transfer service cannot be told. The
+// rest depends on the reference, and pkg/registry knows it.
+func (c *Config) checkTransfer() error {
+	if c.Request.Engine != pull.EngineTransfer {
+		return nil
+	}
+	if c.Request.DiscardLayers {
+		return errors.New("--discard-layers and keep_layers = false have no effect with engine transfer")
+	}
+	for _, r := range c.Resolved() {
+		group, _, _ := strings.Cut(r.Setting.Key, ".")
+		switch group {
+		case "retry", "limits", "stall_timeout", "sync_fs":
+			if r.From.Kind != BuiltIn && r.Value != "false" && r.Value != "" {
+				return fmt.Errorf("%s has no effect with engine transfer", r.From.subject(r.Setting))
+			}
+		}
+	}
+	return nil
+}
+
 // finish applies what follows from several settings at once.
 func (c *Config) finish(fields labelFields) error {
 	for key, val := range c.Request.Labels {
@@ -243,6 +266,9 @@ func (c *Config) finish(fields labelFields) error {
 		if err := e.Validate(); err != nil {
 			return fmt.Errorf("credentials[%d]: %w", i, err)
 		}
+	}
+	if err := c.checkTransfer(); err != nil {
+		return err
 	}
 	if c.Quiet {
 		c.Progress = "none"

@@ -77,6 +77,9 @@ func TestRefuse(t *testing.T) {
 		{"root and address", call{args: []string{"--root", "/r", "--host", "/s"}}, "--root and --host exclude each other"},
 		{"root and address by variables", call{env: map[string]string{"CONTAINERD_PULL_ROOT": "/r", "CONTAINERD_ADDRESS": "/s"}}, "CONTAINERD_PULL_ROOT and CONTAINERD_ADDRESS exclude each other"},
 		{"root and the daemon's engine", call{args: []string{"--root", "/r", "--engine", "daemon"}}, "--root and --engine exclude each other"},
+		{"limits for the daemon", call{args: []string{"--engine", "transfer", "--max-concurrent-downloads", "3"}}, "--max-concurrent-downloads has no effect with engine transfer"},
+		{"sync for the daemon", call{args: []string{"--engine", "transfer"}, env: map[string]string{"CONTAINERD_PULL_SYNC_FS": "1"}}, "CONTAINERD_PULL_SYNC_FS has no effect with engine transfer"},
+		{"discarding by the daemon", call{args: []string{"--engine", "transfer", "--discard-layers"}}, "--discard-layers and keep_layers = false have no effect with engine transfer"},
 		{"quiet and progress", call{args: []string{"-q", "--progress", "tty"}}, "--quiet and --progress exclude each other"},
 		{"both metadata", call{args: []string{"--skip-metadata", "--all-metadata"}}, "--skip-metadata and --all-metadata exclude each other"},
 		{"two users", call{args: []string{"-u", "a:canary1", "--creds", "a:canary2"}}, `got "a:***" and "a:***"`},
@@ -128,6 +131,28 @@ func TestBinding(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
+	}
+}
+
+// TestDiscardLayers: the key says what is kept, the flag what is not.
+func TestDiscardLayers(t *testing.T) {
+	for _, tc := range []struct {
+		call call
+		want bool
+	}{
+		{call{}, false},
+		{call{args: []string{"--discard-layers"}}, true},
+		{call{env: map[string]string{"CONTAINERD_PULL_KEEP_LAYERS": "false"}}, true},
+		{call{env: map[string]string{"CONTAINERD_PULL_KEEP_LAYERS": "false"}, args: []string{"--discard-layers=false"}}, false},
+		{call{files: map[string]string{system: "keep_layers = false"}}, true},
+	} {
+		cfg, _, err := tc.call.load(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.Request.DiscardLayers; got != tc.want {
+			t.Errorf("%v %v: got discard %v, want %v", tc.call.args, tc.call.env, got, tc.want)
+		}
 	}
 }
 

@@ -87,7 +87,7 @@ func (s *Setting) example() string {
 	switch shape := s.shape(); {
 	case s.Default != "" && shape.Type == "array":
 		return `["` + strings.Join(splitAll(texts{s.Default}), `", "`) + `"]`
-	case shape.Type == "integer" && s.Default != "":
+	case (shape.Type == "integer" || shape.Type == "boolean") && s.Default != "":
 		return s.Default
 	case s.Default != "":
 		return `"` + s.Default + `"`

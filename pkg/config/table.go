@@ -145,6 +145,19 @@ func selectSettings() []*Setting {
 			Group: GroupSelect,
 			bind:  func(c *Config) value { return (*labelsValue)(&c.Request.Labels) },
 		},
+		{
+			Key:     "keep_layers",
+			Default: "true",
+			Usage:   "keep the blobs of layers that were unpacked",
+			Group:   GroupSelect,
+			bind:    func(c *Config) value { return (*notValue)(&c.Request.DiscardLayers) },
+		},
+		{
+			Flags: []Flag{{Name: "discard-layers"}},
+			Usage: "do not keep the blobs of unpacked layers: the image runs, but cannot be pushed",
+			Group: GroupSelect,
+			bind:  func(c *Config) value { return (*boolValue)(&c.Request.DiscardLayers) },
+		},
 	}
 }
 

@@ -159,6 +159,22 @@ func (v *boolValue) set(raw any) error {
 	return nil
 }
 
+// notValue is a boolean whose field says the opposite.
+type notValue bool
+
+func (v *notValue) String() string { return strconv.FormatBool(!bool(*v)) }
+func (v *notValue) plain() any     { return !bool(*v) }
+func (v *notValue) shape() shape   { return shape{Type: "boolean"} }
+
+func (v *notValue) set(raw any) error {
+	var b boolValue
+	err := b.set(raw)
+	if err == nil {
+		*v = notValue(!b)
+	}
+	return err
+}
+
 type durationValue time.Duration
 
 func (v *durationValue) plain() any { return v.String() }
