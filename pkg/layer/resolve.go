@@ -40,9 +40,10 @@ func (t *tree) resolve(name string) (string, error) {
 	}
 }
 
-// pass replaces each link in name once.
+// pass replaces each link in name once. Below what is missing everything is:
+// to look for it would take as many calls as a hostile name can grow parts.
 func (t *tree) pass(name string, links *int) (string, error) {
-	done := ""
+	done, missing := "", "-"
 	if strings.HasPrefix(name, "/") {
 		done = "/"
 	}
@@ -54,7 +55,14 @@ func (t *tree) pass(name string, links *int) (string, error) {
 			return "", unix.ELOOP
 		}
 		here := path.Join("/", done, part)
+		if within(here, missing) {
+			done = here
+			continue
+		}
 		target, err := t.readlink(here[1:])
+		if err == unix.ENOENT {
+			missing, err = here, nil
+		}
 		if err != nil {
 			return "", err
 		}
@@ -72,16 +80,16 @@ func (t *tree) pass(name string, links *int) (string, error) {
 	return done, nil
 }
 
-// readlink returns the target of the link at p, or "" if there is none. Links
-// on the way to p are followed as the kernel does; where they leave the root
-// there is nothing to see.
+// readlink returns the target of the link at p, or "" if it is none. Links on
+// the way to p are followed as the kernel does; where they leave the root there
+// is nothing to see, which is ENOENT too.
 func (t *tree) readlink(p string) (string, error) {
 	if p == "" {
 		return "", nil
 	}
 	fd, err := t.peek(p)
-	if err == unix.ENOENT || err == unix.EXDEV {
-		return "", nil
+	if err == unix.EXDEV {
+		err = unix.ENOENT
 	}
 	if err != nil {
 		return "", err
