@@ -216,10 +216,12 @@ func TestKill(t *testing.T) {
 					t.Fatal(err)
 				}
 				cmd.Wait() // says that it was killed
-				if all := s.leases(); len(all) != 1 {
+				if all := s.leases(); len(all) > 1 || s.daemon != nil && len(all) == 0 {
 					t.Errorf("got leases %+v, want the one of the process", all)
 				}
-				s.collect()
+				if s.daemon != nil { // an embedded root is not collected unless somebody asks for it
+					s.collect()
+				}
 				reg.SetBehave(nil)
 				if err := s.start(ref).Wait(); err != nil {
 					t.Errorf("got %v from the next process, want success", err)

@@ -2,6 +2,7 @@ package pull_test
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func newSite(t testing.TB, p place) *site {
 	}}
 	t.Cleanup(s.close)
 	if p.version == "" {
-		s.root = t.TempDir()
+		s.root = filepath.Join(t.TempDir(), "root") // for the store to make
 		return s
 	}
 	s.daemon = pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: p.version})
