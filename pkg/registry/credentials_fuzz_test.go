@@ -1,0 +1,75 @@
+package registry_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// FuzzDockerConfig reads any text as Docker's configuration. Its credentials
+// are for the host that they are filed under, and errors do not repeat it.
+func FuzzDockerConfig(f *testing.F) {
+	f.Add(`{"auths":{"r.example.com":{"auth":"dXNlcjpwYXNz"}}}`)
+	f.Add(`{"auths":{"r.example.com":{"identitytoken":"x"},"https://r.example.com":{"username":"u","password":"p"}}}`)
+	f.Add(`{"auths":{"r.example.com":{"auth":"!"}},"credsStore":"","credHelpers":{}}`)
+	f.Add(`{"auths":[]}`)
+	ref := registry.Ref{Name: "r.example.com/a:1", Domain: "r.example.com", Path: "a", Tag: "1"}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(strings.ToLower(text), "cred") {
+			return // it may name a program
+		}
+		lookup := func(name string) (string, bool) {
+			if name == "DOCKER_AUTH_CONFIG" {
+				return text, true
+			}
+			return "", false
+		}
+		find, err := registry.NewCredentials(registry.CredentialOptions{Lookup: lookup})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cred, err := find(t.Context(), "r.example.com", ref)
+		if again, _ := find(t.Context(), "other.example.com", ref); again != (registry.Credential{}) && !strings.Contains(text, "other") {
+			t.Errorf("another host gets %+v of %q, want nothing", again, text)
+		}
+		if cred.Password != "" && cred.RegistryToken != "" {
+			t.Errorf("got both a password and a token of %q", text)
+		}
+		if err != nil && len(text) > 60 && strings.Contains(err.Error(), text) {
+			t.Errorf("the error repeats the text: %v", err)
+		}
+	})
+}
+
+// FuzzMatchPattern compares with a regular expression that says the same.
+func FuzzMatchPattern(f *testing.F) {
+	f.Add("docker.io", "docker.io/library/alpine")
+	f.Add("*.example.com/*/app?", "r.example.com/x/y/app1")
+	f.Add("a*b*c/**", "aXbYc/")
+	f.Fuzz(func(t *testing.T, pattern, name string) {
+		full := pattern
+		if !strings.Contains(full, "/") {
+			full += "/*"
+		}
+		var expr strings.Builder
+		for i := range len(full) {
+			switch full[i] {
+			case '*':
+				expr.WriteString("(?s:.*)")
+			case '?':
+				expr.WriteString("(?s:.)")
+			default:
+				expr.WriteString(regexp.QuoteMeta(string(full[i])))
+			}
+		}
+		re, err := regexp.Compile("^" + expr.String() + "$")
+		if err != nil || strings.ContainsFunc(full+name, func(r rune) bool { return r > 127 }) {
+			return // the pattern counts bytes, the expression runes
+		}
+		if got, want := registry.MatchPattern(pattern, name), re.MatchString(name); got != want {
+			t.Errorf("MatchPattern(%q, %q): got %v, want %v", pattern, name, got, want)
+		}
+	})
+}
