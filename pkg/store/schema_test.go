@@ -1,0 +1,64 @@
+package store_test
+
+import (
+	"encoding/binary"
+	"path/filepath"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// edit changes the metadata database of a root that is closed.
+func edit(t *testing.T, root string, change func(*bolt.Tx) error) {
+	t.Helper()
+	db := pulltest.Must(bolt.Open(filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db"), 0o644, nil))(t)
+	if err := db.Update(change); err != nil {
+		t.Error(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNewerSchema is refused, and left as it is.
+func TestNewerSchema(t *testing.T) {
+	pulltest.Need(t, pulltest.Root)
+	root := t.TempDir()
+	open := func() error {
+		s, err := store.Open(t.Context(), store.Options{Root: root})
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	version := func(n int64) func(*bolt.Tx) error {
+		return func(tx *bolt.Tx) error {
+			return tx.Bucket([]byte("v1")).Put([]byte("version"), binary.AppendVarint(nil, n))
+		}
+	}
+	edit(t, root, version(5))
+	if err := open(); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("got %v for schema version 5, want an invalid argument", err)
+	}
+	edit(t, root, version(4))
+	if err := open(); err != nil {
+		t.Errorf("got %v for schema version 4, want it opened", err)
+	}
+	edit(t, root, func(tx *bolt.Tx) error {
+		if err := tx.DeleteBucket([]byte("v1")); err != nil {
+			return err
+		}
+		_, err := tx.CreateBucket([]byte("v2"))
+		return err
+	})
+	if err := open(); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("got %v for an unknown schema, want an invalid argument", err)
+	}
+}
