@@ -3,7 +3,6 @@ package layer
 import (
 	"archive/tar"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -96,7 +95,8 @@ func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
 			return fmt.Errorf("setting mode %#o: %w", mode, err)
 		}
 	}
-	if err := n.utimes(timesOf(hdr)); err != nil {
+	a.times = timesOf(hdr)
+	if err := n.utimes(&a.times); err != nil {
 		return fmt.Errorf("setting times: %w", err)
 	}
 	return nil
@@ -109,15 +109,8 @@ func other(has uint32, want int) bool {
 
 // setXattrs reports whether it set any.
 func (a *applier) setXattrs(n node, hdr *tar.Header, mode uint32) (changed bool, err error) {
-	if len(hdr.PAXRecords) == 0 {
-		return false, nil
-	}
-	for _, record := range slices.Sorted(maps.Keys(hdr.PAXRecords)) {
-		key, ok := strings.CutPrefix(record, xattrName)
-		if !ok {
-			continue
-		}
-		err := setXattr(n, key, hdr.PAXRecords[record])
+	for _, key := range xattrKeys(hdr) {
+		err := setXattr(n, key, hdr.PAXRecords[xattrName+key])
 		switch {
 		case err == nil:
 			changed = true
@@ -128,6 +121,17 @@ func (a *applier) setXattrs(n node, hdr *tar.Header, mode uint32) (changed bool,
 		}
 	}
 	return changed, nil
+}
+
+// xattrKeys are in order, so that what happens does not depend on luck.
+func xattrKeys(hdr *tar.Header) (keys []string) {
+	for record := range hdr.PAXRecords {
+		if key, ok := strings.CutPrefix(record, xattrName); ok {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // setXattr never sets trusted attributes, by which overlayfs could be told to
@@ -151,12 +155,12 @@ func ignorable(err error, key string, mode uint32) bool {
 
 // timesOf returns the time of access, which is not before the modification, and
 // the time of modification.
-func timesOf(hdr *tar.Header) *[2]unix.Timespec {
+func timesOf(hdr *tar.Header) [2]unix.Timespec {
 	atime := hdr.AccessTime
 	if atime.Before(hdr.ModTime) {
 		atime = hdr.ModTime
 	}
-	return &[2]unix.Timespec{timespec(atime), timespec(hdr.ModTime)}
+	return [2]unix.Timespec{timespec(atime), timespec(hdr.ModTime)}
 }
 
 // timespec is the epoch for a time that nanoseconds since then cannot express.

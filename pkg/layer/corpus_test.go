@@ -211,7 +211,7 @@ func TestCorpus(t *testing.T) {
 			failed := false
 			for setting, set := range settings {
 				t.Run(setting, func(t *testing.T) {
-					err := newScene(t, set, archives(t, c.below)...).check(t, archive(t, c.apply...))
+					_, err := newScene(t, set, archives(t, c.below)...).check(t, archive(t, c.apply...))
 					failed = failed || err != nil
 				})
 			}

@@ -150,13 +150,15 @@ func (sc *scene) prepare(t testing.TB) stage {
 type outcome struct {
 	tree map[string]inode
 	err  error
+	read int // bytes of the archive, if there was an error
 }
 
 func (sc *scene) oracle(t testing.TB, data []byte) outcome {
 	t.Helper()
 	s := sc.prepare(t)
-	if err := applyOracle(t, s.root, bytes.NewReader(data), sc.oracleOptions()...); err != nil {
-		return outcome{err: err}
+	r := bytes.NewReader(data)
+	if err := applyOracle(t, s.root, r, sc.oracleOptions()...); err != nil {
+		return outcome{err: err, read: len(data) - r.Len()}
 	}
 	return outcome{tree: snapshot(t, s.root, sc.start)}
 }
@@ -220,8 +222,8 @@ func (sc *scene) isException(err error) bool {
 }
 
 // check holds every applier in the setting against the oracle, and returns the
-// oracle's error.
-func (sc *scene) check(t testing.TB, data []byte) error {
+// oracle's error and how much it had read by then.
+func (sc *scene) check(t testing.TB, data []byte) (read int, err error) {
 	t.Helper()
 	want := sc.oracle(t, data)
 	for name, apply := range appliers {
@@ -229,5 +231,5 @@ func (sc *scene) check(t testing.TB, data []byte) error {
 			t.Errorf("%s (-containerd +ours):\n%s", name, diff)
 		}
 	}
-	return want.err
+	return want.read, want.err
 }

@@ -126,7 +126,7 @@ func (a *applier) fill() (n int, err error) {
 
 // directory creates a directory, or gives an existing one other attributes.
 func (a *applier) directory(d *dir, base string, hdr *tar.Header) error {
-	a.listed = append(a.listed, listedDir{name: path.Clean(hdr.Name), times: *timesOf(hdr)})
+	a.listed = append(a.listed, listedDir{name: path.Clean(hdr.Name), times: timesOf(hdr)})
 	mode := uint32(hdr.Mode) & permBits
 	err := unix.Mkdirat(d.fd, base, mode)
 	if err == unix.EEXIST {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
+	"golang.org/x/sys/unix"
 )
 
 // Whiteouts says what becomes of entries that delete something below.
@@ -95,6 +96,7 @@ type applier struct {
 	body    []byte
 	mkdirs  opener // a.ensure, made once
 	userns  bool
+	times   [2]unix.Timespec // of the entry in work, here to be allocated once
 
 	entries  int
 	written  int64
