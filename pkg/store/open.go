@@ -18,7 +18,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -91,31 +90,45 @@ func lockRoot(ctx context.Context, root string) (*os.File, error) {
 	}
 }
 
-func open(root, name, ns string) (*Store, error) {
-	db, err := openMetadata(root)
-	if err != nil {
+// root is an embedded root that is open.
+type root struct {
+	dir      string
+	metadata *shadow
+	overlay  *snapshotMeta // nil with another snapshotter
+	blobs    *files
+	stop     chan struct{} // ends the periodic flush
+	stopped  chan struct{}
+}
+
+func open(dir, name, ns string) (*Store, error) {
+	r := &root{dir: dir, stop: make(chan struct{}), stopped: make(chan struct{})}
+	var err error
+	if r.metadata, err = openMetadata(dir); err != nil {
 		return nil, err
 	}
-	s, err := wire(root, name, ns, db)
+	s, err := r.wire(name, ns)
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, r.release())
 	}
+	go r.flushNow(s)
 	return s, nil
 }
 
-func wire(root, name, ns string, db *bolt.DB) (*Store, error) {
-	if err := os.MkdirAll(filepath.Join(root, contentDir), contentMode); err != nil {
+func (r *root) wire(name, ns string) (*Store, error) {
+	dir := filepath.Join(r.dir, contentDir)
+	if err := os.MkdirAll(dir, contentMode); err != nil {
 		return nil, fmt.Errorf("creating the content store: %w", err)
 	}
-	blobs, err := local.NewStore(filepath.Join(root, contentDir))
+	blobs, err := local.NewStore(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening the content store: %w", err)
 	}
-	sn, capabilities, err := openSnapshotter(root, name)
+	r.blobs = newFiles(blobs, dir)
+	sn, capabilities, err := r.openSnapshotter(name)
 	if err != nil {
 		return nil, err
 	}
-	mdb := metadata.NewDB(db, blobs, map[string]snapshots.Snapshotter{name: sn})
+	mdb := metadata.NewDB(r.metadata, r.blobs, map[string]snapshots.Snapshotter{name: sn})
 	if err := mdb.Init(context.Background()); err != nil {
 		return nil, errors.Join(fmt.Errorf("preparing the metadata database: %w", err), sn.Close())
 	}
@@ -129,33 +142,74 @@ func wire(root, name, ns string, db *bolt.DB) (*Store, error) {
 		Name:         name,
 		Capabilities: capabilities,
 		Embedded:     true,
+		flush:        r.flush,
 		collect: func(ctx context.Context) error {
 			_, err := mdb.GarbageCollect(ctx)
 			return err
 		},
-		close: func() error { return errors.Join(sn.Close(), db.Close()) },
+		close: func() error { return r.close(sn) },
 	}, nil
+}
+
+// flush puts everything on stable storage in the order in which one refers to
+// the other: blobs, snapshots, metadata.
+func (r *root) flush() error {
+	return r.metadata.flush(func() error {
+		if err := r.blobs.sync(); err != nil || r.overlay == nil {
+			return err
+		}
+		return r.overlay.flush()
+	})
+}
+
+// flushNow flushes now and then. An error is that of the flush that counts.
+func (r *root) flushNow(s *Store) {
+	defer close(r.stopped)
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-tick.C:
+			_ = s.flush()
+		}
+	}
+}
+
+func (r *root) close(sn snapshots.Snapshotter) error {
+	close(r.stop)
+	<-r.stopped
+	return errors.Join(r.flush(), sn.Close(), r.release())
+}
+
+// release gives the locks up.
+func (r *root) release() error {
+	err := r.metadata.close()
+	if r.overlay != nil {
+		err = errors.Join(err, r.overlay.shadow.close())
+	}
+	return err
 }
 
 // openMetadata opens meta.db with the options that containerd uses, so that a
 // daemon finds it as if it had written it.
-func openMetadata(root string) (*bolt.DB, error) {
+func openMetadata(root string) (*shadow, error) {
 	dir := filepath.Join(root, metadataDir)
 	if err := os.MkdirAll(dir, metadataMode); err != nil {
 		return nil, fmt.Errorf("creating the metadata folder: %w", err)
 	}
 	o := *bolt.DefaultOptions
-	o.Timeout = lockTimeout
 	o.NoFreelistSync = true
-	db, err := bolt.Open(filepath.Join(dir, "meta.db"), 0o644, &o)
-	if errors.Is(err, bolterrors.ErrTimeout) {
+	db, err := openShadow(filepath.Join(dir, "meta.db"), 0o644, o)
+	if errors.Is(err, ErrBusy) {
 		return nil, fmt.Errorf("%w: containerd is running on %s; stop it, or use --address", ErrBusy, root)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the metadata database: %w", err)
 	}
-	if err := checkSchema(db); err != nil {
-		return nil, errors.Join(err, db.Close())
+	if err := checkSchema(db.disk); err != nil {
+		return nil, errors.Join(err, db.close())
 	}
 	return db, nil
 }
@@ -178,14 +232,14 @@ func checkSchema(db *bolt.DB) error {
 	})
 }
 
-func openSnapshotter(root, name string) (snapshots.Snapshotter, []string, error) {
-	dir := filepath.Join(root, snapshotDir+name)
+func (r *root) openSnapshotter(name string) (snapshots.Snapshotter, []string, error) {
+	dir := filepath.Join(r.dir, snapshotDir+name)
 	var sn snapshots.Snapshotter
 	var err error
 	var capabilities []string
 	switch name {
 	case defaultSnapshotter:
-		sn, err = overlay.NewSnapshotter(dir)
+		sn, err = r.openOverlay(dir)
 		if !userns.RunningInUserNS() { // there whiteouts cannot be made without the parent
 			capabilities = append(capabilities, snapshots.RebaseCap)
 		}
@@ -198,4 +252,15 @@ func openSnapshotter(root, name string) (snapshots.Snapshotter, []string, error)
 		return nil, nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", name, err)
 	}
 	return sn, capabilities, nil
+}
+
+func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {
+	if err := os.MkdirAll(dir, rootMode); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.overlay, err = openSnapshotMeta(filepath.Join(dir, "metadata.db")); err != nil {
+		return nil, err
+	}
+	return overlay.NewSnapshotter(dir, overlay.WithMetaStore(r.overlay))
 }

@@ -58,6 +58,7 @@ type Store struct {
 	sharing  sharing
 	transfer func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
 	collect  func(context.Context) error                                          // nil with one
+	flush    func() error                                                         // nil with a daemon, which does it itself
 	close    func() error
 }
 
@@ -77,6 +78,18 @@ func (s *Store) Context(ctx context.Context) context.Context {
 // Close releases the daemon's connection or the embedded root.
 func (s *Store) Close() error {
 	return s.close()
+}
+
+// Flush puts what was written to an embedded root on stable storage. Only then
+// is there an image that was registered.
+func (s *Store) Flush() error {
+	if s.flush == nil {
+		return nil
+	}
+	if err := s.flush(); err != nil {
+		return fmt.Errorf("writing the root: %w", err)
+	}
+	return nil
 }
 
 // Collect removes what nothing refers to from an embedded root, which has no

@@ -47,6 +47,7 @@ type layer struct {
 	chainID string
 	parent  string // chain ID of the layer below, "" for the first
 	ready   chan struct{}
+	streams bool // it holds an unpack of the unpacker's limit
 
 	key       string // of the active snapshot, "" if there is none
 	preparent string // the parent that it was prepared with
@@ -135,6 +136,7 @@ func (l *layer) staged() bool {
 // bring fetches the layer and applies it, starting over with an empty snapshot
 // when the bytes turn out to be wrong.
 func (l *layer) bring(ctx context.Context) error {
+	defer l.settle()
 	for round := 1; ; round++ {
 		if err := l.prepare(ctx, l.preparent); err != nil || l.staged() {
 			return err
@@ -144,6 +146,26 @@ func (l *layer) bring(ctx context.Context) error {
 			return err
 		}
 		l.abort(ctx)
+	}
+}
+
+// acquire takes one of the unpacker's unpacks, if the layer has none yet.
+func (l *layer) acquire(ctx context.Context) error {
+	if l.streams {
+		return nil
+	}
+	if err := l.u.unpacks.Acquire(ctx, 1); err != nil {
+		return context.Cause(ctx)
+	}
+	l.streams = true
+	return nil
+}
+
+// settle gives it back.
+func (l *layer) settle() {
+	if l.streams {
+		l.u.unpacks.Release(1)
+		l.streams = false
 	}
 }
 
@@ -166,8 +188,7 @@ func (l *layer) once(ctx context.Context) (err error) {
 		l.u.fetched.Add(in.Fetched())
 		err = errors.Join(err, in.Close())
 	}()
-	if in.Offset() == 0 && l.u.unpacks.TryAcquire(1) {
-		defer l.u.unpacks.Release(1)
+	if in.Offset() == 0 && l.streams {
 		return l.stream(ctx, in)
 	}
 	return l.fetchThenApply(ctx, in)
@@ -194,10 +215,10 @@ func (l *layer) applyStored(ctx context.Context) error {
 	if l.staged() {
 		return nil
 	}
-	if err := l.u.unpacks.Acquire(ctx, 1); err != nil {
-		return context.Cause(ctx)
+	if err := l.acquire(ctx); err != nil {
+		return err
 	}
-	defer l.u.unpacks.Release(1)
+	defer l.settle()
 	if err := l.applyBlob(ctx); err != nil {
 		return err
 	}

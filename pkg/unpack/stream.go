@@ -79,15 +79,16 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	plain := newQueue(&l.u.buffers)
 	defer plain.recycle()
 	var g errgroup.Group
+	sum := l.diffID.Algorithm().Hash()
 	g.Go(func() error {
 		start := time.Now()
-		n, err := decompress(src, plain)
+		n, err := decompress(src, &hashed{plain, sum})
 		plain.end(err)
 		l.phase(progress.Inflate, time.Since(start)-plain.writerIdle-idle(src), n)
 		return err
 	})
 	start := time.Now()
-	meter := &meter{l: l, src: plain, hash: l.diffID.Algorithm().Hash()}
+	meter := &meter{l: l, src: plain}
 	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions())
 	plain.stop(err)
 	inflated := g.Wait()
@@ -98,7 +99,7 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
 	}
-	if got := digest.NewDigest(l.diffID.Algorithm(), meter.hash); got != l.diffID {
+	if got := digest.NewDigest(l.diffID.Algorithm(), sum); got != l.diffID {
 		return l.wrongDiffID(got)
 	}
 	l.implicit = result.Implicit
@@ -158,7 +159,7 @@ func (o *origin) judge(err error) error {
 // decompress copies src to q, inflated if it is compressed, and returns the
 // number of bytes that came out. What it is shows in its first bytes, since
 // media types cannot be relied on.
-func decompress(src io.Reader, q *queue) (int64, error) {
+func decompress(src io.Reader, q *hashed) (int64, error) {
 	o := &origin{src: src}
 	peek := bufio.NewReaderSize(o, 64<<10)
 	magic, err := peek.Peek(4)
@@ -185,7 +186,7 @@ func isZstd(magic []byte) bool {
 }
 
 // inflateInto decodes straight into the queue's buffers.
-func inflateInto(q *queue, src io.Reader, o *origin) (n int64, err error) {
+func inflateInto(q *hashed, src io.Reader, o *origin) (n int64, err error) {
 	z := inflate.NewReader(src)
 	for {
 		buf, err := q.buffer()
@@ -208,7 +209,7 @@ func inflateInto(q *queue, src io.Reader, o *origin) (n int64, err error) {
 	}
 }
 
-func unzstdInto(q *queue, src io.Reader, o *origin) (int64, error) {
+func unzstdInto(q *hashed, src io.Reader, o *origin) (int64, error) {
 	z, err := zstd.NewReader(src, zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(2))
 	if err != nil {
 		return 0, o.judge(err)
@@ -217,7 +218,7 @@ func unzstdInto(q *queue, src io.Reader, o *origin) (int64, error) {
 	return copyInto(q, z, o)
 }
 
-func copyInto(q *queue, src io.Reader, o *origin) (n int64, err error) {
+func copyInto(q *hashed, src io.Reader, o *origin) (n int64, err error) {
 	for {
 		buf, err := q.buffer()
 		if err != nil {
@@ -246,19 +247,29 @@ func fill(src io.Reader, buf []byte) (n int, err error) {
 	return n, err
 }
 
-// meter hashes and counts what the applier reads.
-type meter struct {
-	l    *layer
-	src  *queue
+// hashed is a queue that hashes what it is sent. That is on the side of the
+// inflater, which has less to do than the applier.
+type hashed struct {
+	*queue
 	hash hash.Hash
-	n    int64
+}
+
+func (h *hashed) send(data, buf []byte) {
+	h.hash.Write(data)
+	h.queue.send(data, buf)
+}
+
+// meter counts what the applier reads.
+type meter struct {
+	l   *layer
+	src *queue
+	n   int64
 }
 
 // Read implements io.Reader.
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.src.Read(p)
 	if n > 0 {
-		m.hash.Write(p[:n])
 		m.n += int64(n)
 		m.report()
 	}

@@ -285,6 +285,7 @@ func (c *chain) parallel(ctx context.Context) error {
 		if c.u.downloads.Acquire(ctx, 1) != nil {
 			break // ctx is done; the group knows why
 		}
+		l.streams = c.u.unpacks.TryAcquire(1)
 		g.Go(func() error {
 			defer c.u.downloads.Release(1)
 			if err := l.bring(ctx); err != nil {
@@ -346,6 +347,7 @@ func (c *chain) step(ctx context.Context, l *layer, first bool) error {
 			return context.Cause(ctx)
 		}
 		defer c.u.downloads.Release(1)
+		l.streams = c.u.unpacks.TryAcquire(1)
 		if err := l.bring(ctx); err != nil {
 			return err
 		}

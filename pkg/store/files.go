@@ -1,0 +1,264 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// writeback is how many bytes are written before the kernel is asked to begin
+// putting them on disk, so that little is left to wait for at the end.
+const writeback = 8 << 20
+
+// files is containerd's local content store with a writer of our own for new
+// ingests. The folders and files are the same; what differs is when they are
+// put on stable storage: not blob by blob, in the way of the unpack, but by
+// sync, before the metadata that refers to them is written.
+type files struct {
+	content.Store
+	root string
+
+	mu      sync.Mutex
+	open    map[string]bool // refs of ingests that are being written
+	pending []string        // blobs that are not on stable storage
+}
+
+func newFiles(store content.Store, root string) *files {
+	return &files{Store: store, root: root, open: map[string]bool{}}
+}
+
+// Writer implements content.Ingester. Ingests that exist are continued by
+// containerd's own writer, which reads and hashes what they hold.
+func (f *files) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+	var o content.WriterOpts
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return nil, err
+		}
+	}
+	if !f.lock(o.Ref) {
+		return nil, fmt.Errorf("ref %s locked: %w", o.Ref, errdefs.ErrUnavailable)
+	}
+	w, err := f.create(o)
+	if err == nil {
+		return w, nil
+	}
+	f.unlock(o.Ref)
+	if !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	return f.Store.Writer(ctx, opts...)
+}
+
+func (f *files) lock(ref string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open[ref] {
+		return false
+	}
+	f.open[ref] = true
+	return true
+}
+
+func (f *files) unlock(ref string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.open, ref)
+}
+
+// create makes the folder of a new ingest; os.ErrExist says that there is one.
+func (f *files) create(o content.WriterOpts) (*fileWriter, error) {
+	dir := filepath.Join(f.root, "ingest", digest.FromString(o.Ref).Encoded())
+	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	w := &fileWriter{f: f, dir: dir, started: time.Now(), hash: digest.Canonical.Digester()}
+	w.status = content.Status{Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest, StartedAt: w.started}
+	if err := w.describe(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return w, nil
+}
+
+// sync puts the blobs that were committed on stable storage.
+func (f *files) sync() error {
+	f.mu.Lock()
+	pending := f.pending
+	f.pending = nil
+	f.mu.Unlock()
+	dirs := map[string]bool{}
+	for i, path := range pending {
+		if err := syncPath(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			f.mu.Lock()
+			f.pending = append(f.pending, pending[i:]...)
+			f.mu.Unlock()
+			return fmt.Errorf("syncing blob %s: %w", filepath.Base(path), err)
+		}
+		dirs[filepath.Dir(path)] = true
+	}
+	for dir := range dirs {
+		if err := syncPath(dir); err != nil {
+			return fmt.Errorf("syncing the blobs' folder: %w", err)
+		}
+	}
+	return nil
+}
+
+func syncPath(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+// fileWriter writes a new ingest. It belongs to one goroutine.
+type fileWriter struct {
+	f       *files
+	dir     string
+	data    *os.File
+	hash    digest.Digester
+	started time.Time
+	status  content.Status
+	begun   int64 // writeback has begun up to here
+}
+
+// describe writes the files beside the data, from which containerd resumes.
+func (w *fileWriter) describe() error {
+	now, err := w.started.MarshalText()
+	if err != nil {
+		return err
+	}
+	all := map[string][]byte{"ref": []byte(w.status.Ref), "startedat": now, "updatedat": now}
+	if w.status.Total > 0 {
+		all["total"] = []byte(strconv.FormatInt(w.status.Total, 10))
+	}
+	for name, text := range all {
+		if err := os.WriteFile(filepath.Join(w.dir, name), text, 0o666); err != nil {
+			return err
+		}
+	}
+	w.data, err = os.OpenFile(filepath.Join(w.dir, "data"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	return err
+}
+
+// Write implements io.Writer.
+func (w *fileWriter) Write(p []byte) (int, error) {
+	n, err := w.data.Write(p)
+	w.hash.Hash().Write(p[:n])
+	w.status.Offset += int64(n)
+	if w.status.Offset-w.begun >= writeback {
+		// Only a hint: what it does not do, the sync at the end does.
+		_ = unix.SyncFileRange(int(w.data.Fd()), w.begun, w.status.Offset-w.begun, unix.SYNC_FILE_RANGE_WRITE)
+		w.begun = w.status.Offset
+	}
+	return n, err
+}
+
+// Digest implements content.Writer.
+func (w *fileWriter) Digest() digest.Digest { return w.hash.Digest() }
+
+// Status implements content.Writer.
+func (w *fileWriter) Status() (content.Status, error) {
+	s := w.status
+	s.UpdatedAt = time.Now()
+	return s, nil
+}
+
+// Truncate implements content.Writer; as in containerd's, only to nothing.
+func (w *fileWriter) Truncate(size int64) error {
+	if size != 0 {
+		return fmt.Errorf("truncating an ingest to %d bytes: %w", size, errdefs.ErrInvalidArgument)
+	}
+	w.hash.Hash().Reset()
+	w.status.Offset, w.begun = 0, 0
+	if _, err := w.data.Seek(0, 0); err != nil {
+		return err
+	}
+	return w.data.Truncate(0)
+}
+
+// Close keeps the ingest for a later pull.
+func (w *fileWriter) Close() error {
+	if w.data == nil {
+		return nil
+	}
+	data := w.data
+	w.data = nil
+	w.f.unlock(w.status.Ref)
+	return data.Close()
+}
+
+// Commit makes the blob visible in the folder. It becomes durable with the
+// metadata that refers to it.
+func (w *fileWriter) Commit(_ context.Context, size int64, expected digest.Digest, _ ...content.Opt) error {
+	if w.data == nil {
+		return fmt.Errorf("committing a closed ingest: %w", errdefs.ErrFailedPrecondition)
+	}
+	got, err := w.verified(size, expected)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return err
+	}
+	return w.f.publish(w.dir, got)
+}
+
+func (w *fileWriter) verified(size int64, expected digest.Digest) (digest.Digest, error) {
+	if size > 0 && size != w.status.Offset {
+		return "", fmt.Errorf("size: got %d, want %d: %w", w.status.Offset, size, errdefs.ErrFailedPrecondition)
+	}
+	got := w.Digest()
+	if expected != "" && expected.Algorithm() != got.Algorithm() {
+		var err error
+		if got, err = hashFile(filepath.Join(w.dir, "data"), expected.Algorithm()); err != nil {
+			return "", err
+		}
+	}
+	if expected != "" && expected != got {
+		return "", fmt.Errorf("digest: got %s, want %s: %w", got, expected, errdefs.ErrFailedPrecondition)
+	}
+	return got, nil
+}
+
+func hashFile(path string, algorithm digest.Algorithm) (digest.Digest, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	return algorithm.FromReader(file)
+}
+
+// publish moves the data of an ingest to its place among the blobs.
+func (f *files) publish(ingest string, dgst digest.Digest) error {
+	target := filepath.Join(f.root, "blobs", dgst.Algorithm().String(), dgst.Encoded())
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	if _, err := os.Stat(target); err == nil {
+		return errors.Join(fmt.Errorf("content %s: %w", dgst, errdefs.ErrAlreadyExists), os.RemoveAll(ingest))
+	}
+	data := filepath.Join(ingest, "data")
+	if err := os.Chmod(data, 0o444); err != nil {
+		return err
+	}
+	if err := os.Rename(data, target); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.pending = append(f.pending, target)
+	f.mu.Unlock()
+	return os.RemoveAll(ingest)
+}

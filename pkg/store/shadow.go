@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/snapshots/storage"
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
+)
+
+// shadow is a bolt database that is worked on in memory and written to its
+// file in whole, in one transaction, by flush. Each of containerd's steps is a
+// transaction of its own, about nine for each layer, and on disk each of them
+// would wait for the files that are being unpacked. The file is always that of
+// the last flush, whatever happens; it is locked meanwhile, as a daemon locks
+// it.
+type shadow struct {
+	disk   *bolt.DB
+	memory *bolt.DB
+	file   *os.File // that memory lives in
+	dirty  atomic.Bool
+	mu     sync.Mutex // one flush at a time
+}
+
+// openShadow opens the database path with the options of the daemon's.
+// ErrBusy says that somebody else holds it.
+func openShadow(path string, mode os.FileMode, o bolt.Options) (*shadow, error) {
+	o.Timeout = lockTimeout
+	disk, err := bolt.Open(path, mode, &o)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, ErrBusy
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	s := &shadow{disk: disk}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading %s: %w", path, err), s.close())
+	}
+	return s, nil
+}
+
+func (s *shadow) load() error {
+	fd, err := unix.MemfdCreate("metadata", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("creating a file in memory: %w", err)
+	}
+	s.file = os.NewFile(uintptr(fd), "metadata")
+	o := inMemory()
+	if s.memory, err = bolt.Open(s.path(), 0o600, &o); err != nil {
+		return err
+	}
+	return s.disk.View(func(from *bolt.Tx) error {
+		return s.memory.Update(func(to *bolt.Tx) error { return replace(to, from) })
+	})
+}
+
+// inMemory are the options of a database whose loss does not matter.
+func inMemory() bolt.Options {
+	o := *bolt.DefaultOptions
+	o.NoSync, o.NoGrowSync, o.NoFreelistSync = true, true, true
+	return o
+}
+
+func (s *shadow) path() string { return fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()) }
+
+// View and Update implement containerd's metadata.Transactor.
+func (s *shadow) View(fn func(*bolt.Tx) error) error { return s.memory.View(fn) }
+
+func (s *shadow) Update(fn func(*bolt.Tx) error) error {
+	err := s.memory.Update(fn)
+	if err == nil {
+		s.dirty.Store(true)
+	}
+	return err
+}
+
+// flush writes the state of the moment to disk. Whatever the state refers to
+// must be on disk before: prepare is called with the state fixed.
+func (s *shadow) flush(prepare func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.dirty.Swap(false) {
+		return nil
+	}
+	err := s.memory.View(func(from *bolt.Tx) error {
+		if err := prepare(); err != nil {
+			return err
+		}
+		return s.write(from)
+	})
+	if err != nil {
+		s.dirty.Store(true)
+	}
+	return err
+}
+
+func (s *shadow) write(from *bolt.Tx) error {
+	err := s.disk.Update(func(to *bolt.Tx) error { return replace(to, from) })
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", s.disk.Path(), err)
+	}
+	return nil
+}
+
+// close gives the file up without a flush.
+func (s *shadow) close() error {
+	var errs []error
+	if s.memory != nil {
+		errs = append(errs, s.memory.Close())
+	}
+	if s.file != nil {
+		errs = append(errs, s.file.Close())
+	}
+	return errors.Join(append(errs, s.disk.Close())...)
+}
+
+// replace makes to hold what from holds.
+func replace(to, from *bolt.Tx) error {
+	var old [][]byte
+	err := to.ForEach(func(name []byte, _ *bolt.Bucket) error {
+		old = append(old, append([]byte(nil), name...))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if err := to.DeleteBucket(name); err != nil {
+			return err
+		}
+	}
+	return from.ForEach(func(name []byte, b *bolt.Bucket) error {
+		bucket, err := to.CreateBucket(name)
+		if err != nil {
+			return err
+		}
+		return copyBucket(bucket, b)
+	})
+}
+
+func copyBucket(to, from *bolt.Bucket) error {
+	if err := to.SetSequence(from.Sequence()); err != nil {
+		return err
+	}
+	return from.ForEach(func(key, value []byte) error {
+		if value != nil {
+			return to.Put(key, value)
+		}
+		bucket, err := to.CreateBucket(key)
+		if err != nil {
+			return err
+		}
+		return copyBucket(bucket, from.Bucket(key))
+	})
+}
+
+// snapshotMeta is the database of a snapshotter as a shadow. containerd's
+// storage package opens it by itself, so here memory is not ours.
+type snapshotMeta struct {
+	*storage.MetaStore
+	shadow *shadow
+}
+
+func openSnapshotMeta(path string) (*snapshotMeta, error) {
+	s, err := openShadow(path, 0o600, *bolt.DefaultOptions)
+	if err != nil {
+		return nil, err
+	}
+	err = s.memory.Close() // or its lock would keep the storage package out
+	s.memory = nil
+	if err == nil {
+		var ms *storage.MetaStore
+		ms, err = storage.NewMetaStore(s.path(), func(o *bolt.Options) error { *o = inMemory(); return nil })
+		if err == nil {
+			return &snapshotMeta{MetaStore: ms, shadow: s}, nil
+		}
+	}
+	return nil, errors.Join(err, s.close())
+}
+
+// flush writes the state of the moment to disk.
+func (m *snapshotMeta) flush() error {
+	_, transactor, err := m.TransactionContext(context.Background(), false)
+	if err != nil {
+		return err
+	}
+	tx, ok := transactor.(*bolt.Tx)
+	if !ok {
+		return errors.Join(fmt.Errorf("snapshot metadata is a %T", transactor), transactor.Rollback())
+	}
+	return errors.Join(m.shadow.write(tx), tx.Rollback())
+}
+
+// flushEvery bounds what a killed pull loses of its metadata.
+const flushEvery = time.Second
