@@ -30,13 +30,10 @@ func (z *Reader) block() {
 	}
 }
 
-// copyStored copies what it can of a stored block.
+// copyStored copies what it can of a stored block. The bit buffer is empty:
+// before a block header it never holds more than 35 bits, and the header of a
+// stored block takes as many.
 func (z *Reader) copyStored() {
-	for ; z.stored > 0 && z.nbits > 0; z.stored-- { // whole bytes only
-		z.win[z.wp] = byte(z.bits)
-		z.wp++
-		z.drop(8)
-	}
 	n := copy(z.win[z.wp:min(z.wp+z.stored, len(z.win))], z.in[z.ip:z.ie])
 	z.ip += n
 	z.wp += n

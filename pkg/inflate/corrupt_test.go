@@ -231,3 +231,78 @@ func TestIncompleteCodes(t *testing.T) {
 		})
 	}
 }
+
+// TestBadDescriptions: what can be wrong with the description of a code, apart
+// from the code.
+func TestBadDescriptions(t *testing.T) {
+	const ( // symbols of the code for code lengths
+		repeat    = 16
+		longZeros = 18
+	)
+	for _, c := range []struct {
+		name    string
+		nlit    int
+		ndist   int
+		meta    map[int]uint8 // code lengths
+		symbols []int         // what follows, with extra bits of one
+	}{
+		{"too many literals", 287, 1, map[int]uint8{0: 1, longZeros: 1}, nil},
+		{"too many distances", 257, 31, map[int]uint8{0: 1, longZeros: 1}, nil},
+		{"incomplete code", 257, 1, map[int]uint8{0: 2, longZeros: 1}, nil},
+		{"nothing to repeat", 257, 1, map[int]uint8{0: 1, repeat: 1}, []int{repeat}},
+		{"too many lengths", 257, 1, map[int]uint8{0: 1, longZeros: 1}, []int{longZeros, longZeros}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			meta := make([]uint8, numMeta)
+			for s, n := range c.meta {
+				meta[s] = n
+			}
+			w := describe(c.nlit, c.ndist, meta)
+			for _, s := range c.symbols {
+				w.bits(uint64(codesOf(meta)[s]), uint(meta[s]))
+				w.bits(1<<7-1, map[int]uint{repeat: 2, longZeros: 7}[s])
+			}
+			wantCorrupt(t, w)
+		})
+	}
+	t.Run("code without meaning", func(t *testing.T) {
+		meta := make([]uint8, numMeta)
+		meta[0] = 1
+		w := describe(257, 1, meta)
+		w.bits(1, 1) // 0 is the only code
+		wantCorrupt(t, w)
+	})
+}
+
+// describe starts a dynamic block up to the code for code lengths.
+func describe(nlit, ndist int, meta []uint8) *streamWriter {
+	w := &streamWriter{}
+	w.bits(1, 1)
+	w.bits(2, 2)
+	w.bits(uint64(nlit-257), 5)
+	w.bits(uint64(ndist-1), 5)
+	w.bits(numMeta-4, 4)
+	for _, s := range metaOrder {
+		w.bits(uint64(meta[s]), 3)
+	}
+	return w
+}
+
+// wantCorrupt checks that what w wrote is refused, whatever follows it.
+func wantCorrupt(t *testing.T, w *streamWriter) {
+	t.Helper()
+	w.align()
+	data := gzipOf(slices.Concat(w.buf, make([]byte, 100)), nil)
+	for name, decode := range map[string]func([]byte) ([]byte, error){
+		"inflate": func(data []byte) ([]byte, error) {
+			return io.ReadAll(inflate.NewReader(bytes.NewReader(data)))
+		},
+		"standard library": std,
+		"klauspost":        klauspost,
+	} {
+		if _, err := decode(data); err != inflate.ErrCorrupt {
+			t.Errorf("%s: got %v, want %v", name, err, inflate.ErrCorrupt)
+		}
+	}
+	compare(t, inflate.NewReader(nil), data, 11)
+}

@@ -96,9 +96,8 @@ func (z *Reader) decodeFast() {
 				e = lit[b%(1<<litBits)]
 				continue
 			}
-			if e&entryOther != 0 {
+			if e&entryOther != 0 { // the end: no invalid code is that long
 				z.state = atBlock
-				fail = e&entryEnd == 0
 				break
 			}
 		}
@@ -112,11 +111,7 @@ func (z *Reader) decodeFast() {
 			}
 			b >>= distBits
 			n -= distBits
-			d = dist[d.sub(b)%distSize]
-			if d&entryOther != 0 {
-				fail = true
-				break
-			}
+			d = dist[d.sub(b)%distSize] // a distance: no invalid code is that long
 		}
 		from := op - d.value(b)
 		b >>= d & 63
