@@ -262,11 +262,6 @@ func (c *Config) finish(fields labelFields) error {
 	if (c.Registry.Cert == "") != (c.Registry.Key == "") {
 		return fmt.Errorf("tls.cert and tls.key (--tlscert and --tlskey) need each other")
 	}
-	for i, e := range c.Credentials {
-		if err := e.Validate(); err != nil {
-			return fmt.Errorf("credentials[%d]: %w", i, err)
-		}
-	}
 	if err := c.checkTransfer(); err != nil {
 		return err
 	}

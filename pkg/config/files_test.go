@@ -83,7 +83,7 @@ func TestPrecedence(t *testing.T) {
 		{"a child's root over its parent's address", call{files: map[string]string{"/c.toml": "[profiles.a]\naddress = '/s'\n[profiles.b]\nextends = 'a'\nroot = '/r'"}, args: []string{"--config", "$ROOT/c.toml", "-p", "b"}}, "address", "", "not used beside root"},
 		{"label fields", call{files: map[string]string{"/c.toml": "[profiles.b]\nlabels = { a = '{{.Profile}} {{.Ref}} {{.Time}}' }"}, args: []string{"--config", "$ROOT/c.toml", "-p", "b"}, ref: "alpine"}, "labels", "a=b docker.io/library/alpine:latest 2001-09-09T01:46:40Z", "profile b (/c.toml:2)"},
 		{"a time that does not change", call{args: []string{"--label", "t={{.Time}}"}, env: map[string]string{"SOURCE_DATE_EPOCH": "0"}}, "labels", "t=1970-01-01T00:00:00Z", "flag --label"},
-		{"arrays of tables replace", call{files: map[string]string{"/etc/containerd-pull/config.d/1.toml": "[[mirrors]]\nhost = 'a'\n[[mirrors]]\nhost = 'b'", "/etc/containerd-pull/config.d/2.toml": "mirrors = { host = 'c' }"}}, "mirrors", "host=c", "/etc/containerd-pull/config.d/2.toml:1"},
+		{"arrays of tables replace", call{files: map[string]string{"/etc/containerd-pull/config.d/1.toml": "[[mirrors]]\nhost = 'a'\nendpoints = ['m']\n[[mirrors]]\nhost = 'b'\nendpoints = ['m']", "/etc/containerd-pull/config.d/2.toml": "mirrors = { host = 'c', endpoints = ['m'] }"}}, "mirrors", "host=c endpoints=m", "/etc/containerd-pull/config.d/2.toml:1"},
 		{"tables in a variable", call{env: map[string]string{"CONTAINERD_PULL_MIRRORS": `[{"host":"docker.io","endpoints":["http://m:5000"],"headers":{"X-Key":"canary"}}]`}}, "mirrors", "host=docker.io endpoints=http://m:5000 headers=X-Key:***", "environment CONTAINERD_PULL_MIRRORS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -129,7 +129,11 @@ func TestBadFiles(t *testing.T) {
 		{"root and address", "[profiles.p]\nroot = '/a'\naddress = '/b'", "profiles.p: root and address exclude each other", "keep one of them"},
 		{"reserved label", "[labels]\n'containerd.io/gc.root' = 'x'", "is reserved for containerd", ""},
 		{"bad field in a label", "[labels]\na = '{{.Host}}'", "want no other field", ""},
-		{"mirror without endpoints", "mirrors = 3", "mirrors: got a number, want a list of tables", ""},
+		{"mirrors that are none", "mirrors = 3", "mirrors: got a number, want a list of tables", ""},
+		{"mirror without endpoints", "[[mirrors]]\nhost = 'a'", "mirrors: [0]: endpoints is missing", ""},
+		{"mirror without a host", "mirrors = { endpoints = ['a'] }", "mirrors: [0]: host is missing", ""},
+		{"credential without a source", "\n[[credentials]]\nusername = 'a'", ":2: credentials: [0]: source is missing", ""},
+		{"password without a user", "[profiles.p]\ncredentials = { source = 'password', password_env = 'A' }", ":2: profiles.p.credentials: [0]: the credential source \"password\" needs username", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, root, err := call{files: map[string]string{system: tc.text}}.settings(t)
@@ -217,7 +221,7 @@ func TestSecretsInOpenFiles(t *testing.T) {
 		{"readable by all", secret, 0o604, "chmod 600 "},
 		{"writable by others", secret, 0o622, "chmod 600 "},
 		{"in a profile", "[profiles.p]\ncredentials = { source = 'identity-token', identity_token = 'canary' }", 0o644, "chmod 600 "},
-		{"headers", "[[mirrors]]\nhost = '*'\nheaders = { X = 'canary' }", 0o644, "chmod 600 "},
+		{"headers", "[[mirrors]]\nhost = '*'\nendpoints = ['m']\nheaders = { X = 'canary' }", 0o644, "chmod 600 "},
 		{"a file of the password is no secret", "[[credentials]]\nsource='password'\nusername='me'\npassword_file='p'", 0o644, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

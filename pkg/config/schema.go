@@ -18,7 +18,7 @@ const (
 func fileShape() shape {
 	top := settingsShape(func(s *Setting) bool { return true })
 	profile := profileShape()
-	top.Fields = append(top.Fields, field{keyProfiles, "named sets of settings", shape{Type: "object", Items: &profile}})
+	top.Fields = append(top.Fields, field{Name: keyProfiles, Usage: "named sets of settings", shape: shape{Type: "object", Items: &profile}})
 	return top
 }
 
@@ -27,8 +27,8 @@ func fileShape() shape {
 func profileShape() shape {
 	profile := settingsShape(func(s *Setting) bool { return s.Key != keyDefault })
 	profile.Fields = append(profile.Fields,
-		field{keyExtends, "the profile to build on", shape{Type: "string"}},
-		field{keyMatch, "patterns of the references that choose this profile", shape{Type: "array", Items: &shape{Type: "string"}}})
+		field{Name: keyExtends, Usage: "the profile to build on", shape: shape{Type: "string"}},
+		field{Name: keyMatch, Usage: "patterns of the references that choose this profile", shape: shape{Type: "array", Items: &shape{Type: "string"}}})
 	return profile
 }
 
@@ -108,15 +108,22 @@ func (s shape) schema() map[string]any {
 		out["additionalProperties"] = s.Items.schema()
 	case s.Type == "object":
 		out["additionalProperties"] = false
-		properties := map[string]any{}
+		properties, required := map[string]any{}, []string{}
 		for _, f := range s.Fields {
 			property := f.shape.schema()
+			if f.must {
+				required = append(required, f.Name)
+				property["minLength"], property["minItems"] = 1, 1
+			}
 			if f.Usage != "" {
 				property["description"] = strings.ReplaceAll(f.Usage, "`", "")
 			}
 			properties[f.Name] = property
 		}
 		out["properties"] = properties
+		if len(required) > 0 {
+			out["required"] = required
+		}
 	}
 	if s.Name == "size" {
 		delete(out, "type")

@@ -78,7 +78,7 @@ func registrySettings() []*Setting {
 			Usage: "hosts that are asked before those of hosts_dir",
 			Group: GroupRegistry,
 			bind: func(c *Config) value {
-				return &tablesValue[registry.Mirror]{&c.Registry.Mirrors, mirrorMembers()}
+				return &tablesValue[registry.Mirror]{field: &c.Registry.Mirrors, members: mirrorMembers()}
 			},
 		},
 		{
@@ -99,16 +99,16 @@ func registrySettings() []*Setting {
 func mirrorMembers() []member[registry.Mirror] {
 	type m = registry.Mirror
 	return []member[m]{
-		{"host", "the registry that is mirrored; * is any", func(x *m) value { return text(&x.Host) }},
-		{"endpoints", "URLs of the mirror, in the order of asking", func(x *m) value { return words(&x.Endpoints) }},
-		{"resolve", "it may be asked what a tag points to", func(x *m) value { return (*boolValue)(&x.Resolve) }},
-		{"override_path", "the path of the endpoint stands as it is, without /v2", func(x *m) value { return (*boolValue)(&x.OverridePath) }},
-		{"ca", "file of its certificate authority", func(x *m) value { return path(&x.CA) }},
-		{"cert", "file of the client certificate for it", func(x *m) value { return path(&x.Cert) }},
-		{"key", "file of the key of the client certificate", func(x *m) value { return path(&x.Key) }},
-		{"skip_verify", "its certificate is not checked", func(x *m) value { return (*boolValue)(&x.SkipVerify) }},
-		{"dial_timeout", "time to connect to it", func(x *m) value { return (*durationValue)(&x.DialTimeout) }},
-		{"headers", "headers that are sent to it", func(x *m) value { return (*secretsValue)(&x.Headers) }},
+		{"host", "the registry that is mirrored; * is any", func(x *m) value { return text(&x.Host) }, true},
+		{"endpoints", "URLs of the mirror, in the order of asking", func(x *m) value { return words(&x.Endpoints) }, true},
+		{"resolve", "it may be asked what a tag points to", func(x *m) value { return (*boolValue)(&x.Resolve) }, false},
+		{"override_path", "the path of the endpoint stands as it is, without /v2", func(x *m) value { return (*boolValue)(&x.OverridePath) }, false},
+		{"ca", "file of its certificate authority", func(x *m) value { return path(&x.CA) }, false},
+		{"cert", "file of the client certificate for it", func(x *m) value { return path(&x.Cert) }, false},
+		{"key", "file of the key of the client certificate", func(x *m) value { return path(&x.Key) }, false},
+		{"skip_verify", "its certificate is not checked", func(x *m) value { return (*boolValue)(&x.SkipVerify) }, false},
+		{"dial_timeout", "time to connect to it", func(x *m) value { return (*durationValue)(&x.DialTimeout) }, false},
+		{"headers", "headers that are sent to it", func(x *m) value { return (*secretsValue)(&x.Headers) }, false},
 	}
 }
 
@@ -150,7 +150,7 @@ func credentialSettings() []*Setting {
 			Usage: "which credential is for which host",
 			Group: GroupCredentials,
 			bind: func(c *Config) value {
-				return &tablesValue[registry.CredentialEntry]{&c.Credentials, credentialMembers()}
+				return &tablesValue[registry.CredentialEntry]{field: &c.Credentials, members: credentialMembers(), validate: registry.CredentialEntry.Validate}
 			},
 		},
 	}
@@ -159,21 +159,21 @@ func credentialSettings() []*Setting {
 func credentialMembers() []member[registry.CredentialEntry] {
 	type e = registry.CredentialEntry
 	return []member[e]{
-		{"match", "hosts, or patterns of hosts and repositories; without it, the reference's own host", func(x *e) value { return words(&x.Match) }},
-		{"source", "where the credential is", func(x *e) value { return &wordValue[string]{&x.Source, registry.CredentialSourceNames()} }},
-		{"path", "of the file, or of Docker's configuration folder", func(x *e) value { return path(&x.Path) }},
-		{"helper", "NAME of the program docker-credential-NAME", func(x *e) value { return text(&x.Helper) }},
-		{"username", "name that belongs to the password", func(x *e) value { return text(&x.Username) }},
-		{"password", "the password itself; the file must not be readable by others", func(x *e) value { return secret(&x.Password) }},
-		{"password_file", "file that holds the password", func(x *e) value { return path(&x.PasswordFile) }},
-		{"password_env", "variable that holds the password", func(x *e) value { return text(&x.PasswordEnv) }},
-		{"password_command", "program, found on PATH, and arguments that print the password", func(x *e) value { return words(&x.PasswordCommand) }},
-		{"identity_token", "the refresh token itself", func(x *e) value { return secret(&x.IdentityToken) }},
-		{"registry_token", "the bearer token itself", func(x *e) value { return secret(&x.RegistryToken) }},
-		{"token_file", "file that holds the token", func(x *e) value { return path(&x.TokenFile) }},
-		{"token_env", "variable that holds the token", func(x *e) value { return text(&x.TokenEnv) }},
-		{"token_command", "program, found on PATH, and arguments that print the token", func(x *e) value { return words(&x.TokenCommand) }},
-		{"config", "kubelet's CredentialProviderConfig", func(x *e) value { return path(&x.Config) }},
-		{"bin_dir", "folder of kubelet's credential providers", func(x *e) value { return path(&x.BinDir) }},
+		{"match", "hosts, or patterns of hosts and repositories; without it, the reference's own host", func(x *e) value { return words(&x.Match) }, false},
+		{"source", "where the credential is", func(x *e) value { return &wordValue[string]{&x.Source, registry.CredentialSourceNames()} }, true},
+		{"path", "of the file, or of Docker's configuration folder", func(x *e) value { return path(&x.Path) }, false},
+		{"helper", "NAME of the program docker-credential-NAME", func(x *e) value { return text(&x.Helper) }, false},
+		{"username", "name that belongs to the password", func(x *e) value { return text(&x.Username) }, false},
+		{"password", "the password itself; the file must not be readable by others", func(x *e) value { return secret(&x.Password) }, false},
+		{"password_file", "file that holds the password", func(x *e) value { return path(&x.PasswordFile) }, false},
+		{"password_env", "variable that holds the password", func(x *e) value { return text(&x.PasswordEnv) }, false},
+		{"password_command", "program, found on PATH, and arguments that print the password", func(x *e) value { return words(&x.PasswordCommand) }, false},
+		{"identity_token", "the refresh token itself", func(x *e) value { return secret(&x.IdentityToken) }, false},
+		{"registry_token", "the bearer token itself", func(x *e) value { return secret(&x.RegistryToken) }, false},
+		{"token_file", "file that holds the token", func(x *e) value { return path(&x.TokenFile) }, false},
+		{"token_env", "variable that holds the token", func(x *e) value { return text(&x.TokenEnv) }, false},
+		{"token_command", "program, found on PATH, and arguments that print the token", func(x *e) value { return words(&x.TokenCommand) }, false},
+		{"config", "kubelet's CredentialProviderConfig", func(x *e) value { return path(&x.Config) }, false},
+		{"bin_dir", "folder of kubelet's credential providers", func(x *e) value { return path(&x.BinDir) }, false},
 	}
 }

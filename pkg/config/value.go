@@ -53,6 +53,7 @@ type shape struct {
 type field struct {
 	Name  string
 	Usage string
+	must  bool
 	shape shape
 }
 

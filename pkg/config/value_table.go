@@ -14,19 +14,21 @@ type member[T any] struct {
 	name  string
 	usage string
 	bind  func(*T) value
+	must  bool // a table without it has no effect
 }
 
 // tablesValue is a list of tables with fixed keys. A single table counts as a
 // list of one; a variable holds it as JSON.
 type tablesValue[T any] struct {
-	field   *[]T
-	members []member[T]
+	field    *[]T
+	members  []member[T]
+	validate func(T) error // nil if the members say it all
 }
 
 func (v *tablesValue[T]) shape() shape {
 	item := shape{Type: "object"}
 	for _, m := range v.members {
-		item.Fields = append(item.Fields, field{m.name, m.usage, m.bind(new(T)).shape()})
+		item.Fields = append(item.Fields, field{Name: m.name, Usage: m.usage, must: m.must, shape: m.bind(new(T)).shape()})
 	}
 	return shape{Type: "array", Name: "JSON", Items: &item}
 }
@@ -60,7 +62,15 @@ func (v *tablesValue[T]) setOne(into *T, item any) error {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	return nil
+	for _, m := range v.members {
+		if m.must && unset(m.bind(into)) {
+			return fmt.Errorf("%s is missing", m.name)
+		}
+	}
+	if v.validate == nil {
+		return nil
+	}
+	return v.validate(*into)
 }
 
 func (v *tablesValue[T]) plain() any {
