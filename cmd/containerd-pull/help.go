@@ -11,30 +11,12 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
-// topic is a page of help that belongs to no command.
-type topic struct {
-	name, short string
-	text        func() string
-}
-
-func topics() []topic {
-	return []topic{{"exit-codes", "what the exit codes mean", exitCodesText}}
-}
-
 func newHelpCmd(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND|TOPIC]",
 		Short: "Help about a command, or about one of: " + strings.Join(topicNames(), ", "),
 		RunE:  func(cmd *cobra.Command, args []string) error { return runHelp(s.out, cmd.Root(), args) },
 	}
-}
-
-func topicNames() []string {
-	var names []string
-	for _, t := range topics() {
-		names = append(names, t.name)
-	}
-	return names
 }
 
 func runHelp(out io.Writer, root *cobra.Command, args []string) error {
