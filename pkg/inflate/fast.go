@@ -34,6 +34,12 @@ func (e entry) sub(b uint64) uint64 {
 //
 // It is one long function because its variables live in registers: a call
 // anywhere in the loop, even on a path rarely taken, costs 5 percent.
+//
+// The race detector leaves it alone, because it would make each byte a call and
+// the tests of real images take minutes. The buffers are the Reader's while it
+// runs, and everybody who hands one over is watched.
+//
+//go:norace
 func (z *Reader) decodeFast() {
 	var (
 		in, out = memOf(z.in), memOf(z.win)
