@@ -262,5 +262,41 @@ func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {
 	if r.overlay, err = openSnapshotMeta(filepath.Join(dir, "metadata.db")); err != nil {
 		return nil, err
 	}
-	return overlay.NewSnapshotter(dir, overlay.WithMetaStore(r.overlay))
+	sn, err := overlay.NewSnapshotter(dir, overlay.WithMetaStore(r.overlay))
+	if err != nil {
+		return nil, err
+	}
+	return sn, sweep(dir, sn)
+}
+
+// sweep removes the folders of snapshots that a pull made after its last flush,
+// before it was killed. The next snapshots will get the same numbers, and could
+// not be made beside them.
+func sweep(dir string, sn snapshots.Snapshotter) error {
+	cleaner, ok := sn.(snapshots.Cleaner)
+	if !ok {
+		return nil
+	}
+	err := cleaner.Cleanup(context.Background())
+	if errdefs.IsNotFound(err) { // the database knows of no snapshot at all
+		err = empty(filepath.Join(dir, "snapshots"))
+	}
+	if err != nil {
+		return fmt.Errorf("removing unknown snapshots: %w", err)
+	}
+	return nil
+}
+
+// empty removes everything in dir.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
