@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -210,8 +211,8 @@ func TestKill(t *testing.T) {
 				ref := pulltest.Push(t, reg, "team/app:1", img)
 				reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Fault: pulltest.Stall, After: after}))
 				cmd := s.start(ref)
-				s.waitFor(func() bool { return reg.BlobBytes() >= after })
-				time.Sleep(200 * time.Millisecond) // for what was sent to be stored
+				const collected = 1 << 20 // by the process, before it is sent on
+				s.waitFor(func() bool { return s.onDisk() >= after-collected && reg.BlobBytes() >= after })
 				if err := cmd.Process.Kill(); err != nil {
 					t.Fatal(err)
 				}
@@ -238,6 +239,18 @@ func TestKill(t *testing.T) {
 			})
 		})
 	}
+}
+
+// onDisk is the size of all ingests, whoever has the store open.
+func (s *site) onDisk() int64 {
+	s.t.Helper()
+	var sum int64
+	for _, path := range pulltest.Must(filepath.Glob(filepath.Join(s.root, "io.containerd.content.v1.content", "ingest", "*", "data")))(s.t) {
+		if info, err := os.Stat(path); err == nil { // it may have been committed
+			sum += info.Size()
+		}
+	}
+	return sum
 }
 
 // waitFor waits until something has happened.
