@@ -128,6 +128,7 @@ var corpus = map[string]layers{
 	"links above root":           single(symlink("l", "../../../x"), file("l/f", ""), symlink("m", "/../../y"), file("m/f", "")),
 	"link loop":                  refused(single(symlink("a", "b"), symlink("b", "a"), file("a/f", ""))),
 	"link to itself":             refused(single(symlink("a", "a"), file("a/f", ""))),
+	"link that grows":            refused(single(symlink("a", "x/../a/d"), file("a/d/f", ""))),
 	"link to dot":                single(symlink("a", "."), file("a/f", "x"), file("a/a/g", "x"), symlink("b", "./."), file("b/h", "")),
 	"link to root":               single(symlink("a", "/"), file("a/f", "x"), dir("a/d")),
 	"link to a link's parent":    single(dir("x/y"), dir("c"), symlink("b", "x/y"), symlink("l", "b/../c"), file("l/f", "1"), symlink("d/l", "../b/../c"), file("d/l/g", "2"), symlink("m", "/b/../c"), file("m/h", "3"), symlink("d/m", "/b/../c"), file("d/m/i", "4"), hardlink("j", "b/../c/f")),
