@@ -139,6 +139,16 @@ func selectSettings() []*Setting {
 			},
 		},
 		{
+			Key:     "policy",
+			Flags:   []Flag{{Name: "policy"}},
+			Default: string(pull.PolicyAlways),
+			Usage:   "`when` to ask the registry: always, missing (not if the image is whole in the store), newer (but a registry that fails does not matter then), never",
+			Group:   GroupSelect,
+			bind: func(c *Config) value {
+				return &wordValue[pull.Policy]{&c.Request.Policy, []pull.Policy{pull.PolicyAlways, pull.PolicyMissing, pull.PolicyNewer, pull.PolicyNever}}
+			},
+		},
+		{
 			Key:   "labels",
 			Flags: []Flag{{Name: "label"}},
 			Usage: "`key[=value]` on the image record; a key alone is key=true",

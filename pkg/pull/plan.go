@@ -78,14 +78,18 @@ func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 		Kind: progress.Resolved, Ref: r.Ref.Name, Digest: target.Desc.Digest, MediaType: target.Desc.MediaType,
 		Total: target.Desc.Size, Host: target.Host, Duration: time.Since(start),
 	})
-	pl := &planner{
-		p: p, fetcher: p.fetcher(), target: target, seen: map[digest.Digest]bool{},
-		plan: &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
-	}
+	pl := p.newPlanner(r, target)
 	if err := pl.make(ctx); err != nil {
 		return nil, p.fail(ctx, StagePlan, r.Ref, err)
 	}
 	return pl.plan, nil
+}
+
+func (p *Puller) newPlanner(r Request, target registry.Target) *planner {
+	return &planner{
+		p: p, fetcher: p.fetcher(), target: target, seen: map[digest.Digest]bool{},
+		plan: &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
+	}
 }
 
 // planner is the state of one Plan.
@@ -96,6 +100,7 @@ type planner struct {
 	plan    *Plan
 	seen    map[digest.Digest]bool
 	held    int64
+	offline bool // what is not in the store is not found
 }
 
 func (pl *planner) make(ctx context.Context) error {
@@ -198,7 +203,7 @@ func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind p
 	if d.Body, err = content.ReadBlob(ctx, pl.p.Store.Content, desc); err == nil {
 		return d, nil
 	}
-	if !errdefs.IsNotFound(err) {
+	if pl.offline || !errdefs.IsNotFound(err) {
 		return d, fmt.Errorf("reading %s %s: %w", kind, desc.Digest, err)
 	}
 	d.Fetched = true
@@ -266,7 +271,7 @@ func (pl *planner) image(c candidate) error {
 	if why != "" && pl.plan.Request.Unpack == UnpackAlways {
 		return fmt.Errorf("%s cannot be unpacked: %s: %w", c.desc.Digest, why, errdefs.ErrInvalidArgument)
 	}
-	if why != "" && !isAttestation(c.desc) {
+	if why != "" && !pl.offline && !isAttestation(c.desc) {
 		pl.p.warn(pl.plan.Request.Ref, "%s is fetched but not unpacked: %s", c.desc.Digest, why)
 	}
 	sel.Unpack = why == ""

@@ -80,14 +80,11 @@ func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err er
 	return e
 }
 
-// Pull plans and runs r.
+// Pull does what it takes to have r in the store: under most policies that is
+// Plan and Run.
 func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
 	start := time.Now()
-	plan, err := p.Plan(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	result, err := p.Run(ctx, plan)
+	result, err := p.pull(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,7 @@ type Request struct {
 	// registered.
 	SyncFS bool
 	Engine Engine
+	Policy Policy
 	// DiscardLayers lets go of the blobs of layers that were unpacked. The
 	// image runs, but can neither be pushed nor exported.
 	DiscardLayers bool

@@ -1,0 +1,94 @@
+package pull_test
+
+import (
+	"testing"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+)
+
+func withPolicy(p pull.Policy) func(*pull.Request) {
+	return func(r *pull.Request) { r.Policy = p }
+}
+
+// TestPolicy counts what each policy asks the registry, with the image absent,
+// whole, and changed at the registry.
+func TestPolicy(t *testing.T) {
+	tests := []struct {
+		policy            pull.Policy
+		absent            bool // is it pulled when it is absent?
+		requests          int  // when it is whole
+		follows, survives bool // a tag that moved; a registry that is gone
+	}{
+		{pull.PolicyAlways, true, 1, true, false},
+		{pull.PolicyMissing, true, 0, false, true},
+		{pull.PolicyNewer, true, 1, true, true},
+		{pull.PolicyNever, false, 0, false, true},
+	}
+	for _, tt := range tests {
+		t.Run(string(tt.policy), func(t *testing.T) {
+			each(t, twoPlaces(), func(t *testing.T, s *site) {
+				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+				first := small(t, "first", pulltest.Gzip, pulltest.Spec{})
+				ref := pulltest.Push(t, reg, "team/app:1", first)
+				s.checkAbsent(t, ref, tt.policy, tt.absent)
+				s.mustPull(ref)
+
+				reg.ResetLog()
+				result := s.mustPull(ref, withPolicy(tt.policy))
+				if got := len(reg.Requests()); got != tt.requests || result.Changed {
+					t.Errorf("got %d requests and changed %v for a whole image, want %d and false", got, result.Changed, tt.requests)
+				}
+				second := small(t, "second", pulltest.Gzip, pulltest.Spec{})
+				pulltest.Push(t, reg, "team/app:1", second)
+				if got := s.mustPull(ref, withPolicy(tt.policy)).Changed; got != tt.follows {
+					t.Errorf("got changed %v for a tag that moved, want %v", got, tt.follows)
+				}
+				reg.Stop()
+				if _, err := s.pull(ref, withPolicy(tt.policy)); (err == nil) != tt.survives {
+					t.Errorf("got error %v without a registry, want none: %v", err, tt.survives)
+				}
+				s.noLitter()
+			})
+		})
+	}
+}
+
+func (s *site) checkAbsent(t *testing.T, ref string, policy pull.Policy, want bool) {
+	t.Helper()
+	_, err := s.pull(ref, withPolicy(policy))
+	if (err == nil) != want || err != nil && !errdefs.IsNotFound(err) {
+		t.Errorf("got error %v for an absent image, want none: %v", err, want)
+	}
+}
+
+// TestDigestNeedsNoNetwork holds for every policy: what has the digest is what
+// was asked for.
+func TestDigestNeedsNoNetwork(t *testing.T) {
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		img := small(t, "pinned", pulltest.Gzip, pulltest.Spec{})
+		ref := pulltest.Push(t, reg, "team/pinned:1", img) + "@" + img.Desc.Digest.String()
+		s.mustPull(ref)
+		reg.ResetLog()
+		s.mustPull(ref)
+		if got := reg.Requests(); len(got) > 0 {
+			t.Errorf("got %d requests for a digest that is whole, want none", len(got))
+		}
+	})
+}
+
+// TestPolicyLabels gives labels to an image that is not pulled again.
+func TestPolicyLabels(t *testing.T) {
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", small(t, "labels", pulltest.Gzip, pulltest.Spec{}))
+		s.mustPull(ref, func(r *pull.Request) { r.Labels = map[string]string{"a": "1"} })
+		s.mustPull(ref, withPolicy(pull.PolicyMissing), func(r *pull.Request) { r.Labels = map[string]string{"b": "2"} })
+		if got := s.image(ref).Labels; got["a"] != "1" || got["b"] != "2" {
+			t.Errorf("got labels %v, want a=1 and b=2", got)
+		}
+	})
+}
