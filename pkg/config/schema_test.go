@@ -145,7 +145,7 @@ func TestEveryKey(t *testing.T) {
 		"labels":      "{ Key = 'value' }",
 		"platforms":   "['linux/arm64']",
 		"proxy":       "'http://p:1'",
-		"unpack":      "'false'", "engine": "'client'", "progress": "'plain'",
+		"unpack":      "'false'", "engine": "'client'", "policy": "'missing'", "progress": "'plain'",
 	}
 	kinds := []string{"'other'", "true", "7", "['x']", "'7s'", "'7MiB'"}
 	for _, setting := range config.Table() {

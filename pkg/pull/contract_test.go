@@ -18,9 +18,10 @@ func TestContract(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Contents("debian.tar.gz", "npm.tar.gz"))
 	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
 	img := pulltest.Must(pulltest.RealImage())(t)
-	ref := pulltest.Push(t, reg, "team/real:1", img)
 	t.Run("places", func(t *testing.T) {
 		each(t, places(), func(t *testing.T, s *site) {
+			// Each place has its own repository, so that requests can be told apart.
+			ref := pulltest.Push(t, reg, "team/"+strings.ReplaceAll(s.name, " ", "-")+":1", img)
 			s.firstPull(t, ref, img)
 			s.secondPull(t, ref, reg)
 			s.usable(t, ref)
