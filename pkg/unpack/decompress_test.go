@@ -1,0 +1,121 @@
+package unpack_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"testing/iotest"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack"
+)
+
+func pack(t testing.TB, c pulltest.Compression, data []byte) []byte {
+	t.Helper()
+	return pulltest.Must(c.Compress(data))(t)
+}
+
+// TestDecompress knows what it gets by its first bytes.
+func TestDecompress(t *testing.T) {
+	data := append(bytes.Repeat([]byte("some text that repeats, "), 50_000), noise(700_000)...)
+	skippable := []byte{0x5a, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'm', 'e', 't', 'a'}
+	tests := map[string]struct{ blob, want []byte }{
+		"plain":                       {data, data},
+		"gzip":                        {pack(t, pulltest.Gzip, data), data},
+		"zstd":                        {pack(t, pulltest.Zstd, data), data},
+		"two gzip members":            {slices.Concat(pack(t, pulltest.Gzip, data), pack(t, pulltest.Gzip, data[:100])), append(slices.Clone(data), data[:100]...)},
+		"two zstd frames":             {slices.Concat(pack(t, pulltest.Zstd, data), pack(t, pulltest.Zstd, data[:100])), append(slices.Clone(data), data[:100]...)},
+		"zstd behind skippable frame": {slices.Concat(skippable, pack(t, pulltest.Zstd, data)), data},
+		"nothing":                     {nil, nil},
+		"one byte":                    {[]byte{0x1f}, []byte{0x1f}},
+		"gzip of nothing":             {pack(t, pulltest.Gzip, nil), nil},
+		"zstd of nothing":             {pack(t, pulltest.Zstd, nil), nil},
+	}
+	for name, tt := range tests {
+		for how, src := range map[string]io.Reader{"at once": bytes.NewReader(tt.blob), "in halves": iotest.HalfReader(bytes.NewReader(tt.blob))} {
+			got, sum, err := unpack.Decompress(src)
+			if err != nil || !bytes.Equal(got, tt.want) {
+				t.Errorf("%s, %s: got %d bytes and %v, want %d", name, how, len(got), err, len(tt.want))
+			}
+			if want := sha256.Sum256(tt.want); !bytes.Equal(sum, want[:]) {
+				t.Errorf("%s, %s: got sum %x, want %x", name, how, sum, want)
+			}
+		}
+	}
+}
+
+// TestDecompressBrokenOff never takes a part for the whole: not even where all
+// data has come and only a checksum is missing.
+func TestDecompressBrokenOff(t *testing.T) {
+	data := append(bytes.Repeat([]byte("some text that repeats, "), 100), noise(1000)...)
+	for _, c := range []pulltest.Compression{pulltest.Gzip, pulltest.Zstd} {
+		blob := pack(t, c, data)
+		for n := 4; n < len(blob); n += 1 + (len(blob)-n-1)/50 {
+			got, _, err := unpack.Decompress(bytes.NewReader(blob[:n]))
+			if !errdefs.IsInvalidArgument(err) {
+				t.Errorf("%s cut after %d of %d bytes: got %d bytes and %v, want an invalid argument", c, n, len(blob), len(got), err)
+			}
+		}
+		flipped := slices.Clone(blob)
+		flipped[len(flipped)/2] ^= 0x10
+		if _, _, err := unpack.Decompress(bytes.NewReader(flipped)); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%s with a flipped bit: got %v, want an invalid argument", c, err)
+		}
+	}
+}
+
+// TestDecompressPassesErrorsOn unchanged: what did not arrive is not malformed.
+func TestDecompressPassesErrorsOn(t *testing.T) {
+	cut := errors.New("the connection was cut")
+	data := noise(1 << 20)
+	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
+		blob := pack(t, c, data)
+		for _, err := range []error{cut, io.ErrUnexpectedEOF} {
+			for _, n := range []int{0, 2, len(blob) / 2, len(blob) - 1} {
+				_, _, got := unpack.Decompress(io.MultiReader(bytes.NewReader(blob[:n]), iotest.ErrReader(err)))
+				if !errors.Is(got, err) || errdefs.IsInvalidArgument(got) {
+					t.Errorf("%q after %d bytes: got %v, want %v alone", c, n, got, err)
+				}
+			}
+		}
+	}
+}
+
+// FuzzDecompress compares gzip streams with the standard library, and wants
+// everything else to end.
+func FuzzDecompress(f *testing.F) {
+	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
+		f.Add(pack(f, c, []byte("hello, hello, hello")))
+	}
+	f.Add([]byte{0x1f, 0x8b, 8})
+	f.Add([]byte{0x50, 0x2a, 0x4d, 0x18})
+	f.Fuzz(func(t *testing.T, blob []byte) {
+		got, sum, err := unpack.Decompress(bytes.NewReader(blob))
+		if err != nil {
+			if !errdefs.IsInvalidArgument(err) {
+				t.Errorf("got %v, want the class of an invalid argument", err)
+			}
+			return
+		}
+		if want := sha256.Sum256(got); !bytes.Equal(sum, want[:]) {
+			t.Errorf("got sum %x, want %x", sum, want)
+		}
+		if !bytes.HasPrefix(blob, []byte{0x1f, 0x8b}) || len(blob) < 4 {
+			return
+		}
+		z, err := gzip.NewReader(bytes.NewReader(blob))
+		if err != nil {
+			t.Fatalf("got %d bytes, want the standard library's error: %v", len(got), err)
+		}
+		want, err := io.ReadAll(z)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("got %d bytes, want the standard library's %d and %v", len(got), len(want), err)
+		}
+	})
+}

@@ -1,0 +1,45 @@
+package unpack
+
+import (
+	"crypto/sha256"
+	"io"
+	"sync"
+)
+
+// What the tests of package unpack_test look at from inside: the queue between
+// two goroutines, and the decompression of foreign bytes.
+
+// Queue is a queue with buffers of its own.
+type Queue struct{ q *queue }
+
+// BufferSize is how much a queue passes on at a time, Buffers how often it does
+// before it waits.
+const (
+	BufferSize = bufferSize
+	Buffers    = queueBuffers
+)
+
+func NewQueue() Queue { return Queue{newQueue(&sync.Pool{})} }
+
+func (q Queue) Write(p []byte) (int, error) { return q.q.Write(p) }
+func (q Queue) Read(p []byte) (int, error)  { return q.q.Read(p) }
+func (q Queue) End(err error)               { q.q.end(err) }
+func (q Queue) Stop(err error)              { q.q.stop(err) }
+func (q Queue) Recycle()                    { q.q.recycle() }
+
+// Decompress returns what a layer's blob decompresses to, and the sum that is
+// made of it on the way.
+func Decompress(src io.Reader) (data, sum []byte, err error) {
+	q := &hashed{newQueue(&sync.Pool{}), sha256.New()}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, err := decompress(src, q)
+		q.end(err)
+	}()
+	data, err = io.ReadAll(q)
+	q.stop(err)
+	<-done
+	q.recycle()
+	return data, q.hash.Sum(nil), err
+}
