@@ -138,7 +138,10 @@ func (w *walk) to(parts []string) (int, error) {
 	for {
 		part := parts[0]
 		parts = parts[1:]
-		if part == ".." {
+		switch part {
+		case ".": // not a place of its own for ".." to leave
+			continue
+		case "..":
 			if err := w.up(); err != nil {
 				return -1, err
 			}
