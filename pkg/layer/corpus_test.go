@@ -178,6 +178,8 @@ var corpus = map[string]layers{
 	"inherited from the nearest":     {below: [][]entry{{dir("d", mode(0o700)), dir("d/e", mode(0o701))}, {dir("d", mode(0o711))}}, apply: []entry{file("d/e/f", "")}},
 	"inherited past a missing":       {below: [][]entry{{dir("d", mode(0o700))}, {file("g", "")}}, apply: []entry{file("d/f", "")}},
 	"not inherited past a file":      refused(layers{below: [][]entry{{dir("d", mode(0o700))}, {file("d", "")}}, apply: []entry{file("d/f", "")}}),
+	"not inherited below a file":     refused(over([]entry{file("d", "")}, file("d/e/f", ""))),
+	"not inherited below a loop":     refused(over([]entry{symlink("d", "d")}, file("d/e/f", ""))),
 	"not inherited past a whiteout":  {below: [][]entry{{dir("d", mode(0o700))}, {whiteout(".wh.d")}}, apply: []entry{file("d/f", "")}},
 	"inherited through a link":       over([]entry{dir("x", mode(0o700), owner(3, 3)), symlink("d", "x")}, file("d/f", "")),
 	"inherited through dead links":   {below: [][]entry{{dir("d", mode(0o700), owner(3, 3))}, {symlink("d", "x")}}, apply: []entry{file("d/f", "")}},

@@ -15,7 +15,7 @@ const lowerHandles = 8
 // Inherit gives the directories that Apply made in the upper directory root
 // without an entry of their own the attributes that they have below: owner,
 // mode, times and extended attributes. lowers are the upper directories of the
-// layers below, nearest first. It must be called once, after Apply, when all
+// layers below, nearest first. It is called after Apply, when all
 // the layers below are complete.
 //
 // A directory takes after the nearest layer that has it. A layer in which the

@@ -1,0 +1,82 @@
+package layer_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containerd-pull/containerd-pull/pkg/layer"
+)
+
+// inherit applies entries on top of below, nearest last, and returns the root.
+func inherit(t *testing.T, below [][]entry, entries ...entry) string {
+	t.Helper()
+	sc := newScene(t, upper, archives(t, below)...)
+	root := t.TempDir()
+	res, err := layer.Apply(t.Context(), root, bytes.NewReader(archive(t, entries...)), layer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := layer.Inherit(root, sc.lowers, res.Implicit); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func wantMode(t *testing.T, name string, want os.FileMode) {
+	t.Helper()
+	info, err := os.Lstat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode(); got != want {
+		t.Errorf("%s: got mode %v, want %v", filepath.Base(name), got, want)
+	}
+}
+
+// TestInheritWhereContainerdGivesUp: what replaces a file or a loop of links is
+// new, and so is everything below it.
+func TestInheritWhereContainerdGivesUp(t *testing.T) {
+	needRoot(t)
+	for name, lower := range map[string]entry{"file": file("d", ""), "loop": symlink("d", "d"), "whiteout": whiteout(".wh.d")} {
+		t.Run(name, func(t *testing.T) {
+			below := [][]entry{{dir("d", mode(0o700)), dir("d/e", mode(0o700))}, {lower}}
+			root := inherit(t, below, file("d/e/f", ""))
+			wantMode(t, filepath.Join(root, "d"), os.ModeDir|0o755)
+			wantMode(t, filepath.Join(root, "d", "e"), os.ModeDir|0o755)
+		})
+	}
+}
+
+// TestInheritTwice: a caller that repeats a failed commit does no harm.
+func TestInheritTwice(t *testing.T) {
+	needRoot(t)
+	sc := newScene(t, upper, archive(t, dir("d", mode(0o1711), xattr("user.a", "1"))))
+	root := t.TempDir()
+	res, err := layer.Apply(t.Context(), root, bytes.NewReader(archive(t, file("d/f", ""))), layer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := layer.Inherit(root, sc.lowers, res.Implicit); err != nil {
+			t.Fatal(err)
+		}
+		wantMode(t, filepath.Join(root, "d"), os.ModeDir|os.ModeSticky|0o711)
+	}
+}
+
+func TestInheritWithoutAnything(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	if err := layer.Inherit(missing, nil, nil); err != nil {
+		t.Errorf("no directories, no layers: got error %v, want none", err)
+	}
+	res, err := layer.Apply(t.Context(), t.TempDir(), bytes.NewReader(archive(t, file("d/f", "", mine()))), layer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := layer.Inherit(missing, []string{missing}, res.Implicit); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing root: got error %v, want %v", err, os.ErrNotExist)
+	}
+}
