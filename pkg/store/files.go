@@ -101,7 +101,11 @@ func (f *files) sync() error {
 	f.mu.Unlock()
 	dirs := map[string]bool{}
 	for i, path := range pending {
-		if err := syncPath(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		err := syncPath(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // collected meanwhile, perhaps with the folder
+		}
+		if err != nil {
 			f.mu.Lock()
 			f.pending = append(f.pending, pending[i:]...)
 			f.mu.Unlock()
