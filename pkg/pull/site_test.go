@@ -2,6 +2,8 @@ package pull_test
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -270,3 +272,21 @@ func (s *site) run(d *pulltest.Daemon, ref string, command ...string) string {
 	pulltest.Need(s.t, pulltest.Program("runc"))
 	return pulltest.Must(d.RunContainer(s.t.Context(), "default", []string{"--snapshotter", s.snapshotter}, ref, command...))(s.t)
 }
+
+// answer serves a document under "repository:tag" that no registry would store.
+func answer(name, mediaType string, raw []byte) pulltest.Behave {
+	repository, tag, _ := strings.Cut(name, ":")
+	path := "/v2/" + repository + "/manifests/" + tag
+	return func(r *http.Request) pulltest.Behaviour {
+		if r.URL.Path != path {
+			return pulltest.Behaviour{}
+		}
+		return pulltest.Behaviour{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", mediaType)
+			w.Header().Set("Docker-Content-Digest", digest.FromBytes(raw).String())
+			w.Write(raw) // fails only for a client that has gone
+		})}
+	}
+}
+
+func asError(err error) (*pull.Error, bool) { return errors.AsType[*pull.Error](err) }
