@@ -52,6 +52,7 @@ var corpus = map[string]layers{
 	"dotted names":     single(file("./a/./b", "x"), file("a/../c", "x"), file("../up", "x"), file("../../d/e", "x"), file("a/../../f", "x"), dir("./d/.")),
 	"doubled entries":  single(file("f", "one", mode(0o600)), file("f", "two", mode(0o755)), dir("d", mode(0o700)), dir("d", owner(9, 9)), symlink("l", "a"), symlink("l", "b")),
 	"long names":       single(file(strings.Repeat("n", 255), "x"), file(strings.Repeat("dir/", 200)+"f", "x"), symlink("l", strings.Repeat("t/", 1000))),
+	"long way up":      single(file(strings.Repeat("../", 5000)+"d/f", "x"), dir(strings.Repeat("../", 5000)+"d"), symlink("l", "d"), file(strings.Repeat("../", 5000)+"l/g", "x"), file("d/h", "x")),
 	"too long name":    refused(single(file(strings.Repeat("n", 256), "x"))),
 	"too long target":  refused(single(symlink("l", strings.Repeat("t", 5000)))),
 	"not UTF-8":        single(file("a\xff\xfe\x01 \n", "", format(tar.FormatGNU), at(time.Unix(1000, 0)))),

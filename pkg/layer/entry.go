@@ -18,10 +18,10 @@ import (
 // entry applies one entry of the archive.
 func (a *applier) entry(ctx context.Context, hdr *tar.Header) error {
 	if a.userns && (hdr.Typeflag == tar.TypeBlock || hdr.Typeflag == tar.TypeChar) {
-		a.warnings.add("device", fmt.Sprintf("ignoring devices in a user namespace, first met at %q", hdr.Name))
+		a.warnings.add("device", fmt.Sprintf("ignoring devices in a user namespace, first met at %q", shown(hdr.Name)))
 		return nil
 	}
-	parent, base := split(path.Clean(hdr.Name))
+	parent, base := split(cleaned(hdr.Name))
 	if base == "" || base == "." || base == ".." { // the root, which belongs to the snapshotter
 		return nil
 	}
@@ -39,6 +39,28 @@ func (a *applier) entry(ctx context.Context, hdr *tar.Header) error {
 		a.unpacked[d.join(base)] = struct{}{}
 	}
 	return nil
+}
+
+// cleaned is name without detours. ".." in front does not lead out of the root;
+// without it no name that can be resolved is long.
+func cleaned(name string) string {
+	name = path.Clean(name)
+	if !strings.HasPrefix(name, "../") {
+		return name
+	}
+	for strings.HasPrefix(name, "../") {
+		name = name[len("../"):]
+	}
+	return "/" + name
+}
+
+// shown is as much of a foreign name as belongs into a message.
+func shown(name string) string {
+	const most = 300
+	if len(name) <= most {
+		return name
+	}
+	return name[:most] + "..."
 }
 
 // blame tells which errors are those of the archive and not of the system.
@@ -126,7 +148,7 @@ func (a *applier) fill() (n int, err error) {
 
 // directory creates a directory, or gives an existing one other attributes.
 func (a *applier) directory(d *dir, base string, hdr *tar.Header) error {
-	a.listed = append(a.listed, listedDir{name: path.Clean(hdr.Name), times: timesOf(hdr)})
+	a.listed = append(a.listed, listedDir{name: cleaned(hdr.Name), times: timesOf(hdr)})
 	mode := uint32(hdr.Mode) & permBits
 	err := unix.Mkdirat(d.fd, base, mode)
 	if err == unix.EEXIST {
@@ -203,14 +225,14 @@ func (a *applier) link(d *dir, base string, hdr *tar.Header) error {
 	}
 	at, name, err := a.target(hdr.Linkname)
 	if err != nil {
-		return fmt.Errorf("resolving the hard link to %q: %w", hdr.Linkname, err)
+		return fmt.Errorf("resolving the hard link to %q: %w", shown(hdr.Linkname), err)
 	}
 	err = unix.Linkat(at.fd, name, d.fd, base, 0)
 	if err == unix.EPERM && isDir(at.fd, name) {
 		err = errLinkToDirectory
 	}
 	if err != nil {
-		return fmt.Errorf("creating the hard link to %q: %w", hdr.Linkname, err)
+		return fmt.Errorf("creating the hard link to %q: %w", shown(hdr.Linkname), err)
 	}
 	clear(a.aliases) // it may be a link to a symbolic link
 	d.touch()
@@ -288,7 +310,7 @@ func (a *applier) setListedTimes() error {
 	for i := range a.listed {
 		l := &a.listed[i]
 		if err := a.setTimes(l); err != nil {
-			return fmt.Errorf("setting the times of directory %q: %w", l.name, blame(err))
+			return fmt.Errorf("setting the times of directory %q: %w", shown(l.name), blame(err))
 		}
 	}
 	return nil

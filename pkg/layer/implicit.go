@@ -89,7 +89,7 @@ func (a *applier) mkdir(path string) (*dir, error) {
 		return nil, err
 	}
 	if err := unix.Mkdirat(parent.fd, base, implicitMode); err != nil {
-		return nil, fmt.Errorf("creating the parent directory %q: %w", path, err)
+		return nil, fmt.Errorf("creating the parent directory %q: %w", shown(path), err)
 	}
 	parent.touch()
 	if a.opts.Whiteouts == Overlay {
@@ -97,7 +97,7 @@ func (a *applier) mkdir(path string) (*dir, error) {
 	}
 	d, err := a.open(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening the parent directory %q: %w", path, err)
+		return nil, fmt.Errorf("opening the parent directory %q: %w", shown(path), err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {

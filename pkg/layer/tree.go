@@ -108,11 +108,20 @@ func (t *tree) at(name string, open opener) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.remember(name, p)
+	return open(p)
+}
+
+// remember keeps few names and none that are longer than a path can be, so that
+// an archive cannot fill the memory with them.
+func (t *tree) remember(name, path string) {
+	if len(name) >= unix.PathMax {
+		return
+	}
 	if len(t.aliases) >= maxAliases {
 		clear(t.aliases)
 	}
-	t.aliases[name] = p
-	return open(p)
+	t.aliases[name] = path
 }
 
 // plain returns name as a path below the root, if that does not depend on what
