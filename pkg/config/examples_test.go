@@ -53,6 +53,22 @@ func (w *world) write(name, text string, mode os.FileMode) {
 	}
 }
 
+// load reads the files of the world as the command would.
+func (w *world) load(c call) (config.Caller, *config.Settings) {
+	w.t.Helper()
+	caller := c.caller(w.t)
+	caller.Root = w.root
+	flags, err := c.flags(w.t, caller)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	settings, err := config.Load(caller, flags)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return caller, settings
+}
+
 // basic is a registry that wants to be shown who asks.
 func basic(user string) pulltest.RegistryOptions {
 	return pulltest.RegistryOptions{Basic: &pulltest.Credentials{User: user, Password: "canary"}}
@@ -189,16 +205,7 @@ func (e example) run(t *testing.T, text string) {
 	if e.profile != "bake" {
 		c.args = append(c.args, "--root", filepath.Join(w.root, "store"))
 	}
-	caller := c.caller(t)
-	caller.Root = w.root
-	flags, err := c.flags(t, caller)
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings, err := config.Load(caller, flags)
-	if err != nil {
-		t.Fatal(err)
-	}
+	caller, settings := w.load(c)
 	var cfg *config.Config
 	for _, ref := range e.refs {
 		cfg = pullWith(t, caller, settings, hosts.Replace(ref))
@@ -222,6 +229,16 @@ func pullWith(t *testing.T, caller config.Caller, settings *config.Settings, nam
 
 // pullWithOwn is pullWith with a credential of the command line.
 func pullWithOwn(t *testing.T, caller config.Caller, settings *config.Settings, name string, own *registry.Credential) *config.Config {
+	t.Helper()
+	cfg, err := tryPull(t, caller, settings, name, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// tryPull is pullWithOwn for a pull that may fail.
+func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name string, own *registry.Credential) (*config.Config, error) {
 	t.Helper()
 	ref, err := registry.ParseRef(name)
 	if err != nil {
@@ -248,7 +265,7 @@ func pullWithOwn(t *testing.T, caller config.Caller, settings *config.Settings, 
 	req.Ref = ref
 	p := pull.Puller{Store: st, Registry: reg, Limits: cfg.Limits}
 	if _, err := p.Pull(t.Context(), req); err != nil {
-		t.Fatal(err)
+		return cfg, err
 	}
 	img, err := st.Image(st.Context(t.Context()), ref.Name)
 	if err != nil || img == nil {
@@ -259,5 +276,5 @@ func pullWithOwn(t *testing.T, caller config.Caller, settings *config.Settings, 
 			t.Errorf("label %s: got %q, want %q", key, got, want)
 		}
 	}
-	return cfg
+	return cfg, nil
 }

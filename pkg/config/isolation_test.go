@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
@@ -55,16 +54,7 @@ password = "canary-second"
 `, own.Host(), first.URL(), second.URL(), first.Host(), second.Host()), 0o600)
 
 	c := call{args: []string{"--root", w.root + "/store", "--user", "own:canary-own"}, env: map[string]string{"NERDCTL_TOML": ""}}
-	caller := c.caller(t)
-	caller.Root = w.root
-	flags, err := c.flags(t, caller)
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings, err := config.Load(caller, flags)
-	if err != nil {
-		t.Fatal(err)
-	}
+	caller, settings := w.load(c)
 	pullWithOwn(t, caller, settings, own.Ref("team/app:1"), &registry.Credential{Username: "own", Password: "canary-own"})
 
 	logs := map[string][]pulltest.Request{
@@ -107,16 +97,7 @@ func TestRegistryTokenOfAProfile(t *testing.T) {
 	}}, "team/app:1")
 	w.write(system, "[[credentials]]\nsource = 'registry-token'\ntoken_env = 'TOKEN'\n", 0o600)
 	c := call{args: []string{"--root", w.root + "/store"}, env: map[string]string{"NERDCTL_TOML": "", "TOKEN": "canary"}}
-	caller := c.caller(t)
-	caller.Root = w.root
-	flags, err := c.flags(t, caller)
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings, err := config.Load(caller, flags)
-	if err != nil {
-		t.Fatal(err)
-	}
+	caller, settings := w.load(c)
 	pullWith(t, caller, settings, reg.Ref("team/app:1"))
 	if len(asked) < 3 {
 		t.Errorf("requests: got %d, want one for each part of the image", len(asked))

@@ -1,9 +1,14 @@
 package registry_test
 
 import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -31,6 +36,39 @@ func TestLogin(t *testing.T) {
 			if err := login("wrong"); name != "open" && !errdefs.IsUnauthorized(err) {
 				t.Errorf("with a wrong password: got %v, want an error of class unauthenticated", err)
 			}
+			for _, r := range server.TokenRequests() {
+				if strings.Contains(r.Query, "scope") {
+					t.Errorf("query to the token server: got %q, want no scope, because a login is at no repository", r.Query)
+				}
+			}
 		})
+	}
+}
+
+// TestLoginByIdentityToken asks the token server by its other protocol, where
+// the scope stands in a form.
+func TestLoginByIdentityToken(t *testing.T) {
+	forms := make(chan url.Values, 10)
+	tokens := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		if err := req.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		forms <- req.PostForm
+		fmt.Fprint(w, `{"access_token":"short-lived"}`)
+	})
+	server := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Authorization") != "Bearer short-lived" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+tokens.URL+`",service="s"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	r := open(t, registry.Options{Credentials: registry.OwnHost(registry.Credential{IdentityToken: "canary"})})
+	if err := r.Login(t.Context(), server.host()); err != nil {
+		t.Fatal(err)
+	}
+	got := <-forms
+	want := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"canary"}, "client_id": {"containerd-pull"}, "service": {"s"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("form (-want +got):\n%s", diff)
 	}
 }

@@ -67,10 +67,14 @@ func (a *authorizer) fetchToken(ctx context.Context, c auth.Challenge, cred Cred
 	return q.get(ctx, cred.Username, cred.Password)
 }
 
-// scopes is what the challenge asks for, or the right to pull.
+// scopes is what the challenge asks for, or the right to pull; none for a
+// login, which is at no repository.
 func scopes(asked string, ref Ref) []string {
 	if fields := strings.Fields(asked); len(fields) > 0 {
 		return fields
+	}
+	if ref.Path == "" {
+		return nil
 	}
 	return []string{"repository:" + ref.Path + ":pull"}
 }
@@ -83,7 +87,9 @@ func (q *tokenRequest) refresh(ctx context.Context) (token, error) {
 		"refresh_token": {q.cred.IdentityToken},
 		"client_id":     {clientID},
 		"service":       q.params["service"],
-		"scope":         {strings.Join(q.params["scope"], " ")},
+	}
+	if scopes := q.params["scope"]; len(scopes) > 0 {
+		form.Set("scope", strings.Join(scopes, " "))
 	}
 	t, err := q.do(ctx, http.MethodPost, form.Encode(), "")
 	if e, ok := errors.AsType[*Error](err); ok && knowsNoPost(e.Status) {

@@ -24,7 +24,7 @@ type authorizer interface {
 func newAuthorizer(o RegistryOptions, ca *authority) (authorizer, error) {
 	switch {
 	case o.Token != nil:
-		return newTokenServer(*o.Token, ca)
+		return newTokenServer(*o.Token, ca, nil)
 	case o.Basic != nil:
 		return basicAuth(*o.Basic), nil
 	default:
@@ -76,6 +76,7 @@ type tokenServer struct {
 	opts   TokenOptions
 	realm  string
 	server *http.Server
+	signer *tokenSigner // nil makes tokens that only this server can judge
 	log    requestLog
 	mu     sync.Mutex
 	tokens map[string]grant
@@ -89,7 +90,9 @@ type grant struct {
 
 const tokenService = "registry.pulltest"
 
-func newTokenServer(o TokenOptions, ca *authority) (*tokenServer, error) {
+// newTokenServer speaks https if there is a CA, and makes opaque tokens if there
+// is no signer.
+func newTokenServer(o TokenOptions, ca *authority, signer *tokenSigner) (*tokenServer, error) {
 	if o.Lifetime == 0 {
 		o.Lifetime = time.Minute
 	}
@@ -100,7 +103,7 @@ func newTokenServer(o TokenOptions, ca *authority) (*tokenServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting token server: %w", err)
 	}
-	s := &tokenServer{opts: o, tokens: map[string]grant{}}
+	s := &tokenServer{opts: o, signer: signer, tokens: map[string]grant{}}
 	s.realm = "http://" + listener.Addr().String() + "/token"
 	if ca != nil {
 		listener = tls.NewListener(listener, ca.config(false))
@@ -196,7 +199,11 @@ func (s *tokenServer) token(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	scopes := strings.Fields(strings.Join(req.Form["scope"], " "))
-	token := s.issue(grant{scopes: scopes, expires: time.Now().Add(s.opts.Lifetime)})
+	token, err := s.issue(grant{scopes: scopes, expires: time.Now().Add(s.opts.Lifetime)})
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+		return
+	}
 	answer := map[string]any{
 		"access_token": token,
 		"expires_in":   int(s.opts.Lifetime.Seconds()),
@@ -207,7 +214,7 @@ func (s *tokenServer) token(w http.ResponseWriter, req *http.Request) {
 		answer["token"] = token
 	}
 	if req.Form.Get("access_type") == "offline" || req.Form.Get("offline_token") == "true" {
-		answer["refresh_token"] = s.issue(grant{refresh: true})
+		answer["refresh_token"] = s.remember(rand.Text(), grant{refresh: true})
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(answer) // an error is the client's, who has gone
@@ -233,8 +240,15 @@ func (s *tokenServer) known(req *http.Request) bool {
 	}
 }
 
-func (s *tokenServer) issue(g grant) string {
-	token := rand.Text()
+// issue makes a token that stands for g.
+func (s *tokenServer) issue(g grant) (string, error) {
+	if s.signer == nil {
+		return s.remember(rand.Text(), g), nil
+	}
+	return s.signer.sign(g)
+}
+
+func (s *tokenServer) remember(token string, g grant) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens[token] = g

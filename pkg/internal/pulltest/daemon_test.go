@@ -181,7 +181,7 @@ func TestDaemonThatCannotStartSaysWhy(t *testing.T) {
 }
 
 func TestDistributionServesWhatIsPushed(t *testing.T) {
-	d := pulltest.StartDistribution(t)
+	d := pulltest.StartDistribution(t, pulltest.DistributionOptions{})
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	if err := d.Push(t.Context(), "team/multi:1", img); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package pulltest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -10,19 +11,38 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
+// DistributionOptions say how a registry of distribution is guarded. The zero
+// value speaks plain HTTP and answers everybody.
+type DistributionOptions struct {
+	// TLS serves https with a certificate of a CA of its own; see CA.
+	TLS bool
+	// ClientCert refuses clients without a certificate of that CA; see
+	// ClientPair. It implies TLS.
+	ClientCert bool
+	// Basic asks for this user by basic authentication, out of an htpasswd file.
+	Basic *Credentials
+	// Token asks for a token, signed by a token server in this process.
+	Token *TokenOptions
+}
+
 // Distribution is distribution's registry in a process of its own, with its
-// storage in a temporary folder. It speaks plain HTTP on loopback.
+// storage in a temporary folder, on loopback.
 type Distribution struct {
+	opts    DistributionOptions
 	addr    string
 	dir     string
+	ca      *authority // also of tokens; nil if neither these nor TLS need one
+	tokens  *tokenServer
 	process *process
 }
 
 // NewDistribution starts the registry and waits until it answers. The caller
 // closes it.
-func NewDistribution(ctx context.Context) (*Distribution, error) {
+func NewDistribution(ctx context.Context, o DistributionOptions) (*Distribution, error) {
 	program, err := Tool("registry")
 	if err != nil {
 		return nil, err
@@ -35,7 +55,7 @@ func NewDistribution(ctx context.Context) (*Distribution, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting registry: %w", err)
 	}
-	d := &Distribution{addr: addr, dir: dir}
+	d := &Distribution{opts: o, addr: addr, dir: dir}
 	if err := d.start(ctx, program); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -53,11 +73,8 @@ func freeAddr() (string, error) {
 }
 
 func (d *Distribution) start(ctx context.Context, program string) error {
-	config := filepath.Join(d.dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"+
-		"storage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\nhttp: {addr: %q}\n",
-		filepath.Join(d.dir, "storage"), d.addr)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+	config, err := d.configure()
+	if err != nil {
 		return fmt.Errorf("configuring registry: %w", err)
 	}
 	env := []string{"OTEL_TRACES_EXPORTER=none"}
@@ -69,15 +86,117 @@ func (d *Distribution) start(ctx context.Context, program string) error {
 	return d.wait(ctx)
 }
 
+// configure writes the registry's configuration, in that part of YAML which is
+// JSON, and starts the token server that it names.
+func (d *Distribution) configure() (path string, err error) {
+	server := map[string]any{"addr": d.addr}
+	config := map[string]any{
+		"version": "0.1",
+		"log":     map[string]any{"level": "error", "accesslog": map[string]any{"disabled": true}},
+		"storage": map[string]any{
+			"filesystem": map[string]any{"rootdirectory": filepath.Join(d.dir, "storage")},
+			"delete":     map[string]any{"enabled": true},
+		},
+		"http": server,
+	}
+	if d.secure() {
+		if server["tls"], err = d.configureTLS(); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case d.opts.Token != nil:
+		config["auth"], err = d.configureToken()
+	case d.opts.Basic != nil:
+		config["auth"], err = d.configureBasic()
+	}
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		return "", err
+	}
+	return d.write("config.yml", text)
+}
+
+// secure says whether the registry speaks https.
+func (d *Distribution) secure() bool { return d.opts.TLS || d.opts.ClientCert }
+
+func (d *Distribution) write(name string, text []byte) (path string, err error) {
+	path = filepath.Join(d.dir, name)
+	return path, os.WriteFile(path, text, 0o600)
+}
+
+func (d *Distribution) configureTLS() (map[string]any, error) {
+	var err error
+	if d.ca, err = newAuthority(); err != nil {
+		return nil, err
+	}
+	cert, key, err := pemPair(d.ca.server)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{"certificate": cert, "key": key, "ca": d.ca.pem()}
+	config := map[string]any{}
+	for name, text := range files {
+		if config[name], err = d.write(name+".pem", text); err != nil {
+			return nil, err
+		}
+	}
+	if d.opts.ClientCert {
+		config["clientcas"] = []any{config["ca"]}
+	}
+	delete(config, "ca")
+	return config, nil
+}
+
+func (d *Distribution) configureBasic() (map[string]any, error) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(d.opts.Basic.Password), bcrypt.MinCost)
+	if err != nil {
+		return nil, err
+	}
+	path, err := d.write("htpasswd", fmt.Appendf(nil, "%s:%s\n", d.opts.Basic.User, hash))
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"htpasswd": map[string]any{"realm": "pulltest", "path": path}}, nil
+}
+
+func (d *Distribution) configureToken() (map[string]any, error) {
+	servers := d.ca // nil lets the token server speak what the registry speaks
+	var err error
+	if d.ca == nil {
+		if d.ca, err = newAuthority(); err != nil {
+			return nil, err
+		}
+	}
+	signer, err := newTokenSigner(d.ca)
+	if err != nil {
+		return nil, err
+	}
+	if d.tokens, err = newTokenServer(*d.opts.Token, servers, signer); err != nil {
+		return nil, err
+	}
+	bundle, err := d.write("signers.pem", d.ca.pem())
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"token": map[string]any{
+		"realm": d.tokens.realm, "service": tokenService, "issuer": tokenIssuer, "rootcertbundle": bundle,
+	}}, nil
+}
+
 func (d *Distribution) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	client := &http.Client{Transport: d.ca.transport()}
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL()+"/v2/", nil)
 		if err != nil {
 			return err
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := client.Do(req)
 		if err == nil {
 			return resp.Body.Close()
 		}
@@ -94,30 +213,96 @@ func (d *Distribution) wait(ctx context.Context) error {
 func (d *Distribution) Host() string { return d.addr }
 
 // URL is the registry's address with its scheme.
-func (d *Distribution) URL() string { return "http://" + d.addr }
+func (d *Distribution) URL() string {
+	if d.secure() {
+		return "https://" + d.addr
+	}
+	return "http://" + d.addr
+}
+
+// CA is the PEM certificate that a client must trust; nil without TLS.
+func (d *Distribution) CA() []byte {
+	if !d.secure() {
+		return nil
+	}
+	return d.ca.pem()
+}
+
+// ClientPair is a client certificate and its key in PEM that a registry with
+// ClientCert accepts.
+func (d *Distribution) ClientPair() (cert, key []byte, err error) { return d.ca.clientPair() }
+
+// TokenRequests lists what the token server was asked, none if there is none.
+func (d *Distribution) TokenRequests() []Request {
+	if d.tokens == nil {
+		return nil
+	}
+	return d.tokens.log.snapshot()
+}
 
 // Ref completes "repository:tag" to a reference.
 func (d *Distribution) Ref(name string) string { return d.addr + "/" + name }
 
-// Push uploads the image under "repository:tag".
+// Push uploads the image under "repository:tag", with whatever the registry
+// asks for.
 func (d *Distribution) Push(ctx context.Context, name string, img *Image) error {
-	return PushHTTP(ctx, http.DefaultClient, d.URL(), name, img)
+	client, err := d.pushClient(name)
+	if err != nil {
+		return err
+	}
+	return PushHTTP(ctx, client, d.URL(), name, img)
 }
 
-// Close stops the registry and removes its storage.
+func (d *Distribution) pushClient(name string) (*http.Client, error) {
+	t := authorizedTransport{next: d.ca.transport()}
+	switch {
+	case d.tokens != nil:
+		repo, _, err := splitTag(name)
+		if err != nil {
+			return nil, err
+		}
+		token, err := d.tokens.issue(grant{scopes: []string{"repository:" + repo + ":pull,push"}, expires: time.Now().Add(time.Hour)})
+		if err != nil {
+			return nil, err
+		}
+		t.authorize = func(req *http.Request) { req.Header.Set("Authorization", "Bearer "+token) }
+	case d.opts.Basic != nil:
+		t.authorize = func(req *http.Request) { req.SetBasicAuth(d.opts.Basic.User, d.opts.Basic.Password) }
+	}
+	return &http.Client{Transport: t}, nil
+}
+
+// authorizedTransport sends a credential with every request.
+type authorizedTransport struct {
+	next      http.RoundTripper
+	authorize func(*http.Request) // nil sends none
+}
+
+func (t authorizedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.authorize != nil {
+		req = req.Clone(req.Context())
+		t.authorize(req)
+	}
+	return t.next.RoundTrip(req)
+}
+
+// Close stops the registry and its token server, and removes its storage.
 func (d *Distribution) Close() error {
 	var err error
 	if d.process != nil {
 		err = d.process.stop()
 	}
+	if d.tokens != nil {
+		err = errors.Join(err, d.tokens.close())
+	}
 	return errors.Join(err, os.RemoveAll(d.dir))
 }
 
 // StartDistribution starts a registry that ends with the test.
-func StartDistribution(t testing.TB) *Distribution {
+func StartDistribution(t testing.TB, o DistributionOptions) *Distribution {
 	t.Helper()
 	Need(t, Tools("registry"))
-	d := Must(NewDistribution(t.Context()))(t)
+	d := Must(NewDistribution(t.Context(), o))(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("registry wrote:\n%s", tail(filepath.Join(d.dir, "log"), 60))

@@ -97,42 +97,55 @@ func (a *authority) config(askClient bool) *tls.Config {
 	return c
 }
 
-// CA is the PEM certificate that a client must trust to speak to a registry
-// with TLS; nil without TLS.
-func (r *Registry) CA() []byte {
-	if r.ca == nil {
+// pem is the certificate of the CA; nil of no authority.
+func (a *authority) pem() []byte {
+	if a == nil {
 		return nil
 	}
-	return encodePEM("CERTIFICATE", r.ca.cert.Raw)
+	return encodePEM("CERTIFICATE", a.cert.Raw)
 }
 
-// ClientPair is a client certificate and its key in PEM that a registry with
-// ClientCert accepts.
-func (r *Registry) ClientPair() (cert, key []byte, err error) {
-	if r.ca == nil {
+// clientPair is a client certificate and its key in PEM.
+func (a *authority) clientPair() (cert, key []byte, err error) {
+	if a == nil {
 		return nil, nil, errors.New("the registry has no TLS")
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(r.ca.client.PrivateKey)
+	return pemPair(a.client)
+}
+
+// pemPair is a certificate that issue made, and its key.
+func pemPair(pair tls.Certificate) (cert, key []byte, err error) {
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("encoding client key: %w", err)
+		return nil, nil, fmt.Errorf("encoding key: %w", err)
 	}
-	return encodePEM("CERTIFICATE", r.ca.client.Certificate[0]), encodePEM("PRIVATE KEY", der), nil
+	return encodePEM("CERTIFICATE", pair.Certificate[0]), encodePEM("PRIVATE KEY", der), nil
 }
 
 func encodePEM(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
+// transport trusts the CA and shows its client certificate.
+func (a *authority) transport() *http.Transport {
+	if a == nil {
+		return &http.Transport{}
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs: pool, Certificates: []tls.Certificate{a.client}, MinVersion: tls.VersionTLS12,
+	}}
+}
+
+// CA is the PEM certificate that a client must trust to speak to a registry
+// with TLS; nil without TLS.
+func (r *Registry) CA() []byte { return r.ca.pem() }
+
+// ClientPair is a client certificate and its key in PEM that a registry with
+// ClientCert accepts.
+func (r *Registry) ClientPair() (cert, key []byte, err error) { return r.ca.clientPair() }
+
 // Client is an HTTP client that trusts the registry's CA and shows its client
 // certificate, without credentials.
-func (r *Registry) Client() *http.Client {
-	transport := &http.Transport{}
-	if r.ca != nil {
-		pool := x509.NewCertPool()
-		pool.AddCert(r.ca.cert)
-		transport.TLSClientConfig = &tls.Config{
-			RootCAs: pool, Certificates: []tls.Certificate{r.ca.client}, MinVersion: tls.VersionTLS12,
-		}
-	}
-	return &http.Client{Transport: transport}
-}
+func (r *Registry) Client() *http.Client { return &http.Client{Transport: r.ca.transport()} }

@@ -1,0 +1,197 @@
+package config_test
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// guard is one way to guard a registry, and what somebody without the right
+// proof gets to see.
+type guard struct {
+	name    string
+	o       pulltest.DistributionOptions
+	secured bool // by TLS
+}
+
+func guards() []guard {
+	robot := &pulltest.Credentials{User: "robot", Password: "canary"}
+	token := &pulltest.TokenOptions{Credentials: robot}
+	return []guard{
+		{"htpasswd", pulltest.DistributionOptions{Basic: robot}, false},
+		{"token", pulltest.DistributionOptions{Token: token}, false},
+		{"htpasswd, private CA", pulltest.DistributionOptions{Basic: robot, TLS: true}, true},
+		{"token, private CA", pulltest.DistributionOptions{Token: token, TLS: true}, true},
+		{"htpasswd, client certificate", pulltest.DistributionOptions{Basic: robot, ClientCert: true}, true},
+		{"token, client certificate", pulltest.DistributionOptions{Token: token, ClientCert: true}, true},
+	}
+}
+
+// guarded is a world with distribution's registry and a profile for it.
+type guarded struct {
+	*world
+	d      *pulltest.Distribution
+	tokens bool // it asks for tokens
+}
+
+func newGuarded(t *testing.T, o pulltest.DistributionOptions) *guarded {
+	g := &guarded{world: &world{t: t, root: t.TempDir()}, d: pulltest.StartDistribution(t, o), tokens: o.Token != nil}
+	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+	if err := g.d.Push(t.Context(), "team/app:1", img); err != nil {
+		t.Fatal(err)
+	}
+	g.profile("tls", "")
+	g.profile("credentials", "")
+	g.write("/right.pass", "canary\n", 0o600)
+	g.write("/wrong.pass", "wrong\n", 0o600)
+	if o.TLS || o.ClientCert {
+		cert, key, err := g.d.ClientPair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.write("/ca.pem", string(g.d.CA()), 0o644)
+		g.write("/client.pem", string(cert), 0o644)
+		g.write("/client.key", string(key), 0o600)
+	}
+	return g
+}
+
+// profile writes one table of the profile, as a drop-in of its own.
+func (g *guarded) profile(table, text string) {
+	g.t.Helper()
+	text = strings.ReplaceAll(text, "$ROOT", g.root)
+	g.write("/etc/containerd-pull/config.d/"+table+".toml", text, 0o600)
+}
+
+func (g *guarded) password(file string) {
+	g.t.Helper()
+	g.profile("credentials", `
+[[profiles.company.credentials]]
+source = "password"
+username = "robot"
+password_file = "$ROOT/`+file+`"
+`)
+}
+
+// pull pulls into a root of its own, so that nothing is there already.
+func (g *guarded) pull() error {
+	g.t.Helper()
+	g.write(system, fmt.Sprintf("[profiles.company]\nmatch = [%q]\n[profiles.company.retry]\ncount = 1\n", g.d.Host()), 0o600)
+	caller, settings := g.load(call{args: []string{"--root", filepath.Join(g.t.TempDir(), "store")}, env: map[string]string{"NERDCTL_TOML": ""}})
+	_, err := tryPull(g.t, caller, settings, g.d.Ref("team/app:1"), nil)
+	return err
+}
+
+func (g *guarded) login() error {
+	g.t.Helper()
+	caller, settings := g.load(call{env: map[string]string{"NERDCTL_TOML": ""}})
+	ref, err := registry.ParseRef(g.d.Ref("team/app:1"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	cfg, err := settings.Resolve(ref)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if cfg.Registry.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(caller, nil)); err != nil {
+		g.t.Fatal(err)
+	}
+	r, err := registry.New(cfg.Registry)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return r.Login(g.t.Context(), g.d.Host())
+}
+
+const ownPair = "ca = \"$ROOT/ca.pem\"\ncert = \"$ROOT/client.pem\"\nkey = \"$ROOT/client.key\"\n"
+
+// TestGuardedDistribution pulls from distribution's registry by a profile, with
+// the right proof and with every wrong one.
+func TestGuardedDistribution(t *testing.T) {
+	for _, tc := range guards() {
+		t.Run(tc.name, func(t *testing.T) {
+			g := newGuarded(t, tc.o)
+			if tc.secured {
+				g.profile("tls", "[profiles.company.tls]\n"+ownPair)
+			}
+			if err := g.pull(); !errdefs.IsUnauthorized(err) {
+				t.Errorf("without a credential: got %v, want an error of class unauthenticated", err)
+			}
+			g.password("wrong.pass")
+			if err := g.pull(); !errdefs.IsUnauthorized(err) {
+				t.Errorf("with a wrong password: got %v, want an error of class unauthenticated", err)
+			}
+			if err := g.login(); !errdefs.IsUnauthorized(err) {
+				t.Errorf("login with a wrong password: got %v, want an error of class unauthenticated", err)
+			}
+			g.password("right.pass")
+			g.checkScopes(func() {
+				if err := g.login(); err != nil {
+					t.Errorf("login with the right password: %v", err)
+				}
+			})
+			g.checkScopes(func() {
+				if err := g.pull(); err != nil {
+					t.Errorf("with the right password: %v", err)
+				}
+			}, "repository:team/app:pull")
+			g.checkTLS(tc)
+		})
+	}
+}
+
+// checkScopes wants the token server, if there is one, to be asked for exactly
+// these scopes each time that it is asked during do.
+func (g *guarded) checkScopes(do func(), want ...string) {
+	g.t.Helper()
+	before := len(g.d.TokenRequests())
+	do()
+	requests := g.d.TokenRequests()[before:]
+	if g.tokens && len(requests) == 0 {
+		g.t.Error("the token server was not asked")
+	}
+	for _, r := range requests {
+		query, err := url.ParseQuery(r.Query)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		if got := query["scope"]; !slices.Equal(got, want) {
+			g.t.Errorf("scopes: got %q, want %q", got, want)
+		}
+	}
+}
+
+// checkTLS takes the proofs of TLS away, with the right password in place.
+func (g *guarded) checkTLS(tc guard) {
+	if !tc.secured {
+		return
+	}
+	for name, tls := range map[string]string{
+		"another CA":            "ca = \"$ROOT/other.pem\"\ncert = \"$ROOT/client.pem\"\nkey = \"$ROOT/client.key\"\n",
+		"no client certificate": "ca = \"$ROOT/ca.pem\"\n",
+	} {
+		if name == "another CA" {
+			other := pulltest.StartRegistry(g.t, pulltest.RegistryOptions{TLS: true})
+			g.write("/other.pem", string(other.CA()), 0o644)
+		}
+		g.profile("tls", "[profiles.company.tls]\n"+tls)
+		err := g.pull()
+		if name == "no client certificate" && !tc.o.ClientCert {
+			if err != nil {
+				g.t.Errorf("%s where none is asked for: %v", name, err)
+			}
+			continue
+		}
+		if !errdefs.IsUnavailable(err) || registry.Reason(err) != "tls" || registry.Retryable(err) {
+			g.t.Errorf("%s: got %v, reason %q, want a final error of TLS", name, err, registry.Reason(err))
+		}
+	}
+}
