@@ -37,8 +37,8 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, set uint8, data []byte) {
 		repair(data)
-		if err := tame(data); err != nil {
-			t.Skip(err)
+		if tame(data) != nil {
+			return // not one to compare
 		}
 		below := archive(t, dir("d", mode(0o1777)), file("d/f", "x"), symlink("l", "d"))
 		newScene(t, []setting{first, upper, topless}[set%3], below).check(t, data)
