@@ -36,21 +36,22 @@ func generateName(choose chooser) string {
 	return prefix + strings.Join(parts, "/")
 }
 
-// generateTarget is where a link of that name leads. On the way are only links
-// that come before it in the alphabet: otherwise names could grow with each of
-// the links that are followed, and one comparison take seconds.
+// generateTarget is where a link of that name leads: by way of links that come
+// before it in the alphabet only. In circles names could grow with each of the
+// links that are followed, and one comparison take seconds; those are in the
+// corpus.
 func generateTarget(choose chooser, name string) string {
-	on := []string{"..", ".", ""}
-	for _, link := range []string{"a", "b", "c"} {
+	on, end := []string{"..", ".", ""}, []string{"..", ".", "e"}
+	for _, link := range []string{"a", "b", "c", "d"} {
 		if link < name[len(name)-1:] {
-			on = append(on, link, link)
+			on, end = append(on, link, link), append(end, link, link)
 		}
 	}
 	target := pick(choose, "", "", "/")
 	for range choose(3) {
 		target += pick(choose, on...) + "/"
 	}
-	return target + pick(choose, "a", "b", "c", "d", "..", ".")
+	return target + pick(choose, end...)
 }
 
 func generateWhiteout(choose chooser) string {
