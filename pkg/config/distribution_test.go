@@ -40,6 +40,7 @@ type guarded struct {
 	*world
 	d      *pulltest.Distribution
 	tokens bool // it asks for tokens
+	env    map[string]string
 }
 
 func newGuarded(t *testing.T, o pulltest.DistributionOptions) *guarded {
@@ -85,14 +86,14 @@ password_file = "$ROOT/`+file+`"
 func (g *guarded) pull() error {
 	g.t.Helper()
 	g.write(system, fmt.Sprintf("[profiles.company]\nmatch = [%q]\n[profiles.company.retry]\ncount = 1\n", g.d.Host()), 0o600)
-	caller, settings := g.load(call{args: []string{"--root", filepath.Join(g.t.TempDir(), "store")}, env: map[string]string{"NERDCTL_TOML": ""}})
+	caller, settings := g.load(call{args: []string{"--root", filepath.Join(g.t.TempDir(), "store")}, env: g.env})
 	_, err := tryPull(g.t, caller, settings, g.d.Ref("team/app:1"), nil)
 	return err
 }
 
 func (g *guarded) login() error {
 	g.t.Helper()
-	caller, settings := g.load(call{env: map[string]string{"NERDCTL_TOML": ""}})
+	caller, settings := g.load(call{env: g.env})
 	ref, err := registry.ParseRef(g.d.Ref("team/app:1"))
 	if err != nil {
 		g.t.Fatal(err)
