@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
 // TestContract is what every kind of store is held to, with an image as they
@@ -71,7 +72,7 @@ func (s *site) firstPull(t *testing.T, ref string, img *pulltest.Image) {
 	if record == nil || record.Target.Digest != img.Desc.Digest || record.Target.MediaType != img.Desc.MediaType || record.Target.Size != img.Desc.Size {
 		t.Errorf("got record %+v, want %+v", record, img.Desc)
 	}
-	s.checkBlobs(t, img)
+	s.checkBlobs(t, ref, img)
 	s.checkSnapshots(t, img)
 	s.noLitter()
 	if in := s.ingests(); len(in) > 0 {
@@ -81,9 +82,10 @@ func (s *site) firstPull(t *testing.T, ref string, img *pulltest.Image) {
 
 // checkBlobs compares the content store with the image: nothing else, and the
 // labels that containerd gives.
-func (s *site) checkBlobs(t *testing.T, img *pulltest.Image) {
+func (s *site) checkBlobs(t *testing.T, ref string, img *pulltest.Image) {
 	t.Helper()
-	source := map[string]string{"containerd.io/distribution.source.127.0.0.1": "team/real"}
+	repository := pulltest.Must(registry.ParseRef(ref))(t).Path
+	source := map[string]string{"containerd.io/distribution.source.127.0.0.1": repository}
 	want := map[digest.Digest]map[string]string{}
 	manifest := maps.Clone(source)
 	manifest["containerd.io/gc.ref.content.config"] = img.Config.Digest.String()

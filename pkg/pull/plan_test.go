@@ -205,9 +205,9 @@ func TestReservedNamesInImages(t *testing.T) {
 	})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/real:1", img)
+		ref := pulltest.Push(t, reg, "team/hostile:1", img)
 		s.mustPull(ref)
-		s.checkBlobs(t, img)
+		s.checkBlobs(t, ref, img)
 		if labels := s.image(ref).Labels; len(labels) > 0 {
 			t.Errorf("got record with %v, want no labels", labels)
 		}
