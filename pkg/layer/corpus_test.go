@@ -117,6 +117,7 @@ var corpus = map[string]layers{
 	"directory made a link to root":  single(dir("d", at(stamp(500))), symlink("d", "/")),
 	"directory made a dead link":     refused(single(dir("d"), symlink("d", "nothing"))),
 	"directory elsewhere at the end": single(dir("x"), dir("y"), symlink("a", "x"), dir("a/d", at(stamp(300))), dir("y/d"), symlink("a", "y")),
+	"directory made a link at last":  single(symlink("a", "."), dir("a/a", at(stamp(400))), symlink("a/a", "./.")),
 	"way replaced in use":            single(dir("a"), dir("a/b"), file("a/b/f", "1"), dir("c/b"), symlink("a", "c"), file("a/b/f", "2")),
 
 	"parents missing":               single(file("a/b/c/f", "x"), dir("a", mode(0o700), owner(2, 2)), dir("e/f/g", mode(0o500))),

@@ -288,6 +288,7 @@ func (a *applier) remove(d *dir, base string, mode uint32) error {
 		}
 		return nil
 	case unix.S_IFLNK:
+		a.replaced = true
 		clear(a.aliases)
 	}
 	if err := unix.Unlinkat(d.fd, base, 0); err != nil {

@@ -101,7 +101,7 @@ type applier struct {
 	entries  int
 	written  int64
 	listed   []listedDir
-	replaced bool                // a directory was removed, so names may mean something else now
+	replaced bool                // a directory or a link was removed: names may mean something else now
 	unpacked map[string]struct{} // InPlace: the names that whiteouts must spare
 	opaque   map[string]struct{} // InPlace: directories emptied already
 	warnings warnings
