@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
 // checker looks through a document for what would otherwise be found out by a
@@ -91,7 +93,7 @@ func (c *checker) entry(keys []string, node any, parent shape) any {
 		c.unknown(keys, parent)
 		return node
 	}
-	if s.Secret {
+	if s.Secret || s.holdsSecret(node) {
 		c.secrets = append(c.secrets, keys)
 	}
 	c.walk(keys, node, s)
@@ -152,7 +154,11 @@ func (c *checker) profile(name string) {
 		}
 	}
 	if raw, ok := c.doc.at(append(keys, keyMatch)); ok {
-		if _, err := list(raw); err != nil {
+		patterns, err := list(raw)
+		for _, p := range patterns {
+			err = errors.Join(err, registry.CheckPattern(p))
+		}
+		if err != nil {
 			c.find(append(keys, keyMatch), err, "")
 		}
 	}

@@ -132,6 +132,11 @@ func TestBadFiles(t *testing.T) {
 		{"mirrors that are none", "mirrors = 3", "mirrors: got a number, want a list of tables", ""},
 		{"mirror without endpoints", "[[mirrors]]\nhost = 'a'", "mirrors: [0]: endpoints is missing", ""},
 		{"mirror without a host", "mirrors = { endpoints = ['a'] }", "mirrors: [0]: host is missing", ""},
+		{"mirror of a repository", "mirrors = { host = 'docker.io/library', endpoints = ['a'] }", "mirrors: [0]: host \"docker.io/library\": want the name of a registry", ""},
+		{"password in a mirror's URL", "mirrors = { host = '*', endpoints = ['a', 'https://me:canary@b'] }", "mirrors: [0]: endpoints[1]: user, query and fragment of a URL are not sent", ""},
+		{"match with a tag", "[profiles.p]\nmatch = ['r.example.com/a', 'r.example.com/a:1']", ":2: profiles.p.match: pattern \"r.example.com/a:1\" fits nothing", ""},
+		{"match with a scheme", "[profiles.p]\nmatch = ['https://r.example.com']", "fits nothing", ""},
+		{"credential for nothing", "[[credentials]]\nsource = 'anonymous'\nmatch = ['']", "match: pattern \"\" fits nothing", ""},
 		{"credential without a source", "\n[[credentials]]\nusername = 'a'", ":2: credentials: [0]: source is missing", ""},
 		{"password without a user", "[profiles.p]\ncredentials = { source = 'password', password_env = 'A' }", ":2: profiles.p.credentials: [0]: the credential source \"password\" needs username", ""},
 	} {
@@ -221,6 +226,8 @@ func TestSecretsInOpenFiles(t *testing.T) {
 		{"readable by all", secret, 0o604, "chmod 600 "},
 		{"writable by others", secret, 0o622, "chmod 600 "},
 		{"in a profile", "[profiles.p]\ncredentials = { source = 'identity-token', identity_token = 'canary' }", 0o644, "chmod 600 "},
+		{"a proxy's password", "proxy = 'http://me:canary@proxy.example.com:3128'", 0o644, "chmod 600 "},
+		{"a proxy without a password", "proxy = 'http://me@proxy.example.com:3128'", 0o644, ""},
 		{"headers", "[[mirrors]]\nhost = '*'\nendpoints = ['m']\nheaders = { X = 'canary' }", 0o644, "chmod 600 "},
 		{"a file of the password is no secret", "[[credentials]]\nsource='password'\nusername='me'\npassword_file='p'", 0o644, ""},
 	} {

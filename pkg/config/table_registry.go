@@ -78,7 +78,7 @@ func registrySettings() []*Setting {
 			Usage: "hosts that are asked before those of hosts_dir",
 			Group: GroupRegistry,
 			bind: func(c *Config) value {
-				return &tablesValue[registry.Mirror]{field: &c.Registry.Mirrors, members: mirrorMembers()}
+				return &tablesValue[registry.Mirror]{field: &c.Registry.Mirrors, members: mirrorMembers(), validate: registry.Mirror.Validate}
 			},
 		},
 		{

@@ -42,11 +42,28 @@ type shape struct {
 	// Secret says that the value must not be shown, and that a file holding
 	// it must not be readable by others.
 	Secret bool
+	// URL says that a text may be a secret in part: a URL with a password.
+	URL bool
 	// Items are the elements of an array, or the values of an object whose
 	// keys are free.
 	Items *shape
 	// Fields are the keys of an object whose keys are not free.
 	Fields []field
+}
+
+// holdsSecret says whether a text of the shape has a part that must not be
+// shown.
+func (s shape) holdsSecret(node any) bool {
+	text, ok := node.(string)
+	if !s.URL || !ok {
+		return false
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return true
+	}
+	_, has := u.User.Password()
+	return has
 }
 
 // field is one key of a table.
@@ -115,7 +132,8 @@ func (v userValue) String() string {
 // urlValue is a text whose password, if it holds one, must not be shown.
 type urlValue struct{ *textValue }
 
-func (v urlValue) plain() any { return v.String() }
+func (v urlValue) plain() any   { return v.String() }
+func (v urlValue) shape() shape { return shape{Type: "string", Name: "URL", URL: true} }
 
 func (v urlValue) String() string {
 	u, err := url.Parse(string(*v.textValue))

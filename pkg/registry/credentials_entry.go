@@ -58,6 +58,11 @@ type CredentialEntry struct {
 
 // Validate says what an entry lacks or has too much of.
 func (e CredentialEntry) Validate() error {
+	for _, pattern := range e.Match {
+		if err := CheckPattern(pattern); err != nil {
+			return fmt.Errorf("match: %w", err)
+		}
+	}
 	given := e.given()
 	allowed, ok := entryFields()[e.Source]
 	if !ok {

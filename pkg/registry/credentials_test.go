@@ -356,6 +356,7 @@ func TestValidateEntries(t *testing.T) {
 		{registry.CredentialEntry{Source: "anonymous", Username: "u"}, "username does not belong"},
 		{registry.CredentialEntry{Source: "authfile"}, "needs path"},
 		{registry.CredentialEntry{Source: "credential-provider", Config: "x"}, "needs bin_dir"},
+		{registry.CredentialEntry{Source: "anonymous", Match: []string{"*", "https://r.example.com"}}, "fits nothing"},
 	} {
 		err := tc.entry.Validate()
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "canary") {

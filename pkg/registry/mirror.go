@@ -54,9 +54,6 @@ func (r *Registry) mirrorHost(name string, m Mirror, endpoint string) (*host, er
 	if err != nil {
 		return nil, err
 	}
-	if (m.Cert == "") != (m.Key == "") {
-		return nil, fmt.Errorf("client certificate and key: both or none: %w", errdefs.ErrInvalidArgument)
-	}
 	flags, err := loadTLSFiles(m.CA, m.Cert, m.Key, m.SkipVerify)
 	if err != nil {
 		return nil, err
@@ -74,6 +71,23 @@ func (r *Registry) mirrorHost(name string, m Mirror, endpoint string) (*host, er
 	return h, nil
 }
 
+// Validate refuses what would have no effect, or none that can be meant. Its
+// errors do not repeat an endpoint, which may hold a password.
+func (m Mirror) Validate() error {
+	if m.Host != "*" && strings.ContainsAny(m.Host, "*?/@") {
+		return fmt.Errorf("host %q: want the name of a registry, or * for any: %w", m.Host, errdefs.ErrInvalidArgument)
+	}
+	if (m.Cert == "") != (m.Key == "") {
+		return fmt.Errorf("client certificate and key: both or none: %w", errdefs.ErrInvalidArgument)
+	}
+	for i, endpoint := range m.Endpoints {
+		if _, err := m.parse(endpoint); err != nil {
+			return fmt.Errorf("endpoints[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
 func (m Mirror) parse(endpoint string) (*url.URL, error) {
 	if !strings.Contains(endpoint, "://") {
 		endpoint = "https://" + endpoint
@@ -81,6 +95,9 @@ func (m Mirror) parse(endpoint string) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("not an http or https URL: %w", errdefs.ErrInvalidArgument)
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("user, query and fragment of a URL are not sent to a mirror; credentials and headers are: %w", errdefs.ErrInvalidArgument)
 	}
 	u.Path = strings.TrimSuffix(path.Clean("/"+u.Path), "/")
 	if !m.OverridePath && !strings.HasSuffix(u.Path, "/v2") {

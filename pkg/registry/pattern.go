@@ -1,6 +1,21 @@
 package registry
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+)
+
+// CheckPattern refuses a pattern that fits nothing, because no name of a
+// repository holds a scheme, a tag or a digest.
+func CheckPattern(pattern string) error {
+	_, path, _ := strings.Cut(pattern, "/")
+	if pattern == "" || strings.Contains(pattern, "://") || strings.ContainsAny(path, ":@") {
+		return fmt.Errorf("pattern %q fits nothing: want HOST or HOST/REPOSITORY, without scheme, tag and digest: %w", pattern, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
 
 // MatchPattern holds name, a host followed by a repository, against a pattern
 // in which * stands for any letters, slashes included, and ? for one. A pattern

@@ -23,6 +23,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,6 +175,16 @@ func (o Options) validate() error {
 	}
 	if o.StallTimeout < 0 || o.MinRate < 0 || o.ManifestBytes < 0 || o.RequestsPerSecond < 0 || o.Retry.Delay < 0 {
 		return fmt.Errorf("negative limit: %w", errdefs.ErrInvalidArgument)
+	}
+	for i, m := range o.Mirrors {
+		if err := m.Validate(); err != nil {
+			return fmt.Errorf("mirrors[%d]: %w", i, err)
+		}
+	}
+	for _, host := range o.TokenHosts {
+		if host == "" || strings.ContainsAny(host, "/@*") {
+			return fmt.Errorf("token server %q: want HOST or HOST:PORT: %w", host, errdefs.ErrInvalidArgument)
+		}
 	}
 	return nil
 }

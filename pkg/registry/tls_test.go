@@ -192,6 +192,8 @@ func TestNewRefuses(t *testing.T) {
 		"negative rate":        {registry.Options{MinRate: -1}, "negative"},
 		"negative size":        {registry.Options{ManifestBytes: -1}, "negative"},
 		"negative requests":    {registry.Options{RequestsPerSecond: -1}, "negative"},
+		"token URL":            {registry.Options{TokenHosts: []string{"https://auth.example.com"}}, "HOST:PORT"},
+		"token pattern":        {registry.Options{TokenHosts: []string{"*.example.com"}}, "HOST:PORT"},
 		"negative delay":       {registry.Options{Retry: registry.Retry{Delay: -1}}, "negative"},
 	} {
 		_, err := registry.New(tt.o)
