@@ -145,6 +145,16 @@ echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kube
 			stands: func(w *world) map[string]string {
 				return at(w.registry(basic("baker"), "team/app:1.2"))
 			}},
+		{number: "11", refs: []string{"app:1.2"}, profile: "prod", args: []string{"-p", "prod"},
+			want: map[string]string{"namespace": "prod", "platforms": "linux/amd64", "labels": "example.com/stage=prod"},
+			stands: func(w *world) map[string]string {
+				o := basic("prod")
+				o.TLS = true
+				r := w.registry(o, "library/app:1.2")
+				w.write("/etc/containerd-pull/company-ca.pem", string(r.CA()), 0o644)
+				w.write("/etc/containerd-pull/prod.pass", "canary\n", 0o600)
+				return at(r)
+			}},
 	}
 }
 
