@@ -26,15 +26,25 @@ const writeback = 8 << 20
 // sync, before the metadata that refers to them is written.
 type files struct {
 	content.Store
-	root string
+	root  string
+	flush func() error // of the metadata
 
 	mu      sync.Mutex
 	open    map[string]bool // refs of ingests that are being written
 	pending []string        // blobs that are not on stable storage
 }
 
-func newFiles(store content.Store, root string) *files {
-	return &files{Store: store, root: root, open: map[string]bool{}}
+func newFiles(store content.Store, root string, flush func() error) *files {
+	return &files{Store: store, root: root, flush: flush, open: map[string]bool{}}
+}
+
+// Delete implements content.Manager. A blob goes only when no record on disk
+// refers to it any more.
+func (f *files) Delete(ctx context.Context, dgst digest.Digest) error {
+	if err := f.flush(); err != nil {
+		return err
+	}
+	return f.Store.Delete(ctx, dgst)
 }
 
 // Writer implements content.Ingester. Ingests that exist are continued by

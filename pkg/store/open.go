@@ -123,7 +123,7 @@ func (r *root) wire(name, ns string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the content store: %w", err)
 	}
-	r.blobs = newFiles(blobs, dir)
+	r.blobs = newFiles(blobs, dir, r.flush)
 	sn, capabilities, err := r.openSnapshotter(name)
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (r *root) flush() error {
 		if err := r.blobs.sync(); err != nil || r.overlay == nil {
 			return err
 		}
-		return r.overlay.flush()
+		return r.overlay.flush(reserved)
 	})
 }
 
@@ -180,7 +180,11 @@ func (r *root) flushNow(s *Store) {
 func (r *root) close(sn snapshots.Snapshotter) error {
 	close(r.stop)
 	<-r.stopped
-	return errors.Join(r.flush(), sn.Close(), r.release())
+	err := r.flush()
+	if r.overlay != nil && r.overlay.shadow.dirty.Load() { // what was removed last, and numbers that nobody needs
+		err = errors.Join(err, r.overlay.flush(0))
+	}
+	return errors.Join(err, sn.Close(), r.release())
 }
 
 // release gives the locks up.
@@ -266,7 +270,7 @@ func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sn, sweep(dir, sn)
+	return &guarded{Snapshotter: sn, flush: r.flush}, sweep(dir, sn)
 }
 
 // sweep removes the folders of snapshots that a pull made after its last flush,

@@ -24,7 +24,7 @@ const (
 	inFlight = 4
 	// grace is how long a stream outlives the context of its writer, so that
 	// what has been collected is not lost when a pull is interrupted.
-	grace = 500 * time.Millisecond
+	grace = time.Second
 )
 
 // daemonContent is the daemon's content store with a writer of our own, which

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -166,7 +167,9 @@ func copyBucket(to, from *bolt.Bucket) error {
 // storage package opens it by itself, so here memory is not ours.
 type snapshotMeta struct {
 	*storage.MetaStore
-	shadow *shadow
+	shadow     *shadow
+	once       sync.Once
+	reserveErr error
 }
 
 func openSnapshotMeta(path string) (*snapshotMeta, error) {
@@ -186,17 +189,96 @@ func openSnapshotMeta(path string) (*snapshotMeta, error) {
 	return nil, errors.Join(err, s.close())
 }
 
-// flush writes the state of the moment to disk.
-func (m *snapshotMeta) flush() error {
-	_, transactor, err := m.TransactionContext(context.Background(), false)
+// TransactionContext and WithTransaction are those of the storage package, with
+// the numbers of snapshots reserved before the first one is given out.
+func (m *snapshotMeta) TransactionContext(ctx context.Context, writable bool) (context.Context, storage.Transactor, error) {
+	if writable {
+		if err := m.reserve(); err != nil {
+			return ctx, nil, err
+		}
+	}
+	return m.MetaStore.TransactionContext(ctx, writable)
+}
+
+func (m *snapshotMeta) WithTransaction(ctx context.Context, writable bool, fn storage.TransactionCallback) error {
+	if writable {
+		if err := m.reserve(); err != nil {
+			return err
+		}
+	}
+	return m.MetaStore.WithTransaction(ctx, writable, fn)
+}
+
+// reserved is how many numbers the disk is ahead of the memory. A number is the
+// name of a snapshot's folder: if this process is killed, whoever opens the
+// root next must not count over the folders that we leave.
+const reserved = 1 << 12
+
+func (m *snapshotMeta) reserve() error {
+	m.once.Do(func() {
+		m.shadow.dirty.Store(true)
+		m.reserveErr = m.shadow.disk.Update(func(tx *bolt.Tx) error { return countAhead(tx, reserved) })
+	})
+	return m.reserveErr
+}
+
+// countAhead lets the next snapshot of a database have a number that is higher
+// by n.
+func countAhead(tx *bolt.Tx, n uint64) error {
+	root, err := tx.CreateBucketIfNotExists([]byte("v1"))
 	if err != nil {
 		return err
 	}
-	tx, ok := transactor.(*bolt.Tx)
-	if !ok {
-		return errors.Join(fmt.Errorf("snapshot metadata is a %T", transactor), transactor.Rollback())
+	if _, err := root.CreateBucketIfNotExists([]byte("parents")); err != nil {
+		return err
 	}
-	return errors.Join(m.shadow.write(tx), tx.Rollback())
+	all, err := root.CreateBucketIfNotExists([]byte("snapshots"))
+	if err != nil {
+		return err
+	}
+	return all.SetSequence(all.Sequence() + n)
+}
+
+// flush writes the state of the moment to disk, ahead by n numbers.
+func (m *snapshotMeta) flush(n uint64) error {
+	_, transactor, err := m.MetaStore.TransactionContext(context.Background(), false)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = transactor.Rollback() }() // it only reads
+	from, ok := transactor.(*bolt.Tx)
+	if !ok {
+		return fmt.Errorf("snapshot metadata is a %T", transactor)
+	}
+	return m.shadow.disk.Update(func(to *bolt.Tx) error {
+		if err := replace(to, from); err != nil || n == 0 {
+			return err
+		}
+		return countAhead(to, n)
+	})
+}
+
+// guarded is a snapshotter that removes folders only when no record on disk
+// refers to them any more.
+type guarded struct {
+	snapshots.Snapshotter
+	flush func() error
+}
+
+// Remove implements snapshots.Snapshotter.
+func (g *guarded) Remove(ctx context.Context, key string) error {
+	if err := g.flush(); err != nil {
+		return err
+	}
+	return g.Snapshotter.Remove(ctx, key)
+}
+
+// Cleanup implements snapshots.Cleaner.
+func (g *guarded) Cleanup(ctx context.Context) error {
+	if cleaner, ok := g.Snapshotter.(snapshots.Cleaner); ok {
+		return cleaner.Cleanup(ctx)
+	}
+	return nil
 }
 
 // flushEvery bounds what a killed pull loses of its metadata.
