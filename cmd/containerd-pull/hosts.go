@@ -224,6 +224,32 @@ func checkForeign(path string) error {
 	return &usageError{fmt.Errorf("%s was not written by %s", path, programName), "move it away to have it replaced"}
 }
 
+// shownDiff is the difference between two hosts.toml, without the values of
+// headers, which may be secrets.
+func shownDiff(path string, old, text []byte) []byte {
+	hidden := diff.Diff(path, hideHeaders(old), path, hideHeaders(text))
+	if hidden == nil && !bytes.Equal(old, text) {
+		return fmt.Appendf(nil, "%s: only values of headers differ\n", path)
+	}
+	return hidden
+}
+
+// hideHeaders masks what stands below [host."URL".header], up to the next table.
+func hideHeaders(text []byte) []byte {
+	lines := strings.Split(string(text), "\n")
+	header := false
+	for i, line := range lines {
+		name, _, _ := strings.Cut(line, " = ")
+		switch {
+		case strings.HasPrefix(line, "["):
+			header = strings.HasSuffix(line, ".header]")
+		case header && line != "", strings.HasPrefix(line, "header"):
+			lines[i] = name + " = '***'"
+		}
+	}
+	return []byte(strings.Join(lines, "\n"))
+}
+
 // writeHostsFile writes a file and names it, or shows what would change.
 func (o *hostsOptions) writeHostsFile(path string, f registry.HostsFile) error {
 	if o.dryRun {
@@ -231,7 +257,7 @@ func (o *hostsOptions) writeHostsFile(path string, f registry.HostsFile) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("reading %s: %w", path, err)
 		}
-		_, err = o.streams.out.Write(diff.Diff(path, old, path, f.Text))
+		_, err = o.streams.out.Write(shownDiff(path, old, f.Text))
 		return asOutput(err)
 	}
 	mode := fs.FileMode(0o644)

@@ -63,7 +63,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { real.Close() })
 	w := &world{stalling: make(chan struct{}, 100)}
-	w.registry = httptest.NewServer(w.faulty(real))
+	w.registry = httptest.NewServer(w.guarded(w.faulty(real)))
 	t.Cleanup(w.registry.Close)
 	if w.deaf, err = net.Listen("unix", filepath.Join(t.TempDir(), "deaf.sock")); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -166,6 +167,20 @@ func (m *masks) add(secrets ...string) {
 		if len(s) >= shortestSecret && !slices.Contains(m.secrets, s) {
 			m.secrets = append(m.secrets, s)
 		}
+	}
+	// A secret may be a part of another, whose rest would be left to see.
+	slices.SortStableFunc(m.secrets, func(a, b string) int { return len(b) - len(a) })
+}
+
+// addHeader adds the value of a header, and what follows the scheme of one like
+// Authorization: with Basic, the password in it.
+func (m *masks) addHeader(value string) {
+	m.add(value)
+	scheme, rest, _ := strings.Cut(value, " ")
+	m.add(rest)
+	if text, err := base64.StdEncoding.DecodeString(rest); err == nil && strings.EqualFold(scheme, "Basic") {
+		_, password, _ := strings.Cut(string(text), ":")
+		m.add(password)
 	}
 }
 

@@ -55,7 +55,9 @@ func (r *Registry) finishHost(h *host, name string, cfg *tls.Config, dial dialFu
 	}
 	h.tls = cfg
 	for _, values := range h.header {
-		r.masks.add(values...)
+		for _, value := range values {
+			r.masks.addHeader(value)
+		}
 	}
 	h.via = r.newTransports(h, cfg, dial)
 	h.auth = newAuthorizer(r, h)

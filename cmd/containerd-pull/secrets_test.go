@@ -1,0 +1,310 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+// Every secret of these tests holds the word canary, so that one search finds
+// them all. What the program must send, it sends to guarded.
+const (
+	canary        = "canary"
+	rightPassword = "canary-password"
+	rightIdentity = "canary-identity"
+	rightBearer   = "canary-bearer"
+	accessToken   = rightPassword + "-canary" // to hide the password in it is not enough
+)
+
+// guarded puts a token server and two repositories in front of a registry:
+// "token" wants a bearer token, "echo" answers with what it was told.
+func (w *world) guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		repository, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
+		bearer := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		switch {
+		case r.URL.Path == "/token":
+			giveToken(rw, r)
+		case repository != "" && repository != "token" && repository != "echo":
+			next.ServeHTTP(rw, r)
+		case bearer != accessToken && bearer != rightBearer:
+			rw.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="canary-service"`, w.registry.URL))
+			rw.WriteHeader(http.StatusUnauthorized)
+		case repository == "echo":
+			rw.Header().Set("X-Echo", bearer)
+			rw.WriteHeader(http.StatusForbidden)
+			fmt.Fprintf(rw, `{"errors":[{"code":"DENIED","message":"%s %s may not"}]}`, bearer, r.Header.Get("X-Key"))
+		case repository == "":
+		default:
+			next.ServeHTTP(rw, r)
+		}
+	})
+}
+
+// giveToken speaks both protocols of token servers, and talks too much.
+func giveToken(w http.ResponseWriter, r *http.Request) {
+	user, password, _ := r.BasicAuth()
+	if user+password != "me"+rightPassword && r.FormValue("refresh_token") != rightIdentity {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprintf(w, `{"details":"%s %s is wrong"}`, password, r.FormValue("refresh_token"))
+		return
+	}
+	fmt.Fprintf(w, `{"access_token":%q,"refresh_token":"canary-refresh"}`, accessToken)
+}
+
+// secretSources are profiles that hold secrets in each way there is.
+func secretSources(mirror string) string {
+	return `
+[profiles.literal.credentials]
+source = "password"
+username = "me"
+password = "canary-password"
+[profiles.file.credentials]
+source = "password"
+username = "me"
+password_file = "secret"
+[profiles.variable.credentials]
+source = "password"
+username = "me"
+password_env = "SECRET"
+[profiles.command.credentials]
+source = "password"
+username = "me"
+password_command = ["print-secret"]
+[profiles.helper.credentials]
+source = "helper"
+helper = "spy"
+[profiles.provider.credentials]
+source = "credential-provider"
+config = "providers.yaml"
+bin_dir = "plugins"
+[profiles.identity.credentials]
+source = "identity-token"
+identity_token = "canary-identity"
+[profiles.bearer.credentials]
+source = "registry-token"
+registry_token = "canary-bearer"
+[profiles.docker]
+authfile = "auth.json"
+[profiles.mirror.retry]
+count = 0
+[[profiles.mirror.mirrors]]
+host = "127.0.0.1:1"
+endpoints = ["` + mirror + `"]
+resolve = true
+headers = { "X-Key" = "canary-header", Authorization = "Bearer canary-bearer" }
+[profiles.wrong]
+credentials = { source = "password", username = "me", password = "canary-wrong" }
+[profiles.proxied]
+proxy = "http://me:canary-proxy@127.0.0.1:1"
+credentials = { source = "password", username = "me", password = "canary-password" }
+[profiles.proxied.retry]
+count = 0
+`
+}
+
+// spy is a script that writes down how it was called and runs the rest.
+func spy(rest string) string {
+	return "#!/bin/sh\ntr '\\0' ' ' </proc/$$/cmdline >>\"$ARGV_LOG\"\necho >>\"$ARGV_LOG\"\n" + rest + "\n"
+}
+
+// house is a file system with configuration and helpers in it.
+type house struct {
+	t      *testing.T
+	root   string
+	world  *world
+	caller config.Caller
+}
+
+func newHouse(t *testing.T) *house {
+	h := &house{t: t, root: t.TempDir(), world: newWorld(t)}
+	env := map[string]string{"SECRET": rightPassword, "NERDCTL_TOML": "", "HOME": filepath.Join(h.root, "home")}
+	h.caller = config.Caller{
+		Lookup: func(name string) (string, bool) { text, ok := env[name]; return text, ok },
+		Root:   h.root, Now: time.Now(), UID: os.Geteuid(),
+	}
+	return h
+}
+
+func (h *house) write(name, text string, mode fs.FileMode) {
+	h.t.Helper()
+	path := filepath.Join(h.root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// run runs the command and gives everything that it shows.
+func (h *house) run(args ...string) (code int, shown string) {
+	h.t.Helper()
+	var out, err bytes.Buffer
+	code = run(h.t.Context(), streams{in: strings.NewReader(""), out: &out, err: &err}, h.caller, args)
+	return code, out.String() + err.String()
+}
+
+// mustHide fails if a text holds a secret, as it is or in base64.
+func mustHide(t *testing.T, what, text string) {
+	t.Helper()
+	needles := []string{canary}
+	for _, password := range []string{rightPassword, "canary-wrong", "canary-proxy"} {
+		needles = append(needles, base64.StdEncoding.EncodeToString([]byte("me:"+password)))
+	}
+	for _, needle := range needles {
+		if i := strings.Index(text, needle); i >= 0 {
+			t.Errorf("%s: got %q in …%q…, want no secret", what, needle, text[max(0, i-80):min(len(text), i+80)])
+		}
+	}
+}
+
+func (h *house) furnish() {
+	const etc = "etc/containerd-pull/"
+	h.write(etc+"config.toml", secretSources(h.world.registry.URL), 0o600)
+	h.write(etc+"secret", rightPassword+"\n", 0o600)
+	h.write(etc+"auth.json", fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, h.world.host(), base64.StdEncoding.EncodeToString([]byte("me:"+rightPassword))), 0o600)
+	h.write(etc+"providers.yaml", `{kind: CredentialProviderConfig, apiVersion: kubelet.config.k8s.io/v1,
+providers: [{name: spy, apiVersion: credentialprovider.kubelet.k8s.io/v1, matchImages: ["127.0.0.1:*", "`+h.world.host()+`"], defaultCacheDuration: 1h}]}`, 0o644)
+	h.write(etc+"plugins/spy", spy(`cat >/dev/null; echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","auth":{"`+h.world.host()+`":{"username":"me","password":"canary-password"}}}'`), 0o755)
+	h.write("bin/docker-credential-spy", spy(`cat >/dev/null; echo '{"Username":"me","Secret":"canary-password"}'; echo noise >&2`), 0o755)
+	h.write("bin/print-secret", spy("echo canary-password"), 0o755)
+	h.t.Setenv("PATH", filepath.Join(h.root, "bin")+":"+os.Getenv("PATH"))
+	h.t.Setenv("ARGV_LOG", filepath.Join(h.root, "argv"))
+}
+
+// TestSecretsAreShownNowhere uses a secret of each kind in each command that
+// may, and looks for it in everything that can be seen afterwards.
+func TestSecretsAreShownNowhere(t *testing.T) {
+	h := newHouse(t)
+	h.furnish()
+	for _, tc := range []struct {
+		profile    string
+		pull, echo int // exit codes
+	}{
+		{"literal", 0, 5}, {"file", 0, 5}, {"variable", 0, 5}, {"command", 0, 5}, {"helper", 0, 5}, {"provider", 0, 5},
+		{"identity", 0, 5}, {"bearer", 0, 5}, {"docker", 0, 5}, {"mirror", 0, 7}, {"wrong", 5, 5}, {"proxied", 7, 7},
+	} {
+		t.Run(tc.profile, func(t *testing.T) {
+			h.t = t
+			host := h.world.host()
+			if tc.profile == "mirror" {
+				host = "127.0.0.1:1" // where nobody listens
+			}
+			h.pull(tc.profile, host+"/token", tc.pull)
+			h.pull(tc.profile, host+"/echo", tc.echo)
+			h.show(tc.profile, host+"/token")
+		})
+	}
+	h.t = t
+	h.searchFiles()
+}
+
+// pull pulls with everything shown that can be.
+func (h *house) pull(profile, ref string, want int) {
+	h.t.Helper()
+	for _, style := range []string{"plain", "json"} {
+		args := []string{
+			"-p", profile, "--root", filepath.Join(h.root, "store", profile+style), "--unpack=false", "--progress", style,
+			"--label", "example.com/profile={{.Profile}}", "--debug", "--debug-full", "--http-dump", "--http-trace", ref,
+		}
+		code, shown := h.run(args...)
+		if code != want {
+			h.t.Errorf("%s of %s: got exit code %d, want %d: %s", style, ref, code, want, shown)
+		}
+		if !strings.Contains(shown, "> GET ") || !strings.Contains(shown, "connecting to ") {
+			h.t.Errorf("%s of %s shows no requests: %s", style, ref, shown)
+		}
+		mustHide(h.t, "pull with --progress "+style, shown)
+	}
+}
+
+// show runs the commands that look at a profile.
+func (h *house) show(profile, ref string) {
+	h.t.Helper()
+	for _, args := range [][]string{
+		{"config", "show", "-p", profile},
+		{"config", "show", "-p", profile, "--format", "json"},
+		{"profile", "list"},
+		{"profile", "show", profile},
+		{"profile", "show", profile, "--format", "json"},
+		{"profile", "check", profile},
+		{"profile", "check", "--online", profile},
+		{"hosts", "check", "-p", profile, ref},
+		{"hosts", "check", "-p", profile, "--format", "json", ref},
+		{"hosts", "write", "-p", profile, "--dry-run", filepath.Join(h.root, "certs.d")},
+	} {
+		code, shown := h.run(args...)
+		if hostless := args[1] == "write" && profile != "mirror"; shown == "" || (code == 2) != hostless {
+			h.t.Errorf("%v: got exit code %d and %q, want something to look at", args, code, shown)
+		}
+		mustHide(h.t, strings.Join(args, " "), shown)
+	}
+}
+
+// searchFiles looks into the stores, whose databases hold labels and leases,
+// and into what the helpers wrote down.
+func (h *house) searchFiles() {
+	h.t.Helper()
+	argv, err := os.ReadFile(filepath.Join(h.root, "argv"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, program := range []string{"docker-credential-spy get", "print-secret", "plugins/spy"} {
+		if !strings.Contains(string(argv), program) {
+			h.t.Errorf("command lines: got %s, want one of %s", argv, program)
+		}
+	}
+	mustHide(h.t, "command lines of helpers", string(argv))
+	files := 0
+	err = filepath.WalkDir(filepath.Join(h.root, "store"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		files++
+		data, err := os.ReadFile(path)
+		mustHide(h.t, path, path+string(data))
+		return err
+	})
+	if err != nil || files < 10 {
+		h.t.Errorf("files in the stores: got %d, %v; want some", files, err)
+	}
+}
+
+// TestShownDiff: whoever asks what would change learns that a secret would, and
+// not which.
+func TestShownDiff(t *testing.T) {
+	file := func(secret, ca string) []byte {
+		return []byte("[host.'https://m']\nca = '" + ca + "'\n\n[host.'https://m'.header]\nx-key = '" + secret + "'\n\n[host.'https://n']\nheader = { a = '" + secret + "' }\n")
+	}
+	for _, tc := range []struct {
+		name     string
+		old, new []byte
+		want     []string
+	}{
+		{"nothing", file("canary1", "a"), file("canary1", "a"), nil},
+		{"a header", file("canary1", "a"), file("canary2", "a"), []string{"f: only values of headers differ\n"}},
+		{"a file", file("canary1", "a"), file("canary2", "b"), []string{"-ca = 'a'\n", "+ca = 'b'\n", " x-key = '***'\n"}},
+		{"a new file", nil, file("canary1", "a"), []string{"+x-key = '***'\n", "+header = '***'\n"}},
+	} {
+		got := string(shownDiff("f", tc.old, tc.new))
+		if len(tc.want) == 0 && got != "" {
+			t.Errorf("%s: got %q, want nothing", tc.name, got)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: got %q, want %q in it", tc.name, got, want)
+			}
+		}
+		mustHide(t, tc.name, got)
+	}
+}
