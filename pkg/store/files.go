@@ -26,22 +26,22 @@ const writeback = 8 << 20
 // sync, before the metadata that refers to them is written.
 type files struct {
 	content.Store
-	root  string
-	flush func() error // of the metadata
+	root   string
+	settle func() error // writes the metadata
 
 	mu      sync.Mutex
 	open    map[string]bool // refs of ingests that are being written
 	pending []string        // blobs that are not on stable storage
 }
 
-func newFiles(store content.Store, root string, flush func() error) *files {
-	return &files{Store: store, root: root, flush: flush, open: map[string]bool{}}
+func newFiles(store content.Store, root string, settle func() error) *files {
+	return &files{Store: store, root: root, settle: settle, open: map[string]bool{}}
 }
 
 // Delete implements content.Manager. A blob goes only when no record on disk
 // refers to it any more.
 func (f *files) Delete(ctx context.Context, dgst digest.Digest) error {
-	if err := f.flush(); err != nil {
+	if err := f.settle(); err != nil {
 		return err
 	}
 	return f.Store.Delete(ctx, dgst)

@@ -123,7 +123,7 @@ func (r *root) wire(name, ns string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the content store: %w", err)
 	}
-	r.blobs = newFiles(blobs, dir, r.flush)
+	r.blobs = newFiles(blobs, dir, r.settle)
 	sn, capabilities, err := r.openSnapshotter(name)
 	if err != nil {
 		return nil, err
@@ -160,6 +160,17 @@ func (r *root) flush() error {
 		}
 		return r.overlay.flush(reserved)
 	})
+}
+
+// settle flushes before something is removed that a record on disk may name. A
+// full disk must not keep us from making room on it; the records are written
+// when there is some.
+func (r *root) settle() error {
+	err := r.flush()
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil
+	}
+	return err
 }
 
 // flushNow flushes now and then. An error is that of the flush that counts.
@@ -270,7 +281,7 @@ func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &guarded{Snapshotter: sn, flush: r.flush}, sweep(dir, sn)
+	return &guarded{Snapshotter: sn, settle: r.settle}, sweep(dir, sn)
 }
 
 // sweep removes the folders of snapshots that a pull made after its last flush,

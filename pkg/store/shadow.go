@@ -262,12 +262,12 @@ func (m *snapshotMeta) flush(n uint64) error {
 // refers to them any more.
 type guarded struct {
 	snapshots.Snapshotter
-	flush func() error
+	settle func() error
 }
 
 // Remove implements snapshots.Snapshotter.
 func (g *guarded) Remove(ctx context.Context, key string) error {
-	if err := g.flush(); err != nil {
+	if err := g.settle(); err != nil {
 		return err
 	}
 	return g.Snapshotter.Remove(ctx, key)

@@ -129,7 +129,7 @@ func (s *Store) Lowers(ctx context.Context, name string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("viewing snapshot %s: %w", name, err)
 	}
-	if err := s.Snapshotter.Remove(ctx, key); err != nil {
+	if err := s.Snapshotter.Remove(context.WithoutCancel(ctx), key); err != nil {
 		return nil, fmt.Errorf("closing the view of snapshot %s: %w", name, err)
 	}
 	upper, ok := UpperOf(mounts)
