@@ -188,6 +188,8 @@ match = ["docker.io/library/alpine"]
 match = ["*.example.com/*", "registry.example.org:5000/team?/*"]
 [profiles.deep]
 match = ["a.example.com/x/*/app"]
+[profiles.alias]
+match = ["index.docker.io/team/*", "registry-1.docker.io/crew/app"]
 `
 	for ref, want := range map[string]string{
 		"bitnami/redis":                       "hub",
@@ -198,6 +200,8 @@ match = ["a.example.com/x/*/app"]
 		"registry.example.org:5000/team1/app": "company",
 		"registry.example.org:5000/team/app":  "",
 		"quay.io/x/y":                         "",
+		"team/app":                            "alias",
+		"docker.io/crew/app":                  "alias",
 		"a.example.com/x/app":                 "company",
 		"a.example.com/x/1/2/app":             "deep",
 		"a.example.com/x/1/application":       "company",

@@ -151,6 +151,8 @@ func (p Profile) claim(ref registry.Ref) claim {
 		if !strings.Contains(full, "/") {
 			full += "/*"
 		}
+		host, path, _ := strings.Cut(full, "/")
+		full = registry.CanonicalHost(host) + "/" + path
 		if !registry.MatchPattern(full, ref.Domain+"/"+ref.Path) {
 			continue
 		}

@@ -105,7 +105,7 @@ type question struct {
 
 // own says whether the host is the reference's own.
 func (q question) own() bool {
-	plain := func(name string) string { return canonicalHost(strings.TrimSuffix(strings.ToLower(name), ":443")) }
+	plain := func(name string) string { return CanonicalHost(strings.TrimSuffix(strings.ToLower(name), ":443")) }
 	return plain(q.host) == plain(q.ref.Domain)
 }
 
@@ -113,14 +113,18 @@ func (q question) own() bool {
 // others of Docker Hub.
 func (q question) names() []string {
 	host := strings.TrimSuffix(strings.ToLower(q.host), ":443")
-	if canonicalHost(host) != dockerHub {
+	if CanonicalHost(host) != dockerHub {
 		return []string{host}
 	}
 	return slices.Compact([]string{dockerHub, host, "index.docker.io"})
 }
 
-// matches holds the host and repository against a pattern.
+// matches holds the host and repository against a pattern. A login is at no
+// repository, and any credential of the host will do.
 func (q question) matches(pattern string) bool {
+	if q.ref.Path == "" {
+		pattern, _, _ = strings.Cut(pattern, "/")
+	}
 	return slices.ContainsFunc(q.names(), func(name string) bool {
 		return MatchPattern(pattern, name+"/"+q.ref.Path)
 	})

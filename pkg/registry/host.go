@@ -283,7 +283,7 @@ func corruptTwice() *fault {
 func (r *Registry) Blame(ref Ref, desc ocispec.Descriptor, host string, err error) {
 	c := blobCall(ref, desc.Digest)
 	r.mu.Lock()
-	up := r.upstreams[canonicalHost(ref.Domain)]
+	up := r.upstreams[CanonicalHost(ref.Domain)]
 	r.mu.Unlock()
 	if up == nil { // no host was ever asked for ref
 		return

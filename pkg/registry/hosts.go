@@ -36,7 +36,7 @@ type upstream struct {
 
 // upstream finds the hosts of ref's registry, once per Registry.
 func (r *Registry) upstream(ctx context.Context, ref Ref) (*upstream, error) {
-	name := canonicalHost(ref.Domain)
+	name := CanonicalHost(ref.Domain)
 	r.mu.Lock()
 	up := r.upstreams[name]
 	if up == nil {
@@ -145,7 +145,7 @@ func (r *Registry) newHost(name string, f docker.RegistryHost, t *http.Transport
 	h := &host{
 		name:    f.Host,
 		path:    f.Path,
-		mirror:  canonicalHost(f.Host) != name,
+		mirror:  CanonicalHost(f.Host) != name,
 		pull:    f.Capabilities.Has(docker.HostCapabilityPull),
 		resolve: f.Capabilities.Has(docker.HostCapabilityResolve | docker.HostCapabilityPull),
 		header:  f.Header,
@@ -220,8 +220,8 @@ func hostDirNames(name string) []string {
 	return names
 }
 
-// canonicalHost gives the hosts of Docker Hub their one name.
-func canonicalHost(host string) string {
+// CanonicalHost gives the hosts of Docker Hub their one name.
+func CanonicalHost(host string) string {
 	switch host {
 	case "index.docker.io", "registry-1.docker.io":
 		return dockerHub

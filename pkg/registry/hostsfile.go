@@ -40,7 +40,7 @@ func HostsFiles(o Options, registries []string) ([]HostsFile, error) {
 	slices.Sort(names)
 	var files []HostsFile
 	for _, name := range slices.Compact(names) {
-		f, err := hostsFile(o, canonicalHost(name))
+		f, err := hostsFile(o, CanonicalHost(name))
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func hostsFile(o Options, name string) (HostsFile, error) {
 	for _, m := range o.Mirrors {
 		// A folder of its own hides _default, so that mirrors of any registry
 		// have to stand in each.
-		if canonicalHost(m.Host) != name && m.Host != "*" {
+		if CanonicalHost(m.Host) != name && m.Host != "*" {
 			continue
 		}
 		f.Secret = f.Secret || len(m.Headers) > 0

@@ -72,3 +72,22 @@ func TestLoginByIdentityToken(t *testing.T) {
 		t.Errorf("form (-want +got):\n%s", diff)
 	}
 }
+
+// TestLoginByARepositorysCredential: a login is at no repository, so that a
+// credential for some of the host's serves.
+func TestLoginByARepositorysCredential(t *testing.T) {
+	server := pulltest.StartRegistry(t, pulltest.RegistryOptions{Basic: &pulltest.Credentials{User: "me", Password: "canary"}})
+	for pattern, want := range map[string]bool{server.Host() + "/team/*": true, "*/team/app": true, "r.example.com/team/*": false} {
+		find, err := registry.NewCredentials(registry.CredentialOptions{
+			Entries: []registry.CredentialEntry{{Match: []string{pattern}, Source: "password", Username: "me", Password: "canary"}},
+			Lookup:  func(string) (string, bool) { return "", false },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = open(t, registry.Options{Credentials: find}).Login(t.Context(), server.Host())
+		if got := err == nil; got != want {
+			t.Errorf("login by the credential of %s: got %v, want success: %v", pattern, err, want)
+		}
+	}
+}

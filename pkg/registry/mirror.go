@@ -35,7 +35,7 @@ type Mirror struct {
 func (r *Registry) mirrorHosts(name string) ([]*host, error) {
 	var hosts []*host
 	for _, m := range r.opts.Mirrors {
-		if m.Host != "*" && canonicalHost(m.Host) != name {
+		if m.Host != "*" && CanonicalHost(m.Host) != name {
 			continue
 		}
 		for _, endpoint := range m.Endpoints {
