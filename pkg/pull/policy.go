@@ -72,7 +72,7 @@ func (p *Puller) whole(ctx context.Context, r Request) (*Result, error) {
 		return nil, err
 	}
 	result, err := p.inspect(ctx, r, image)
-	if errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err) {
+	if errdefs.IsNotFound(err) || errdefs.IsDataLoss(err) {
 		return nil, nil
 	}
 	return result, err

@@ -54,7 +54,11 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		Applier:   client.DiffService(),
 		Namespace: namespaceOr(o.Namespace),
 		transfer:  client.Transfer,
-		close:     client.Close,
+		version: func(ctx context.Context) (string, error) {
+			v, err := client.Version(ctx)
+			return v.Version, err
+		},
+		close: client.Close,
 	}
 	dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
 	defer cancel()

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -58,6 +59,7 @@ type Store struct {
 	sharing  sharing
 	transfer func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
 	collect  func(context.Context) error                                          // nil with one
+	version  func(context.Context) (string, error)                                // of the daemon, nil without one
 	flush    func() error                                                         // nil with a daemon, which does it itself
 	close    func() error
 }
@@ -90,6 +92,24 @@ func (s *Store) Flush() error {
 		return fmt.Errorf("writing the root: %w", err)
 	}
 	return nil
+}
+
+// SyncsApplied tells whether the Applier can sync what it has applied. Daemons
+// can since 2.0; older ones do not even notice that they were asked.
+func (s *Store) SyncsApplied(ctx context.Context) (bool, error) {
+	if s.version == nil {
+		return true, nil
+	}
+	return s.since2(ctx)
+}
+
+// since2 tells whether the daemon is of version 2.0 or later.
+func (s *Store) since2(ctx context.Context) (bool, error) {
+	version, err := s.version(ctx)
+	if err != nil {
+		return false, fmt.Errorf("asking containerd for its version: %w", err)
+	}
+	return !strings.HasPrefix(strings.TrimPrefix(version, "v"), "1."), nil
 }
 
 // Collect removes what nothing refers to from an embedded root, which has no
@@ -157,7 +177,7 @@ func (s *Store) CheckChain(ctx context.Context, diffIDs []digest.Digest) error {
 			return fmt.Errorf("checking snapshot %s: %w", id, err)
 		}
 		if info.Kind != snapshots.KindCommitted || info.Parent != parent {
-			return fmt.Errorf("snapshot %s is %s on %q, want committed on %q: %w", id, info.Kind, info.Parent, parent, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("snapshot %s is %s on %q, want committed on %q: %w", id, info.Kind, info.Parent, parent, errdefs.ErrDataLoss)
 		}
 		parent = id.String()
 	}

@@ -81,7 +81,7 @@ func TestCheckChain(t *testing.T) {
 		t.Errorf("got %v for a chain without its top, want not found", err)
 	}
 	commit(ctx, t, s, chain[2].String(), chain[0].String())
-	if err := s.CheckChain(ctx, ids); !errdefs.IsFailedPrecondition(err) {
+	if err := s.CheckChain(ctx, ids); !errdefs.IsDataLoss(err) {
 		t.Errorf("got %v for a snapshot on another parent, want a failed precondition", err)
 	}
 	if ids[0] != digest.FromString("a") || ids[2] != digest.FromString("c") {

@@ -14,7 +14,7 @@ import (
 
 // ErrNoTransfer says that there is no transfer service: the root is embedded,
 // or the daemon is older than 2.0.
-var ErrNoTransfer = errors.New("no transfer service")
+var ErrNoTransfer = fmt.Errorf("containerd has no transfer service of use, it takes 2.0: %w", errdefs.ErrFailedPrecondition)
 
 // Transfer is a pull that the daemon is to carry out itself.
 type Transfer struct {
@@ -40,6 +40,10 @@ func (s *Store) Transfer(ctx context.Context, t Transfer) error {
 	if s.transfer == nil {
 		return ErrNoTransfer
 	}
+	// That of 1.7 would ignore half of t.
+	if ok, err := s.since2(ctx); err != nil || !ok {
+		return errors.Join(err, ErrNoTransfer)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	source, err := transferregistry.NewOCIRegistry(ctx, t.Source, t.sourceOptions(cancel)...)
@@ -49,9 +53,6 @@ func (s *Store) Transfer(ctx context.Context, t Transfer) error {
 	err = s.transfer(ctx, source, image.NewStore(t.Name, t.storeOptions(s.Name)...), transfer.WithProgress(t.report))
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
-	}
-	if errdefs.IsNotImplemented(err) {
-		return fmt.Errorf("%w: %w", ErrNoTransfer, err)
 	}
 	return err
 }

@@ -12,7 +12,6 @@ package unpack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,10 +31,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
-
-// ErrEngine says that the engine that was asked for cannot do the pull. The
-// name of the engine and the reason follow in the text.
-var ErrEngine = errors.New("cannot use engine")
 
 // The engines that may unpack a layer.
 const (
@@ -238,20 +233,36 @@ func (c *chain) run(ctx context.Context) error {
 
 func (c *chain) choose(ctx context.Context, first *layer) error {
 	if c.u.engine == EngineDaemon {
-		c.engine, c.reason = EngineDaemon, "asked for"
-		return nil
+		return c.leave(ctx, "asked for")
 	}
 	c.ours, c.reason = c.writable(ctx, first)
 	switch {
 	case c.ours:
+		return nil
 	case c.u.store.Embedded:
 		c.reason = "by containerd's applier in this process: " + c.reason
+		return nil
 	case c.u.engine == EngineClient:
-		return fmt.Errorf("%w %s: %s", ErrEngine, EngineClient, c.reason)
-	default:
-		c.engine = EngineDaemon
+		return cannot(EngineClient, c.reason)
 	}
-	return nil
+	return c.leave(ctx, c.reason)
+}
+
+func cannot(engine, reason string) error {
+	return fmt.Errorf("engine %s cannot be used: %s: %w", engine, reason, errdefs.ErrFailedPrecondition)
+}
+
+// leave lets the daemon unpack.
+func (c *chain) leave(ctx context.Context, reason string) error {
+	c.engine, c.reason = EngineDaemon, reason
+	if !c.u.syncFS {
+		return nil
+	}
+	syncs, err := c.u.store.SyncsApplied(ctx)
+	if err == nil && !syncs {
+		err = cannot(EngineDaemon, "containerd before 2.0 does not sync what it unpacks")
+	}
+	return err
 }
 
 // writable tells whether we can unpack every layer ourselves, or why not.
