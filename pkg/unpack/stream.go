@@ -103,8 +103,23 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 		return l.wrongDiffID(got)
 	}
 	l.implicit = result.Implicit
+	l.warn(result.Warnings)
 	l.applied(meter.n)
 	return nil
+}
+
+// warn tells what of the layer this system cannot hold; one line stands for
+// all, since an attribute that is refused once is refused for every file.
+func (l *layer) warn(all []string) {
+	if len(all) == 0 {
+		return
+	}
+	e := l.event(progress.Warning)
+	e.Message = fmt.Sprintf("applying layer %s: %s", l.desc.Digest, all[0])
+	if len(all) > 1 {
+		e.Message += fmt.Sprintf(" (and %d more like it)", len(all)-1)
+	}
+	l.u.emit.Emit(e)
 }
 
 // applyOptions: layers above the first become overlay's whiteouts, also those

@@ -1,0 +1,37 @@
+package pull_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+// TestLayerWarnings: an attribute that a layer may not set is left out, as
+// containerd leaves it out, but not silently.
+func TestLayerWarnings(t *testing.T) {
+	file := pulltest.Regular("etc/motd", "hello")
+	file.Xattrs = map[string]string{"trusted.secret": "x"}
+	layer := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), file))(t)
+	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{layer}}))(t)
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/warn:1", img)
+		var mu sync.Mutex
+		var warnings []string
+		sink := func(e progress.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Kind == progress.Warning {
+				warnings = append(warnings, e.Message)
+			}
+		}
+		pulltest.Must(s.puller(sink).Pull(t.Context(), s.request(ref)))(t)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(warnings) != 1 || !strings.Contains(warnings[0], "trusted.secret") {
+			t.Errorf("got warnings %q, want one about trusted.secret", warnings)
+		}
+	})
+}
