@@ -53,5 +53,5 @@ const enginesText = `An engine says who fetches and who unpacks:
   daemon    we fetch, containerd unpacks; any snapshotter that it has
   transfer  containerd does both; it cannot be told of certificates, mirrors of
             profiles, proxies or limits, and refuses them
-  auto      the first of them that can do what is asked
+  auto      client, or daemon where client cannot do what is asked
 `

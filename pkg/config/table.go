@@ -62,7 +62,7 @@ func storeSettings() []*Setting {
 			Key:     "engine",
 			Flags:   []Flag{{Name: "engine"}},
 			Default: string(pull.EngineAuto),
-			Usage:   "who `works`: client (we fetch and unpack), daemon (we fetch, containerd unpacks), transfer (containerd does both), auto (the first of them that can)",
+			Usage:   "who `works`: client (we fetch and unpack), daemon (we fetch, containerd unpacks), transfer (containerd does both), auto (client, or daemon where that cannot be)",
 			Group:   GroupStore,
 			bind: func(c *Config) value {
 				return &wordValue[pull.Engine]{&c.Request.Engine, []pull.Engine{pull.EngineAuto, pull.EngineClient, pull.EngineDaemon, pull.EngineTransfer}}
@@ -229,7 +229,7 @@ func limitSettings() []*Setting {
 		{
 			Key:         "limits.unpacks",
 			Flags:       []Flag{{Name: "max-concurrent-unpacks"}},
-			DefaultNote: "one per CPU",
+			DefaultNote: "one per CPU, and one more",
 			Usage:       "`number` of layers unpacked at once",
 			Group:       GroupLimits,
 			bind:        func(c *Config) value { return (*countValue)(&c.Limits.Unpacks) },
