@@ -262,6 +262,9 @@ func (c *Config) finish(fields labelFields) error {
 	if (c.Registry.Cert == "") != (c.Registry.Key == "") {
 		return fmt.Errorf("tls.cert and tls.key (--tlscert and --tlskey) need each other")
 	}
+	if c.PrintChainID && c.Request.Unpack == pull.UnpackNever {
+		return fmt.Errorf("--print-chainid has no effect with unpack = false: there is no chain of snapshots")
+	}
 	if err := c.checkTransfer(); err != nil {
 		return err
 	}

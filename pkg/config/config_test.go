@@ -80,6 +80,7 @@ func TestRefuse(t *testing.T) {
 		{"limits for the daemon", call{args: []string{"--engine", "transfer", "--max-concurrent-downloads", "3"}}, "--max-concurrent-downloads has no effect with engine transfer"},
 		{"sync for the daemon", call{args: []string{"--engine", "transfer"}, env: map[string]string{"CONTAINERD_PULL_SYNC_FS": "1"}}, "CONTAINERD_PULL_SYNC_FS has no effect with engine transfer"},
 		{"discarding by the daemon", call{args: []string{"--engine", "transfer", "--discard-layers"}}, "--discard-layers and keep_layers = false have no effect with engine transfer"},
+		{"chain ID of nothing", call{args: []string{"--print-chainid", "--unpack=false"}}, "--print-chainid has no effect with unpack = false"},
 		{"quiet and progress", call{args: []string{"-q", "--progress", "tty"}}, "--quiet and --progress exclude each other"},
 		{"both metadata", call{args: []string{"--skip-metadata", "--all-metadata"}}, "--skip-metadata and --all-metadata exclude each other"},
 		{"two users", call{args: []string{"-u", "a:canary1", "--creds", "a:canary2"}}, `got "a:***" and "a:***"`},
@@ -113,7 +114,7 @@ func TestRefuse(t *testing.T) {
 func TestBinding(t *testing.T) {
 	cfg, _, err := call{args: []string{
 		"-n", "ns", "--snapshotter", "native", "--connect-timeout", "3s", "--hosts-dir", "/d", "--plain-http",
-		"--unpack", "false", "--label", "k", "--skip-metadata", "--sync-fs", "--all-platforms", "--timeout", "2m",
+		"--unpack", "true", "--label", "k", "--skip-metadata", "--sync-fs", "--all-platforms", "--timeout", "2m",
 		"--max-concurrent-downloads", "4", "--print-chainid", "--http-dump", "--http-trace", "--debug", "-u", "me:pw",
 	}}.load(t)
 	if err != nil {
