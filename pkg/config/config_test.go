@@ -127,7 +127,7 @@ func TestBinding(t *testing.T) {
 	}
 	want := []any{
 		"ns", "native", "3s", []string{"/d"}, true,
-		"false", map[string]string{"k": "true"}, true, true, true, "2m0s",
+		"true", map[string]string{"k": "true"}, true, true, true, "2m0s",
 		4, true, true, true, true, "me:pw",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
