@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -21,9 +22,20 @@ const programName = "containerd-pull"
 
 func main() {
 	ctx, stop := catchSignals(context.Background(), os.Exit)
-	code := run(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, config.ThisProcess(), os.Args[1:])
+	caller := config.ThisProcess()
+	spareThread(caller)
+	code := run(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, caller, os.Args[1:])
 	stop()
 	os.Exit(code)
+}
+
+// spareThread lets one thread more run than there are CPUs. The unpacks keep
+// every CPU busy for milliseconds at a time; bytes that arrive meanwhile, and a
+// daemon's answers, would wait for one of them to pause.
+func spareThread(caller config.Caller) {
+	if caller.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 }
 
 // streams are where a call reads and writes. stdout carries the result and

@@ -82,6 +82,7 @@ func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 	if err := pl.make(ctx); err != nil {
 		return nil, p.fail(ctx, StagePlan, r.Ref, err)
 	}
+	p.phase(r.Ref, progress.Resolve, start, pl.held)
 	return pl.plan, nil
 }
 

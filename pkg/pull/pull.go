@@ -100,9 +100,7 @@ func (p *Puller) fetcher() *fetch.Fetcher {
 	return fetch.New(p.Registry, p.Store.Content, p.Progress)
 }
 
-// Defaults for Limits that are not set: enough connections to fill a link of
-// some distance, and no more unpacks than cores to do them, plus one that waits
-// for its bytes.
+// defaultDownloads are enough connections to fill a link of some distance.
 const defaultDownloads = 6
 
 func (l Limits) downloads() int {
@@ -112,11 +110,12 @@ func (l Limits) downloads() int {
 	return defaultDownloads
 }
 
+// unpacks leaves one thread to the bytes that arrive.
 func (l Limits) unpacks() int {
 	if l.Unpacks > 0 {
 		return l.Unpacks
 	}
-	return runtime.GOMAXPROCS(0) + 1
+	return max(runtime.GOMAXPROCS(0)-1, 2)
 }
 
 // resumable tells failures that a later try can mend, whose bytes are worth
@@ -124,6 +123,11 @@ func (l Limits) unpacks() int {
 func resumable(ctx context.Context, err error) bool {
 	return context.Cause(ctx) != nil ||
 		errdefs.IsUnavailable(err) || errdefs.IsResourceExhausted(err) || errdefs.IsDeadlineExceeded(err)
+}
+
+// phase tells what a part of the pull as a whole took that began at start.
+func (p *Puller) phase(ref registry.Ref, phase progress.Phase, start time.Time, n int64) {
+	p.Progress.Emit(progress.Event{Kind: progress.PhaseDone, Ref: ref.Name, Phase: phase, Duration: time.Since(start), Offset: n})
 }
 
 func (p *Puller) warn(ref registry.Ref, format string, args ...any) {

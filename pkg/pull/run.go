@@ -141,11 +141,19 @@ func (r *run) do(ctx context.Context) error {
 	if err := r.fetchAll(ctx); err != nil {
 		return r.p.fail(ctx, StageFetch, ref, err)
 	}
+	start := time.Now()
+	if err := r.storeDocuments(ctx); err != nil {
+		return r.p.fail(ctx, StageFetch, ref, err)
+	}
 	if err := r.check(ctx); err != nil {
 		return r.p.fail(ctx, StageFetch, ref, err)
 	}
 	r.count()
-	return r.p.fail(ctx, StageRegister, ref, r.register(ctx))
+	if err := r.register(ctx); err != nil {
+		return r.p.fail(ctx, StageRegister, ref, err)
+	}
+	r.p.phase(ref, progress.Commit, start, 0)
+	return nil
 }
 
 // fetchAll brings the images, and beside them the documents of the others.
@@ -155,10 +163,7 @@ func (r *run) fetchAll(ctx context.Context) error {
 	for i, sel := range r.plan.Images {
 		g.Go(func() error { return r.image(gctx, sel, &r.result.Platforms[i]) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return r.storeDocuments(ctx)
+	return g.Wait()
 }
 
 func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {

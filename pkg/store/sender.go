@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// messageSize is the data of one message. Larger ones gain nothing.
-	messageSize = 1 << 20
+	// messageSize is the data of one message. Larger ones gain nothing; with its
+	// header it must fit the largest buffers that a daemon's gRPC pools, 1 MiB,
+	// or each message is memory that the daemon must clear and collect.
+	messageSize = 1<<20 - 1<<10
 	// inFlight is how many messages may be without an answer: the daemon
 	// writes one while we send the next.
 	inFlight = 4

@@ -27,6 +27,26 @@ func (q Queue) End(err error)               { q.q.end(err) }
 func (q Queue) Stop(err error)              { q.q.stop(err) }
 func (q Queue) Recycle()                    { q.q.recycle() }
 
+// Turn is a stage's right to work among others.
+type Turn struct{ t *turn }
+
+// NewTurns lets n stages work at once, and returns what makes their turns.
+func NewTurns(n int) func(weight int64) Turn {
+	all := newTurns(n)
+	return func(weight int64) Turn { return Turn{all.of(weight)} }
+}
+
+func (t Turn) Take() { t.t.take() }
+func (t Turn) Give() { t.t.give() }
+func (t Turn) Pass() { t.t.pass() }
+
+// Waits tells how many stages wait for a turn.
+func (t Turn) Waits() int {
+	t.t.all.mu.Lock()
+	defer t.t.all.mu.Unlock()
+	return len(t.t.all.waiting)
+}
+
 // Decompress returns what a layer's blob decompresses to, and the sum that is
 // made of it on the way.
 func Decompress(src io.Reader) (data, sum []byte, err error) {

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -47,8 +49,10 @@ type layer struct {
 	chainID string
 	parent  string // chain ID of the layer below, "" for the first
 	ready   chan struct{}
-	streams bool // it holds an unpack of the unpacker's limit
+	above   int // how many layers wait for the commit of this one
 
+	once      sync.Once // of prepareOnce
+	onceErr   error
 	key       string // of the active snapshot, "" if there is none
 	preparent string // the parent that it was prepared with
 	mounts    []mount.Mount
@@ -62,7 +66,7 @@ type layer struct {
 func (c *chain) newLayer(i int) *layer {
 	l := &layer{
 		c: c, u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
-		chainID: c.chainIDs[i].String(), ready: make(chan struct{}),
+		chainID: c.chainIDs[i].String(), ready: make(chan struct{}), above: len(c.chainIDs) - 1 - i,
 	}
 	if i > 0 {
 		l.parent = c.chainIDs[i-1].String()
@@ -81,10 +85,9 @@ func (l *layer) wait(ctx context.Context) error {
 }
 
 func (l *layer) event(kind progress.Kind) progress.Event {
-	return progress.Event{
-		Kind: kind, Ref: l.img.Source.Ref.Name, Blob: progress.Layer,
-		Digest: l.desc.Digest, MediaType: l.desc.MediaType, ChainID: digest.Digest(l.chainID),
-	}
+	e := l.img.event(l.desc)
+	e.Kind, e.ChainID = kind, digest.Digest(l.chainID)
+	return e
 }
 
 // labels of the snapshot are those that containerd's unpacker gives it. The
@@ -127,6 +130,13 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 	return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, errdefs.ErrAlreadyExists)
 }
 
+// prepareOnce is prepare for the first time, which may come from two sides:
+// ahead of time, and when the layer's bytes are due.
+func (l *layer) prepareOnce(ctx context.Context) error {
+	l.once.Do(func() { l.onceErr = l.prepare(ctx, l.preparent) })
+	return l.onceErr
+}
+
 // staged tells that the snapshotter filled the snapshot itself: there is
 // nothing to write, only to commit.
 func (l *layer) staged() bool {
@@ -136,12 +146,14 @@ func (l *layer) staged() bool {
 // bring fetches the layer and applies it, starting over with an empty snapshot
 // when the bytes turn out to be wrong.
 func (l *layer) bring(ctx context.Context) error {
-	defer l.settle()
+	if err := l.prepareOnce(ctx); err != nil {
+		return err
+	}
 	for round := 1; ; round++ {
 		if err := l.prepare(ctx, l.preparent); err != nil || l.staged() {
 			return err
 		}
-		err := l.once(ctx)
+		err := l.fill(ctx)
 		if !errors.Is(err, fetch.ErrCorrupt) || round == rounds {
 			return err
 		}
@@ -149,29 +161,17 @@ func (l *layer) bring(ctx context.Context) error {
 	}
 }
 
-// acquire takes one of the unpacker's unpacks, if the layer has none yet.
-func (l *layer) acquire(ctx context.Context) error {
-	if l.streams {
-		return nil
-	}
-	if err := l.u.unpacks.Acquire(ctx, 1); err != nil {
-		return context.Cause(ctx)
-	}
-	l.streams = true
-	return nil
-}
+// commitCost is how many compressed bytes are unpacked in the time that it takes
+// to commit a layer.
+const commitCost = 512 << 10
 
-// settle gives it back.
-func (l *layer) settle() {
-	if l.streams {
-		l.u.unpacks.Release(1)
-		l.streams = false
-	}
-}
+// weight is how much the pull has to do once this layer begins: its own bytes,
+// and the commits of those above, which follow one after the other.
+func (l *layer) weight() int64 { return l.desc.Size + int64(l.above)*commitCost }
 
-// once streams the layer into its snapshot. What is in the content store, or
+// fill streams the layer into its snapshot. What is in the content store, or
 // was begun by an earlier pull, is read back from there.
-func (l *layer) once(ctx context.Context) (err error) {
+func (l *layer) fill(ctx context.Context) (err error) {
 	l.u.blobs.Lock(l.desc.Digest.String())
 	defer l.u.blobs.Unlock(l.desc.Digest.String())
 	in, err := l.u.fetcher.Open(ctx, l.img.blob(l.desc))
@@ -188,25 +188,23 @@ func (l *layer) once(ctx context.Context) (err error) {
 		l.u.fetched.Add(in.Fetched())
 		err = errors.Join(err, in.Close())
 	}()
-	if in.Offset() == 0 && l.streams {
+	if in.Offset() == 0 {
 		return l.stream(ctx, in)
 	}
 	return l.fetchThenApply(ctx, in)
 }
 
 func (l *layer) fetchThenApply(ctx context.Context, in *fetch.Ingest) error {
-	if err := in.Receive(ctx, discard{}); err != nil {
+	start := time.Now()
+	if err := in.Receive(ctx, io.Discard); err != nil {
 		return err
 	}
+	l.phase(progress.Fetch, time.Since(start), in.Fetched())
 	if err := in.Commit(ctx, l.img.Source.Labels); err != nil {
 		return err
 	}
 	return l.applyStored(ctx)
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // applyStored applies the layer's blob out of the content store, by the
 // pipeline where we may write and by containerd's applier elsewhere, and
@@ -215,10 +213,6 @@ func (l *layer) applyStored(ctx context.Context) error {
 	if l.staged() {
 		return nil
 	}
-	if err := l.acquire(ctx); err != nil {
-		return err
-	}
-	defer l.settle()
 	if err := l.applyBlob(ctx); err != nil {
 		return err
 	}
@@ -244,7 +238,11 @@ func (l *layer) applyBlob(ctx context.Context) error {
 // applyElsewhere lets the store's applier do it, which does not tell how far it
 // is.
 func (l *layer) applyElsewhere(ctx context.Context) error {
+	turn := l.u.turns.of(l.weight())
+	turn.take()
+	defer turn.give()
 	l.u.emit.Emit(l.event(progress.UnpackStart))
+	start := time.Now()
 	got, err := l.u.store.Applier.Apply(ctx, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS))
 	if err != nil {
 		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
@@ -252,6 +250,7 @@ func (l *layer) applyElsewhere(ctx context.Context) error {
 	if got.Digest != l.diffID {
 		return l.wrongDiffID(got.Digest)
 	}
+	l.phase(progress.Apply, time.Since(start), got.Size)
 	l.applied(got.Size)
 	return nil
 }
@@ -313,9 +312,7 @@ func (l *layer) commit(ctx context.Context) error {
 }
 
 func (l *layer) phase(p progress.Phase, d time.Duration, n int64) {
-	e := l.event(progress.PhaseDone)
-	e.Phase, e.Duration, e.Offset = p, d, n
-	l.u.emit.Emit(e)
+	l.u.phase(l.event(progress.PhaseDone), p, d, n)
 }
 
 // sync puts the unpacked files on stable storage, if that was asked for and

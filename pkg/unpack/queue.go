@@ -26,6 +26,10 @@ type queue struct {
 	stopErr error // why the reader stopped
 	endErr  error // why the writer ended; io.EOF when it is done
 
+	// writerTurn and readerTurn are given up while that side waits for the other,
+	// and passed on between buffers. They may be nil.
+	writerTurn, readerTurn *turn
+
 	// writerIdle and readerIdle are how long each side waited for the other.
 	writerIdle, readerIdle time.Duration
 }
@@ -44,6 +48,7 @@ func newQueue(pool *sync.Pool) *queue {
 
 // buffer gives the writer a free buffer, waiting for the reader if it must.
 func (q *queue) buffer() ([]byte, error) {
+	q.writerTurn.pass()
 	select {
 	case <-q.stopped:
 		return nil, q.stopErr
@@ -59,7 +64,11 @@ func (q *queue) buffer() ([]byte, error) {
 		return make([]byte, bufferSize), nil
 	}
 	since := time.Now()
-	defer func() { q.writerIdle += time.Since(since) }()
+	q.writerTurn.give()
+	defer func() {
+		q.writerIdle += time.Since(since)
+		q.writerTurn.take()
+	}()
 	select {
 	case <-q.stopped:
 		return nil, q.stopErr
@@ -125,13 +134,18 @@ func (q *queue) next() ([]byte, error) {
 }
 
 func (q *queue) receive() (chunk, bool) {
+	q.readerTurn.pass()
 	select {
 	case c, ok := <-q.full:
 		return c, ok
 	default:
 	}
 	since := time.Now()
-	defer func() { q.readerIdle += time.Since(since) }()
+	q.readerTurn.give()
+	defer func() {
+		q.readerIdle += time.Since(since)
+		q.readerTurn.take()
+	}()
 	c, ok := <-q.full
 	return c, ok
 }

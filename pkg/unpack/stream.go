@@ -78,34 +78,60 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	l.u.emit.Emit(l.event(progress.UnpackStart))
 	plain := newQueue(&l.u.buffers)
 	defer plain.recycle()
+	plain.writerTurn = l.u.turns.of(l.weight())
+	plain.readerTurn = l.u.turns.of(l.weight() + 1) // what is inflated goes first
 	var g errgroup.Group
 	sum := l.diffID.Algorithm().Hash()
-	g.Go(func() error {
-		start := time.Now()
-		n, err := decompress(src, &hashed{plain, sum})
-		plain.end(err)
-		l.phase(progress.Inflate, time.Since(start)-plain.writerIdle-idle(src), n)
-		return err
-	})
-	start := time.Now()
-	meter := &meter{l: l, src: plain}
-	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions())
+	g.Go(func() error { return l.inflate(src, &hashed{plain, sum}) })
+	n, err := l.apply(ctx, plain)
 	plain.stop(err)
 	inflated := g.Wait()
 	if err == nil { // otherwise one of them got the other's error through the queue
 		err = ignoreClosed(inflated)
 	}
-	l.phase(progress.Apply, time.Since(start)-plain.readerIdle, meter.n)
 	if err != nil {
 		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
 	}
 	if got := digest.NewDigest(l.diffID.Algorithm(), sum); got != l.diffID {
 		return l.wrongDiffID(got)
 	}
+	l.applied(n)
+	return nil
+}
+
+// inflate is the stage of pour that ends plain.
+func (l *layer) inflate(src io.Reader, plain *hashed) error {
+	turn := plain.writerTurn
+	arrived, _ := src.(*queue)
+	if arrived != nil {
+		arrived.readerTurn = turn
+	}
+	turn.take()
+	defer turn.give()
+	start, before := time.Now(), turn.waited
+	n, err := decompress(src, plain)
+	busy := time.Since(start) - plain.writerIdle - (turn.waited - before)
+	if arrived != nil {
+		busy -= arrived.readerIdle
+	}
+	plain.end(err)
+	l.phase(progress.Wait, turn.waited, 0)
+	l.phase(progress.Inflate, busy, n)
+	return err
+}
+
+// apply is the stage of pour that reads plain, and returns how much that was.
+func (l *layer) apply(ctx context.Context, plain *queue) (int64, error) {
+	turn := plain.readerTurn
+	turn.take()
+	defer turn.give()
+	start, before := time.Now(), turn.waited
+	meter := &meter{l: l, src: plain}
+	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions())
+	l.phase(progress.Apply, time.Since(start)-plain.readerIdle-(turn.waited-before), meter.n)
 	l.implicit = result.Implicit
 	l.warn(result.Warnings)
-	l.applied(meter.n)
-	return nil
+	return meter.n, err
 }
 
 // warn tells what of the layer this system cannot hold; one line stands for
@@ -130,14 +156,6 @@ func (l *layer) applyOptions() lay.Options {
 		return lay.Options{Whiteouts: lay.Overlay}
 	}
 	return lay.Options{Whiteouts: lay.InPlace}
-}
-
-// idle is how long a source that is a queue kept its reader waiting.
-func idle(src io.Reader) time.Duration {
-	if q, ok := src.(*queue); ok {
-		return q.readerIdle
-	}
-	return 0
 }
 
 func ignoreClosed(err error) error {

@@ -11,12 +11,14 @@
 package unpack
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
@@ -48,7 +50,7 @@ type Unpacker struct {
 	engine  string
 
 	downloads *semaphore.Weighted
-	unpacks   *semaphore.Weighted
+	turns     *turns
 	blobs     *locker.Locker // a blob is fetched once, whoever else wants it
 	chains    *locker.Locker // a chain ID is unpacked once
 	buffers   sync.Pool      // of *[bufferSize]byte, for queues
@@ -73,7 +75,7 @@ func New(o Options) *Unpacker {
 	return &Unpacker{
 		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, engine: o.Engine,
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
-		unpacks:   semaphore.NewWeighted(int64(o.Unpacks)),
+		turns:     newTurns(o.Unpacks),
 		blobs:     locker.New(),
 		chains:    locker.New(),
 	}
@@ -124,19 +126,33 @@ func (u *Unpacker) Fetch(ctx context.Context, img Image) error {
 
 // fetch brings one layer into the content store.
 func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor) error {
+	asked := time.Now()
 	if err := u.downloads.Acquire(ctx, 1); err != nil {
 		return context.Cause(ctx)
 	}
 	defer u.downloads.Release(1)
 	u.blobs.Lock(desc.Digest.String())
 	defer u.blobs.Unlock(desc.Digest.String())
+	start := time.Now()
+	u.phase(img.event(desc), progress.Wait, start.Sub(asked), 0)
 	n, err := u.fetcher.Store(ctx, img.blob(desc), img.Source.Labels)
+	u.phase(img.event(desc), progress.Fetch, time.Since(start), n)
 	u.fetched.Add(n)
 	return err
 }
 
+// phase completes e to say how long a part of the work took.
+func (u *Unpacker) phase(e progress.Event, p progress.Phase, d time.Duration, n int64) {
+	e.Kind, e.Phase, e.Duration, e.Offset = progress.PhaseDone, p, d, n
+	u.emit.Emit(e)
+}
+
 func (img Image) blob(desc ocispec.Descriptor) fetch.Blob {
 	return fetch.Blob{Ref: img.Source.Ref, Desc: desc, Kind: progress.Layer}
+}
+
+func (img Image) event(desc ocispec.Descriptor) progress.Event {
+	return progress.Event{Ref: img.Source.Ref.Name, Blob: progress.Layer, Digest: desc.Digest, MediaType: desc.MediaType}
 }
 
 // chain is the unpack of one image.
@@ -287,16 +303,19 @@ func (c *chain) abort(ctx context.Context) {
 	}
 }
 
-// parallel streams the layers, the largest first, since its inflate is the
-// longest chain of work, and commits each as soon as all below are committed.
+// parallel streams the layers, those first that the pull will wait for longest,
+// and commits each as soon as all below are committed.
 func (c *chain) parallel(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	asked := time.Now()
+	sorted := c.heaviestFirst()
 	g.Go(func() error { return c.commit(ctx) })
-	for _, l := range c.largestFirst() {
+	g.Go(func() error { return prepareAll(ctx, sorted) })
+	for _, l := range sorted {
 		if c.u.downloads.Acquire(ctx, 1) != nil {
 			break // ctx is done; the group knows why
 		}
-		l.streams = c.u.unpacks.TryAcquire(1)
+		l.phase(progress.Wait, time.Since(asked), 0)
 		g.Go(func() error {
 			defer c.u.downloads.Release(1)
 			if err := l.bring(ctx); err != nil {
@@ -309,10 +328,22 @@ func (c *chain) parallel(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (c *chain) largestFirst() []*layer {
-	sorted := slices.Clone(c.layers)
-	slices.SortStableFunc(sorted, func(a, b *layer) int { return int(min(max(b.desc.Size-a.desc.Size, -1), 1)) })
-	return sorted
+// prepareAll makes the snapshots of layers that will be committed on top of
+// others, ahead of their bytes: the daemon's metadata transactions then wait for
+// its disk while we wait for something else.
+func prepareAll(ctx context.Context, layers []*layer) error {
+	for _, l := range layers {
+		if err := l.prepareOnce(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heaviestFirst sorts the layers by what is left to do when they begin, which
+// makes the last of them end soonest.
+func (c *chain) heaviestFirst() []*layer {
+	return slices.SortedStableFunc(slices.Values(c.layers), func(a, b *layer) int { return cmp.Compare(b.weight(), a.weight()) })
 }
 
 func (c *chain) commit(ctx context.Context) error {
@@ -354,11 +385,12 @@ func (c *chain) ordered(ctx context.Context) error {
 func (c *chain) step(ctx context.Context, l *layer, first bool) error {
 	switch {
 	case first && c.ours:
+		asked := time.Now()
 		if err := c.u.downloads.Acquire(ctx, 1); err != nil {
 			return context.Cause(ctx)
 		}
 		defer c.u.downloads.Release(1)
-		l.streams = c.u.unpacks.TryAcquire(1)
+		l.phase(progress.Wait, time.Since(asked), 0)
 		if err := l.bring(ctx); err != nil {
 			return err
 		}
