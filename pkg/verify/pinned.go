@@ -1,0 +1,67 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// Pins say which digest a name stands for, by Ref.Name.
+type Pins map[string]digest.Digest
+
+// ParsePins parses "REF=DIGEST" texts, as in
+// docker.io/library/debian:12=sha256:…; REF may be short. Errors quote the text
+// and are an errdefs.ErrInvalidArgument.
+func ParsePins(texts []string) (Pins, error) {
+	pins := Pins{}
+	for _, text := range texts {
+		name, hash, ok := strings.Cut(text, "=")
+		if !ok {
+			return nil, fmt.Errorf("got %q, want REF=DIGEST: %w", text, errdefs.ErrInvalidArgument)
+		}
+		ref, err := registry.ParseRef(strings.TrimSpace(name))
+		if err != nil {
+			return nil, err
+		}
+		if ref.Digest != "" {
+			return nil, fmt.Errorf("got %q, want a reference without a digest before the =: %w", text, errdefs.ErrInvalidArgument)
+		}
+		dgst := digest.Digest(strings.TrimSpace(hash))
+		if err := registry.ValidDigest(dgst); err != nil {
+			return nil, fmt.Errorf("pin of %s: %w", ref.Name, err)
+		}
+		if other := pins[ref.Name]; other != "" && other != dgst {
+			return nil, fmt.Errorf("%s is pinned to %s and to %s: %w", ref.Name, other, dgst, errdefs.ErrInvalidArgument)
+		}
+		pins[ref.Name] = dgst
+	}
+	return pins, nil
+}
+
+// Pinned allows references that name the digest they want, or whose name is
+// pinned to it.
+type Pinned struct{ Pins Pins }
+
+const pinnedName = "pinned"
+
+// Verify implements Verifier.
+func (v Pinned) Verify(_ context.Context, ref registry.Ref, target ocispec.Descriptor) (Judgement, error) {
+	pin := v.Pins[ref.Name]
+	switch {
+	case ref.Digest == "" && pin == "":
+		return Judgement{}, refuse(pinnedName, ref, target, "the reference has no digest, and none is pinned for it")
+	case pin != "" && pin != target.Digest:
+		return Judgement{}, refuse(pinnedName, ref, target, "it is pinned to "+pin.String())
+	case ref.Digest != "" && ref.Digest != target.Digest:
+		return Judgement{}, refuse(pinnedName, ref, target, "the reference asks for "+ref.Digest.String())
+	case pin != "":
+		return Judgement{pinnedName, "pinned by the configuration"}, nil
+	}
+	return Judgement{pinnedName, "pinned by the reference"}, nil
+}

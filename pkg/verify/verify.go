@@ -1,0 +1,135 @@
+// Package verify judges whether the target of a reference may be pulled.
+//
+// A Verifier answers for one digest, after the reference was resolved and
+// before anything but manifests is fetched. Pinned wants a digest that somebody
+// wrote down; Bindir asks programs, by the contract of containerd's
+// image-verifier plugin. Verifiers of signatures would be further
+// implementations; there are none yet.
+//
+// The package neither resolves nor fetches: pkg/pull asks it, and compares the
+// digest once more before it writes a record.
+package verify
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// Mode says which verifier a caller wants.
+type Mode string
+
+const (
+	ModeNone   Mode = "none" // the zero value's meaning
+	ModePinned Mode = pinnedName
+	ModeBindir Mode = bindirName
+)
+
+// Options are what a caller can set. The zero value verifies nothing.
+type Options struct {
+	Mode Mode
+	// Digests are "REF=DIGEST", for ModePinned.
+	Digests []string
+	// BinDir, MaxVerifiers and PerVerifierTimeout are those of containerd's
+	// image-verifier plugin, for ModeBindir.
+	BinDir             string
+	MaxVerifiers       int
+	PerVerifierTimeout time.Duration
+}
+
+// New returns the verifier of o, nil for ModeNone. Options that no verifier
+// can work with are an errdefs.ErrInvalidArgument.
+func New(o Options) (Verifier, error) {
+	switch o.Mode {
+	case "", ModeNone:
+		return nil, nil
+	case ModePinned:
+		pins, err := ParsePins(o.Digests)
+		return Pinned{pins}, err
+	case ModeBindir:
+		if o.BinDir == "" || o.MaxVerifiers < 1 || o.PerVerifierTimeout <= 0 {
+			return nil, fmt.Errorf("verifier %s needs a folder, a time, and one program at least to be asked: %w", bindirName, errdefs.ErrInvalidArgument)
+		}
+		return Bindir{Dir: o.BinDir, Max: o.MaxVerifiers, Timeout: o.PerVerifierTimeout}, nil
+	}
+	return nil, fmt.Errorf("there is no verifier %q: %w", o.Mode, errdefs.ErrInvalidArgument)
+}
+
+// Pin gives ref the digest that the options pin its name to, if it has none of
+// its own: the image is then asked for by digest and registered by its tag.
+func (o Options) Pin(ref registry.Ref) (registry.Ref, error) {
+	if o.Mode != ModePinned || ref.Digest != "" {
+		return ref, nil
+	}
+	pins, err := ParsePins(o.Digests)
+	ref.Digest = pins[ref.Name]
+	return ref, err
+}
+
+// Verifier judges what a reference was resolved to.
+type Verifier interface {
+	// Verify allows target, with the reason for it, or fails: with a *Refusal
+	// when target may not be pulled or cannot be judged, with the cause of ctx
+	// when that has ended. Only Ref and Target's digest, size and media type
+	// may be taken for granted.
+	Verify(ctx context.Context, ref registry.Ref, target ocispec.Descriptor) (Judgement, error)
+}
+
+// Judgement allows a digest.
+type Judgement struct {
+	Verifier string // pinned, bindir
+	Reason   string // fit to be shown
+}
+
+// Refusal is the error of a target that must not be pulled.
+type Refusal struct {
+	Verifier string
+	Ref      string
+	Digest   digest.Digest
+	Reason   string // fit to be shown
+}
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("%s with digest %s is refused by verifier %s: %s", r.Ref, r.Digest, r.Verifier, r.Reason)
+}
+
+// refuse makes a Refusal; text of others in reason is cleaned.
+func refuse(verifier string, ref registry.Ref, target ocispec.Descriptor, reason string) *Refusal {
+	return &Refusal{Verifier: verifier, Ref: ref.Name, Digest: target.Digest, Reason: Clean(reason)}
+}
+
+// maxReason bounds, in bytes, what is shown of a reason.
+const maxReason = 1 << 10
+
+// Clean makes text of a program fit to be shown on one line: truncated, with
+// everything that would move the cursor or change the direction of writing
+// escaped as in Go.
+func Clean(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		if b.Len() >= maxReason {
+			return b.String() + "… (truncated)"
+		}
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[0])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+		text = text[size:]
+	}
+	return b.String()
+}
