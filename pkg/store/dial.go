@@ -25,6 +25,9 @@ const (
 	// labelSnapshotter on a namespace names its default snapshotter.
 	labelSnapshotter = "containerd.io/defaults/snapshotter"
 	pluginSnapshots  = "io.containerd.snapshotter.v1"
+	pluginServices   = "io.containerd.grpc.v1"
+	serviceDiff      = "diff"
+	serviceTransfer  = "transfer"
 )
 
 // Dial connects to a running daemon. It fails with ErrUnavailable when the
@@ -36,7 +39,8 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	if timeout == 0 {
 		timeout = defaultConnectTimeout
 	}
-	if err := knock(ctx, address, timeout); err != nil {
+	pid, err := knock(ctx, address, timeout)
+	if err != nil {
 		return nil, err
 	}
 	conn, err := connect(address, timeout)
@@ -62,7 +66,7 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	}
 	dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
 	defer cancel()
-	if err := s.chooseSnapshotter(dctx, client, o.Snapshotter); err != nil {
+	if err := s.introspect(dctx, client, o.Snapshotter, pid); err != nil {
 		return nil, errors.Join(asUnavailable(address, err), client.Close())
 	}
 	s.Snapshotter = client.SnapshotService(s.Name)
@@ -97,21 +101,22 @@ func socketPath(address string) string {
 }
 
 // knock tells at once what gRPC would only say as a time-out: no socket, no
-// permission, nobody listening.
-func knock(ctx context.Context, address string, timeout time.Duration) error {
+// permission, nobody listening. It returns the process that listens, if it can
+// be seen.
+func knock(ctx context.Context, address string, timeout time.Duration) (pid int, err error) {
 	d := net.Dialer{Timeout: timeout}
 	conn, err := d.DialContext(ctx, "unix", address)
 	if err == nil {
-		return conn.Close()
+		return peer(conn), conn.Close()
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		return cause
+		return 0, cause
 	}
 	var sys *os.SyscallError
 	if errors.As(err, &sys) {
 		err = sys.Err
 	}
-	return fmt.Errorf("connecting to containerd at %s: %w: %w", address, ErrUnavailable, err)
+	return 0, fmt.Errorf("connecting to containerd at %s: %w: %w", address, ErrUnavailable, err)
 }
 
 func asUnavailable(address string, err error) error {
@@ -121,20 +126,42 @@ func asUnavailable(address string, err error) error {
 	return err
 }
 
-// chooseSnapshotter settles the snapshotter's name and reads its capabilities.
-func (s *Store) chooseSnapshotter(ctx context.Context, client *containerd.Client, name string) error {
+// introspect settles the snapshotter's name and learns what else the daemon
+// has: one call lists all plugins that matter.
+func (s *Store) introspect(ctx context.Context, client *containerd.Client, name string, pid int) error {
 	if name == "" {
 		var err error
 		if name, err = namespaceDefault(ctx, client, s.Namespace); err != nil {
 			return err
 		}
 	}
-	plugins, err := client.IntrospectionService().Plugins(ctx, "type=="+pluginSnapshots)
+	answer, err := client.IntrospectionService().Plugins(ctx, "type=="+pluginSnapshots, "type=="+pluginVerifiers,
+		"type=="+pluginServices+",id=="+serviceDiff, "type=="+pluginServices+",id=="+serviceTransfer)
 	if err != nil {
-		return fmt.Errorf("listing containerd's snapshotters: %w", err)
+		return fmt.Errorf("listing containerd's plugins: %w", err)
 	}
+	s.Verifiers = verifiersOf(ctx, answer.Plugins, pid)
+	s.applies = serves(answer.Plugins, serviceDiff)
+	s.transfers = serves(answer.Plugins, serviceTransfer)
+	return s.chooseSnapshotter(ofType(answer.Plugins, pluginSnapshots), name)
+}
+
+func ofType(all []*introspectionapi.Plugin, kind string) []*introspectionapi.Plugin {
+	return slices.DeleteFunc(slices.Clone(all), func(p *introspectionapi.Plugin) bool { return p.Type != kind })
+}
+
+// serves tells whether the daemon's API has a service. One that could not be
+// started is listed as well, with the error.
+func serves(all []*introspectionapi.Plugin, service string) bool {
+	return slices.ContainsFunc(ofType(all, pluginServices), func(p *introspectionapi.Plugin) bool {
+		return p.ID == service && p.InitErr == nil
+	})
+}
+
+// chooseSnapshotter takes the snapshotter name and reads its capabilities.
+func (s *Store) chooseSnapshotter(plugins []*introspectionapi.Plugin, name string) error {
 	var usable []string
-	for _, p := range plugins.Plugins {
+	for _, p := range plugins {
 		if p.InitErr != nil {
 			continue
 		}
@@ -147,7 +174,7 @@ func (s *Store) chooseSnapshotter(ctx context.Context, client *containerd.Client
 	}
 	slices.Sort(usable)
 	return fmt.Errorf("snapshotter %q: %w%s; containerd has: %s", name, errdefs.ErrInvalidArgument,
-		whyUnusable(plugins.Plugins, name), strings.Join(usable, ", "))
+		whyUnusable(plugins, name), strings.Join(usable, ", "))
 }
 
 func whyUnusable(plugins []*introspectionapi.Plugin, name string) string {

@@ -53,15 +53,19 @@ type Store struct {
 	Name      string
 	// Capabilities of the snapshotter, such as "rebase".
 	Capabilities []string
+	// Verifiers are those that the daemon asks before it pulls.
+	Verifiers Verifiers
 	// Embedded is true for a root of our own, false for a daemon.
 	Embedded bool
 
-	sharing  sharing
-	transfer func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
-	collect  func(context.Context) error                                          // nil with one
-	version  func(context.Context) (string, error)                                // of the daemon, nil without one
-	flush    func() error                                                         // nil with a daemon, which does it itself
-	close    func() error
+	sharing   sharing
+	applies   bool                                                                 // the daemon has a diff service
+	transfers bool                                                                 // the daemon has a transfer service
+	transfer  func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
+	collect   func(context.Context) error                                          // nil with one
+	version   func(context.Context) (string, error)                                // of the daemon, nil without one
+	flush     func() error                                                         // nil with a daemon, which does it itself
+	close     func() error
 }
 
 // sharing remembers whether the mounts of prepared snapshots are ours to
@@ -93,6 +97,10 @@ func (s *Store) Flush() error {
 	}
 	return nil
 }
+
+// Applies tells whether the Applier can work at all: a daemon's diff service
+// may be switched off.
+func (s *Store) Applies() bool { return s.Embedded || s.applies }
 
 // SyncsApplied tells whether the Applier can sync what it has applied. Daemons
 // can since 2.0; older ones do not even notice that they were asked.

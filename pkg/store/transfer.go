@@ -13,7 +13,7 @@ import (
 )
 
 // ErrNoTransfer says that there is no transfer service: the root is embedded,
-// or the daemon is older than 2.0.
+// the daemon is older than 2.0, or it was switched off.
 var ErrNoTransfer = fmt.Errorf("containerd has no transfer service of use, it takes 2.0: %w", errdefs.ErrFailedPrecondition)
 
 // Transfer is a pull that the daemon is to carry out itself.
@@ -37,12 +37,8 @@ type Transfer struct {
 
 // Transfer hands t to the daemon's transfer service.
 func (s *Store) Transfer(ctx context.Context, t Transfer) error {
-	if s.transfer == nil {
-		return ErrNoTransfer
-	}
-	// That of 1.7 would ignore half of t.
-	if ok, err := s.since2(ctx); err != nil || !ok {
-		return errors.Join(err, ErrNoTransfer)
+	if err := s.CanTransfer(ctx); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -55,6 +51,18 @@ func (s *Store) Transfer(ctx context.Context, t Transfer) error {
 		return cause
 	}
 	return err
+}
+
+// CanTransfer is nil if there is a transfer service that understands a
+// Transfer; that of 1.7 would ignore half of it.
+func (s *Store) CanTransfer(ctx context.Context) error {
+	if s.transfer == nil || !s.transfers {
+		return ErrNoTransfer
+	}
+	if ok, err := s.since2(ctx); err != nil || !ok {
+		return errors.Join(err, ErrNoTransfer)
+	}
+	return nil
 }
 
 func (t Transfer) report(p transfer.Progress) {

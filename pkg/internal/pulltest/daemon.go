@@ -33,6 +33,11 @@ type DaemonOptions struct {
 	// Root is the daemon's root folder: a new one, removed at the end, if
 	// empty. A root that was baked before must be given by its owner.
 	Root string
+	// Disabled are the URIs of plugins that are switched off besides those that
+	// always are, such as io.containerd.service.v1.diff-service.
+	Disabled []string
+	// Imports are files that the daemon's configuration imports.
+	Imports []string
 	// Config is TOML that is appended to the daemon's configuration.
 	Config string
 	// Env is added to the daemon's environment.
@@ -83,7 +88,7 @@ func NewDaemon(ctx context.Context, o DaemonOptions) (*Daemon, error) {
 
 // Start starts the daemon again after Stop or Kill, on the same root.
 func (d *Daemon) Start(ctx context.Context) error {
-	config := filepath.Join(d.dir, "config.toml")
+	config := d.ConfigFile()
 	if err := os.WriteFile(config, []byte(d.config()), 0o644); err != nil {
 		return fmt.Errorf("configuring containerd: %w", err)
 	}
@@ -102,24 +107,26 @@ func (d *Daemon) Start(ctx context.Context) error {
 func (d *Daemon) config() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version = 2\nroot = %q\nstate = %q\n", d.Root, d.State)
-	fmt.Fprintf(&b, "disabled_plugins = [%s]\n", quoted(
+	fmt.Fprintf(&b, "imports = [%s]\n", quoted(d.opts.Imports...))
+	fmt.Fprintf(&b, "disabled_plugins = [%s]\n", quoted(append([]string{
 		"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
 		"io.containerd.nri.v1.nri", "io.containerd.podsandbox.controller.v1.podsandbox",
 		"io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
 		"io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
 		"io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs",
 		"io.containerd.internal.v1.opt", "io.containerd.internal.v1.tracing",
-		"io.containerd.tracing.processor.v1.otlp"))
+		"io.containerd.tracing.processor.v1.otlp"}, d.opts.Disabled...)...))
 	fmt.Fprintf(&b, "[grpc]\n  address = %q\n[ttrpc]\n  address = %q\n", d.Address, d.Address+".ttrpc")
 	fmt.Fprintf(&b, "%s\n", d.opts.Config)
 	return b.String()
 }
 
 func quoted(words ...string) string {
+	all := make([]string, len(words))
 	for i, w := range words {
-		words[i] = fmt.Sprintf("%q", w)
+		all[i] = fmt.Sprintf("%q", w)
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(all, ", ")
 }
 
 // wait returns when the daemon serves, or why it never will.
@@ -171,6 +178,9 @@ func (d *Daemon) Restart(ctx context.Context) error {
 
 // PID is the daemon's process, of the latest start.
 func (d *Daemon) PID() int { return d.process.cmd.Process.Pid }
+
+// ConfigFile is the configuration that the daemon was started with.
+func (d *Daemon) ConfigFile() string { return filepath.Join(d.dir, "config.toml") }
 
 // Log is everything the daemon wrote.
 func (d *Daemon) Log() string { return tail(filepath.Join(d.dir, "log"), 1<<20) }

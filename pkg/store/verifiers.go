@@ -1,0 +1,306 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
+	serverconfig "github.com/containerd/containerd/v2/cmd/containerd/server/config"
+	"github.com/containerd/containerd/v2/defaults"
+	"github.com/containerd/containerd/v2/pkg/imageverifier/bindir"
+	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	pluginVerifiers = "io.containerd.image-verifier.v1"
+	pluginBindir    = "bindir"
+	// defaultBinDir and the figures below are what containerd's plugin bindir
+	// has where nobody configures it (plugins/imageverifier).
+	defaultBinDir          = "/opt/containerd/image-verifier/bin"
+	defaultMaxVerifiers    = 10
+	defaultVerifierTimeout = 10 * time.Second
+	// startSlack is by how much a file may seem to be younger than the daemon
+	// that read it: the clocks of files and of processes tick differently.
+	startSlack = time.Second
+)
+
+// Verifiers are the image verifiers that a daemon asks before it pulls. Its
+// transfer service does, nobody else: whoever fetches in its place has to ask
+// them, or must leave the pull to it.
+type Verifiers struct {
+	// Programs are those of the plugin bindir; nil if it is not there, or if
+	// Unknown says why this process cannot ask in the daemon's place.
+	Programs *VerifierPrograms
+	Unknown  string
+}
+
+// VerifierPrograms is the configuration of the plugin bindir.
+type VerifierPrograms struct {
+	Dir     string // may be missing or empty, then everything is allowed
+	Max     int    // negative is no bound
+	Timeout time.Duration
+}
+
+// verifiersOf finds out what the daemon behind the process pid would ask. The
+// API lists the plugins and says nothing of their configuration, so that it has
+// to be read where the daemon has it from.
+func verifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin, pid int) Verifiers {
+	found := false
+	for _, p := range plugins {
+		switch {
+		case p.Type != pluginVerifiers:
+		case p.ID != pluginBindir:
+			return Verifiers{Unknown: fmt.Sprintf("containerd's image verifier %q can only be asked by containerd", p.ID)}
+		default:
+			found = true
+		}
+	}
+	if !found {
+		return Verifiers{}
+	}
+	programs, err := programsOf(ctx, pid)
+	if err != nil {
+		return Verifiers{Unknown: fmt.Sprintf("which programs containerd's image verifier bindir asks cannot be known here: %v", err)}
+	}
+	return Verifiers{Programs: programs}
+}
+
+// programsOf reads the configuration of the daemon that pid is. It wants proof
+// that it reads what the daemon has read: the same root folder and files that
+// have not changed since the daemon was started.
+func programsOf(ctx context.Context, pid int) (*VerifierPrograms, error) {
+	if pid <= 0 {
+		return nil, errors.New("the daemon is not a process that can be seen")
+	}
+	d := daemonProcess(filepath.Join("/proc", strconv.Itoa(pid)))
+	if err := d.sharesRoot(); err != nil {
+		return nil, err
+	}
+	path, err := d.configFile()
+	if err != nil {
+		return nil, err
+	}
+	conf := bindir.Config{BinDir: defaultBinDir, MaxVerifiers: defaultMaxVerifiers}
+	setDuration(&conf.PerVerifierTimeout, defaultVerifierTimeout)
+	if path != "" {
+		if err := d.unchanged(path); err != nil {
+			return nil, err
+		}
+		var all serverconfig.Config
+		if err := serverconfig.LoadConfig(ctx, path, &all); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+		if _, err := all.Decode(ctx, pluginVerifiers+"."+pluginBindir, &conf); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+	}
+	if !filepath.IsAbs(conf.BinDir) {
+		return nil, fmt.Errorf("its folder %q is not absolute", conf.BinDir)
+	}
+	if err := d.sees(conf.BinDir); err != nil {
+		return nil, err
+	}
+	return &VerifierPrograms{Dir: conf.BinDir, Max: conf.MaxVerifiers, Timeout: time.Duration(conf.PerVerifierTimeout)}, nil
+}
+
+// setDuration assigns to a type that is internal to containerd.
+func setDuration[T ~int64](field *T, d time.Duration) { *field = T(d) }
+
+// daemonProcess is the folder of a process below /proc.
+type daemonProcess string
+
+func (d daemonProcess) path(name string) string { return filepath.Join(string(d), name) }
+
+// sharesRoot tells whether paths mean the same to the daemon.
+func (d daemonProcess) sharesRoot() error { return d.sees("/") }
+
+// sees tells whether the daemon finds at path what we find there, be it
+// nothing.
+func (d daemonProcess) sees(path string) error {
+	theirs, err := os.Stat(d.path("root") + path)
+	ours, oerr := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && errors.Is(oerr, fs.ErrNotExist):
+		return nil
+	case err != nil || oerr != nil:
+		return fmt.Errorf("comparing %s with the daemon's: %w", path, errors.Join(err, oerr))
+	case !os.SameFile(theirs, ours):
+		return fmt.Errorf("%s is not the daemon's", path)
+	}
+	return nil
+}
+
+// configFile is what the daemon was started with, or containerd's default if
+// that is there; it is empty if there is none.
+func (d daemonProcess) configFile() (string, error) {
+	text, err := os.ReadFile(d.path("cmdline"))
+	if err != nil {
+		return "", err
+	}
+	args := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+	if filepath.Base(args[0]) != "containerd" {
+		return "", fmt.Errorf("the socket belongs to %q", args[0])
+	}
+	path, given := configFlag(args[1:])
+	if !given {
+		path = filepath.Join(defaults.DefaultConfigDir, "config.toml")
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return "", d.sees(path)
+		}
+	}
+	if !filepath.IsAbs(path) {
+		dir, err := os.Readlink(d.path("cwd"))
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(dir, path)
+	}
+	return path, d.sees(path)
+}
+
+// configFlag finds containerd's --config, of which the last counts.
+func configFlag(args []string) (path string, given bool) {
+	for i, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		switch name {
+		case "-c", "--c", "-config", "--config":
+			if !ok && i+1 < len(args) {
+				value = args[i+1]
+			}
+			path, given = value, true
+		}
+	}
+	return path, given
+}
+
+// unchanged tells whether the configuration is as it was when the daemon was
+// started, imports included.
+func (d daemonProcess) unchanged(path string) error {
+	start, err := d.started()
+	if err != nil {
+		return fmt.Errorf("asking when the daemon was started: %w", err)
+	}
+	seen := map[string]bool{}
+	for pending := []string{path}; len(pending) > 0; pending = pending[1:] {
+		if seen[pending[0]] {
+			continue
+		}
+		seen[pending[0]] = true
+		more, err := imports(pending[0])
+		if err != nil {
+			return err
+		}
+		pending = append(pending, more...)
+	}
+	for file := range seen {
+		var st unix.Stat_t
+		if err := unix.Stat(file, &st); err != nil {
+			return fmt.Errorf("looking at %s: %w", file, err)
+		}
+		if time.Unix(st.Ctim.Unix()).After(start.Add(startSlack)) {
+			return fmt.Errorf("%s has changed since the daemon was started", file)
+		}
+		if err := d.sees(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imports lists what a file of containerd's configuration imports, and the
+// folders in which a pattern is looked for. A folder imports nothing.
+func imports(path string) ([]string, error) {
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return nil, err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var file struct {
+		Imports []string `toml:"imports"`
+	}
+	if err := toml.Unmarshal(text, &file); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	var all []string
+	for _, name := range file.Imports {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(path), name)
+		}
+		if !strings.Contains(name, "*") {
+			all = append(all, name)
+			continue
+		}
+		matches, err := filepath.Glob(name)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+		all = append(all, matches...)
+		if dir := filepath.Dir(name); exists(dir) {
+			all = append(all, dir)
+		}
+	}
+	return all, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// started is when the process was started, to a hundredth of a second, by field
+// 22 of proc_pid_stat(5).
+func (d daemonProcess) started() (time.Time, error) {
+	const ticksPerSecond = 100 // USER_HZ, on every architecture of ours
+	text, err := os.ReadFile(d.path("stat"))
+	if err != nil {
+		return time.Time{}, err
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	if len(fields) < 20 {
+		return time.Time{}, fmt.Errorf("%s has %d fields after the name, want 20", d.path("stat"), len(fields))
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading %s: %w", d.path("stat"), err)
+	}
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return time.Time{}, err
+	}
+	age := time.Duration(up.Nano()) - time.Duration(ticks)*(time.Second/ticksPerSecond)
+	return time.Now().Add(-age), nil
+}
+
+// peer is the process that listens on the other side of a connection to a
+// socket, 0 if it cannot be seen from here. The kernel says so, not the peer.
+func peer(conn net.Conn) int {
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		return 0
+	}
+	raw, err := unixConn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	err = raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	if err != nil {
+		return 0
+	}
+	return pid
+}

@@ -1,0 +1,113 @@
+package store_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// verifiers are what Dial finds out about the daemon at address.
+func verifiers(t *testing.T, address string) store.Verifiers {
+	t.Helper()
+	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: address}))(t)
+	defer s.Close()
+	return s.Verifiers
+}
+
+func bindirConfig(lines string) string {
+	return "[plugins.\"io.containerd.image-verifier.v1.bindir\"]\n" + lines
+}
+
+func TestDialKnowsTheVerifiers(t *testing.T) {
+	imported := filepath.Join(t.TempDir(), "verifiers.toml")
+	if err := os.WriteFile(imported, []byte("version = 2\n"+bindirConfig("bin_dir = '/imported'\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name string
+		o    pulltest.DaemonOptions
+		want *store.VerifierPrograms
+	}{
+		{"default", pulltest.DaemonOptions{}, &store.VerifierPrograms{Dir: "/opt/containerd/image-verifier/bin", Max: 10, Timeout: 10 * time.Second}},
+		{"configured", pulltest.DaemonOptions{Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = -1\nper_verifier_timeout = '3s'\n")},
+			&store.VerifierPrograms{Dir: "/verifiers", Max: -1, Timeout: 3 * time.Second}},
+		{"imported", pulltest.DaemonOptions{Imports: []string{filepath.Join(filepath.Dir(imported), "*.toml")}, Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = 3\n")},
+			&store.VerifierPrograms{Dir: "/imported", Max: 3, Timeout: 10 * time.Second}},
+		{"switched off", pulltest.DaemonOptions{Disabled: []string{"io.containerd.image-verifier.v1.bindir"}}, nil},
+		{"before 2.0", pulltest.DaemonOptions{Version: "1.7"}, nil},
+		{"long before 2.0", pulltest.DaemonOptions{Version: "1.6"}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			d := pulltest.StartDaemon(t, tc.o)
+			if diff := cmp.Diff(store.Verifiers{Programs: tc.want}, verifiers(t, d.Address)); diff != "" {
+				t.Errorf("verifiers (-want +got):\n%s", diff)
+			}
+			if tc.want == nil {
+				return
+			}
+			relayed := verifiers(t, pulltest.Relay(t, d.Address))
+			if relayed.Programs != nil || !strings.Contains(relayed.Unknown, "the socket belongs to") {
+				t.Errorf("got %+v through a socket that is not the daemon's, want nothing known", relayed)
+			}
+		})
+	}
+}
+
+// TestConfigThatHasChanged says nothing about what the daemon has read.
+func TestConfigThatHasChanged(t *testing.T) {
+	dir := t.TempDir()
+	d := pulltest.StartDaemon(t, pulltest.DaemonOptions{Imports: []string{filepath.Join(dir, "*.toml")}})
+	if got := verifiers(t, d.Address); got.Programs == nil {
+		t.Fatalf("got %+v, want the programs known", got)
+	}
+	time.Sleep(1200 * time.Millisecond) // more than clocks may differ by
+	late := filepath.Join(dir, "late.toml")
+	if err := os.WriteFile(late, []byte("version = 2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := verifiers(t, d.Address); got.Programs != nil || !strings.Contains(got.Unknown, "has changed since") {
+		t.Errorf("got %+v after a file was added, want nothing known", got)
+	}
+	if err := errors.Join(d.Stop(), d.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if got := verifiers(t, d.Address); got.Programs == nil {
+		t.Errorf("got %+v after a restart, want the programs known", got)
+	}
+	time.Sleep(1200 * time.Millisecond)
+	if err := os.WriteFile(d.ConfigFile(), []byte("this is no TOML"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := verifiers(t, d.Address); got.Programs != nil || got.Unknown == "" {
+		t.Errorf("got %+v after the file was overwritten, want nothing known", got)
+	}
+}
+
+func TestConfigFlag(t *testing.T) {
+	for line, want := range map[string]string{
+		"":                             "",
+		"--log-level debug":            "",
+		"--config /a":                  "/a",
+		"-c /a":                        "/a",
+		"--config=/a --root /r":        "/a",
+		"-c=/a":                        "/a",
+		"-l debug -config a.toml":      "a.toml",
+		"--config /a --config /b":      "/b",
+		"--root /r -c":                 "",
+		"--configuration /a --conf=/a": "",
+	} {
+		got, given := store.ConfigFlag(strings.Fields(line))
+		if got != want || given != (want != "" || strings.HasSuffix(line, "-c")) {
+			t.Errorf("%q: got %q and %v, want %q", line, got, given, want)
+		}
+	}
+}
