@@ -178,12 +178,28 @@ func pullAsChild(ctx context.Context, job string) error {
 	if err := errors.Join(refErr, regErr); err != nil {
 		return err
 	}
-	_, err = (&pull.Puller{Store: s, Registry: reg}).Pull(ctx, pull.Request{Ref: ref})
+	result, err := (&pull.Puller{Store: s, Registry: reg}).Pull(ctx, pull.Request{Ref: ref})
+	if err == nil {
+		_, err = fmt.Printf("%s: %s\n", result.Engine, result.EngineReason)
+	}
 	return errors.Join(err, s.Close())
 }
 
 // start starts a process that pulls ref.
 func (s *site) start(ref string) *exec.Cmd {
+	s.t.Helper()
+	cmd := s.child(ref)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() }) // both fail where it has ended
+	return cmd
+}
+
+// child is a process that is to pull ref and to print the engine; prefix is a
+// command that runs it.
+func (s *site) child(ref string, prefix ...string) *exec.Cmd {
 	s.t.Helper()
 	s.close()
 	o := store.Options{Snapshotter: s.snapshotter, Root: s.root}
@@ -191,13 +207,9 @@ func (s *site) start(ref string) *exec.Cmd {
 		o.Root, o.Address = "", s.daemon.Address
 	}
 	job := pulltest.Must(json.Marshal(child{o, ref}))(s.t)
-	cmd := exec.Command(pulltest.Must(os.Executable())(s.t))
+	args := append(prefix, pulltest.Must(os.Executable())(s.t))
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), childEnv+"="+string(job))
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() }) // both fail where it has ended
 	return cmd
 }
 

@@ -36,6 +36,10 @@ type Plan struct {
 	Name    string // canonical name that will be registered
 	Target  ocispec.Descriptor
 	Host    string // that resolved the reference
+	// Verified is the digest that the verifiers allowed. Run registers no other.
+	Verified digest.Digest
+	// EngineReason says why Request.Engine is not the one that was asked for.
+	EngineReason string
 	// Documents are the target and the indexes, manifests and configs of the
 	// selected images, parents first.
 	Documents []Document
@@ -66,7 +70,7 @@ type Selected struct {
 	Unpack   bool
 }
 
-// Plan resolves r and selects its platforms.
+// Plan resolves r, has the target judged, and selects its platforms.
 func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 	ctx = p.Store.Context(ctx)
 	start := time.Now()
@@ -79,6 +83,9 @@ func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 		Total: target.Desc.Size, Host: target.Host, Duration: time.Since(start),
 	})
 	pl := p.newPlanner(r, target)
+	if err := p.judge(ctx, pl.plan); err != nil {
+		return nil, p.fail(ctx, StageVerify, r.Ref, err)
+	}
 	if err := pl.make(ctx); err != nil {
 		return nil, p.fail(ctx, StagePlan, r.Ref, err)
 	}

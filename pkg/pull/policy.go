@@ -41,16 +41,27 @@ func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 	}
 	switch {
 	case held != nil && (r.Policy != PolicyNewer || r.Ref.Digest != ""):
-		return held, p.fail(ctx, StageRegister, r.Ref, p.relabel(ctx, held))
+		return p.keep(ctx, r, held)
 	case held == nil && r.Policy == PolicyNever:
 		return nil, p.fail(ctx, StagePlan, r.Ref, fmt.Errorf("not whole in the store, and by its policy no registry is asked: %w", errdefs.ErrNotFound))
 	}
 	result, err := p.fetchNew(ctx, r)
 	if held != nil && ctx.Err() == nil && errors.As(err, new(*registry.Error)) {
 		p.warn(r.Ref, "keeping the image that is there: %v", err)
-		return held, p.fail(ctx, StageRegister, r.Ref, p.relabel(ctx, held))
+		return p.keep(ctx, r, held)
 	}
 	return result, err
+}
+
+// keep is content with an image that was whole, if the caller's policy is.
+func (p *Puller) keep(ctx context.Context, r Request, held *Result) (*Result, error) {
+	if err := p.judgeOwn(ctx, r.Ref, held.Target); err != nil {
+		return nil, p.fail(ctx, StageVerify, r.Ref, err)
+	}
+	if err := p.relabel(ctx, held); err != nil {
+		return nil, p.fail(ctx, StageRegister, r.Ref, err)
+	}
+	return held, nil
 }
 
 // fetchNew plans and runs r.

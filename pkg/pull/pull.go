@@ -3,8 +3,8 @@
 //
 //	Request ──Plan──▶ Plan ──Run──▶ Result
 //
-// Plan asks the registry for manifests and configs and looks at the store, and
-// changes nothing. Run fetches and unpacks under a lease, checks what came of
+// Plan asks the registry for manifests and configs, lets verifiers judge the
+// target, looks at the store, and changes nothing. Run fetches and unpacks under a lease, checks what came of
 // it, and writes the image record last: a pull that fails leaves the record of
 // before, or none.
 //
@@ -26,12 +26,14 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/verify"
 )
 
 // Puller pulls images from registries into one store.
 type Puller struct {
 	Store    *store.Store
 	Registry *registry.Registry
+	Verifier verify.Verifier // nil allows everything; verifiers of the daemon count in any case
 	Progress progress.Sink
 	Limits   Limits
 }
@@ -41,6 +43,7 @@ type Stage string
 
 const (
 	StageResolve  Stage = "resolve"
+	StageVerify   Stage = "verify"
 	StagePlan     Stage = "plan"
 	StageFetch    Stage = "fetch" // and unpack: they are one
 	StageRegister Stage = "register"
@@ -56,7 +59,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Stage == StageResolve { // the registry names the reference already
+	if e.Stage == StageResolve || e.Stage == StageVerify { // the reference is named already
 		return e.Err.Error()
 	}
 	return fmt.Sprintf("pulling %s: %v", e.Ref, e.Err)
@@ -64,7 +67,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// fail gives an error its place. What failed because ctx has ended says why it
+// fail gives an error its place; that of a refusal is always StageVerify. What failed because ctx has ended says why it
 // ended: a daemon knows no more than that a call was cancelled.
 func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err error) error {
 	if err == nil {
@@ -76,6 +79,9 @@ func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err er
 	e := &Error{Stage: stage, Ref: ref.Name, Err: err}
 	if asked, ok := errors.AsType[*registry.Error](err); ok {
 		e.Host, e.Digest = asked.Host, asked.Digest
+	}
+	if refused, ok := errors.AsType[*verify.Refusal](err); ok {
+		e.Stage, e.Digest = StageVerify, refused.Digest
 	}
 	return e
 }

@@ -38,6 +38,8 @@ const (
 	EngineTransfer Engine = "transfer"
 )
 
+func (e Engine) auto() bool { return e == EngineAuto || e == "" }
+
 // Request asks for one image.
 type Request struct {
 	// Ref is what to pull.
@@ -56,6 +58,9 @@ type Request struct {
 	SyncFS bool
 	Engine Engine
 	Policy Policy
+	// NotForTransfer names settings that the daemon's transfer service cannot
+	// be told, so that EngineAuto keeps away from it.
+	NotForTransfer []string
 	// DiscardLayers lets go of the blobs of layers that were unpacked. The
 	// image runs, but can neither be pushed nor exported.
 	DiscardLayers bool

@@ -42,6 +42,9 @@ const (
 // and what a later pull can use is kept under one lease of ours.
 func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	ctx = p.Store.Context(ctx)
+	if err := pl.checkVerified(); err != nil {
+		return nil, p.fail(ctx, StageVerify, pl.Request.Ref, err)
+	}
 	p.announce(pl)
 	if pl.Request.Engine == EngineTransfer {
 		return p.delegate(ctx, pl)
@@ -51,7 +54,11 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 		return nil, p.fail(ctx, StageFetch, pl.Request.Ref, err)
 	}
 	r := p.newRun(pl)
-	if err := r.do(leased); err != nil {
+	err = r.do(leased)
+	if pl.Request.Engine.auto() && errors.Is(err, unpack.ErrNoApplier) {
+		r.result, err = r.instead(ctx, err)
+	}
+	if err != nil {
 		return nil, errors.Join(err, p.close(ctx, pl.Request.Ref, lease, err))
 	}
 	// The image is registered: a lease that cannot be deleted only expires later.
@@ -365,5 +372,8 @@ func (r *run) count() {
 }
 
 func (r *run) register(ctx context.Context) error {
+	if err := r.plan.checkVerified(); err != nil {
+		return err
+	}
 	return r.p.Store.Register(ctx, images.Image{Name: r.plan.Name, Target: r.plan.Target, Labels: r.plan.Request.Labels})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/verify"
 )
 
 // place is a kind of store.
@@ -66,6 +67,8 @@ type site struct {
 	daemon  *pulltest.Daemon
 	options registry.Options
 	limits  pull.Limits
+	verify  verify.Verifier
+	relay   bool // the daemon is reached through a socket that is not its own
 	opened  *store.Store
 }
 
@@ -83,9 +86,15 @@ func newSite(t testing.TB, p place) *site {
 		s.root = filepath.Join(t.TempDir(), "root") // for the store to make
 		return s
 	}
-	s.daemon = pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: p.version})
-	s.root = s.daemon.Root
+	s.serve(pulltest.DaemonOptions{Version: p.version})
 	return s
+}
+
+// serve starts a daemon for the site.
+func (s *site) serve(o pulltest.DaemonOptions) {
+	s.t.Helper()
+	s.daemon = pulltest.StartDaemon(s.t, o)
+	s.version, s.root = s.daemon.Version, s.daemon.Root
 }
 
 // in is the site in a part of its test, which reports failures of its own.
@@ -103,6 +112,9 @@ func (s *site) store() *store.Store {
 		o := store.Options{Snapshotter: s.snapshotter}
 		if s.daemon != nil {
 			o.Address = s.daemon.Address
+			if s.relay {
+				o.Address = pulltest.Relay(s.t, o.Address)
+			}
 			s.opened = pulltest.Must(store.Dial(s.t.Context(), o))(s.t)
 		} else {
 			o.Root = s.root
@@ -139,6 +151,7 @@ func (s *site) puller(sink progress.Sink) *pull.Puller {
 	s.t.Helper()
 	return &pull.Puller{
 		Store: s.store(), Registry: pulltest.Must(registry.New(s.options))(s.t), Progress: sink, Limits: s.limits,
+		Verifier: s.verify,
 	}
 }
 

@@ -1,11 +1,15 @@
 package pull
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/transfer"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
@@ -24,26 +28,73 @@ func (p *Puller) delegate(ctx context.Context, pl *Plan) (*Result, error) {
 	if err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
+	before, err := p.Store.Image(ctx, pl.Name)
+	if err != nil {
+		return nil, p.fail(ctx, StageFetch, ref, err)
+	}
 	r := p.newRun(pl)
 	d := &delegated{p: p, ref: ref, fetched: map[digest.Digest]bool{}}
 	err = p.Store.Transfer(ctx, store.Transfer{
-		Source: ref.String(), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
+		Source: p.source(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
 		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
 		PlainHTTP: to.PlainHTTP, HostsDir: to.HostsDir, Credentials: to.Credentials, Progress: d.report,
 	})
-	if err != nil {
+	if err = refusedThere(pl, err); err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
 	for i, sel := range pl.Images {
 		r.result.Platforms[i] = sel.unpacked()
 	}
-	if err := r.check(ctx); err != nil {
-		return nil, p.fail(ctx, StageFetch, ref, fmt.Errorf("the daemon reports success, but: %w", err))
+	if err := errors.Join(r.checkTarget(ctx), r.check(ctx)); err != nil {
+		err = fmt.Errorf("the daemon reports success, but: %w", err)
+		return nil, p.fail(ctx, StageFetch, ref, errors.Join(err, p.restore(ctx, pl.Name, before)))
 	}
-	r.result.Engine, r.result.EngineReason = string(EngineTransfer), "asked for"
+	r.result.Engine, r.result.EngineReason = string(EngineTransfer), cmp.Or(pl.EngineReason, "asked for")
 	r.result.Fetched = d.bytes(pl)
 	r.count()
 	return r.result, nil
+}
+
+// source is what the daemon resolves: what was judged here must not be another
+// image by then.
+func (p *Puller) source(pl *Plan) string {
+	ref := pl.Request.Ref
+	if p.Verifier != nil {
+		ref.Digest = pl.Verified
+	}
+	return ref.String()
+}
+
+// restore gives the record back what it was before a transfer that came to
+// nothing.
+func (p *Puller) restore(ctx context.Context, name string, before *images.Image) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	var err error
+	if before != nil {
+		_, err = p.Store.Images.Update(ctx, *before)
+	} else {
+		err = p.Store.Images.Delete(ctx, name)
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("restoring the image record of %s: %w", name, err)
+	}
+	return nil
+}
+
+// checkTarget wants the record to point where the plan does: the daemon has
+// resolved the reference itself.
+func (r *run) checkTarget(ctx context.Context) error {
+	image, err := r.p.Store.Image(ctx, r.plan.Name)
+	switch {
+	case err != nil:
+		return err
+	case image == nil:
+		return fmt.Errorf("there is no image record of %s: %w", r.plan.Name, errdefs.ErrDataLoss)
+	case image.Target.Digest != r.plan.Target.Digest:
+		return fmt.Errorf("it registered %s as %s, want %s: %w", image.Target.Digest, r.plan.Name, r.plan.Target.Digest, errdefs.ErrDataLoss)
+	}
+	return nil
 }
 
 // platforms are those of the selected images.

@@ -244,6 +244,9 @@ func (l *layer) applyElsewhere(ctx context.Context) error {
 	l.u.emit.Emit(l.event(progress.UnpackStart))
 	start := time.Now()
 	got, err := l.u.store.Applier.Apply(ctx, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS))
+	if errdefs.IsNotImplemented(err) && !l.u.store.Embedded {
+		return fmt.Errorf("applying layer %s: %w: %w", l.desc.Digest, ErrNoApplier, err)
+	}
 	if err != nil {
 		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
 	}

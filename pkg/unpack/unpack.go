@@ -13,6 +13,7 @@ package unpack
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +40,10 @@ const (
 	EngineClient = "client"
 	EngineDaemon = "daemon"
 )
+
+// ErrNoApplier says that the layers are the daemon's to apply, and that it has
+// no service for it.
+var ErrNoApplier = errors.New("containerd has no diff service that can apply the layers")
 
 // Unpacker unpacks images into one store. Its limits hold for everything that
 // it does at the same time.
@@ -271,6 +276,9 @@ func cannot(engine, reason string) error {
 // leave lets the daemon unpack.
 func (c *chain) leave(ctx context.Context, reason string) error {
 	c.engine, c.reason = EngineDaemon, reason
+	if !c.u.store.Applies() {
+		return fmt.Errorf("%w: %w", cannot(EngineDaemon, reason), ErrNoApplier)
+	}
 	if !c.u.syncFS {
 		return nil
 	}

@@ -1,0 +1,126 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack"
+	"github.com/containerd-pull/containerd-pull/pkg/verify"
+)
+
+// daemonVerifiers names in refusals what the daemon has configured.
+const daemonVerifiers = "of containerd"
+
+// judge lets the verifiers of the caller and of the daemon judge a target that
+// is to be pulled, and settles the engine where only the daemon can ask its
+// own. Nobody switches those off.
+func (p *Puller) judge(ctx context.Context, pl *Plan) error {
+	if err := p.judgeOwn(ctx, pl.Request.Ref, pl.Target); err != nil {
+		return err
+	}
+	switch v := p.Store.Verifiers; {
+	case v.Unknown != "":
+		if err := p.leaveToDaemon(ctx, pl, v.Unknown); err != nil {
+			return err
+		}
+	case v.Programs != nil:
+		if err := p.ask(ctx, daemonPrograms(*v.Programs), pl.Request.Ref, pl.Target); err != nil {
+			return err
+		}
+	}
+	pl.Verified = pl.Target.Digest
+	return nil
+}
+
+// judgeOwn asks the caller's verifier alone, as is right for an image that is
+// there already.
+func (p *Puller) judgeOwn(ctx context.Context, ref registry.Ref, target ocispec.Descriptor) error {
+	if p.Verifier == nil {
+		return nil
+	}
+	return p.ask(ctx, p.Verifier, ref, target)
+}
+
+func (p *Puller) ask(ctx context.Context, v verify.Verifier, ref registry.Ref, target ocispec.Descriptor) error {
+	judged, err := v.Verify(ctx, ref, target)
+	if err != nil {
+		return err
+	}
+	log.G(ctx).Debugf("verifier %s allows %s with digest %s: %s", judged.Verifier, ref.Name, target.Digest, judged.Reason)
+	return nil
+}
+
+// daemonPrograms asks the daemon's programs as the daemon would.
+func daemonPrograms(p store.VerifierPrograms) verify.Bindir {
+	return verify.Bindir{Dir: p.Dir, Max: p.Max, Timeout: p.Timeout, Optional: true}
+}
+
+// leaveToDaemon has the transfer service pull, whose verifiers cannot be asked
+// here. Where that is impossible there is no pull.
+func (p *Puller) leaveToDaemon(ctx context.Context, pl *Plan, why string) error {
+	cannot := fmt.Errorf("engine %s would pass them by", pl.Request.Engine)
+	switch {
+	case pl.Request.Engine == EngineTransfer:
+		return nil
+	case pl.Request.Engine.auto():
+		cannot = p.transferable(ctx, pl.Request)
+	}
+	if cannot != nil {
+		return &verify.Refusal{Verifier: daemonVerifiers, Ref: pl.Name, Digest: pl.Target.Digest, Reason: fmt.Sprintf("%s; %v", why, cannot)}
+	}
+	pl.Request.Engine, pl.EngineReason = EngineTransfer, why
+	return nil
+}
+
+// transferable is nil if the daemon's transfer service can carry out r with
+// everything that was asked for.
+func (p *Puller) transferable(ctx context.Context, r Request) error {
+	if len(r.NotForTransfer) > 0 {
+		return fmt.Errorf("engine transfer cannot honour %s: %w", strings.Join(r.NotForTransfer, ", "), errdefs.ErrFailedPrecondition)
+	}
+	if _, err := p.Registry.Delegate(r.Ref); err != nil {
+		return err
+	}
+	return p.Store.CanTransfer(ctx)
+}
+
+// instead has the transfer service pull what failed because neither this
+// process nor the daemon's diff service can unpack.
+func (r *run) instead(ctx context.Context, cause error) (*Result, error) {
+	pl := *r.plan
+	err := r.p.transferable(ctx, pl.Request)
+	if err == nil {
+		pl.Request.Engine, pl.EngineReason = EngineTransfer, unpack.ErrNoApplier.Error()
+		var result *Result
+		if result, err = r.p.delegate(ctx, &pl); err == nil {
+			result.Fetched += r.unpacker.Fetched() + r.metadata.Load()
+			return result, nil
+		}
+	}
+	return nil, r.p.fail(ctx, StageFetch, pl.Request.Ref, fmt.Errorf("%w; nor can it do the whole pull: %w", cause, err))
+}
+
+// checkVerified compares the target once more with what was judged.
+func (pl *Plan) checkVerified() error {
+	if pl.Verified == pl.Target.Digest {
+		return nil
+	}
+	return &verify.Refusal{Verifier: "of the plan", Ref: pl.Name, Digest: pl.Target.Digest, Reason: fmt.Sprintf("the digest that was judged is %q", pl.Verified)}
+}
+
+// refusedThere makes a Refusal of what a daemon says when its verifiers block a
+// transfer; its API has no class of errors for that (core/transfer/local in
+// containerd, pull).
+func refusedThere(pl *Plan, err error) error {
+	if err == nil || !strings.Contains(err.Error(), "image verifier ") {
+		return err
+	}
+	return &verify.Refusal{Verifier: daemonVerifiers, Ref: pl.Name, Digest: pl.Target.Digest, Reason: verify.Clean(err.Error())}
+}
