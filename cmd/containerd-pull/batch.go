@@ -14,6 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/verify"
 )
 
 // job is one reference with the settings of its profile.
@@ -95,9 +96,15 @@ func (b *batch) pull(ctx context.Context, j job) (*pull.Result, error) {
 	if err := b.openStore(ctx, j.cfg.Store); err != nil {
 		return nil, err
 	}
-	p := pull.Puller{Store: b.store, Registry: reg, Progress: b.sink, Limits: j.cfg.Limits}
+	verifier, err := verify.New(j.cfg.Verify)
+	if err != nil {
+		return nil, asUsage(err)
+	}
+	p := pull.Puller{Store: b.store, Registry: reg, Verifier: verifier, Progress: b.sink, Limits: j.cfg.Limits}
 	req := j.cfg.Request
-	req.Ref = j.ref
+	if req.Ref, err = j.cfg.Verify.Pin(j.ref); err != nil {
+		return nil, asUsage(err)
+	}
 	return p.Pull(ctx, req)
 }
 

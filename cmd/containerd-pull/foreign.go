@@ -9,22 +9,29 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
+const noSignatures = "signatures are not checked by this program; --verify bindir can ask one that does"
+
 // foreignFlags are spellings of other tools whose meaning would have to be
 // guessed, with what to type instead.
 func foreignFlags() map[string]string {
 	return map[string]string{
-		"all-tags":         "all tags of a repository cannot be pulled at once; name the tags that you want",
-		"os":               "use --platform OS/ARCH[/VARIANT]",
-		"arch":             "use --platform OS/ARCH[/VARIANT]",
-		"variant":          "use --platform OS/ARCH[/VARIANT]",
-		"tls-verify":       "use --skip-verify to accept any certificate, or --insecure-registry for plain HTTP as well",
-		"cert-dir":         "use --hosts-dir for a folder of hosts, or --tlscacert, --tlscert and --tlskey for files",
-		"pull-timeout":     "use --timeout",
-		"retry-times":      "use --retry",
-		"password":         "use --password-stdin, or --user NAME to be asked on the terminal",
-		"ipfs-address":     "images on IPFS can be pulled with nerdctl pull",
-		"decryption-key":   "encrypted layers cannot be decrypted here; containerd does it where its stream processors are configured",
-		"signature-policy": "signatures are not checked by this program",
+		"all-tags":                              "all tags of a repository cannot be pulled at once; name the tags that you want",
+		"os":                                    "use --platform OS/ARCH[/VARIANT]",
+		"arch":                                  "use --platform OS/ARCH[/VARIANT]",
+		"variant":                               "use --platform OS/ARCH[/VARIANT]",
+		"tls-verify":                            "use --skip-verify to accept any certificate, or --insecure-registry for plain HTTP as well",
+		"cert-dir":                              "use --hosts-dir for a folder of hosts, or --tlscacert, --tlscert and --tlskey for files",
+		"pull-timeout":                          "use --timeout",
+		"retry-times":                           "use --retry",
+		"password":                              "use --password-stdin, or --user NAME to be asked on the terminal",
+		"ipfs-address":                          "images on IPFS can be pulled with nerdctl pull",
+		"decryption-key":                        "encrypted layers cannot be decrypted here; containerd does it where its stream processors are configured",
+		"signature-policy":                      noSignatures,
+		"cosign-key":                            noSignatures,
+		"cosign-certificate-identity":           noSignatures,
+		"cosign-certificate-identity-regexp":    noSignatures,
+		"cosign-certificate-oidc-issuer":        noSignatures,
+		"cosign-certificate-oidc-issuer-regexp": noSignatures,
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/verify"
 )
 
 // Config is the outcome: the option structs of the packages, filled.
@@ -27,6 +28,7 @@ type Config struct {
 	// Request lacks its Ref.
 	Request pull.Request
 	Limits  pull.Limits
+	Verify  verify.Options
 	Login   Login
 	// Credentials are what is configured for hosts.
 	Credentials []registry.CredentialEntry
@@ -229,22 +231,51 @@ func (c *Config) Origin(name string) Origin {
 	return Origin{}
 }
 
-// checkTransfer refuses what the daemon's transfer service cannot be told. The
-// rest depends on the reference, and pkg/registry knows it.
-func (c *Config) checkTransfer() error {
-	if c.Request.Engine != pull.EngineTransfer {
-		return nil
-	}
+// notForTransfer names what was set that the daemon's transfer service cannot
+// be told. The rest depends on the reference, and pkg/registry knows it.
+func (c *Config) notForTransfer() []string {
+	var names []string
 	if c.Request.DiscardLayers {
-		return errors.New("--discard-layers and keep_layers = false have no effect with engine transfer")
+		names = append(names, "--discard-layers (keep_layers = false)")
 	}
 	for _, r := range c.Resolved() {
 		group, _, _ := strings.Cut(r.Setting.Key, ".")
 		switch group {
 		case "retry", "limits", "stall_timeout", "sync_fs":
 			if r.From.Kind != BuiltIn && r.Value != "false" && r.Value != "" {
-				return fmt.Errorf("%s has no effect with engine transfer", r.From.subject(r.Setting))
+				names = append(names, r.From.subject(r.Setting))
 			}
+		}
+	}
+	return names
+}
+
+// checkTransfer refuses what has no effect with the transfer service, or has
+// auto keep away from it.
+func (c *Config) checkTransfer() error {
+	names := c.notForTransfer()
+	switch {
+	case len(names) == 0:
+		return nil
+	case c.Request.Engine == pull.EngineTransfer:
+		return fmt.Errorf("%s has no effect with engine transfer", names[0])
+	}
+	c.Request.NotForTransfer = names
+	return nil
+}
+
+// checkVerify refuses a policy that no verifier can keep, and one that nobody
+// keeps: where no mode is set, whoever set the rest takes it to be in force.
+func (c *Config) checkVerify() error {
+	if _, err := verify.New(c.Verify); err != nil {
+		return fmt.Errorf("%s: %w", c.Origin(keyVerifyMode).subject(verifyMode()), err)
+	}
+	if c.Origin(keyVerifyMode).Kind != BuiltIn {
+		return nil
+	}
+	for _, r := range c.resolved {
+		if group, _, _ := strings.Cut(r.Setting.Key, "."); group == "verify" && r.From.Kind != BuiltIn {
+			return fmt.Errorf("%s has no effect without a mode: set verify.mode, or give --verify", r.From.subject(r.Setting))
 		}
 	}
 	return nil
@@ -265,7 +296,7 @@ func (c *Config) finish(fields labelFields) error {
 	if c.PrintChainID && c.Request.Unpack == pull.UnpackNever {
 		return fmt.Errorf("--print-chainid has no effect with unpack = false: there is no chain of snapshots")
 	}
-	if err := c.checkTransfer(); err != nil {
+	if err := errors.Join(c.checkTransfer(), c.checkVerify()); err != nil {
 		return err
 	}
 	if c.Quiet {

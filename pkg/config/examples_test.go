@@ -12,6 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/verify"
 )
 
 // example is one of the examples of docs/profiles.md with a world in which it
@@ -155,6 +156,11 @@ echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kube
 				w.write("/etc/containerd-pull/prod.pass", "canary\n", 0o600)
 				return at(r)
 			}},
+		{number: "12", refs: []string{app}, profile: "audited", want: map[string]string{"verify.mode": "pinned"}, stands: func(w *world) map[string]string {
+			r := w.registry(pulltest.RegistryOptions{}, "team/app:1.2")
+			img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(w.t)
+			return map[string]string{"registry.example.com": r.Host(), "sha256:" + strings.Repeat("5f", 32): img.Desc.Digest.String()}
+		}},
 	}
 }
 
@@ -273,7 +279,9 @@ func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name
 	defer st.Close()
 	req := cfg.Request
 	req.Ref = ref
-	p := pull.Puller{Store: st, Registry: reg, Limits: cfg.Limits}
+	verifier := pulltest.Must(verify.New(cfg.Verify))(t)
+	req.Ref = pulltest.Must(cfg.Verify.Pin(ref))(t)
+	p := pull.Puller{Store: st, Registry: reg, Verifier: verifier, Limits: cfg.Limits}
 	if _, err := p.Pull(t.Context(), req); err != nil {
 		return cfg, err
 	}

@@ -12,13 +12,14 @@ const (
 	GroupSelect      Group = "What"
 	GroupRegistry    Group = "Registry"
 	GroupCredentials Group = "Credentials"
+	GroupVerify      Group = "Verification"
 	GroupLimits      Group = "Endurance and limits"
 	GroupOutput      Group = "Output"
 )
 
 // Groups are the headings in the order of help.
 func Groups() []Group {
-	return []Group{GroupStore, GroupSelect, GroupRegistry, GroupCredentials, GroupLimits, GroupOutput}
+	return []Group{GroupStore, GroupSelect, GroupRegistry, GroupCredentials, GroupVerify, GroupLimits, GroupOutput}
 }
 
 // Flag is one spelling of a setting on the command line.

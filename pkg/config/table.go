@@ -8,7 +8,7 @@ import (
 // that it sets, so that a setting without effect cannot be written down.
 func Table() []*Setting {
 	var all []*Setting
-	for _, part := range [][]*Setting{storeSettings(), selectSettings(), registrySettings(), credentialSettings(), limitSettings(), outputSettings()} {
+	for _, part := range [][]*Setting{storeSettings(), selectSettings(), registrySettings(), credentialSettings(), verifySettings(), limitSettings(), outputSettings()} {
 		all = append(all, part...)
 	}
 	return all
@@ -62,7 +62,7 @@ func storeSettings() []*Setting {
 			Key:     "engine",
 			Flags:   []Flag{{Name: "engine"}},
 			Default: string(pull.EngineAuto),
-			Usage:   "who `works`: client (we fetch and unpack), daemon (we fetch, containerd unpacks), transfer (containerd does both), auto (client, or daemon where that cannot be)",
+			Usage:   "who `works`: client (we fetch and unpack), daemon (we fetch, containerd unpacks), transfer (containerd does both), auto (the first of these that can)",
 			Group:   GroupStore,
 			bind: func(c *Config) value {
 				return &wordValue[pull.Engine]{&c.Request.Engine, []pull.Engine{pull.EngineAuto, pull.EngineClient, pull.EngineDaemon, pull.EngineTransfer}}

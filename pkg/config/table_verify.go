@@ -1,0 +1,83 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/verify"
+)
+
+const keyVerifyMode = "verify.mode"
+
+func verifyMode() *Setting {
+	return &Setting{
+		Key:     keyVerifyMode,
+		Flags:   []Flag{{Name: "verify"}},
+		Default: string(verify.ModeNone),
+		Usage:   "`policy` that decides what may be pulled: none, pinned (only what has a digest), bindir (what all programs of verify.bin_dir allow); verifiers of the daemon decide as well",
+		Group:   GroupVerify,
+		bind: func(c *Config) value {
+			return modeValue{&wordValue[verify.Mode]{&c.Verify.Mode, []verify.Mode{verify.ModeNone, verify.ModePinned, verify.ModeBindir}}}
+		},
+	}
+}
+
+// verifySettings are named as containerd names those of its image-verifier
+// plugin.
+func verifySettings() []*Setting {
+	return []*Setting{
+		verifyMode(),
+		{
+			Key:   "verify.digests",
+			Usage: "`list` of REF=DIGEST: with pinned, REF is asked for by that digest",
+			Group: GroupVerify,
+			bind:  func(c *Config) value { return pinsValue{(*listValue)(&c.Verify.Digests)} },
+		},
+		{
+			Key:     "verify.bin_dir",
+			Default: "/opt/containerd/image-verifier/bin",
+			Usage:   "`folder` of the programs that bindir asks",
+			Group:   GroupVerify,
+			bind:    func(c *Config) value { return path(&c.Verify.BinDir) },
+		},
+		{
+			Key:     "verify.max_verifiers",
+			Default: "10",
+			Usage:   "`number` of programs that bindir asks, the first by name",
+			Group:   GroupVerify,
+			bind:    func(c *Config) value { return (*countValue)(&c.Verify.MaxVerifiers) },
+		},
+		{
+			Key:     "verify.per_verifier_timeout",
+			Default: "10s",
+			Usage:   "`time` for each of these programs",
+			Group:   GroupVerify,
+			bind:    func(c *Config) value { return (*durationValue)(&c.Verify.PerVerifierTimeout) },
+		},
+	}
+}
+
+// modeValue knows nerdctl's words for what there is none of yet.
+type modeValue struct{ *wordValue[verify.Mode] }
+
+func (v modeValue) set(raw any) error {
+	word, err := one(raw)
+	if err == nil && (word == "cosign" || word == "notation") {
+		return fmt.Errorf("%s is not built yet: a program that checks signatures can be asked with bindir", word)
+	}
+	return v.wordValue.set(raw)
+}
+
+// pinsValue is a list of REF=DIGEST.
+type pinsValue struct{ *listValue }
+
+func (v pinsValue) set(raw any) error {
+	l, err := list(raw)
+	if err != nil {
+		return err
+	}
+	if _, err := verify.ParsePins(l); err != nil {
+		return err
+	}
+	*v.listValue = l
+	return nil
+}
