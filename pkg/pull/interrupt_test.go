@@ -14,7 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
@@ -145,8 +149,9 @@ const childEnv = "CONTAINERD_PULL_TEST_CHILD"
 
 // child is a pull in another process.
 type child struct {
-	Options store.Options
-	Ref     string
+	Options  store.Options
+	Ref      string
+	Declines bool
 }
 
 // TestMain makes this binary a puller when it was started as one.
@@ -158,6 +163,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// declining is the applier of a diff service none of whose differs fits.
+type declining struct{}
+
+func (declining) Apply(context.Context, ocispec.Descriptor, []mount.Mount, ...diff.ApplyOpt) (ocispec.Descriptor, error) {
+	return ocispec.Descriptor{}, errdefs.ErrNotImplemented
 }
 
 func pullAsChild(ctx context.Context, job string) error {
@@ -172,6 +184,9 @@ func pullAsChild(ctx context.Context, job string) error {
 	s, err := open(ctx, c.Options)
 	if err != nil {
 		return err
+	}
+	if c.Declines {
+		s.Applier = declining{}
 	}
 	ref, refErr := registry.ParseRef(c.Ref)
 	reg, regErr := registry.New(registry.Options{PlainHTTP: true})
@@ -206,7 +221,7 @@ func (s *site) child(ref string, prefix ...string) *exec.Cmd {
 	if s.daemon != nil {
 		o.Root, o.Address = "", s.daemon.Address
 	}
-	job := pulltest.Must(json.Marshal(child{o, ref}))(s.t)
+	job := pulltest.Must(json.Marshal(child{o, ref, s.declines}))(s.t)
 	args := append(prefix, pulltest.Must(os.Executable())(s.t))
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), childEnv+"="+string(job))

@@ -4,9 +4,9 @@
 //	Request ──Plan──▶ Plan ──Run──▶ Result
 //
 // Plan asks the registry for manifests and configs, lets verifiers judge the
-// target, looks at the store, and changes nothing. Run fetches and unpacks under a lease, checks what came of
-// it, and writes the image record last: a pull that fails leaves the record of
-// before, or none.
+// target, looks at the store, and changes nothing. Run fetches and unpacks
+// under a lease, checks what came of it, and writes the image record last: a
+// pull that fails leaves the record of before, or none.
 //
 // How a blob is fetched is in pkg/fetch, how layers become snapshots in
 // pkg/unpack.
@@ -59,7 +59,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Stage == StageResolve || e.Stage == StageVerify { // the reference is named already
+	if e.Stage == StageResolve || errors.As(e.Err, new(*verify.Refusal)) { // they name the reference already
 		return e.Err.Error()
 	}
 	return fmt.Sprintf("pulling %s: %v", e.Ref, e.Err)
@@ -67,8 +67,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// fail gives an error its place; that of a refusal is always StageVerify. What failed because ctx has ended says why it
-// ended: a daemon knows no more than that a call was cancelled.
+// fail gives an error its place; that of a refusal is always StageVerify. What
+// failed because ctx has ended says why it ended: a daemon knows no more than
+// that a call was cancelled.
 func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err error) error {
 	if err == nil {
 		return nil

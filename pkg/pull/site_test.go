@@ -69,7 +69,9 @@ type site struct {
 	limits  pull.Limits
 	verify  verify.Verifier
 	relay   bool // the daemon is reached through a socket that is not its own
-	opened  *store.Store
+	// declines has a child find that the daemon's applier cannot do it.
+	declines bool
+	opened   *store.Store
 }
 
 // newSite makes a site that ends with the test.

@@ -243,6 +243,27 @@ func TestAutoLeavesAllToTheDaemon(t *testing.T) {
 	}
 }
 
+// TestAutoLeavesWhatIsDeclined: the daemon's diff service is there and cannot
+// apply the layers, which are not fetched a second time.
+func TestAutoLeavesWhatIsDeclined(t *testing.T) {
+	pulltest.Need(t, pulltest.Program("setpriv"))
+	s := newSite(t, place{snapshotter: "overlayfs"})
+	s.serve(pulltest.DaemonOptions{})
+	s.declines = true
+	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	img := small(t, "declined", pulltest.Gzip, pulltest.Spec{})
+	ref := pulltest.Push(t, reg, "team/app:1", img)
+	out, err := s.child(ref, "setpriv", "--bounding-set", "-mknod").CombinedOutput()
+	if want := "transfer: containerd has no diff service"; err != nil || !strings.HasPrefix(string(out), want) {
+		t.Fatalf("got %v and %q, want %s…", err, out, want)
+	}
+	if got := reg.BlobGets()[img.Layers[0].Digest]; got != 1 {
+		t.Errorf("got %d GETs of the first layer, want 1", got)
+	}
+	s.noLitter()
+	s.usable(t, ref)
+}
+
 // TestRunRegistersWhatWasJudged and nothing else.
 func TestRunRegistersWhatWasJudged(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {

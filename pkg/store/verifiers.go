@@ -95,7 +95,7 @@ func programsOf(ctx context.Context, pid int) (*VerifierPrograms, error) {
 		if err := d.unchanged(path); err != nil {
 			return nil, err
 		}
-		var all serverconfig.Config
+		all := serverconfig.Config{Version: 2} // in which plugins got the names of today
 		if err := serverconfig.LoadConfig(ctx, path, &all); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", path, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
@@ -37,7 +38,8 @@ func TestDialKnowsTheVerifiers(t *testing.T) {
 		want *store.VerifierPrograms
 	}{
 		{"default", pulltest.DaemonOptions{}, &store.VerifierPrograms{Dir: "/opt/containerd/image-verifier/bin", Max: 10, Timeout: 10 * time.Second}},
-		{"configured", pulltest.DaemonOptions{Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = -1\nper_verifier_timeout = '3s'\n")},
+		{"configured", pulltest.DaemonOptions{Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = -1\nper_verifier_timeout = '3s'\n" +
+			"[timeouts]\n'io.containerd.timeout.shim.cleanup' = '5s'\n[stream_processors.x]\naccepts = ['x']\npath = 'x'\n[proxy_plugins.x]\ntype = 'snapshot'\naddress = '/none'\n")},
 			&store.VerifierPrograms{Dir: "/verifiers", Max: -1, Timeout: 3 * time.Second}},
 		{"imported", pulltest.DaemonOptions{Imports: []string{filepath.Join(filepath.Dir(imported), "*.toml")}, Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = 3\n")},
 			&store.VerifierPrograms{Dir: "/imported", Max: 3, Timeout: 10 * time.Second}},
@@ -108,6 +110,38 @@ func TestConfigFlag(t *testing.T) {
 		got, given := store.ConfigFlag(strings.Fields(line))
 		if got != want || given != (want != "" || strings.HasSuffix(line, "-c")) {
 			t.Errorf("%q: got %q and %v, want %q", line, got, given, want)
+		}
+	}
+}
+
+// TestOtherVerifiers: a plugin that is not bindir can be asked by containerd
+// alone, also beside bindir.
+func TestOtherVerifiers(t *testing.T) {
+	plugin := func(kind, id string) *introspectionapi.Plugin { return &introspectionapi.Plugin{Type: kind, ID: id} }
+	const kind = "io.containerd.image-verifier.v1"
+	for _, tc := range []struct {
+		name    string
+		plugins []*introspectionapi.Plugin
+		unknown string
+	}{
+		{"none", []*introspectionapi.Plugin{plugin("io.containerd.snapshotter.v1", "notary")}, ""},
+		{"another", []*introspectionapi.Plugin{plugin(kind, "notary")}, `"notary" can only be asked by containerd`},
+		{"both", []*introspectionapi.Plugin{plugin(kind, "bindir"), plugin(kind, "notary")}, `"notary" can only be asked by containerd`},
+		{"of a process that cannot be seen", []*introspectionapi.Plugin{plugin(kind, "bindir")}, "not a process that can be seen"},
+	} {
+		got := store.VerifiersOf(t.Context(), tc.plugins)
+		if got.Programs != nil || (got.Unknown == "") != (tc.unknown == "") || !strings.Contains(got.Unknown, tc.unknown) {
+			t.Errorf("%s: got %+v, want unknown because …%s", tc.name, got, tc.unknown)
+		}
+	}
+}
+
+func BenchmarkDial(b *testing.B) {
+	d := pulltest.StartDaemon(b, pulltest.DaemonOptions{})
+	for b.Loop() {
+		s := pulltest.Must(store.Dial(b.Context(), store.Options{Address: d.Address}))(b)
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

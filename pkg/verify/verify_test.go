@@ -107,7 +107,9 @@ func TestPinsAreParsedOrRefused(t *testing.T) {
 }
 
 // bindir is the verifier of a caller who wants programs in dir to be asked.
-func bindir(dir string) verify.Bindir { return verify.Bindir{Dir: dir, Max: 10, Timeout: 5 * time.Second} }
+func bindir(dir string) verify.Bindir {
+	return verify.Bindir{Dir: dir, Max: 10, Timeout: 5 * time.Second}
+}
 
 // TestBindirContract has a program write down what it is told.
 func TestBindirContract(t *testing.T) {
