@@ -221,6 +221,20 @@ func limitSettings() []*Setting {
 			bind:    func(c *Config) value { return (*sizeValue)(&c.Registry.ManifestBytes) },
 		},
 		{
+			Key:         "limits.unpacked_bytes",
+			DefaultNote: "1 TiB",
+			Usage:       "`size` that no layer may exceed when it is unpacked; 0 is no limit",
+			Group:       GroupLimits,
+			bind:        func(c *Config) value { return (*boundValue)(&c.Limits.Layer.Bytes) },
+		},
+		{
+			Key:         "limits.ratio",
+			DefaultNote: "2000",
+			Usage:       "`number` of times that a layer may be larger unpacked than it was compressed, from 1 GiB on; 0 is no limit",
+			Group:       GroupLimits,
+			bind:        func(c *Config) value { return (*factorValue)(&c.Limits.Layer.Ratio) },
+		},
+		{
 			Key:   "limits.requests_per_second",
 			Usage: "`number` of requests to each host",
 			Group: GroupLimits,

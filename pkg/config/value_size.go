@@ -23,7 +23,7 @@ func (v *sizeValue) shape() shape {
 	return shape{Type: "string", Name: "size", Pattern: sizePattern}
 }
 
-const sizePattern = `^[0-9]+(\.[0-9]+)?([kMG]|[KMG]i)?B?(/s)?$`
+const sizePattern = `^[0-9]+(\.[0-9]+)?([kMGT]|[KMGT]i)?B?(/s)?$`
 
 func (v *sizeValue) set(raw any) error {
 	if _, isText := raw.(string); !isText {
@@ -51,7 +51,7 @@ func parseSize(s string) (int64, error) {
 	for _, unit := range []struct {
 		suffix string
 		factor float64
-	}{{"Ki", 1 << 10}, {"Mi", 1 << 20}, {"Gi", 1 << 30}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}} {
+	}{{"Ki", 1 << 10}, {"Mi", 1 << 20}, {"Gi", 1 << 30}, {"Ti", 1 << 40}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}} {
 		if rest, ok := strings.CutSuffix(number, unit.suffix); ok {
 			number, factor = rest, unit.factor
 			break

@@ -74,6 +74,7 @@ func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err er
 	if err == nil {
 		return nil
 	}
+	err = store.WithErrno(err)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}

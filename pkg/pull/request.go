@@ -71,6 +71,8 @@ type Request struct {
 type Limits struct {
 	Downloads int // layers fetched at once
 	Unpacks   int // layers unpacked at once
+	// Layer bounds what each layer may become.
+	Layer unpack.Bounds
 }
 
 // Result tells what a pull did.

@@ -46,6 +46,9 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 		return nil, p.fail(ctx, StageVerify, pl.Request.Ref, err)
 	}
 	p.announce(pl)
+	if err := p.fits(ctx, pl); err != nil {
+		return nil, p.fail(ctx, StagePlan, pl.Request.Ref, err)
+	}
 	if pl.Request.Engine == EngineTransfer {
 		return p.delegate(ctx, pl)
 	}
@@ -65,13 +68,13 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	if err := lease.Delete(ctx); err != nil {
 		p.warn(pl.Request.Ref, "%v", err)
 	}
+	if err := p.Store.Flush(); err != nil {
+		return nil, p.fail(ctx, StageRegister, pl.Request.Ref, errors.Join(err, r.unregister(ctx)))
+	}
 	if pl.Request.DiscardLayers {
 		if err := p.Store.Collect(ctx); err != nil {
 			p.warn(pl.Request.Ref, "collecting the layers: %v", err)
 		}
-	}
-	if err := p.Store.Flush(); err != nil {
-		return nil, p.fail(ctx, StageRegister, pl.Request.Ref, err)
 	}
 	return r.result, nil
 }
@@ -104,6 +107,7 @@ func (p *Puller) newRun(pl *Plan) *run {
 	r.unpacker = unpack.New(unpack.Options{
 		Store: p.Store, Fetcher: r.fetcher, Progress: p.Progress, SyncFS: pl.Request.SyncFS,
 		Engine: pl.Request.Engine.unpacker(), Downloads: p.Limits.downloads(), Unpacks: p.Limits.unpacks(),
+		Bounds: p.Limits.Layer,
 	})
 	return r
 }
@@ -122,13 +126,13 @@ func (p *Puller) close(ctx context.Context, ref registry.Ref, lease *store.Lease
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	if !keep {
-		return errors.Join(lease.Delete(ctx), p.Store.Collect(ctx))
+		return store.WithErrno(errors.Join(lease.Delete(ctx), p.Store.Collect(ctx)))
 	}
 	kept, err := lease.Suspend(ctx)
 	if err == nil && kept > 0 {
 		p.warn(ref, "%s kept, the next pull resumes", progress.Size(kept))
 	}
-	return err
+	return store.WithErrno(err)
 }
 
 // run is the state of one Run.
@@ -139,8 +143,9 @@ type run struct {
 	unpacker *unpack.Unpacker
 	source   fetch.Source
 	result   *Result
-	mu       sync.Mutex   // guards the engine of result
-	metadata atomic.Int64 // bytes of documents that came over the network
+	before   *images.Image // the record of the name, nil if there was none
+	mu       sync.Mutex    // guards the engine of result
+	metadata atomic.Int64  // bytes of documents that came over the network
 }
 
 func (r *run) do(ctx context.Context) error {
@@ -371,9 +376,20 @@ func (r *run) count() {
 	r.result.Reused = max(wanted-r.result.Fetched, 0)
 }
 
-func (r *run) register(ctx context.Context) error {
+func (r *run) register(ctx context.Context) (err error) {
 	if err := r.plan.checkVerified(); err != nil {
 		return err
 	}
+	if r.before, err = r.p.Store.Image(ctx, r.plan.Name); err != nil {
+		return err
+	}
 	return r.p.Store.Register(ctx, images.Image{Name: r.plan.Name, Target: r.plan.Target, Labels: r.plan.Request.Labels})
+}
+
+// unregister takes back a registration that cannot be written to disk. The
+// lease has gone, so that the collection removes what was pulled.
+func (r *run) unregister(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	return errors.Join(r.p.Store.Restore(ctx, r.plan.Name, r.before), r.p.Store.Collect(ctx))
 }

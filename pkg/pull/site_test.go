@@ -78,11 +78,7 @@ type site struct {
 func newSite(t testing.TB, p place) *site {
 	t.Helper()
 	pulltest.Need(t, pulltest.Root)
-	s := &site{place: p, t: t, options: registry.Options{
-		PlainHTTP:    true,
-		StallTimeout: 2 * time.Second,
-		Retry:        registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
-	}}
+	s := bareSite(t, p)
 	t.Cleanup(s.close)
 	if p.version == "" {
 		s.root = filepath.Join(t.TempDir(), "root") // for the store to make
@@ -97,6 +93,15 @@ func (s *site) serve(o pulltest.DaemonOptions) {
 	s.t.Helper()
 	s.daemon = pulltest.StartDaemon(s.t, o)
 	s.version, s.root = s.daemon.Version, s.daemon.Root
+}
+
+// bareSite is a site without a root.
+func bareSite(t testing.TB, p place) *site {
+	return &site{place: p, t: t, options: registry.Options{
+		PlainHTTP:    true,
+		StallTimeout: 2 * time.Second,
+		Retry:        registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
+	}}
 }
 
 // in is the site in a part of its test, which reports failures of its own.

@@ -28,6 +28,9 @@ const (
 	pluginServices   = "io.containerd.grpc.v1"
 	serviceDiff      = "diff"
 	serviceTransfer  = "transfer"
+	pluginContent    = "io.containerd.content.v1"
+	// exportRoot is what plugins call their folder.
+	exportRoot = "root"
 )
 
 // Dial connects to a running daemon. It fails with ErrUnavailable when the
@@ -57,7 +60,12 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		Leases:    client.LeasesService(),
 		Applier:   client.DiffService(),
 		Namespace: namespaceOr(o.Namespace),
-		transfer:  client.Transfer,
+		pid:       pid,
+		identity: func(ctx context.Context) (string, error) {
+			server, err := client.Server(ctx)
+			return server.UUID, err
+		},
+		transfer: client.Transfer,
 		version: func(ctx context.Context) (string, error) {
 			v, err := client.Version(ctx)
 			return v.Version, err
@@ -66,7 +74,7 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	}
 	dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
 	defer cancel()
-	if err := s.introspect(dctx, client, o.Snapshotter, pid); err != nil {
+	if err := s.introspect(dctx, client, o.Snapshotter); err != nil {
 		return nil, errors.Join(asUnavailable(address, err), client.Close())
 	}
 	s.Snapshotter = client.SnapshotService(s.Name)
@@ -128,21 +136,24 @@ func asUnavailable(address string, err error) error {
 
 // introspect settles the snapshotter's name and learns what else the daemon
 // has: one call lists all plugins that matter.
-func (s *Store) introspect(ctx context.Context, client *containerd.Client, name string, pid int) error {
+func (s *Store) introspect(ctx context.Context, client *containerd.Client, name string) error {
 	if name == "" {
 		var err error
 		if name, err = namespaceDefault(ctx, client, s.Namespace); err != nil {
 			return err
 		}
 	}
-	answer, err := client.IntrospectionService().Plugins(ctx, "type=="+pluginSnapshots, "type=="+pluginVerifiers,
+	answer, err := client.IntrospectionService().Plugins(ctx, "type=="+pluginSnapshots, "type=="+pluginContent, "type=="+pluginVerifiers,
 		"type=="+pluginServices+",id=="+serviceDiff, "type=="+pluginServices+",id=="+serviceTransfer)
 	if err != nil {
 		return fmt.Errorf("listing containerd's plugins: %w", err)
 	}
-	s.Verifiers = verifiersOf(ctx, answer.Plugins, pid)
+	s.Verifiers = verifiersOf(ctx, answer.Plugins, s.pid)
 	s.applies = serves(answer.Plugins, serviceDiff)
 	s.transfers = serves(answer.Plugins, serviceTransfer)
+	for _, p := range ofType(answer.Plugins, pluginContent) {
+		s.contentRoot = p.Exports[exportRoot]
+	}
 	return s.chooseSnapshotter(ofType(answer.Plugins, pluginSnapshots), name)
 }
 
@@ -162,15 +173,16 @@ func serves(all []*introspectionapi.Plugin, service string) bool {
 func (s *Store) chooseSnapshotter(plugins []*introspectionapi.Plugin, name string) error {
 	var usable []string
 	for _, p := range plugins {
-		if p.InitErr != nil {
-			continue
+		switch {
+		case p.InitErr != nil:
+		case p.ID == name:
+			s.Name, s.Capabilities, s.snapshotRoot = name, p.Capabilities, p.Exports[exportRoot]
+		default:
+			usable = append(usable, p.ID)
 		}
-		if p.ID == name {
-			s.Name = name
-			s.Capabilities = p.Capabilities
-			return nil
-		}
-		usable = append(usable, p.ID)
+	}
+	if s.Name != "" {
+		return nil
 	}
 	slices.Sort(usable)
 	return fmt.Errorf("snapshotter %q: %w%s; containerd has: %s", name, errdefs.ErrInvalidArgument,
@@ -179,7 +191,7 @@ func (s *Store) chooseSnapshotter(plugins []*introspectionapi.Plugin, name strin
 
 func whyUnusable(plugins []*introspectionapi.Plugin, name string) string {
 	for _, p := range plugins {
-		if p.ID == name {
+		if p.Type == pluginSnapshots && p.ID == name {
 			return fmt.Sprintf(" (%s)", p.InitErr.GetMessage())
 		}
 	}

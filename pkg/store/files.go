@@ -30,12 +30,13 @@ type files struct {
 	settle func() error // writes the metadata
 
 	mu      sync.Mutex
-	open    map[string]bool // refs of ingests that are being written
-	pending []string        // blobs that are not on stable storage
+	open    map[string]bool  // refs of ingests that are being written
+	pending []string         // blobs that are not on stable storage
+	lost    map[string]error // blobs that could not be put there, and why
 }
 
 func newFiles(store content.Store, root string, settle func() error) *files {
-	return &files{Store: store, root: root, settle: settle, open: map[string]bool{}}
+	return &files{Store: store, root: root, settle: settle, open: map[string]bool{}, lost: map[string]error{}}
 }
 
 // Delete implements content.Manager. A blob goes only when no record on disk
@@ -103,30 +104,53 @@ func (f *files) create(o content.WriterOpts) (*fileWriter, error) {
 	return w, nil
 }
 
-// sync puts the blobs that were committed on stable storage.
-func (f *files) sync() error {
+// sync puts the blobs that were committed on stable storage. What the kernel
+// could not write it reports only once, and forgets: such a blob is removed, and
+// a state of the metadata that names it is an error for as long as there is
+// one.
+func (f *files) sync(names func(digest.Digest) bool) error {
 	f.mu.Lock()
 	pending := f.pending
 	f.pending = nil
 	f.mu.Unlock()
-	dirs := map[string]bool{}
-	for i, path := range pending {
+	dirs := map[string][]string{}
+	for _, path := range pending {
 		err := syncPath(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // collected meanwhile, perhaps with the folder
+		switch {
+		case errors.Is(err, os.ErrNotExist): // collected meanwhile, perhaps with the folder
+		case err != nil:
+			f.lose(err, path)
+		default:
+			dirs[filepath.Dir(path)] = append(dirs[filepath.Dir(path)], path)
 		}
-		if err != nil {
-			f.mu.Lock()
-			f.pending = append(f.pending, pending[i:]...)
-			f.mu.Unlock()
-			return fmt.Errorf("syncing blob %s: %w", filepath.Base(path), err)
-		}
-		dirs[filepath.Dir(path)] = true
 	}
-	for dir := range dirs {
-		if err := syncPath(dir); err != nil {
-			return fmt.Errorf("syncing the blobs' folder: %w", err)
+	for dir, blobs := range dirs {
+		if err := syncPath(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			f.lose(err, blobs...)
 		}
+	}
+	return f.missed(names)
+}
+
+// lose gives blobs up that are not on stable storage.
+func (f *files) lose(err error, paths ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, path := range paths {
+		f.lost[path] = errors.Join(err, os.Remove(path))
+	}
+}
+
+// missed tells whether a lost blob is named, and forgets those that are not.
+func (f *files) missed(names func(digest.Digest) bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for path, err := range f.lost {
+		dgst := digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(path))), filepath.Base(path))
+		if names(dgst) {
+			return fmt.Errorf("syncing blob %s: %w", dgst, err)
+		}
+		delete(f.lost, path)
 	}
 	return nil
 }
@@ -261,10 +285,10 @@ func (f *files) publish(ingest string, dgst digest.Digest) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
-	if _, err := os.Stat(target); err == nil {
+	data := filepath.Join(ingest, "data")
+	if sameSize(target, data) { // another size is what a crash left of it
 		return errors.Join(fmt.Errorf("content %s: %w", dgst, errdefs.ErrAlreadyExists), os.RemoveAll(ingest))
 	}
-	data := filepath.Join(ingest, "data")
 	if err := os.Chmod(data, 0o444); err != nil {
 		return err
 	}
@@ -273,6 +297,13 @@ func (f *files) publish(ingest string, dgst digest.Digest) error {
 	}
 	f.mu.Lock()
 	f.pending = append(f.pending, target)
+	delete(f.lost, target)
 	f.mu.Unlock()
 	return os.RemoveAll(ingest)
+}
+
+func sameSize(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && infoA.Size() == infoB.Size()
 }

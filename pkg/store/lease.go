@@ -192,7 +192,7 @@ func owner() string {
 	if err != nil {
 		return ""
 	}
-	started, err := startTime(os.Getpid())
+	started, err := startTime(statOf(os.Getpid()))
 	if err != nil {
 		return ""
 	}
@@ -215,22 +215,24 @@ func alive(owned string) bool {
 	if _, err := fmt.Sscan(them[2], &pid); err != nil {
 		return false
 	}
-	started, err := startTime(pid)
+	started, err := startTime(statOf(pid))
 	return err == nil && started == them[3]
 }
 
-// startTime returns field 22 of /proc/PID/stat: the start time of the process
+// statOf is where the kernel tells about a process.
+func statOf(pid int) string { return fmt.Sprintf("/proc/%d/stat", pid) }
+
+// startTime returns field 22 of a /proc/PID/stat: the start time of the process
 // in clock ticks since boot (proc_pid_stat(5)).
-func startTime(pid int) (string, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func startTime(path string) (string, error) {
+	stat, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
 	// The second field, the command, is in parentheses and may hold spaces.
-	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')'):]), " ")
-	fields := strings.Fields(rest)
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 20 {
-		return "", errors.New("malformed /proc stat line")
+		return "", fmt.Errorf("%s has %d fields after the name, want 20", path, len(fields))
 	}
 	return fields[19], nil
 }

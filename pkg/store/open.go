@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
+	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
@@ -142,6 +143,8 @@ func (r *root) wire(name, ns string) (*Store, error) {
 		Name:         name,
 		Capabilities: capabilities,
 		Embedded:     true,
+		contentRoot:  dir,
+		snapshotRoot: filepath.Join(r.dir, snapshotDir+name),
 		flush:        r.flush,
 		collect: func(ctx context.Context) error {
 			_, err := mdb.GarbageCollect(ctx)
@@ -154,12 +157,31 @@ func (r *root) wire(name, ns string) (*Store, error) {
 // flush puts everything on stable storage in the order in which one refers to
 // the other: blobs, snapshots, metadata.
 func (r *root) flush() error {
-	return r.metadata.flush(func() error {
-		if err := r.blobs.sync(); err != nil || r.overlay == nil {
+	return r.metadata.flush(func(state *bolt.Tx) error {
+		if err := r.blobs.sync(func(dgst digest.Digest) bool { return namesBlob(state, dgst) }); err != nil || r.overlay == nil {
 			return err
 		}
 		return r.overlay.flush(reserved)
 	})
+}
+
+// namesBlob tells whether some namespace of the metadata knows a blob.
+func namesBlob(state *bolt.Tx, dgst digest.Digest) bool {
+	root := state.Bucket([]byte(schemaBucket))
+	if root == nil {
+		return false
+	}
+	found := errors.New("found")
+	err := root.ForEachBucket(func(ns []byte) error {
+		bucket := root.Bucket(ns)
+		for _, name := range []string{"content", "blob", dgst.String()} {
+			if bucket = bucket.Bucket([]byte(name)); bucket == nil {
+				return nil
+			}
+		}
+		return found
+	})
+	return err == found
 }
 
 // settle flushes before something is removed that a record on disk may name. A
@@ -192,8 +214,10 @@ func (r *root) close(sn snapshots.Snapshotter) error {
 	close(r.stop)
 	<-r.stopped
 	err := r.flush()
-	if r.overlay != nil && r.overlay.shadow.dirty.Load() { // what was removed last, and numbers that nobody needs
-		err = errors.Join(err, r.overlay.flush(0))
+	if r.overlay != nil && r.overlay.shadow.dirty.Load() {
+		// What was removed last, and numbers that nobody needs: a disk that
+		// cannot take this keeps them, and no image suffers.
+		_ = r.overlay.flush(0)
 	}
 	return errors.Join(err, sn.Close(), r.release())
 }

@@ -39,7 +39,7 @@ func openShadow(path string, mode os.FileMode, o bolt.Options) (*shadow, error) 
 		return nil, ErrBusy
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, err)
+		return nil, fmt.Errorf("opening %s: %w", path, fromBolt(err))
 	}
 	s := &shadow{disk: disk}
 	if err := s.load(); err != nil {
@@ -85,14 +85,14 @@ func (s *shadow) Update(fn func(*bolt.Tx) error) error {
 
 // flush writes the state of the moment to disk. Whatever the state refers to
 // must be on disk before: prepare is called with the state fixed.
-func (s *shadow) flush(prepare func() error) error {
+func (s *shadow) flush(prepare func(state *bolt.Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.dirty.Swap(false) {
 		return nil
 	}
 	err := s.memory.View(func(from *bolt.Tx) error {
-		if err := prepare(); err != nil {
+		if err := prepare(from); err != nil {
 			return err
 		}
 		return s.write(from)
@@ -103,8 +103,11 @@ func (s *shadow) flush(prepare func() error) error {
 	return err
 }
 
+// store changes the file.
+func (s *shadow) store(fn func(*bolt.Tx) error) error { return fromBolt(s.disk.Update(fn)) }
+
 func (s *shadow) write(from *bolt.Tx) error {
-	err := s.disk.Update(func(to *bolt.Tx) error { return replace(to, from) })
+	err := s.store(func(to *bolt.Tx) error { return replace(to, from) })
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", s.disk.Path(), err)
 	}
@@ -217,7 +220,7 @@ const reserved = 1 << 12
 func (m *snapshotMeta) reserve() error {
 	m.once.Do(func() {
 		m.shadow.dirty.Store(true)
-		m.reserveErr = m.shadow.disk.Update(func(tx *bolt.Tx) error { return countAhead(tx, reserved) })
+		m.reserveErr = m.shadow.store(func(tx *bolt.Tx) error { return countAhead(tx, reserved) })
 	})
 	return m.reserveErr
 }
@@ -250,7 +253,7 @@ func (m *snapshotMeta) flush(n uint64) error {
 	if !ok {
 		return fmt.Errorf("snapshot metadata is a %T", transactor)
 	}
-	return m.shadow.disk.Update(func(to *bolt.Tx) error {
+	return m.shadow.store(func(to *bolt.Tx) error {
 		if err := replace(to, from); err != nil || n == 0 {
 			return err
 		}

@@ -58,14 +58,19 @@ type Store struct {
 	// Embedded is true for a root of our own, false for a daemon.
 	Embedded bool
 
-	sharing   sharing
-	applies   bool                                                                 // the daemon has a diff service
-	transfers bool                                                                 // the daemon has a transfer service
-	transfer  func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
-	collect   func(context.Context) error                                          // nil with one
-	version   func(context.Context) (string, error)                                // of the daemon, nil without one
-	flush     func() error                                                         // nil with a daemon, which does it itself
-	close     func() error
+	sharing sharing
+	// The folders of blobs and of snapshots, "" if not known. A daemon's are
+	// what it says; see Room.
+	contentRoot, snapshotRoot string
+	pid                       int                                                                  // of the daemon, 0 if it cannot be seen
+	applies                   bool                                                                 // the daemon has a diff service
+	transfers                 bool                                                                 // the daemon has a transfer service
+	identity                  func(context.Context) (string, error)                                // of the daemon, nil without one
+	transfer                  func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
+	collect                   func(context.Context) error                                          // nil with one
+	version                   func(context.Context) (string, error)                                // of the daemon, nil without one
+	flush                     func() error                                                         // nil with a daemon, which does it itself
+	close                     func() error
 }
 
 // sharing remembers whether the mounts of prepared snapshots are ours to
@@ -171,6 +176,21 @@ func (s *Store) Register(ctx context.Context, img images.Image) error {
 	}
 	if err != nil {
 		return fmt.Errorf("writing the image record of %s: %w", img.Name, err)
+	}
+	return nil
+}
+
+// Restore makes the record of name what it was before, or removes it if there
+// was none.
+func (s *Store) Restore(ctx context.Context, name string, before *images.Image) error {
+	var err error
+	if before == nil {
+		err = s.Images.Delete(ctx, name)
+	} else {
+		_, err = s.Images.Update(ctx, *before)
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("restoring the image record of %s: %w", name, err)
 	}
 	return nil
 }

@@ -258,19 +258,14 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// started is when the process was started, to a hundredth of a second, by field
-// 22 of proc_pid_stat(5).
+// started is when the process was started, to a hundredth of a second.
 func (d daemonProcess) started() (time.Time, error) {
 	const ticksPerSecond = 100 // USER_HZ, on every architecture of ours
-	text, err := os.ReadFile(d.path("stat"))
+	text, err := startTime(d.path("stat"))
 	if err != nil {
 		return time.Time{}, err
 	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(fields) < 20 {
-		return time.Time{}, fmt.Errorf("%s has %d fields after the name, want 20", d.path("stat"), len(fields))
-	}
-	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	ticks, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("reading %s: %w", d.path("stat"), err)
 	}

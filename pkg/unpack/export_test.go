@@ -63,3 +63,10 @@ func Decompress(src io.Reader) (data, sum []byte, err error) {
 	q.recycle()
 	return data, q.hash.Sum(nil), err
 }
+
+// Of is what a layer of size compressed bytes may become, and the setting that
+// says so.
+func (b Bounds) Of(size int64) (int64, string) {
+	most := b.of(size)
+	return most.bytes, most.key
+}

@@ -127,11 +127,12 @@ func (l *layer) apply(ctx context.Context, plain *queue) (int64, error) {
 	defer turn.give()
 	start, before := time.Now(), turn.waited
 	meter := &meter{l: l, src: plain}
-	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions())
+	bound := l.u.bounds.of(l.desc.Size)
+	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions(bound))
 	l.phase(progress.Apply, time.Since(start)-plain.readerIdle-(turn.waited-before), meter.n)
 	l.implicit = result.Implicit
 	l.warn(result.Warnings)
-	return meter.n, err
+	return meter.n, bound.explain(err)
 }
 
 // warn tells what of the layer this system cannot hold; one line stands for
@@ -151,11 +152,12 @@ func (l *layer) warn(all []string) {
 // applyOptions: layers above the first become overlay's whiteouts, also those
 // that were prepared as a bare folder to get their parent later. Everything
 // else is applied in place.
-func (l *layer) applyOptions() lay.Options {
+func (l *layer) applyOptions(b bound) lay.Options {
+	o := lay.Options{Whiteouts: lay.InPlace, MaxBytes: b.bytes}
 	if l.overlay || l.preparent != l.parent {
-		return lay.Options{Whiteouts: lay.Overlay}
+		o.Whiteouts = lay.Overlay
 	}
-	return lay.Options{Whiteouts: lay.InPlace}
+	return o
 }
 
 func ignoreClosed(err error) error {

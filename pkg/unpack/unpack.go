@@ -53,6 +53,7 @@ type Unpacker struct {
 	emit    progress.Sink
 	syncFS  bool
 	engine  string
+	bounds  Bounds
 
 	downloads *semaphore.Weighted
 	turns     *turns
@@ -73,12 +74,13 @@ type Options struct {
 	Engine    string // EngineClient or EngineDaemon, or "" for the first that can
 	Downloads int
 	Unpacks   int
+	Bounds    Bounds
 }
 
 // New returns an Unpacker.
 func New(o Options) *Unpacker {
 	return &Unpacker{
-		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, engine: o.Engine,
+		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, engine: o.Engine, bounds: o.Bounds,
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
 		turns:     newTurns(o.Unpacks),
 		blobs:     locker.New(),
@@ -261,6 +263,9 @@ func (c *chain) choose(ctx context.Context, first *layer) error {
 	case c.ours:
 		return nil
 	case c.u.store.Embedded:
+		if c.u.bounds.stated() {
+			return cannot(EngineClient, c.reason+", and "+unbounded)
+		}
 		c.reason = "by containerd's applier in this process: " + c.reason
 		return nil
 	case c.u.engine == EngineClient:
@@ -278,6 +283,9 @@ func (c *chain) leave(ctx context.Context, reason string) error {
 	c.engine, c.reason = EngineDaemon, reason
 	if !c.u.store.Applies() {
 		return fmt.Errorf("%w: %w", cannot(EngineDaemon, reason), ErrNoApplier)
+	}
+	if c.u.bounds.stated() {
+		return cannot(EngineDaemon, unbounded)
 	}
 	if !c.u.syncFS {
 		return nil

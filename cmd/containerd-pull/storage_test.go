@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestStorageErrors lets calls of the kernel fail in the middle of a pull into
+// an embedded root. The pull ends in class 10 and registers nothing, or it is
+// a whole success, and the next one into the same root succeeds.
+func TestStorageErrors(t *testing.T) {
+	if _, err := exec.LookPath("strace"); err != nil || os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("this test needs strace and root")
+		}
+		t.Skip("this test needs strace and root")
+	}
+	w := newWorld(t)
+	ref := w.host() + "/good:latest"
+	files := unpackedFiles(t, ref)
+	const meta, snapshots = "io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db"
+	type fault struct {
+		call, errno, when string
+		paths             []string // below the root; none is everything
+		must              bool     // it cannot pass unnoticed
+	}
+	faults := []fault{
+		{"fsync", "EIO", "", nil, true},
+		{"fdatasync", "EIO", "", []string{meta}, true},
+		{"fdatasync", "ENOSPC", "", []string{snapshots}, true},
+		{"pwrite64", "ENOSPC", "2+", []string{meta}, true},
+		{"write", "EIO", "", files, true},
+		{"write", "EDQUOT", "", files, true},
+		{"mkdirat", "ENOSPC", "4+", nil, true},
+	}
+	for n := 1; n <= 4; n++ {
+		when := fmt.Sprint(n)
+		faults = append(faults, fault{"fsync", "EIO", when, nil, false}, fault{"fdatasync", "EIO", when, nil, false},
+			fault{"pwrite64", "EIO", when, []string{meta, snapshots}, false})
+	}
+	for _, f := range faults {
+		t.Run(f.call+" "+f.errno+" "+f.when, func(t *testing.T) {
+			t.Parallel()
+			root := filepath.Join(t.TempDir(), "root")
+			inject := fmt.Sprintf("inject=%s:error=%s", f.call, f.errno)
+			if f.when != "" {
+				inject += ":when=" + f.when
+			}
+			args := []string{"-f", "-qq", "-o", os.DevNull, "-e", "trace=" + f.call, "-e", inject}
+			for _, p := range f.paths {
+				args = append(args, "-P", filepath.Join(root, p))
+			}
+			code, text := pullInto(t, root, ref, append([]string{"strace"}, args...)...)
+			if code != 10 && (code != 0 || f.must) {
+				t.Errorf("got code %d, want 10: %s", code, text)
+			}
+			if got, text := pullInto(t, root, ref, programName, "--policy", "never"); (got == 0) != (code == 0) || got != 0 && got != 4 {
+				t.Errorf("got code %d from the store after code %d: %s", got, code, text)
+			}
+			if got, text := pullInto(t, root, ref, programName); got != 0 {
+				t.Errorf("got code %d from the next pull, want 0: %s", got, text)
+			}
+		})
+	}
+}
+
+// pullInto runs a command, by strace if that is what it begins with, and
+// returns its exit code and standard error.
+func pullInto(t *testing.T, root, ref string, command ...string) (int, string) {
+	t.Helper()
+	if command[0] != programName {
+		command = append(command, programName)
+	}
+	command = append(command, "--root", root, "--quiet", ref)
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	return exitCode(t, cmd.Run()), stderr.String()
+}
+
+// unpackedFiles pulls ref and returns a file of each snapshot, under every
+// number that the snapshot may get in another pull.
+func unpackedFiles(t *testing.T, ref string) []string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	if code, text := pullInto(t, root, ref, programName); code != 0 {
+		t.Fatalf("got code %d, want 0: %s", code, text)
+	}
+	dir := filepath.Join(root, "io.containerd.snapshotter.v1.overlayfs", "snapshots")
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, sn := range all {
+		top := filepath.Join(dir, sn.Name(), "fs")
+		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			info, infoErr := d.Info()
+			if err != nil || infoErr != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+				return err
+			}
+			for _, other := range all {
+				files = append(files, filepath.Join("io.containerd.snapshotter.v1.overlayfs", "snapshots", other.Name(), "fs", strings.TrimPrefix(path, top)))
+			}
+			return filepath.SkipAll
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(files) == 0 {
+		t.Fatal("got no files in the snapshots")
+	}
+	return files
+}

@@ -1,0 +1,78 @@
+package store
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// WithErrno returns err with the error number of the kernel that made a daemon
+// fail, so that errors.Is finds ENOSPC, EDQUOT, EROFS or EIO as it does in an
+// embedded root. A daemon passes on what went wrong as text alone, of the class
+// unknown or internal; of err only such text is read, and in it only what
+// stands between two colons, as Go puts errors together.
+func WithErrno(err error) error { return fromTexts(err, daemonTexts(err)) }
+
+// fromBolt does the same for a database of ours: bolt, too, puts some errors of
+// the kernel into words.
+func fromBolt(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fromTexts(err, []string{err.Error()})
+}
+
+func fromTexts(err error, texts []string) error {
+	for _, said := range texts {
+		for _, part := range strings.FieldsFunc(said, func(r rune) bool { return r == ':' || r == '\n' }) {
+			if errno, ok := storageErrno(strings.TrimSpace(part)); ok {
+				return &errnoError{err, errno}
+			}
+		}
+	}
+	return err
+}
+
+// storageErrno knows the texts of the errors of a file system that is full,
+// or fails.
+func storageErrno(text string) (unix.Errno, bool) {
+	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO} {
+		if text == errno.Error() {
+			return errno, true
+		}
+	}
+	return 0, false
+}
+
+// daemonTexts finds the messages that came without a class of their own, which
+// the client then calls unknown or internal: at the ends of the tree of err,
+// either as one error or as a text around the class.
+func daemonTexts(err error) []string {
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		inner := e.Unwrap()
+		if inner != errdefs.ErrUnknown && inner != errdefs.ErrInternal {
+			return daemonTexts(inner)
+		}
+	case interface{ Unwrap() []error }:
+		var all []string
+		for _, inner := range e.Unwrap() {
+			all = append(all, daemonTexts(inner)...)
+		}
+		return all
+	}
+	if errors.Is(err, errdefs.ErrUnknown) || errors.Is(err, errdefs.ErrInternal) {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
+// errnoError is an error with the error number that its text tells of.
+type errnoError struct {
+	error
+	errno unix.Errno
+}
+
+func (e *errnoError) Unwrap() []error { return []error{e.error, e.errno} }

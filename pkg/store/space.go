@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// File systems that unix does not know.
+const (
+	bcachefsMagic = 0xca451a4e
+	zfsMagic      = 0x2fc12fc1
+)
+
+// collectTime is the life of a lease whose only purpose is its end.
+const collectTime = 10 * time.Minute
+
+// Space is what the file system of a folder has free.
+type Space struct {
+	Path   string
+	Device uint64 // the same for folders of one file system
+	// Bytes that root can still write; what is reserved for root counts.
+	Bytes int64
+	// Inodes that are free, or -1 where the file system makes them as needed.
+	Inodes   int64
+	ReadOnly bool
+	// Compresses says that files may take less than their size.
+	Compresses bool
+}
+
+// Room is the space for blobs and for snapshots. A folder that is not known, or
+// not proven to be the daemon's, is nil.
+type Room struct {
+	Content, Snapshots *Space
+	// Lazy says that the snapshotter may make snapshots of layers that nobody
+	// fetches.
+	Lazy bool
+}
+
+// Holds tells whether the blob is in the content folder, in whatever namespace:
+// then no space is needed for it.
+func (r Room) Holds(dgst digest.Digest) bool {
+	if r.Content == nil {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(r.Content.Path, "blobs", dgst.Algorithm().String(), dgst.Encoded()))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// Room looks at the space for a pull. A daemon's folders are those that it
+// says, as far as they can be proven to be those that we see; of snapshotters,
+// only those are known that keep files in a folder.
+func (s *Store) Room(ctx context.Context) Room {
+	content, snapshots := s.contentRoot, s.snapshotRoot
+	r := Room{Lazy: s.Name != defaultSnapshotter && s.Name != nativeSnapshotter}
+	if r.Lazy {
+		snapshots = ""
+	}
+	if content != "" && (s.Embedded || s.sees(ctx, content)) {
+		r.Content = spaceOf(content)
+	}
+	if r.Content != nil && snapshots != "" && (s.Embedded || s.sameThere(snapshots)) {
+		r.Snapshots = spaceOf(snapshots)
+	}
+	return r
+}
+
+func spaceOf(path string) *Space {
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	there := nearest(path)
+	if unix.Statfs(there, &fs) != nil || unix.Stat(there, &st) != nil {
+		return nil
+	}
+	space := &Space{
+		Path: path, Device: st.Dev, Bytes: int64(fs.Bfree) * fs.Bsize,
+		Inodes: int64(fs.Ffree), ReadOnly: fs.Flags&unix.ST_RDONLY != 0,
+		Compresses: slices.Contains([]uint32{unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, bcachefsMagic, zfsMagic}, uint32(fs.Type)),
+	}
+	if fs.Files == 0 {
+		space.Inodes = -1
+	}
+	return space
+}
+
+// nearest is path, or the folder above in which it will be made: containerd 1.7
+// makes its content folder when the first blob comes.
+func nearest(path string) string {
+	for {
+		_, err := os.Lstat(path)
+		above := filepath.Dir(path)
+		if !errors.Is(err, os.ErrNotExist) || above == path {
+			return path
+		}
+		path = above
+	}
+}
+
+// sees tells whether the content folder of the daemon is what we see under its
+// path: the daemon's own identity lies beside it, and the process behind the
+// socket sees the same folder there.
+func (s *Store) sees(ctx context.Context, content string) bool {
+	want, err := s.identity(ctx)
+	if err != nil || want == "" {
+		return false
+	}
+	got, err := os.ReadFile(filepath.Join(filepath.Dir(content), "io.containerd.grpc.v1.introspection", "uuid"))
+	return err == nil && strings.TrimSpace(string(got)) == want && s.sameThere(content)
+}
+
+// sameThere tells whether path leads the daemon to the folder to which it leads
+// us.
+func (s *Store) sameThere(path string) bool {
+	path = nearest(path)
+	var here, there unix.Stat_t
+	if s.pid <= 0 || unix.Stat(path, &here) != nil || unix.Stat(filepath.Join("/proc", strconv.Itoa(s.pid), "root", path), &there) != nil {
+		return false
+	}
+	return here.Dev == there.Dev && here.Ino == there.Ino
+}
+
+// MakeRoom removes what nothing refers to. A daemon does so by itself, but
+// when it likes; it does so now for a lease that is deleted synchronously.
+func (s *Store) MakeRoom(ctx context.Context) error {
+	if s.Embedded {
+		return s.Collect(ctx)
+	}
+	ctx = s.Context(ctx)
+	lease, err := s.Leases.Create(ctx, leases.WithID(leasePrefix+"collect-"+strings.ToLower(rand.Text()[:8])), leases.WithExpiration(collectTime))
+	if err != nil {
+		return fmt.Errorf("creating a lease: %w", err)
+	}
+	if err := s.Leases.Delete(context.WithoutCancel(ctx), lease, leases.SynchronousDelete); err != nil {
+		return fmt.Errorf("waiting for containerd to collect garbage: %w", err)
+	}
+	return nil
+}
