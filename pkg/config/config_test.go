@@ -219,6 +219,9 @@ func TestStarter(t *testing.T) {
 		if strings.HasPrefix(bare, "extends") {
 			one += "[profiles.base]\n"
 		}
+		if strings.HasSuffix(table, ".verify]") && !strings.HasPrefix(bare, "mode") { // of no use without
+			one += "mode = 'pinned'\n"
+		}
 		cfg, _, err := call{files: map[string]string{system: one}, args: []string{"-p", "new"}}.load(t)
 		if err != nil {
 			t.Errorf("%s: %v", bare, err)

@@ -140,12 +140,14 @@ func TestSchemaAgreesWithTheProgram(t *testing.T) {
 func TestEveryKey(t *testing.T) {
 	s := schema(t)
 	samples := map[string]string{
-		"mirrors":     "[{ host = 'docker.io', endpoints = ['https://m'] }]",
-		"credentials": "[{ source = 'anonymous' }]",
-		"labels":      "{ Key = 'value' }",
-		"platforms":   "['linux/arm64']",
-		"proxy":       "'http://p:1'",
-		"unpack":      "'false'", "engine": "'client'", "policy": "'missing'", "progress": "'plain'",
+		"mirrors":        "[{ host = 'docker.io', endpoints = ['https://m'] }]",
+		"credentials":    "[{ source = 'anonymous' }]",
+		"labels":         "{ Key = 'value' }",
+		"platforms":      "['linux/arm64']",
+		"proxy":          "'http://p:1'",
+		"verify.mode":    "'pinned'",
+		"verify.digests": "['alpine=sha256:" + strings.Repeat("0", 64) + "']",
+		"unpack":         "'false'", "engine": "'client'", "policy": "'missing'", "progress": "'plain'",
 	}
 	kinds := []string{"'other'", "true", "7", "['x']", "'7s'", "'7MiB'"}
 	for _, setting := range config.Table() {
@@ -159,6 +161,9 @@ func TestEveryKey(t *testing.T) {
 		found := false
 		for _, sample := range tried {
 			text := "[profiles.p]\n" + setting.Key + " = " + sample
+			if strings.HasPrefix(setting.Key, "verify.") && setting.Key != "verify.mode" { // of no use without
+				text += "\nverify.mode = 'pinned'"
+			}
 			cfg, root, err := call{files: map[string]string{system: text}, args: []string{"-p", "p"}}.load(t)
 			bySchema := accepts(t, s, text)
 			wrong, isFile := errors.AsType[*config.Error](err)
