@@ -39,6 +39,7 @@ func rooms() map[string][]string {
 		"pkg/unpack":            {"pkg/fetch", "pkg/inflate", "pkg/layer", "pkg/progress", "pkg/store"},
 		"pkg/pull":              {"pkg/store", "pkg/registry", "pkg/fetch", "pkg/unpack", "pkg/verify", "pkg/progress"},
 		"pkg/verify":            {"pkg/registry"},
+		"pkg/check":             {"pkg/store", "pkg/registry", "pkg/fetch", "pkg/unpack", "pkg/layer", "pkg/progress"},
 		"pkg/progress":          {},
 		"pkg/nerdctl":           {},
 		"pkg/internal/pulltest": {"pkg/store"},

@@ -68,8 +68,19 @@ func addFormat(cmd *cobra.Command, format *string) {
 	cmd.Flags().StringVar(format, "format", "", "`form` of the output: json; plain text without it")
 }
 
+// checkFormat refuses a form that there is not, before any work.
+func checkFormat(format string) error {
+	if format != "" && format != "json" {
+		return usagef("--format: got %q, want json", format)
+	}
+	return nil
+}
+
 // writeFormatted writes what a command shows: v as JSON, or what text writes.
 func writeFormatted(w io.Writer, format string, v any, text func(io.Writer)) error {
+	if err := checkFormat(format); err != nil {
+		return err
+	}
 	switch format {
 	case "":
 		var b strings.Builder
@@ -78,12 +89,11 @@ func writeFormatted(w io.Writer, format string, v any, text func(io.Writer)) err
 		tw.Flush()
 		_, err := io.WriteString(w, b.String())
 		return asOutput(err)
-	case "json":
+	default:
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		return asOutput(enc.Encode(v))
 	}
-	return usagef("--format: got %q, want json", format)
 }
 
 // shownSetting is a setting in JSON. The names are API.

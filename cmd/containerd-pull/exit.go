@@ -49,6 +49,7 @@ func classes() []class {
 		{6, "rate-limit", "the registry wants fewer requests", "come back later, or log in: many registries allow more to those they know", fromRegistry(errdefs.IsResourceExhausted)},
 		{5, "auth", "credentials missing, wrong or without the right", "registries often answer so for what does not exist, too: check the name, and give a credential with --user", either(isA[*credentialError], errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
 		{4, "not-found", "repository, tag, digest or platform does not exist", "check repository, tag and --platform", errdefs.IsNotFound},
+		{8, "integrity", "verify found damage", "", isA[*damageError]},
 		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", errdefs.IsDataLoss},
 		{2, "usage", "a hosts directory that cannot be read, or an engine that cannot honour a setting", "containerd-pull config show tells where each setting comes from", errdefs.IsFailedPrecondition},
 		{7, "network", "DNS, connection, TLS, 5xx, stall or time-out", "try again: what was fetched is kept", isNetwork},
@@ -77,6 +78,9 @@ func hintFor(err error, caller config.Caller) string {
 	}
 	if file, ok := errors.AsType[*config.Error](err); ok && file.Remedy != "" {
 		return file.Remedy
+	}
+	if damage, ok := errors.AsType[*damageError](err); ok {
+		return damage.hint()
 	}
 	if unknown, ok := errors.AsType[*config.UnknownProfile](err); ok {
 		return profileHint(unknown)

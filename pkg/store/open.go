@@ -150,7 +150,8 @@ func (r *root) wire(name, ns string) (*Store, error) {
 			_, err := mdb.GarbageCollect(ctx)
 			return err
 		},
-		close: func() error { return r.close(sn) },
+		gcRoot: r.gc(mdb, sn, name),
+		close:  func() error { return r.close(sn) },
 	}, nil
 }
 

@@ -48,7 +48,9 @@ func openShadow(path string, mode os.FileMode, o bolt.Options) (*shadow, error) 
 	return s, nil
 }
 
-func (s *shadow) load() error {
+func (s *shadow) load() error { return s.loadFrom(s.disk) }
+
+func (s *shadow) loadFrom(db *bolt.DB) error {
 	fd, err := unix.MemfdCreate("metadata", unix.MFD_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("creating a file in memory: %w", err)
@@ -58,9 +60,19 @@ func (s *shadow) load() error {
 	if s.memory, err = bolt.Open(s.path(), 0o600, &o); err != nil {
 		return err
 	}
-	return s.disk.View(func(from *bolt.Tx) error {
+	return db.View(func(from *bolt.Tx) error {
 		return s.memory.Update(func(to *bolt.Tx) error { return replace(to, from) })
 	})
+}
+
+// copy is the state of the moment, to be tried on. It belongs to no file and
+// cannot be flushed.
+func (s *shadow) copy() (*shadow, error) {
+	c := new(shadow)
+	if err := c.loadFrom(s.memory); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
 }
 
 // inMemory are the options of a database whose loss does not matter.
@@ -123,7 +135,10 @@ func (s *shadow) close() error {
 	if s.file != nil {
 		errs = append(errs, s.file.Close())
 	}
-	return errors.Join(append(errs, s.disk.Close())...)
+	if s.disk != nil {
+		errs = append(errs, s.disk.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // replace makes to hold what from holds.

@@ -68,6 +68,7 @@ type Store struct {
 	identity                  func(context.Context) (string, error)                                // of the daemon, nil without one
 	transfer                  func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
 	collect                   func(context.Context) error                                          // nil with one
+	gcRoot                    func(context.Context, []leases.Lease, bool) (sizes, error)           // nil with one
 	version                   func(context.Context) (string, error)                                // of the daemon, nil without one
 	flush                     func() error                                                         // nil with a daemon, which does it itself
 	close                     func() error

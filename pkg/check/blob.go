@@ -1,0 +1,140 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// readSize is what a blob is read in; larger reads do not come back in one
+// message of a daemon.
+const readSize = 1 << 20
+
+// blobs hashes the blobs of a content store, each once.
+type blobs struct {
+	store   content.Store
+	buffers sync.Pool // of *[readSize]byte
+	mu      sync.Mutex
+	known   map[digest.Digest]*verdict
+}
+
+func newBlobs(store content.Store) *blobs {
+	return &blobs{store: store, known: map[digest.Digest]*verdict{}}
+}
+
+// verdict is what was found out about a blob.
+type verdict struct {
+	kind    Kind // empty for a blob that is whole
+	message string
+	size    int64
+	record  bool // the metadata knows of it
+	labels  map[string]string
+}
+
+// judge hashes the blob desc unless that was done before. The error is that of
+// a store that cannot be asked.
+func (b *blobs) judge(ctx context.Context, desc ocispec.Descriptor) (*verdict, error) {
+	b.mu.Lock()
+	v := b.known[desc.Digest]
+	b.mu.Unlock()
+	if v == nil {
+		var err error
+		if v, err = b.read(ctx, desc); err != nil {
+			return nil, err
+		}
+		b.mu.Lock()
+		b.known[desc.Digest] = v
+		b.mu.Unlock()
+	}
+	if v.kind == "" && v.size != desc.Size {
+		wrong := *v
+		wrong.kind, wrong.message = Malformed, fmt.Sprintf("it has %d bytes, the document that lists it says %d", v.size, desc.Size)
+		return &wrong, nil
+	}
+	return v, nil
+}
+
+// forget makes the next judgement a new one.
+func (b *blobs) forget(dgst digest.Digest) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.known, dgst)
+}
+
+func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor) (*verdict, error) {
+	info, err := b.store.Info(ctx, desc.Digest)
+	if errdefs.IsNotFound(err) {
+		return &verdict{kind: Missing, message: "not in the content store"}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up %s: %w", desc.Digest, err)
+	}
+	v := &verdict{record: true, labels: info.Labels}
+	ra, err := b.store.ReaderAt(ctx, desc)
+	if err == nil {
+		err = b.hash(ctx, ra, desc, v)
+		err = errors.Join(err, ra.Close())
+	}
+	switch {
+	case err == nil:
+	case abortive(ctx, err):
+		return nil, fmt.Errorf("reading %s: %w", desc.Digest, err)
+	case errdefs.IsNotFound(err):
+		v.kind, v.message = Missing, "its file is gone"
+	default:
+		v.kind, v.message = Corrupt, "it cannot be read: "+err.Error()
+	}
+	return v, nil
+}
+
+// hash reads the blob to its end and compares size and digest.
+func (b *blobs) hash(ctx context.Context, ra content.ReaderAt, desc ocispec.Descriptor, v *verdict) error {
+	buf, ok := b.buffers.Get().(*[readSize]byte)
+	if !ok {
+		buf = new([readSize]byte)
+	}
+	defer b.buffers.Put(buf)
+	sum := desc.Digest.Algorithm().Digester()
+	src := content.NewReader(ra)
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n, err := src.Read(buf[:])
+		sum.Hash().Write(buf[:n])
+		v.size += int64(n)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch got := sum.Digest(); {
+	case got == desc.Digest:
+	case v.size != desc.Size:
+		v.kind, v.message = Corrupt, fmt.Sprintf("got %d bytes, want %d", v.size, desc.Size)
+	default:
+		v.kind, v.message = Corrupt, fmt.Sprintf("got digest %s", got)
+	}
+	return nil
+}
+
+// document returns the bytes of a blob that is whole.
+func (b *blobs) document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	body, err := content.ReadBlob(ctx, b.store, desc)
+	if err == nil && desc.Digest.Algorithm().FromBytes(body) != desc.Digest {
+		err = fmt.Errorf("it changed while it was read: %w", errdefs.ErrUnavailable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", desc.Digest, err)
+	}
+	return body, nil
+}

@@ -1,0 +1,240 @@
+package check
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// cleanupTime bounds what must happen after a cancel.
+const cleanupTime = 10 * time.Second
+
+// comparison is what was found out about the files of one snapshot.
+type comparison struct {
+	differences []difference
+	more        int
+	gone        bool   // there is no folder
+	skipped     string // why nothing was compared
+	kind        Kind   // of what is wrong with the layer itself
+	text        string
+}
+
+// compare compares the snapshots of p with its layers, from the bottom up. Each
+// layer is applied once more, to a snapshot beside them that is then removed.
+func (w *walk) compare(ctx context.Context, p *part) error {
+	dirs, err := w.folders(ctx, p)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for i, name := range p.chain {
+		if dirs[i] == "" {
+			return nil // a snapshot is missing, and with it all above
+		}
+		c := w.trees[name]
+		if c == nil {
+			if c, err = w.compareOne(ctx, p, i, dirs[:i+1], known); err != nil {
+				return fmt.Errorf("comparing the files of layer %s: %w", p.layers[i].Digest, err)
+			}
+			if c.skipped == "" { // another image may have the layer
+				w.trees[name] = c
+			}
+		}
+		w.tell(p, i, c)
+		for _, d := range c.differences {
+			known[d.path] = true
+		}
+		if c.gone {
+			return nil
+		}
+	}
+	return nil
+}
+
+// tell reports what a comparison found.
+func (w *walk) tell(p *part, i int, c *comparison) {
+	damaged := Finding{Kind: Tree, Platform: p.platform, Digest: digest.Digest(p.chain[i]), fix: fix{stage: unpacking, part: p, remove: p.chain[i]}}
+	switch {
+	case c.skipped != "":
+		w.note("the files of layer %s were not compared: %s", p.layers[i].Digest, c.skipped)
+		return
+	case c.kind != "":
+		w.found(Finding{Kind: c.kind, Platform: p.platform, Digest: p.layers[i].Digest, Message: "layer: " + c.text})
+		return
+	case c.gone:
+		damaged.Message = fmt.Sprintf("the folder of the snapshot of layer %s is gone", p.layers[i].Digest)
+		w.found(damaged)
+		return
+	}
+	w.report.Compared++
+	for _, d := range c.differences {
+		damaged.Path, damaged.Message = d.path, d.text
+		w.found(damaged)
+	}
+	if c.more > 0 {
+		damaged.Path, damaged.Message = "", fmt.Sprintf("%d more differences", c.more)
+		w.found(damaged)
+	}
+}
+
+// folders finds the folder of each snapshot of the chain, bottom first, empty
+// for one that is not there.
+func (w *walk) folders(ctx context.Context, p *part) ([]string, error) {
+	dirs := make([]string, len(p.chain))
+	there := 0
+	for there < len(p.chain) && w.hasSnapshot(p.chain[there]) {
+		there++
+	}
+	if there == 0 {
+		return dirs, nil
+	}
+	if w.copies() {
+		for i := range there {
+			all, err := w.Store.Lowers(ctx, p.chain[i])
+			if err != nil {
+				return nil, err
+			}
+			dirs[i] = all[0]
+		}
+		return dirs, nil
+	}
+	all, err := w.Store.Lowers(ctx, p.chain[there-1])
+	if err != nil {
+		return nil, err
+	}
+	if len(all) != there {
+		return nil, fmt.Errorf("the snapshotter shows %d folders for %d layers: %w", len(all), there, errdefs.ErrFailedPrecondition)
+	}
+	for i := range there {
+		dirs[i] = all[there-1-i]
+	}
+	return dirs, nil
+}
+
+// copies tells whether each snapshot holds all that is below it as well.
+func (w *walk) copies() bool { return w.Store.Name == "native" }
+
+// compareOne applies layer i of p beside its snapshot and compares the two.
+// dirs are the folders of the snapshots up to that one.
+func (w *walk) compareOne(ctx context.Context, p *part, i int, dirs []string, known map[string]bool) (c *comparison, err error) {
+	switch v := p.verdicts[i]; {
+	case v.kind == Missing:
+		return &comparison{skipped: "the layer is not in the content store"}, nil
+	case v.kind != "":
+		return &comparison{skipped: "the layer is corrupt"}, nil
+	}
+	if _, err := os.Lstat(dirs[i]); errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(filepath.Dir(filepath.Dir(dirs[i]))); err != nil {
+			return nil, fmt.Errorf("--deep needs the daemon's files: %w: %w", errdefs.ErrFailedPrecondition, err)
+		}
+		return &comparison{gone: true}, nil
+	}
+	parent := ""
+	if w.copies() && i > 0 {
+		parent = p.chain[i-1]
+	}
+	scratch, err := w.scratch(ctx, parent)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, scratch.close(ctx)) }()
+	got, err := w.apply(ctx, scratch.dir, p, i, dirs[:i])
+	switch {
+	case errdefs.IsNotFound(err): // it was collected meanwhile
+		return &comparison{skipped: "the layer is not in the content store"}, nil
+	case errdefs.IsInvalidArgument(err):
+		return &comparison{kind: Malformed, text: err.Error()}, nil
+	case err != nil:
+		return nil, err
+	case got != p.diffIDs[i]:
+		return &comparison{kind: DiffID, text: fmt.Sprintf("got diff ID %s, want %s", got, p.diffIDs[i])}, nil
+	}
+	t := trees{got: dirs[i], want: scratch.dir, known: known, stop: func() error { return context.Cause(ctx) }}
+	if err = t.compare(); err != nil {
+		return nil, err
+	}
+	return &comparison{differences: t.found, more: t.more}, nil
+}
+
+// scratch is an active snapshot to apply a layer to.
+type scratch struct {
+	store *store.Store
+	key   string
+	dir   string
+}
+
+// scratch makes one on the snapshotter's own file system, under the lease of
+// ctx.
+func (w *walk) scratch(ctx context.Context, parent string) (*scratch, error) {
+	s := &scratch{store: w.Store, key: store.ActivePrefix + "verify-" + rand.Text()[:12]}
+	mounts, err := w.Store.Snapshotter.Prepare(ctx, s.key, parent)
+	if err != nil {
+		return nil, fmt.Errorf("preparing a snapshot: %w", err)
+	}
+	ok, reason := w.Store.Writable(ctx, s.key, mounts)
+	upper, plain := store.UpperOf(mounts)
+	if !ok || !plain || upper.Dir == "" {
+		if ok {
+			reason = "the snapshot is not a plain folder"
+		}
+		err := fmt.Errorf("the files cannot be compared: %s: %w", reason, errdefs.ErrFailedPrecondition)
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	s.dir = upper.Dir
+	return s, nil
+}
+
+func (s *scratch) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	if err := s.store.Snapshotter.Remove(ctx, s.key); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("removing the snapshot %s: %w", s.key, err)
+	}
+	return nil
+}
+
+// apply applies layer i of p to dir as it was when its snapshot was made, and
+// returns its diff ID.
+func (w *walk) apply(ctx context.Context, dir string, p *part, i int, lowers []string) (digest.Digest, error) {
+	o := lay.Options{Whiteouts: lay.InPlace}
+	if i > 0 && !w.copies() {
+		o.Whiteouts = lay.Overlay
+	}
+	done, got, err := applyBlob(ctx, w.Store.Content, p.layers[i], dir, p.diffIDs[i].Algorithm(), o)
+	if err != nil || got != p.diffIDs[i] || o.Whiteouts == lay.InPlace {
+		return got, err
+	}
+	return got, lay.Inherit(dir, nearestFirst(lowers), done.Implicit)
+}
+
+func nearestFirst(dirs []string) []string {
+	var all []string
+	for i := len(dirs) - 1; i >= 0; i-- {
+		all = append(all, dirs[i])
+	}
+	return all
+}
+
+func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir string, algorithm digest.Algorithm, o lay.Options) (res lay.Result, got digest.Digest, err error) {
+	plain, err := openLayer(ctx, from, desc)
+	if err != nil {
+		return res, "", err
+	}
+	defer func() { err = errors.Join(err, plain.Close()) }()
+	sum := algorithm.Digester()
+	res, err = lay.Apply(ctx, dir, io.TeeReader(plain, sum.Hash()), o)
+	return res, sum.Digest(), err
+}

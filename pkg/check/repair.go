@@ -1,0 +1,482 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// stage is what mends a finding.
+type stage int
+
+const (
+	nothing   stage = iota // can be done about it
+	labelling              // set a label
+	fetching               // fetch a blob
+	unpacking              // unpack layers
+)
+
+// fix is how a finding is mended.
+type fix struct {
+	stage stage
+	// desc is the blob to label or to fetch. drop: what is there of it has to go
+	// before; it had labels.
+	desc   ocispec.Descriptor
+	blob   progress.Blob
+	drop   bool
+	labels map[string]string
+	// key and value are the label to set, diffID what has to be proved before.
+	// With a parent, key is the digest of the child that the parent is to keep.
+	key, value string
+	diffID     digest.Digest
+	parent     *document
+	// part is to be unpacked, after the snapshot remove is gone.
+	part   *part
+	remove string
+}
+
+// maxRounds bounds how often what was mended brings more to light: an index
+// first, then a manifest, a config, layers.
+const maxRounds = maxDepth + 4
+
+// Repair checks imgs, mends what it can and checks what it mended. Blobs come
+// from the repository of the image's name, by their digests: a tag that points
+// elsewhere by now is not followed. Image records stay as they are.
+func (c *Checker) Repair(ctx context.Context, imgs []images.Image) (reports []Report, err error) {
+	ctx = c.Store.Context(ctx)
+	leased, done, err := c.lease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reports, err = c.repair(leased, imgs)
+	if derr := done(); err == nil && derr != nil {
+		err = derr
+	}
+	if err != nil {
+		return reports, errors.Join(c.cause(ctx, err), c.Store.Flush())
+	}
+	if slices.ContainsFunc(reports, func(r Report) bool { return len(r.Repaired) > 0 }) {
+		err = c.Store.Collect(ctx) // what was removed
+	}
+	return reports, errors.Join(err, c.Store.Flush())
+}
+
+func (c *Checker) repair(ctx context.Context, imgs []images.Image) ([]Report, error) {
+	run, err := c.newRun(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := run.all(ctx, imgs)
+	if err != nil {
+		return all, err
+	}
+	r := newRepairer(run, all)
+	damaged := r.damaged(all)
+	for range maxRounds {
+		if len(damaged) == 0 || !r.pending(damaged) {
+			break
+		}
+		if err := r.mend(ctx, damaged); err != nil {
+			return all, err
+		}
+		if err := run.refresh(ctx); err != nil {
+			return all, err
+		}
+		if damaged, err = run.all(ctx, r.again(damaged)); err != nil {
+			return all, err
+		}
+		r.learn(damaged)
+	}
+	return all, r.conclude(ctx, all)
+}
+
+// again lists the images to check after something was mended.
+func (r *repairer) again(damaged []Report) (imgs []images.Image) {
+	touched := maps.Clone(r.touched)
+	for _, report := range damaged {
+		imgs = append(imgs, report.Image)
+		delete(touched, report.Image.Name)
+	}
+	return slices.AppendSeq(imgs, maps.Values(touched))
+}
+
+// repairer is one Repair under way.
+type repairer struct {
+	*run
+	sources map[string]*source      // by name of the image
+	tried   map[string]string       // why a finding could not be mended; empty if it was
+	met     map[string][]Finding    // by name of the image, each once
+	touched map[string]images.Image // by name, that lost snapshots
+	latest  map[string]Report       // of all images that were asked for, by name
+}
+
+func newRepairer(run *run, all []Report) *repairer {
+	r := &repairer{
+		run: run, sources: map[string]*source{}, tried: map[string]string{}, met: map[string][]Finding{},
+		touched: map[string]images.Image{}, latest: map[string]Report{},
+	}
+	r.learn(all)
+	return r
+}
+
+// learn notes what is known of images by now: a config that was corrupt does
+// not tell which snapshots are its image's.
+func (r *repairer) learn(all []Report) {
+	for _, report := range all {
+		r.latest[report.Image.Name] = report
+	}
+}
+
+// imagePart is a part with its image.
+type imagePart struct {
+	img  images.Image
+	part *part
+}
+
+func (r *repairer) damaged(all []Report) []Report {
+	return slices.DeleteFunc(slices.Clone(all), func(report Report) bool { return report.Whole() })
+}
+
+func key(img images.Image, f Finding) string { return img.Name + "\x00" + f.key() }
+
+// pending notes what was found and tells whether something is left to be tried.
+func (r *repairer) pending(damaged []Report) (some bool) {
+	for _, report := range damaged {
+		name := report.Image.Name
+		for _, f := range report.Findings {
+			_, tried := r.tried[key(report.Image, f)]
+			some = some || !tried && f.fix.stage != nothing
+			if !slices.ContainsFunc(r.met[name], func(m Finding) bool { return m.key() == f.key() }) {
+				r.met[name] = append(r.met[name], f)
+			}
+		}
+	}
+	return some
+}
+
+// task is a finding to be mended.
+type task struct {
+	img images.Image
+	Finding
+}
+
+// mend tries what was not tried yet, in the order in which one thing needs the
+// other. Only an error that ends everything is returned.
+func (r *repairer) mend(ctx context.Context, damaged []Report) error {
+	tasks := map[stage][]task{}
+	for _, report := range damaged {
+		if err := r.hold(ctx, report); err != nil {
+			return err
+		}
+		for _, f := range report.Findings {
+			if _, tried := r.tried[key(report.Image, f)]; !tried {
+				tasks[f.fix.stage] = append(tasks[f.fix.stage], task{report.Image, f})
+			}
+		}
+	}
+	for _, t := range tasks[labelling] {
+		if err := r.done(ctx, t, r.label(ctx, t.fix)); err != nil {
+			return err
+		}
+	}
+	if err := r.fetchAll(ctx, tasks[fetching]); err != nil {
+		return err
+	}
+	return r.unpackAll(ctx, tasks[unpacking])
+}
+
+// done notes what came of a task. Full disks and the end of ctx end everything.
+func (r *repairer) done(ctx context.Context, t task, err error) error {
+	if err == nil {
+		r.tried[key(t.img, t.Finding)] = ""
+		return nil
+	}
+	r.tried[key(t.img, t.Finding)] = err.Error()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("repairing %s: %w", t.img.Name, err)
+		}
+	}
+	return nil
+}
+
+// hold keeps what there is of the image from being collected while labels and
+// documents are missing that would keep it.
+func (r *repairer) hold(ctx context.Context, report Report) error {
+	var errs []error
+	for _, dgst := range report.held {
+		errs = append(errs, r.keep(ctx, "content", dgst.String()))
+	}
+	for _, p := range report.parts {
+		for _, name := range p.chain {
+			if r.hasSnapshot(name) {
+				errs = append(errs, r.keep(ctx, "snapshots/"+r.Store.Name, name))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// holdChildren keeps what a document refers to that is about to be deleted.
+func (r *repairer) holdChildren(ctx context.Context, labels map[string]string) error {
+	var errs []error
+	for key, value := range labels {
+		switch {
+		case strings.HasPrefix(key, labelContentRef):
+			errs = append(errs, r.keep(ctx, "content", value))
+		case key == labelSnapshotRef+r.Store.Name:
+			errs = append(errs, r.keep(ctx, "snapshots/"+r.Store.Name, value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// holdAll keeps everything: a document that is missing cannot say what it
+// refers to.
+func (r *repairer) holdAll(ctx context.Context) error {
+	err := r.Store.Content.Walk(ctx, func(info content.Info) error { return r.keep(ctx, "content", info.Digest.String()) })
+	for name := range r.snapshots {
+		err = errors.Join(err, r.keep(ctx, "snapshots/"+r.Store.Name, name))
+	}
+	return err
+}
+
+// keep puts a resource under the lease of ctx.
+func (r *repairer) keep(ctx context.Context, kind, name string) error {
+	id, _ := leases.FromContext(ctx)
+	err := r.Store.Leases.AddResource(ctx, leases.Lease{ID: id}, leases.Resource{ID: name, Type: kind})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("leasing %s: %w", name, err)
+	}
+	return nil
+}
+
+// label sets a label, after what it says is proved.
+func (r *repairer) label(ctx context.Context, f fix) error {
+	desc, key, value := f.desc, f.key, f.value
+	switch {
+	case f.parent != nil:
+		desc, value = f.parent.desc, f.key
+		key = f.parent.freeKey(value)
+	case f.diffID != "":
+		if err := proveDiffID(ctx, r.Store.Content, desc, f.diffID); err != nil {
+			return err
+		}
+	}
+	info := content.Info{Digest: desc.Digest, Labels: map[string]string{key: value}}
+	if _, err := r.Store.Content.Update(ctx, info, "labels."+key); err != nil {
+		return fmt.Errorf("labelling %s: %w", desc.Digest, err)
+	}
+	if f.parent != nil {
+		labels := maps.Clone(f.parent.labels)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels[key], f.parent.labels = value, labels
+	}
+	r.blobs.forget(desc.Digest)
+	return nil
+}
+
+// freeKey is the label that containerd would keep the child by, or a further
+// one of its kind where that is taken.
+func (d *document) freeKey(child string) string {
+	base, n := "", 0
+	count := map[string]int{}
+	for _, c := range d.children {
+		keys := images.ChildGCLabels(c)
+		if len(keys) == 0 {
+			continue
+		}
+		if c.Digest.String() == child {
+			base, n = keys[0], count[keys[0]]
+			break
+		}
+		count[keys[0]]++
+	}
+	for ; ; n++ {
+		key := base
+		if n > 0 || strings.HasSuffix(base, ".") {
+			key += strconv.Itoa(n)
+		}
+		if d.labels[key] == "" {
+			return key
+		}
+	}
+}
+
+// source is where the blobs of an image come from.
+type source struct {
+	fetch.Source
+	registry *registry.Registry
+	fetcher  *fetch.Fetcher
+	err      error // why there is none
+}
+
+// source asks the registry once whether it has the image still, before
+// anything is removed for its sake.
+func (r *repairer) source(ctx context.Context, img images.Image) *source {
+	s := r.sources[img.Name]
+	if s == nil {
+		s = &source{}
+		s.err = r.open(ctx, s, img)
+		r.sources[img.Name] = s
+	}
+	return s
+}
+
+func (r *repairer) open(ctx context.Context, s *source, img images.Image) error {
+	ref, err := registry.ParseRef(img.Name)
+	if err != nil || ref.Name != img.Name {
+		return fmt.Errorf("the name %q does not say which registry to ask", img.Name)
+	}
+	if r.Registry == nil {
+		return errors.New("there is no registry to ask")
+	}
+	ref.Digest = img.Target.Digest
+	s.Source = fetch.From(ref)
+	if s.registry, err = r.Registry(ref); err != nil {
+		return err
+	}
+	s.fetcher = fetch.New(s.registry, r.Store.Content, r.Progress)
+	_, err = s.registry.Resolve(ctx, ref)
+	return err
+}
+
+// fetchAll drops what is corrupt and fetches it again.
+func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
+	var ready []task
+	dropped := map[digest.Digest]bool{}
+	for _, t := range tasks {
+		if s := r.source(ctx, t.img); s.err != nil {
+			if err := r.done(ctx, t, s.err); err != nil {
+				return err
+			}
+			continue
+		}
+		ready = append(ready, t)
+		if !t.fix.drop || dropped[t.fix.desc.Digest] {
+			continue
+		}
+		if err := r.holdChildren(ctx, t.fix.labels); err != nil {
+			return err
+		}
+		if err := r.Store.Content.Delete(ctx, t.fix.desc.Digest); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("deleting %s: %w", t.fix.desc.Digest, err)
+		}
+		dropped[t.fix.desc.Digest] = true
+	}
+	if len(dropped) > 0 {
+		if slices.ContainsFunc(ready, func(t task) bool { return !t.fix.drop && t.fix.blob != progress.Layer }) {
+			if err := r.holdAll(ctx); err != nil {
+				return err
+			}
+		}
+		// The bytes are found again by whoever asks for the digest until they
+		// are collected.
+		if err := r.Store.CollectNow(ctx); err != nil {
+			return err
+		}
+	}
+	for _, t := range ready {
+		if err := r.done(ctx, t, r.fetch(ctx, r.source(ctx, t.img), t.fix)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *repairer) fetch(ctx context.Context, s *source, f fix) error {
+	r.blobs.forget(f.desc.Digest)
+	if f.blob == progress.Config && !f.drop {
+		r.blank[f.desc.Digest] = true
+	}
+	labels := maps.Clone(s.Labels)
+	maps.Copy(labels, f.labels) // as it was kept, so it shall be
+	blob := fetch.Blob{Ref: s.Ref, Desc: f.desc, Kind: f.blob}
+	if f.blob != progress.Index && f.blob != progress.Manifest {
+		_, err := s.fetcher.Store(ctx, blob, labels)
+		return err
+	}
+	doc, err := s.registry.Manifest(ctx, s.Ref, f.desc)
+	if err != nil {
+		return err
+	}
+	if !f.drop { // nobody knows which labels it had
+		if err := labelChildren(doc, labels); err != nil {
+			return err
+		}
+	}
+	err = content.WriteBlob(ctx, r.Store.Content, remotes.MakeRefKey(ctx, f.desc), bytes.NewReader(doc.Body), f.desc, content.WithLabels(labels))
+	if err != nil {
+		return fmt.Errorf("storing %s %s: %w", f.blob, f.desc.Digest, err)
+	}
+	return nil
+}
+
+// labelChildren adds the labels by which a document keeps all that it lists.
+func labelChildren(doc registry.Target, labels map[string]string) error {
+	var listed struct {
+		Manifests, Layers []ocispec.Descriptor
+		Config            *ocispec.Descriptor
+	}
+	if err := json.Unmarshal(doc.Body, &listed); err != nil {
+		return fmt.Errorf("decoding %s: %w", doc.Desc.Digest, err)
+	}
+	d := document{labels: labels, children: slices.Concat(listed.Manifests, listed.Layers)}
+	if listed.Config != nil {
+		d.children = append(d.children, *listed.Config)
+	}
+	for _, child := range d.children {
+		labels[d.freeKey(child.Digest.String())] = child.Digest.String()
+	}
+	return nil
+}
+
+// conclude checks once more what was damaged, with nothing remembered.
+func (r *repairer) conclude(ctx context.Context, all []Report) error {
+	damaged := r.again(r.damaged(all))
+	if len(damaged) == 0 {
+		return nil
+	}
+	final, err := r.check(ctx, damaged)
+	if err != nil {
+		return err
+	}
+	for _, report := range final {
+		name := report.Image.Name
+		for i, f := range report.Findings {
+			report.Findings[i].Unrepaired = r.tried[key(report.Image, f)]
+		}
+		for _, f := range r.met[name] {
+			if !slices.ContainsFunc(report.Findings, func(left Finding) bool { return left.key() == f.key() }) {
+				report.Repaired = append(report.Repaired, f)
+			}
+		}
+		i := slices.IndexFunc(all, func(old Report) bool { return old.Image.Name == name })
+		all[i] = report
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+package check_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/check"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+func twoPlaces() []place {
+	return []place{places()[0], {name: "containerd 2.4", snapshotter: "overlayfs", version: "2.4"}}
+}
+
+func small(t testing.TB, seed string) *pulltest.Image {
+	t.Helper()
+	return pulltest.Must(pulltest.SmallVariant(pulltest.Spec{}, pulltest.Gzip, seed))(t)
+}
+
+// refusals lists why findings were not mended.
+func refusals(r check.Report) (all []string) {
+	for _, f := range r.Findings {
+		all = append(all, f.Unrepaired)
+	}
+	return all
+}
+
+// TestRepairFollowsNoTag brings back the image of the record after its tag has
+// moved on.
+func TestRepairFollowsNoTag(t *testing.T) {
+	img, newer := small(t, "old"), small(t, "new")
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		s.pull(ref)
+		pulltest.Push(t, reg, "team/app:1", newer)
+		must(t, s.Content.Delete(s.ctx(), img.Desc.Digest))
+		spoil(t, s.blob(img.Layers[0].Digest), flip)
+		if report := s.repair(true, ref)[0]; !report.Whole() || len(report.Repaired) < 2 {
+			t.Errorf("got %+v, want the manifest and the layer repaired", report)
+		}
+		if got := s.images(ref)[0].Target.Digest; got != img.Desc.Digest {
+			t.Errorf("got record of %s, want still %s", got, img.Desc.Digest)
+		}
+		s.whole(true, ref)
+		s.ready(ref)
+	})
+}
+
+// TestRepairWithoutRegistry mends what takes no registry, and deletes nothing
+// that it could not bring back.
+func TestRepairWithoutRegistry(t *testing.T) {
+	img := small(t, "alone")
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		s.pull(ref)
+		must(t, reg.Stop())
+		must(t, s.Snapshotter.Remove(s.ctx(), img.ChainIDs()[2].String()))
+		unlabelled(layer(1), named("containerd.io/uncompressed"), "")(s, img, img)
+		if report := s.repair(false, ref)[0]; !report.Whole() || len(report.Repaired) != 2 {
+			t.Errorf("got %+v, want the snapshot and the label repaired", report)
+		}
+		s.ready(ref)
+		spoil(t, s.blob(img.Layers[0].Digest), flip)
+		report := s.repair(false, ref)[0]
+		if len(report.Findings) != 1 || !strings.Contains(report.Findings[0].Unrepaired, "connect") {
+			t.Errorf("got %+v, want one finding and why nobody could be asked", report)
+		}
+		if _, err := os.Stat(s.blob(img.Layers[0].Digest)); err != nil {
+			t.Errorf("got %v, want the corrupt blob still there", err)
+		}
+		s.ready(ref)
+	})
+}
+
+// TestRepairOfSharedSnapshots remakes snapshots that several images count on
+// only together.
+func TestRepairOfSharedSnapshots(t *testing.T) {
+	base := small(t, "shared")
+	more := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("app", "more")))(t)
+	child := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: append(base.Layers[:2:2], more)}))(t)
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		first, second := pulltest.Push(t, reg, "team/base:1", base), pulltest.Push(t, reg, "team/child:1", child)
+		s.pull(first)
+		s.pull(second)
+		must(t, os.Remove(s.folder(base, 1)+"/usr/bin/su"))
+		before := s.snapshots()
+		report := s.repair(true, first)[0]
+		if all := refusals(report); len(all) != 1 || !strings.Contains(all[0], "another image") {
+			t.Errorf("got refusals %q, want one because of another image", all)
+		}
+		if diff := cmp.Diff(before, s.snapshots()); diff != "" {
+			t.Errorf("snapshots changed (-before +after):\n%s", diff)
+		}
+		for _, report := range s.repair(true, first, second) {
+			if !report.Whole() || len(report.Repaired) == 0 {
+				t.Errorf("got %+v, want both repaired", report)
+			}
+		}
+		s.whole(true, first)
+		s.whole(true, second)
+		s.ready(first)
+		s.ready(second)
+	})
+}
+
+// TestRepairUnderContainer leaves alone what a container runs on.
+func TestRepairUnderContainer(t *testing.T) {
+	img := small(t, "running")
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		s.pull(ref)
+		must(t, os.Chmod(s.folder(img, 0)+"/etc", 0o700))
+		root := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "container"})
+		pulltest.Must(s.Snapshotter.Prepare(s.ctx(), "container", img.ChainIDs()[2].String(), root))(t)
+		before := s.snapshots()
+		report := pulltest.Must(s.checker(true).Repair(t.Context(), s.images(ref)))(t)[0]
+		if all := refusals(report); len(all) != 1 || !strings.Contains(all[0], "snapshot container is in use") {
+			t.Errorf("got refusals %q, want one because of the container", all)
+		}
+		if diff := cmp.Diff(before, s.snapshots()); diff != "" {
+			t.Errorf("snapshots changed (-before +after):\n%s", diff)
+		}
+		must(t, s.Snapshotter.Remove(s.ctx(), "container"))
+		if report := s.repair(true, ref)[0]; !report.Whole() {
+			t.Errorf("got %+v after the container has gone, want it repaired", report)
+		}
+	})
+}
+
+// TestRepairOfDiscarded fetches layers that were discarded when their snapshots
+// are gone.
+func TestRepairOfDiscarded(t *testing.T) {
+	img := small(t, "discarded")
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		s.pull(ref, func(r *pull.Request) { r.DiscardLayers = true })
+		must(t, s.CollectNow(s.ctx()))
+		report := s.check(true, ref)
+		if !report.Whole() || len(report.Notes) != len(img.Layers) || report.Compared != 0 {
+			t.Errorf("got %+v, want it whole and a note for each layer that cannot be compared", report)
+		}
+		must(t, s.Snapshotter.Remove(s.ctx(), img.ChainIDs()[2].String()))
+		report = s.repair(false, ref)[0]
+		if !report.Whole() || len(report.Repaired) == 0 {
+			t.Errorf("got %+v, want it repaired", report)
+		}
+		must(t, s.CheckChain(s.ctx(), img.DiffIDs()))
+	})
+}
+
+// TestCancel ends a check and a repair in the middle, and leaves nothing.
+func TestCancel(t *testing.T) {
+	img := small(t, "cancelled")
+	why := errors.New("the user has seen enough")
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		s.pull(ref)
+		imgs := s.images(ref)
+		must(t, os.Remove(s.folder(img, 1)+"/usr/bin/su"))
+		spoil(t, s.blob(img.Config.Digest), flip)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		c := s.checker(true)
+		c.Registry = func(ref registry.Ref) (*registry.Registry, error) {
+			cancel(why)
+			return newRegistry(ref)
+		}
+		if _, err := c.Repair(ctx, imgs); !errors.Is(err, why) {
+			t.Errorf("got %v from the repair, want the cause of its end", err)
+		}
+		if _, err := c.Check(ctx, imgs); !errors.Is(err, why) {
+			t.Errorf("got %v from the check, want the cause of its end", err)
+		}
+		s.noLitter()
+		if report := s.repair(true, ref)[0]; !report.Whole() {
+			t.Errorf("got %+v from another repair, want it whole", report)
+		}
+		s.ready(ref)
+	})
+}
+
+// TestForeignPulls finds nothing wrong with what containerd's own client and
+// its transfer service pulled and unpacked.
+func TestForeignPulls(t *testing.T) {
+	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	each(t, places()[2:], func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ways := [][]string{{}}
+		if s.version != "1.6" {
+			ways = append(ways, []string{"--local"})
+		}
+		for i, flags := range ways {
+			seed := string(rune('a' + i))
+			ref := pulltest.Push(t, reg, "team/"+seed+":1", variant(t, img, seed))
+			s.daemon.Ctr(t, append(append([]string{"images", "pull", "--plain-http"}, flags...), ref)...)
+			report := s.check(true, ref)
+			if !report.Whole() || report.Compared != 3 {
+				t.Errorf("got %+v from ctr images pull %v, want it whole", report, flags)
+			}
+		}
+	})
+}

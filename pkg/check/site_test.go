@@ -1,0 +1,243 @@
+package check_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/check"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// place is a kind of store.
+type place struct {
+	name        string
+	snapshotter string
+	version     string // of the daemon; empty for an embedded root
+}
+
+func places() []place {
+	all := []place{
+		{name: "embedded overlayfs", snapshotter: "overlayfs"},
+		{name: "embedded native", snapshotter: "native"},
+	}
+	for _, v := range pulltest.DaemonVersions() {
+		all = append(all, place{name: "containerd " + v, snapshotter: "overlayfs", version: v})
+	}
+	return all
+}
+
+// each runs the test at each place, with a fresh root.
+func each(t *testing.T, all []place, test func(t *testing.T, s *site)) {
+	t.Helper()
+	pulltest.Need(t, pulltest.Root)
+	for _, p := range all {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			s := &site{place: p, t: t}
+			o := store.Options{Snapshotter: p.snapshotter}
+			open := store.Dial
+			if p.version == "" {
+				s.root = filepath.Join(t.TempDir(), "root")
+				o.Root, open = s.root, store.Open
+			} else {
+				s.daemon = pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: p.version})
+				s.root, o.Address = s.daemon.Root, s.daemon.Address
+			}
+			s.Store = pulltest.Must(open(t.Context(), o))(t)
+			t.Cleanup(func() {
+				if err := s.Store.Close(); err != nil {
+					t.Errorf("closing the store: %v", err)
+				}
+			})
+			test(t, s)
+		})
+	}
+}
+
+// site is a place in use.
+type site struct {
+	place
+	*store.Store
+	t      testing.TB
+	root   string
+	daemon *pulltest.Daemon
+}
+
+// in is the site in a part of its test.
+func (s *site) in(t testing.TB) *site {
+	part := *s
+	part.t = t
+	return &part
+}
+
+func (s *site) ctx() context.Context { return s.Context(s.t.Context()) }
+
+func (s *site) pull(ref string, edits ...func(*pull.Request)) {
+	s.t.Helper()
+	r := pull.Request{Ref: pulltest.Must(registry.ParseRef(ref))(s.t)}
+	for _, edit := range edits {
+		edit(&r)
+	}
+	p := &pull.Puller{Store: s.Store, Registry: pulltest.Must(newRegistry(r.Ref))(s.t)}
+	pulltest.Must(p.Pull(s.t.Context(), r))(s.t)
+}
+
+func newRegistry(registry.Ref) (*registry.Registry, error) {
+	return registry.New(registry.Options{
+		PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
+	})
+}
+
+func (s *site) checker(deep bool) *check.Checker {
+	return &check.Checker{Store: s.Store, Deep: deep, Registry: newRegistry}
+}
+
+func (s *site) images(refs ...string) []images.Image {
+	s.t.Helper()
+	var all []images.Image
+	for _, ref := range refs {
+		img := pulltest.Must(s.Image(s.ctx(), ref))(s.t)
+		if img == nil {
+			s.t.Fatalf("no record of %s", ref)
+		}
+		all = append(all, *img)
+	}
+	return all
+}
+
+// check returns the report of one image.
+func (s *site) check(deep bool, ref string) check.Report {
+	s.t.Helper()
+	report := pulltest.Must(s.checker(deep).Check(s.t.Context(), s.images(ref)))(s.t)[0]
+	s.noLitter()
+	return report
+}
+
+func (s *site) repair(deep bool, refs ...string) []check.Report {
+	s.t.Helper()
+	all := pulltest.Must(s.checker(deep).Repair(s.t.Context(), s.images(refs...)))(s.t)
+	s.noLitter()
+	return all
+}
+
+// whole fails the test unless nothing is wrong with ref.
+func (s *site) whole(deep bool, ref string) check.Report {
+	s.t.Helper()
+	report := s.check(deep, ref)
+	for _, f := range report.Findings {
+		s.t.Errorf("got finding %s %s %s %q, want none", f.Kind, f.Digest, f.Path, f.Message)
+	}
+	for _, note := range report.Notes {
+		s.t.Errorf("got note %q, want none", note)
+	}
+	return report
+}
+
+// ready fails the test unless the daemon finds ref complete and unpacked.
+func (s *site) ready(ref string) {
+	s.t.Helper()
+	if s.daemon == nil {
+		return
+	}
+	out := s.daemon.Ctr(s.t, "images", "check", "--quiet", "--snapshotter", s.snapshotter)
+	if !slices.Contains(strings.Fields(out), ref) {
+		s.t.Errorf("got these images from containerd %s, want %s ready:\n%s", s.version, ref, s.daemon.Ctr(s.t, "images", "check", "--snapshotter", s.snapshotter))
+	}
+}
+
+// noLitter fails the test if a lease, a view or an unfinished snapshot is left.
+func (s *site) noLitter() {
+	s.t.Helper()
+	for _, l := range pulltest.Must(s.Leases.List(s.ctx()))(s.t) {
+		if l.ID == keeper {
+			continue
+		}
+		s.t.Errorf("got lease %s with %v, want none", l.ID, l.Labels)
+	}
+	for name, info := range s.snapshots() {
+		if info.Kind != snapshots.KindCommitted {
+			s.t.Errorf("got %s snapshot %s, want none", info.Kind, name)
+		}
+	}
+	for _, in := range pulltest.Must(s.Content.ListStatuses(s.ctx()))(s.t) {
+		s.t.Errorf("got ingest %s, want none", in.Ref)
+	}
+}
+
+const keeper = "keeper"
+
+// keepAll keeps what there is from being collected, so that a daemon does not
+// add to the damage of a test.
+func (s *site) keepAll() {
+	s.t.Helper()
+	l := pulltest.Must(s.Leases.Create(s.ctx(), leases.WithID(keeper)))(s.t)
+	keep := func(kind, id string) error {
+		return s.Leases.AddResource(s.ctx(), l, leases.Resource{ID: id, Type: kind})
+	}
+	must(s.t, s.Content.Walk(s.ctx(), func(info content.Info) error { return keep("content", info.Digest.String()) }))
+	for name := range s.snapshots() {
+		must(s.t, keep("snapshots/"+s.snapshotter, name))
+	}
+}
+
+func (s *site) snapshots() map[string]snapshots.Info {
+	s.t.Helper()
+	all := map[string]snapshots.Info{}
+	err := s.Snapshotter.Walk(s.ctx(), func(_ context.Context, info snapshots.Info) error {
+		all[info.Name] = info
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return all
+}
+
+// blob is the file of a blob.
+func (s *site) blob(dgst digest.Digest) string {
+	return filepath.Join(s.root, "io.containerd.content.v1.content", "blobs", "sha256", dgst.Encoded())
+}
+
+// folder is that of the snapshot of layer n of img.
+func (s *site) folder(img *pulltest.Image, n int) string {
+	s.t.Helper()
+	return pulltest.Must(s.Lowers(s.ctx(), img.ChainIDs()[n].String()))(s.t)[0]
+}
+
+// spoil changes a file in place, without its name, mode or size.
+func spoil(t testing.TB, path string, edit func([]byte) []byte) {
+	t.Helper()
+	body := pulltest.Must(os.ReadFile(path))(t)
+	f := pulltest.Must(os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0))(t)
+	_, err := f.Write(edit(body))
+	if cerr := f.Close(); err != nil || cerr != nil {
+		t.Fatal(err, cerr)
+	}
+}
+
+// flip changes one bit in the middle.
+func flip(p []byte) []byte {
+	p[len(p)/2] ^= 0x10
+	return p
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,166 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack"
+)
+
+// unpackAll removes damaged snapshots with all that are on top of them, and
+// unpacks what is missing then.
+func (r *repairer) unpackAll(ctx context.Context, tasks []task) error {
+	refused, err := r.removeDamaged(ctx, tasks)
+	if err != nil {
+		return err
+	}
+	unpacked := map[*part]error{}
+	for _, t := range tasks {
+		err := refused[t.fix.remove]
+		if err == nil {
+			var done bool
+			if err, done = unpacked[t.fix.part]; !done {
+				err = r.unpack(ctx, t)
+				unpacked[t.fix.part] = err
+			}
+		}
+		if err := r.done(ctx, t, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unpack unpacks what is missing of the chain of a part.
+func (r *repairer) unpack(ctx context.Context, t task) error {
+	p := t.fix.part
+	s, err := r.layerSource(ctx, t.img, p, nil)
+	if err != nil {
+		return err
+	}
+	u := unpack.New(unpack.Options{
+		Store: r.Store, Fetcher: s.fetcher, Progress: r.Progress, Downloads: limit(r.Downloads), Unpacks: limit(r.Unpacks),
+	})
+	_, err = u.Unpack(ctx, unpack.Image{Source: s.Source, Layers: p.layers, DiffIDs: p.diffIDs})
+	for _, l := range p.layers {
+		r.blobs.forget(l.Digest)
+	}
+	return err
+}
+
+// layerSource is where the layers of a part come from when the snapshots gone
+// are. It needs no registry if all that are to be unpacked are in the content
+// store.
+func (r *repairer) layerSource(ctx context.Context, img images.Image, p *part, gone []snapshots.Info) (*source, error) {
+	first := slices.IndexFunc(p.chain, func(name string) bool {
+		return !r.hasSnapshot(name) || slices.ContainsFunc(gone, func(info snapshots.Info) bool { return info.Name == name })
+	})
+	for _, l := range p.layers[max(first, 0):] {
+		v, err := r.blobs.judge(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		if v.kind != "" {
+			s := r.source(ctx, img)
+			return s, s.err
+		}
+	}
+	if s := r.sources[img.Name]; s != nil && s.err == nil {
+		return s, nil
+	}
+	return &source{fetcher: fetch.New(nil, r.Store.Content, r.Progress)}, nil
+}
+
+// removeDamaged removes snapshots to have them made anew, and those on top of
+// them.
+func (r *repairer) removeDamaged(ctx context.Context, tasks []task) (refused map[string]error, err error) {
+	refused = map[string]error{}
+	for _, t := range tasks {
+		name := t.fix.remove
+		if name == "" || refused[name] != nil || !r.hasSnapshot(name) {
+			continue
+		}
+		above, err := r.above(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if refused[name] = r.removable(ctx, above); refused[name] == nil {
+			refused[name] = r.remove(ctx, above)
+		}
+	}
+	return refused, nil
+}
+
+// remove removes snapshots, the last one first, and has every image looked at
+// again that counted on them.
+func (r *repairer) remove(ctx context.Context, all []snapshots.Info) error {
+	for _, c := range r.counting(all) {
+		r.touched[c.img.Name] = c.img
+	}
+	for _, info := range slices.Backward(all) {
+		if err := r.Store.Snapshotter.Remove(ctx, info.Name); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("removing snapshot %s: %w", info.Name, err)
+		}
+		delete(r.snapshots, info.Name)
+		delete(r.trees, info.Name)
+	}
+	return nil
+}
+
+// counting lists what counts on one of the snapshots.
+func (r *repairer) counting(all []snapshots.Info) (found []imagePart) {
+	for _, report := range r.latest {
+		for _, p := range report.parts {
+			if slices.ContainsFunc(all, func(info snapshots.Info) bool { return slices.Contains(p.chain, info.Name) }) {
+				found = append(found, imagePart{report.Image, p})
+			}
+		}
+	}
+	return found
+}
+
+// above lists the snapshot name and all that are on top of it, each after its
+// parent.
+func (r *repairer) above(ctx context.Context, name string) ([]snapshots.Info, error) {
+	if err := r.refresh(ctx); err != nil {
+		return nil, err
+	}
+	all := []snapshots.Info{r.snapshots[name]}
+	for i := 0; i < len(all); i++ {
+		for _, info := range r.snapshots {
+			if info.Parent == all[i].Name {
+				all = append(all, info)
+			}
+		}
+	}
+	return all, nil
+}
+
+// removable refuses snapshots of which one is not of the images being repaired,
+// because a container runs on it or another image counts on it, and those whose
+// layers are not to be had.
+func (r *repairer) removable(ctx context.Context, all []snapshots.Info) error {
+	for _, info := range all {
+		switch {
+		case !isCommitted(info):
+			return fmt.Errorf("snapshot %s is in use on top of it", info.Name)
+		case len(r.counting([]snapshots.Info{info})) == 0:
+			return fmt.Errorf("snapshot %s of another image is on top of it: repair all images at once", info.Name)
+		}
+	}
+	for _, c := range r.counting(all) {
+		if !c.part.unpacked {
+			continue
+		}
+		if _, err := r.layerSource(ctx, c.img, c.part, all); err != nil {
+			return err
+		}
+	}
+	return nil
+}

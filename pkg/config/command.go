@@ -1,0 +1,29 @@
+package config
+
+import "slices"
+
+// GCSettings are the settings of commands that look at a store and ask no
+// registry.
+func GCSettings() []*Setting {
+	return append(placeSettings(), only(Table(), "timeout", "debug")...)
+}
+
+// placeSettings say which store, and leave out who works on it.
+func placeSettings() []*Setting {
+	return slices.DeleteFunc(storeSettings(), func(s *Setting) bool { return s.Key == "engine" })
+}
+
+// only picks settings by their names.
+func only(all []*Setting, names ...string) []*Setting {
+	return slices.DeleteFunc(all, func(s *Setting) bool { return !slices.Contains(names, s.Name()) })
+}
+
+// VerifySettings are those of GCSettings and of what it takes to repair an
+// image: which platforms it has, and how to fetch what is missing.
+func VerifySettings() []*Setting {
+	all := append(placeSettings(), only(selectSettings(), "platforms", "all_platforms")...)
+	all = append(append(all, registrySettings()...), credentialSettings()...)
+	all = append(all, only(limitSettings(), "timeout", "retry.count", "retry.delay", "stall_timeout", "limits.min_rate",
+		"limits.manifest_bytes", "limits.requests_per_second", "limits.unpacks", "limits.downloads")...)
+	return append(all, only(outputSettings(), "quiet", "progress", "debug")...)
+}

@@ -1,0 +1,157 @@
+package pull_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// gc runs a collection of ours and wants its dry run to have foretold it.
+func (s *site) gc() store.Freed {
+	s.t.Helper()
+	blobs, snapshots, leases, ingests := len(s.blobs()), len(s.snapshots()), len(s.leases()), len(s.ingests())
+	foretold := pulltest.Must(s.store().GC(s.t.Context(), true))(s.t)
+	if diff := cmp.Diff([]int{blobs, snapshots, leases, ingests}, []int{len(s.blobs()), len(s.snapshots()), len(s.leases()), len(s.ingests())}); diff != "" {
+		s.t.Errorf("numbers of blobs, snapshots, leases and ingests changed by the dry run (-want +got):\n%s", diff)
+	}
+	freed := pulltest.Must(s.store().GC(s.t.Context(), false))(s.t)
+	if diff := cmp.Diff(foretold, freed); diff != "" {
+		s.t.Errorf("what was freed differs from what the dry run said (-dry +freed):\n%s", diff)
+	}
+	return freed
+}
+
+// stalled starts a process that pulls img and gets after bytes of its noise.
+func (s *site) stalled(reg *pulltest.Registry, ref string, img *pulltest.Image, after int64) *exec.Cmd {
+	s.t.Helper()
+	reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Fault: pulltest.Stall, After: after}))
+	cmd := s.start(ref)
+	const collected = 1 << 20 // by the process, before it is sent on
+	s.waitFor(func() bool { return s.onDisk() >= after-collected && reg.BlobBytes() >= after })
+	return cmd
+}
+
+// foreign makes a lease as another client would, with an ingest and a blob
+// under it.
+func (s *site) foreign() digest.Digest {
+	s.t.Helper()
+	lease := pulltest.Must(s.store().Leases.Create(s.ctx(), leases.WithID("somebody")))(s.t)
+	ctx := leases.WithLease(s.ctx(), lease.ID)
+	blob := pulltest.NewBlob([]byte("somebody's blob"))
+	w := pulltest.Must(content.OpenWriter(ctx, s.store().Content, content.WithRef("blob"), content.WithDescriptor(ocispec.Descriptor{Digest: blob.Digest, Size: blob.Size})))(s.t)
+	if _, err := w.Write([]byte("somebody's blob")); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := w.Commit(ctx, blob.Size, blob.Digest); err != nil {
+		s.t.Fatal(err)
+	}
+	w = pulltest.Must(content.OpenWriter(ctx, s.store().Content, content.WithRef("somebody's ingest")))(s.t)
+	if _, err := w.Write([]byte("half")); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	return blob.Digest
+}
+
+// TestGCAfterKill frees all that a killed pull left, and nothing of anybody
+// else.
+func TestGCAfterKill(t *testing.T) {
+	img, other := noisyImage(t, noise), small(t, "kept", pulltest.Gzip, pulltest.Spec{})
+	each(t, places(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		kept := pulltest.Push(t, reg, "team/kept:1", other)
+		s.mustPull(kept)
+		blob := s.foreign()
+		blobs, snapshots := s.blobs(), s.snapshots()
+		cmd := s.stalled(reg, pulltest.Push(t, reg, "team/app:1", img), img, noise/2)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Wait() // says that it was killed
+
+		freed := s.gc()
+		if freed.Running != 0 || s.daemon != nil && len(freed.Leases) != 1 {
+			t.Errorf("got %+v, want the one lease of the dead process and none left", freed)
+		}
+		if freed.Ingests.Count == 0 || freed.Ingests.Bytes < noise/4 {
+			t.Errorf("got ingests %+v freed, want at least %d bytes", freed.Ingests, noise/4)
+		}
+		s.noLitter()
+		if diff := cmp.Diff(blobs, s.blobs()); diff != "" {
+			t.Errorf("blobs differ from those before the killed pull (-before +after):\n%s", diff)
+		}
+		if diff := cmp.Diff(snapshots, s.snapshots()); diff != "" {
+			t.Errorf("snapshots differ from those before the killed pull (-before +after):\n%s", diff)
+		}
+		if in := s.ingests(); len(in) != 1 || in[0].Ref != "somebody's ingest" {
+			t.Errorf("got ingests %+v, want the foreign one", in)
+		}
+		if dirs := pulltest.Must(filepath.Glob(filepath.Join(s.root, "io.containerd.content.v1.content", "ingest", "*")))(t); len(dirs) != 1 {
+			t.Errorf("got ingests on disk %v, want the foreign one", dirs)
+		}
+		if _, ok := s.blobs()[blob]; !ok {
+			t.Error("the blob under a foreign lease is gone")
+		}
+		if again := s.gc(); len(again.Leases)+again.Ingests.Count+again.Blobs.Count+again.Snapshots.Count != 0 {
+			t.Errorf("got %+v from the second collection, want nothing to be left", again)
+		}
+		s.usable(t, kept)
+	})
+}
+
+// TestGCBesideAPull leaves a pull alone that runs in another process.
+func TestGCBesideAPull(t *testing.T) {
+	img := noisyImage(t, noise)
+	each(t, twoPlaces()[1:], func(t *testing.T, s *site) { // nobody else can open an embedded root meanwhile
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Rate: noise / 3}))
+		cmd := s.start(ref)
+		s.waitFor(func() bool { return s.onDisk() >= noise/8 })
+		freed := s.gc()
+		if diff := cmp.Diff(store.Freed{Running: 1}, freed); diff != "" {
+			t.Errorf("got something freed of a pull that runs (-want +got):\n%s", diff)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("got %v from the pull beside the collection, want success", err)
+		}
+		if got, want := reg.BlobBytes(), total(img)*13/10; got > want {
+			t.Errorf("got %d bytes served in total, want at most %d", got, want)
+		}
+		s.noLitter()
+		s.usable(t, ref)
+	})
+}
+
+// TestGCOfWhatWasKept lets go of the bytes that an interrupted pull kept.
+func TestGCOfWhatWasKept(t *testing.T) {
+	img := noisyImage(t, noise)
+	big := img.Layers[1]
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(onBlob(big.Digest, pulltest.Behaviour{Fault: pulltest.Stall, After: noise / 2}))
+		s.interrupt(ref, func(e progress.Event) bool {
+			return e.Kind == progress.FetchProgress && e.Digest == big.Digest && e.Offset >= noise/4
+		})
+		s.suspended(big.Digest, noise/4)
+		freed := s.gc()
+		if len(freed.Leases) != 1 || freed.Ingests.Bytes < noise/4 {
+			t.Errorf("got %+v, want one lease and at least %d bytes of an ingest", freed, noise/4)
+		}
+		s.noLitter()
+		s.empty()
+	})
+}

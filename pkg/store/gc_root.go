@@ -1,0 +1,220 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	bolt "go.etcd.io/bbolt"
+)
+
+// gc collects the root after the leases are gone, and removes what no record
+// knows of: the metadata of a pull that was killed may be older than its
+// files. Containerd's own collection decides, in a trial on a copy of the
+// metadata and with hands tied.
+func (r *root) gc(mdb *metadata.DB, sn snapshots.Snapshotter, name string) func(context.Context, []leases.Lease, bool) (sizes, error) {
+	return func(ctx context.Context, stale []leases.Lease, dryRun bool) (sizes, error) {
+		before, err := r.inventory(ctx, sn, name)
+		if err != nil {
+			return nil, err
+		}
+		if dryRun {
+			return r.trial(ctx, stale, name, sn, before)
+		}
+		if err := drop(ctx, metadata.NewLeaseManager(mdb), stale); err != nil {
+			return nil, err
+		}
+		if _, err := mdb.GarbageCollect(ctx); err != nil {
+			return nil, err
+		}
+		return before, errors.Join(r.removeUnknown(ctx, sn, name), r.subtract(ctx, before, sn, name), r.flush())
+	}
+}
+
+// trial finds out what a collection would remove of before.
+func (r *root) trial(ctx context.Context, stale []leases.Lease, name string, sn snapshots.Snapshotter, before sizes) (sizes, error) {
+	copied, err := r.metadata.copy()
+	if err != nil {
+		return nil, fmt.Errorf("copying the metadata: %w", err)
+	}
+	defer copied.close()
+	mdb := metadata.NewDB(copied, tiedContent{r.blobs.Store}, map[string]snapshots.Snapshotter{name: tiedSnapshotter{sn}})
+	if err := drop(ctx, metadata.NewLeaseManager(mdb), stale); err != nil {
+		return nil, err
+	}
+	if _, err := mdb.GarbageCollect(ctx); err != nil {
+		return nil, err
+	}
+	known, err := knownTo(copied.memory, name)
+	maps.DeleteFunc(before, func(r leases.Resource, _ int64) bool { return known[r] })
+	return before, err
+}
+
+// tiedContent and tiedSnapshotter remove nothing.
+type tiedContent struct{ content.Store }
+
+func (tiedContent) Delete(context.Context, digest.Digest) error { return nil }
+func (tiedContent) Abort(context.Context, string) error         { return nil }
+
+type tiedSnapshotter struct{ snapshots.Snapshotter }
+
+func (tiedSnapshotter) Remove(context.Context, string) error { return nil }
+func (tiedSnapshotter) Cleanup(context.Context) error        { return nil }
+
+// inventory is everything on disk, of all namespaces, under the names that
+// the content store and the snapshotter below the metadata have for it.
+func (r *root) inventory(ctx context.Context, sn snapshots.Snapshotter, name string) (sizes, error) {
+	all := sizes{}
+	err := r.blobs.Walk(ctx, func(info content.Info) error {
+		all[leases.Resource{ID: info.Digest.String(), Type: resourceContent}] = info.Size
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing blobs: %w", err)
+	}
+	ingests, err := r.blobs.ListStatuses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing ingests: %w", err)
+	}
+	for _, in := range ingests {
+		all[leases.Resource{ID: in.Ref, Type: resourceIngest}] = in.Offset
+	}
+	err = sn.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
+		usage, err := sn.Usage(ctx, info.Name)
+		all[leases.Resource{ID: info.Name, Type: resourceSnapshot + name}] = usage.Size
+		return err
+	})
+	if err != nil && !errdefs.IsNotFound(err) { // a snapshotter that never had one
+		return nil, fmt.Errorf("listing snapshots: %w", err)
+	}
+	return all, nil
+}
+
+// subtract leaves of before what is not there any more.
+func (r *root) subtract(ctx context.Context, before sizes, sn snapshots.Snapshotter, name string) error {
+	after, err := r.inventory(ctx, sn, name)
+	maps.DeleteFunc(before, func(r leases.Resource, _ int64) bool { _, still := after[r]; return still })
+	return err
+}
+
+// removeUnknown removes blobs, ingests and snapshots without a record.
+func (r *root) removeUnknown(ctx context.Context, sn snapshots.Snapshotter, name string) error {
+	known, err := knownTo(r.metadata.memory, name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.removeUnknownContent(ctx, known), removeUnknownSnapshots(ctx, sn, func(key string) bool {
+		return known[leases.Resource{ID: key, Type: resourceSnapshot + name}]
+	}))
+}
+
+// removeUnknownSnapshots goes from the top down: a snapshot that has others on
+// it cannot be removed.
+func removeUnknownSnapshots(ctx context.Context, sn snapshots.Snapshotter, known func(string) bool) error {
+	parents := map[string]string{}
+	err := sn.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		parents[info.Name] = info.Parent
+		return nil
+	})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	for err == nil {
+		below := map[string]bool{}
+		for _, parent := range parents {
+			below[parent] = true
+		}
+		removed := false
+		for name := range parents {
+			if known(name) || below[name] || err != nil {
+				continue
+			}
+			err = sn.Remove(ctx, name)
+			delete(parents, name)
+			removed = true
+		}
+		if !removed {
+			return nil
+		}
+	}
+	return fmt.Errorf("removing snapshots without a record: %w", err)
+}
+
+func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resource]bool) error {
+	err := r.blobs.Walk(ctx, func(info content.Info) error {
+		if known[leases.Resource{ID: info.Digest.String(), Type: resourceContent}] {
+			return nil
+		}
+		return r.blobs.Delete(ctx, info.Digest)
+	})
+	if err != nil {
+		return fmt.Errorf("removing blobs without a record: %w", err)
+	}
+	ingests, err := r.blobs.ListStatuses(ctx)
+	for _, in := range ingests {
+		if !known[leases.Resource{ID: in.Ref, Type: resourceIngest}] {
+			err = errors.Join(err, r.blobs.Abort(ctx, in.Ref))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("removing ingests without a record: %w", err)
+	}
+	return nil
+}
+
+// knownTo reads what the metadata of all namespaces refers to, in the layout
+// of containerd's core/metadata/buckets.go:
+//
+//	v1/NAMESPACE/content/blob/DIGEST
+//	v1/NAMESPACE/content/ingests/REF/ref
+//	v1/NAMESPACE/snapshots/SNAPSHOTTER/KEY/name
+func knownTo(db *bolt.DB, snapshotter string) (map[leases.Resource]bool, error) {
+	known := map[leases.Resource]bool{}
+	err := db.View(func(tx *bolt.Tx) error {
+		return eachBucket(tx.Bucket([]byte(schemaBucket)), func(_ string, ns *bolt.Bucket) error {
+			note := func(kind, key string) func(string, *bolt.Bucket) error {
+				return func(id string, b *bolt.Bucket) error {
+					if key != "" {
+						id = string(b.Get([]byte(key)))
+					}
+					known[leases.Resource{ID: id, Type: kind}] = true
+					return nil
+				}
+			}
+			return errors.Join(
+				eachBucket(below(ns, "content", "blob"), note(resourceContent, "")),
+				eachBucket(below(ns, "content", "ingests"), note(resourceIngest, "ref")),
+				eachBucket(below(ns, "snapshots", snapshotter), note(resourceSnapshot+snapshotter, "name")))
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the metadata: %w", err)
+	}
+	return known, nil
+}
+
+// below descends into buckets; nil where there is none.
+func below(b *bolt.Bucket, names ...string) *bolt.Bucket {
+	for _, name := range names {
+		if b == nil || name == "" {
+			return nil
+		}
+		b = b.Bucket([]byte(name))
+	}
+	return b
+}
+
+// eachBucket calls fn for the buckets in b, which may be nil.
+func eachBucket(b *bolt.Bucket, fn func(name string, b *bolt.Bucket) error) error {
+	if b == nil {
+		return nil
+	}
+	return b.ForEachBucket(func(name []byte) error { return fn(string(name), b.Bucket(name)) })
+}
