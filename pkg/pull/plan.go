@@ -72,7 +72,12 @@ type Selected struct {
 
 // Plan resolves r, has the target judged, and selects its platforms.
 func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
-	ctx = p.Store.Context(ctx)
+	return endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*Plan, error) {
+		return p.resolve(ctx, r)
+	})
+}
+
+func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 	start := time.Now()
 	target, err := p.Registry.Resolve(ctx, r.Ref)
 	if err != nil {

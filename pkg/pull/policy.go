@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // Policy says when the registry is asked.
@@ -36,7 +37,7 @@ func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 	var err error
 	if r.Policy == PolicyMissing || r.Policy == PolicyNewer || r.Policy == PolicyNever || r.Ref.Digest != "" {
 		if held, err = p.whole(ctx, r); err != nil {
-			return nil, p.fail(ctx, StagePlan, r.Ref, err)
+			return nil, err
 		}
 	}
 	switch {
@@ -46,7 +47,7 @@ func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 		return nil, p.fail(ctx, StagePlan, r.Ref, fmt.Errorf("not whole in the store, and by its policy no registry is asked: %w", errdefs.ErrNotFound))
 	}
 	result, err := p.fetchNew(ctx, r)
-	if held != nil && ctx.Err() == nil && errors.As(err, new(*registry.Error)) {
+	if held != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) && errors.As(err, new(*registry.Error)) {
 		p.warn(r.Ref, "keeping the image that is there: %v", err)
 		return p.keep(ctx, r, held)
 	}
@@ -58,10 +59,7 @@ func (p *Puller) keep(ctx context.Context, r Request, held *Result) (*Result, er
 	if err := p.judgeOwn(ctx, r.Ref, held.Target); err != nil {
 		return nil, p.fail(ctx, StageVerify, r.Ref, err)
 	}
-	if err := p.relabel(ctx, held); err != nil {
-		return nil, p.fail(ctx, StageRegister, r.Ref, err)
-	}
-	return held, nil
+	return p.relabel(ctx, r, held)
 }
 
 // fetchNew plans and runs r.
@@ -77,7 +75,13 @@ func (p *Puller) fetchNew(ctx context.Context, r Request) (*Result, error) {
 // record, the documents, and each wanted layer as a snapshot, or as a blob
 // where nothing is to be unpacked. It is nil if something is missing.
 func (p *Puller) whole(ctx context.Context, r Request) (*Result, error) {
-	ctx = p.Store.Context(ctx)
+	return endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*Result, error) {
+		held, err := p.look(ctx, r)
+		return held, p.fail(ctx, StagePlan, r.Ref, err)
+	})
+}
+
+func (p *Puller) look(ctx context.Context, r Request) (*Result, error) {
 	image, err := p.Store.Image(ctx, r.Ref.Name)
 	if err != nil || image == nil || r.Ref.Digest != "" && r.Ref.Digest != image.Target.Digest {
 		return nil, err
@@ -107,19 +111,21 @@ func (p *Puller) inspect(ctx context.Context, r Request, image *images.Image) (*
 	if err := run.check(ctx); err != nil {
 		return nil, err
 	}
-	run.count()
+	run.count(0)
 	return run.result, nil
 }
 
 // relabel gives the record of an image that was whole the labels of the
 // request.
-func (p *Puller) relabel(ctx context.Context, held *Result) error {
+func (p *Puller) relabel(ctx context.Context, r Request, held *Result) (*Result, error) {
 	if len(held.Labels) == 0 {
-		return nil
+		return held, nil
 	}
-	ctx = p.Store.Context(ctx)
-	if err := p.Store.Register(ctx, images.Image{Name: held.Name, Target: held.Target, Labels: held.Labels}); err != nil {
-		return err
-	}
-	return p.Store.Flush()
+	return endure(p.Store.Context(ctx), p, StageRegister, r.Ref, func(ctx context.Context) (*Result, error) {
+		err := p.Store.Register(ctx, images.Image{Name: held.Name, Target: held.Target, Labels: held.Labels})
+		if err == nil {
+			err = p.Store.Flush()
+		}
+		return held, p.fail(ctx, StageRegister, r.Ref, err)
+	})
 }

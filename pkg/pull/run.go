@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -39,44 +40,64 @@ const (
 
 // Run carries out pl: it fetches and unpacks under a lease, checks that all is
 // there, and registers the image. When it fails the image record is as before,
-// and what a later pull can use is kept under one lease of ours.
+// and what a later pull can use is kept under one lease of ours. A daemon that
+// goes away and comes back costs the work that it did not commit.
 func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	ctx = p.Store.Context(ctx)
 	if err := pl.checkVerified(); err != nil {
 		return nil, p.fail(ctx, StageVerify, pl.Request.Ref, err)
 	}
 	p.announce(pl)
-	if err := p.fits(ctx, pl); err != nil {
-		return nil, p.fail(ctx, StagePlan, pl.Request.Ref, err)
-	}
-	if pl.Request.Engine == EngineTransfer {
-		return p.delegate(ctx, pl)
-	}
-	leased, lease, err := p.Store.Lease(ctx, pl.Name)
-	if err != nil {
-		return nil, p.fail(ctx, StageFetch, pl.Request.Ref, err)
-	}
 	r := p.newRun(pl)
+	judged := true
+	return endure(ctx, p, StageFetch, pl.Request.Ref, func(ctx context.Context) (*Result, error) {
+		if !judged { // the daemon that came back may ask other verifiers
+			if err := p.judge(ctx, pl); err != nil {
+				return nil, p.fail(ctx, StageVerify, pl.Request.Ref, err)
+			}
+		}
+		judged = false
+		if err := p.fits(ctx, pl); err != nil {
+			return nil, p.fail(ctx, StagePlan, pl.Request.Ref, err)
+		}
+		if pl.Request.Engine == EngineTransfer {
+			return p.delegate(ctx, r)
+		}
+		err := r.leased(ctx)
+		return r.result, err
+	})
+}
+
+// leased does the work of r under a lease.
+func (r *run) leased(ctx context.Context) error {
+	p, ref := r.p, r.plan.Request.Ref
+	leased, lease, err := p.Store.Lease(ctx, r.plan.Name)
+	if err != nil {
+		return p.fail(ctx, StageFetch, ref, err)
+	}
 	err = r.do(leased)
-	if pl.Request.Engine.auto() && errors.Is(err, unpack.ErrNoApplier) {
+	if r.plan.Request.Engine.auto() && errors.Is(err, unpack.ErrNoApplier) {
 		r.result, err = r.instead(ctx, err)
 	}
 	if err != nil {
-		return nil, errors.Join(err, p.close(ctx, pl.Request.Ref, lease, err))
+		return errors.Join(err, p.close(ctx, ref, lease, err))
 	}
-	// The image is registered: a lease that cannot be deleted only expires later.
-	if err := lease.Delete(ctx); err != nil {
-		p.warn(pl.Request.Ref, "%v", err)
+	err = lease.Delete(ctx)
+	if err != nil && p.Store.Lost(ctx) {
+		return p.fail(ctx, StageRegister, ref, err)
+	}
+	if err != nil { // the image is registered: the lease only expires later
+		p.warn(ref, "%v", err)
 	}
 	if err := p.Store.Flush(); err != nil {
-		return nil, p.fail(ctx, StageRegister, pl.Request.Ref, errors.Join(err, r.unregister(ctx)))
+		return p.fail(ctx, StageRegister, ref, errors.Join(err, r.unregister(ctx)))
 	}
-	if pl.Request.DiscardLayers {
+	if r.plan.Request.DiscardLayers {
 		if err := p.Store.Collect(ctx); err != nil {
-			p.warn(pl.Request.Ref, "collecting the layers: %v", err)
+			p.warn(ref, "collecting the layers: %v", err)
 		}
 	}
-	return r.result, nil
+	return nil
 }
 
 // announce tells which layers the pull is about, so that totals are right from
@@ -122,6 +143,10 @@ func (e Engine) unpacker() string {
 
 // close ends the lease of a pull that failed.
 func (p *Puller) close(ctx context.Context, ref registry.Ref, lease *store.Lease, cause error) error {
+	if p.Store.Lost(ctx) { // what it holds is for the next round, or for the next pull
+		lease.Abandon()
+		return nil
+	}
 	keep := resumable(ctx, cause)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
@@ -146,26 +171,39 @@ type run struct {
 	before   *images.Image // the record of the name, nil if there was none
 	mu       sync.Mutex    // guards the engine of result
 	metadata atomic.Int64  // bytes of documents that came over the network
+	fetched  time.Time     // when all layers were there
 }
 
 func (r *run) do(ctx context.Context) error {
 	ref := r.plan.Request.Ref
-	if err := r.fetchAll(ctx); err != nil {
+	if err := r.bring(ctx); err != nil {
 		return r.p.fail(ctx, StageFetch, ref, err)
 	}
-	start := time.Now()
-	if err := r.storeDocuments(ctx); err != nil {
-		return r.p.fail(ctx, StageFetch, ref, err)
-	}
-	if err := r.check(ctx); err != nil {
-		return r.p.fail(ctx, StageFetch, ref, err)
-	}
-	r.count()
+	r.count(r.unpacker.Fetched() + r.metadata.Load())
 	if err := r.register(ctx); err != nil {
 		return r.p.fail(ctx, StageRegister, ref, err)
 	}
-	r.p.phase(ref, progress.Commit, start, 0)
+	r.p.phase(ref, progress.Commit, r.fetched, 0)
 	return nil
+}
+
+// bring fetches and unpacks until everything is there that the record will
+// promise. What others remove meanwhile is brought again.
+func (r *run) bring(ctx context.Context) error {
+	for round := 1; ; round++ {
+		r.metadata.Store(0)
+		err := r.fetchAll(ctx)
+		if err == nil {
+			err = r.check(ctx)
+		}
+		switch {
+		case err == nil || !vanished(err):
+			return err
+		case round == rounds:
+			return fmt.Errorf("others remove what is being pulled: %v: %w", err, errdefs.ErrAborted)
+		}
+		r.p.warn(r.plan.Request.Ref, "bringing again what somebody removed: %v", err)
+	}
 }
 
 // fetchAll brings the images, and beside them the documents of the others.
@@ -175,12 +213,19 @@ func (r *run) fetchAll(ctx context.Context) error {
 	for i, sel := range r.plan.Images {
 		g.Go(func() error { return r.image(gctx, sel, &r.result.Platforms[i]) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	r.fetched = time.Now()
+	return r.storeDocuments(ctx)
 }
 
 func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {
 	*into = Platform{Platform: sel.Platform, Manifest: sel.Manifest.Digest, Config: sel.Config.Digest}
-	img := unpack.Image{Source: r.source, Layers: sel.Layers, DiffIDs: sel.DiffIDs}
+	img := unpack.Image{
+		Source: r.source, Layers: sel.Layers, DiffIDs: sel.DiffIDs,
+		Keep: func(ctx context.Context) error { return r.keep(ctx, sel) },
+	}
 	if !sel.Unpack {
 		return r.unpacker.Fetch(ctx, img)
 	}
@@ -191,6 +236,40 @@ func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {
 	into.ChainID, into.Unpacked = done.ChainID, true
 	if done.Worked {
 		r.engine(done)
+	}
+	return r.mend(ctx, sel)
+}
+
+// mend fetches layers again that somebody removed after they were unpacked.
+func (r *run) mend(ctx context.Context, sel Selected) error {
+	for i, l := range sel.Layers {
+		if !r.unpacker.Brought(l.Digest) {
+			continue
+		}
+		_, err := r.p.Store.Content.Info(ctx, l.Digest)
+		if err == nil {
+			continue
+		}
+		if !errdefs.IsNotFound(err) {
+			return fmt.Errorf("checking layer %s: %w", l.Digest, err)
+		}
+		r.p.warn(r.plan.Request.Ref, "layer %s was removed meanwhile and is fetched again", l.Digest)
+		source := fetch.Source{Ref: r.source.Ref, Labels: maps.Clone(r.source.Labels)}
+		source.Labels[labels.LabelUncompressed] = sel.DiffIDs[i].String()
+		if err := r.unpacker.Fetch(ctx, unpack.Image{Source: source, Layers: sel.Layers[i : i+1]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep holds what is in the content store of an image: the manifest comes under
+// the lease, and with it all that its labels name.
+func (r *run) keep(ctx context.Context, sel Selected) error {
+	for _, d := range r.plan.Documents {
+		if d.Desc.Digest == sel.Manifest.Digest {
+			return r.write(ctx, d, r.labels(d))
+		}
 	}
 	return nil
 }
@@ -258,20 +337,30 @@ func (r *run) storeDocuments(ctx context.Context) error {
 }
 
 func (r *run) storeDocument(ctx context.Context, d Document, labels map[string]string) error {
-	blob := fetch.Blob{Ref: r.plan.Request.Ref, Desc: d.Desc, Kind: d.Kind}
 	start := time.Now()
-	err := content.WriteBlob(ctx, r.p.Store.Content, remotes.MakeRefKey(ctx, d.Desc), bytes.NewReader(d.Body), d.Desc, content.WithLabels(labels))
-	if err != nil {
-		return fmt.Errorf("storing %s %s: %w", d.Kind, d.Desc.Digest, err)
+	if err := r.write(ctx, d, labels); err != nil {
+		return err
 	}
 	if !d.Fetched {
-		return r.fetcher.Present(ctx, blob, labels)
+		r.p.Progress.Emit(progress.Event{
+			Kind: progress.Present, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType, Total: d.Desc.Size,
+		})
+		return nil
 	}
 	r.metadata.Add(d.Desc.Size)
 	r.p.Progress.Emit(progress.Event{
 		Kind: progress.FetchDone, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType,
 		Offset: d.Desc.Size, Total: d.Desc.Size, Host: r.plan.Host, Duration: time.Since(start),
 	})
+	return nil
+}
+
+// write puts a document into the content store, under the lease, with labels.
+func (r *run) write(ctx context.Context, d Document, labels map[string]string) error {
+	err := content.WriteBlob(ctx, r.p.Store.Content, remotes.MakeRefKey(ctx, d.Desc), bytes.NewReader(d.Body), d.Desc, content.WithLabels(labels))
+	if err != nil {
+		return fmt.Errorf("storing %s %s: %w", d.Kind, d.Desc.Digest, err)
+	}
 	return r.fetcher.Label(ctx, d.Desc.Digest, labels)
 }
 
@@ -361,8 +450,8 @@ func (r *run) checkImage(ctx context.Context, sel Selected, done Platform) error
 }
 
 // count sums up what came over the network and what was there.
-func (r *run) count() {
-	r.result.Fetched += r.unpacker.Fetched() + r.metadata.Load()
+func (r *run) count(fetched int64) {
+	r.result.Fetched = fetched
 	r.result.Unpacked = r.unpacker.Unpacked()
 	var wanted int64
 	for _, d := range r.plan.Documents {
@@ -373,7 +462,7 @@ func (r *run) count() {
 			wanted += l.Size
 		}
 	}
-	r.result.Reused = max(wanted-r.result.Fetched, 0)
+	r.result.Reused = max(wanted-fetched, 0)
 }
 
 func (r *run) register(ctx context.Context) (err error) {
@@ -386,8 +475,8 @@ func (r *run) register(ctx context.Context) (err error) {
 	return r.p.Store.Register(ctx, images.Image{Name: r.plan.Name, Target: r.plan.Target, Labels: r.plan.Request.Labels})
 }
 
-// unregister takes back a registration that cannot be written to disk. The
-// lease has gone, so that the collection removes what was pulled.
+// unregister takes back a registration that does not hold. In an embedded root,
+// whose lease has gone, a collection then removes what was pulled.
 func (r *run) unregister(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()

@@ -71,6 +71,8 @@ type site struct {
 	relay   bool // the daemon is reached through a socket that is not its own
 	// declines has a child find that the daemon's applier cannot do it.
 	declines bool
+	// patience is how long a daemon is waited for; 0 is the default.
+	patience time.Duration
 	opened   *store.Store
 }
 
@@ -116,7 +118,7 @@ func (s *site) in(t testing.TB) *site {
 func (s *site) store() *store.Store {
 	s.t.Helper()
 	if s.opened == nil {
-		o := store.Options{Snapshotter: s.snapshotter}
+		o := store.Options{Snapshotter: s.snapshotter, ConnectTimeout: s.patience}
 		if s.daemon != nil {
 			o.Address = s.daemon.Address
 			if s.relay {

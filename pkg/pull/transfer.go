@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -20,19 +19,17 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// delegate lets the daemon carry out pl, and believes it only what can be seen
-// afterwards: the documents, the layers and the snapshots of the plan.
-func (p *Puller) delegate(ctx context.Context, pl *Plan) (*Result, error) {
-	ref := pl.Request.Ref
+// delegate lets the daemon carry out the plan of r, and believes it only what
+// can be seen afterwards: the documents, the layers and the snapshots.
+func (p *Puller) delegate(ctx context.Context, r *run) (*Result, error) {
+	pl, ref := r.plan, r.plan.Request.Ref
 	to, err := p.Registry.Delegate(ref)
 	if err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
-	before, err := p.Store.Image(ctx, pl.Name)
-	if err != nil {
+	if r.before, err = p.Store.Image(ctx, pl.Name); err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
-	r := p.newRun(pl)
 	d := &delegated{p: p, ref: ref, fetched: map[digest.Digest]bool{}}
 	err = p.Store.Transfer(ctx, store.Transfer{
 		Source: p.source(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
@@ -47,11 +44,10 @@ func (p *Puller) delegate(ctx context.Context, pl *Plan) (*Result, error) {
 	}
 	if err := errors.Join(r.checkTarget(ctx), r.check(ctx)); err != nil {
 		err = fmt.Errorf("the daemon reports success, but: %w", err)
-		return nil, p.fail(ctx, StageFetch, ref, errors.Join(err, p.restore(ctx, pl.Name, before)))
+		return nil, p.fail(ctx, StageFetch, ref, errors.Join(err, r.unregister(ctx)))
 	}
 	r.result.Engine, r.result.EngineReason = string(EngineTransfer), cmp.Or(pl.EngineReason, "asked for")
-	r.result.Fetched = d.bytes(pl)
-	r.count()
+	r.count(d.bytes(pl))
 	return r.result, nil
 }
 
@@ -63,23 +59,6 @@ func (p *Puller) source(pl *Plan) string {
 		ref.Digest = pl.Verified
 	}
 	return ref.String()
-}
-
-// restore gives the record back what it was before a transfer that came to
-// nothing.
-func (p *Puller) restore(ctx context.Context, name string, before *images.Image) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-	defer cancel()
-	var err error
-	if before != nil {
-		_, err = p.Store.Images.Update(ctx, *before)
-	} else {
-		err = p.Store.Images.Delete(ctx, name)
-	}
-	if err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("restoring the image record of %s: %w", name, err)
-	}
-	return nil
 }
 
 // checkTarget wants the record to point where the plan does: the daemon has

@@ -25,7 +25,7 @@ func (p *Puller) judge(ctx context.Context, pl *Plan) error {
 	if err := p.judgeOwn(ctx, pl.Request.Ref, pl.Target); err != nil {
 		return err
 	}
-	switch v := p.Store.Verifiers; {
+	switch v := p.Store.Verifiers(); {
 	case v.Unknown != "":
 		if err := p.leaveToDaemon(ctx, pl, v.Unknown); err != nil {
 			return err
@@ -99,7 +99,7 @@ func (r *run) instead(ctx context.Context, cause error) (*Result, error) {
 	if err == nil {
 		pl.Request.Engine, pl.EngineReason = EngineTransfer, unpack.ErrNoApplier.Error()
 		var result *Result
-		if result, err = r.p.delegate(ctx, &pl); err == nil {
+		if result, err = r.p.delegate(ctx, r.p.newRun(&pl)); err == nil {
 			result.Fetched += r.unpacker.Fetched() + r.metadata.Load()
 			return result, nil
 		}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,25 +43,21 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	if timeout == 0 {
 		timeout = defaultConnectTimeout
 	}
-	pid, err := knock(ctx, address, timeout)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := connect(address, timeout)
+	l, err := connect(address, timeout)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to containerd at %s: %w: %w", address, ErrUnavailable, err)
 	}
-	client, err := containerd.NewWithConn(conn)
+	client, err := containerd.NewWithConn(l.conn)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, l.conn.Close())
 	}
 	s := &Store{
-		Content:   newDaemonContent(client.ContentStore(), conn),
+		Content:   newDaemonContent(client.ContentStore(), l.conn),
 		Images:    client.ImageService(),
 		Leases:    client.LeasesService(),
 		Applier:   client.DiffService(),
 		Namespace: namespaceOr(o.Namespace),
-		pid:       pid,
+		link:      l,
 		identity: func(ctx context.Context) (string, error) {
 			server, err := client.Server(ctx)
 			return server.UUID, err
@@ -72,26 +69,43 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		},
 		close: client.Close,
 	}
-	dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
-	defer cancel()
-	if err := s.introspect(dctx, client, o.Snapshotter); err != nil {
+	l.choose = func(ctx context.Context) error {
+		dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
+		defer cancel()
+		pid, err := knock(dctx, address, timeout)
+		if err != nil {
+			return err
+		}
+		return s.introspect(dctx, client, cmp.Or(s.Name, o.Snapshotter), pid)
+	}
+	if err := l.choose(ctx); err != nil {
 		return nil, errors.Join(asUnavailable(address, err), client.Close())
 	}
+	l.described = l.dials.Load()
 	s.Snapshotter = client.SnapshotService(s.Name)
 	return s, nil
 }
 
-// connect makes the connection as containerd's own client does.
-func connect(address string, timeout time.Duration) (*grpc.ClientConn, error) {
-	retry := backoff.DefaultConfig
-	retry.MaxDelay = timeout
-	return grpc.NewClient(dialer.DialAddress(address),
+// connect makes the connection as containerd's own client does, but comes back
+// sooner to a daemon that restarts, and never leaves one that it does not need
+// for a while.
+func connect(address string, timeout time.Duration) (*link, error) {
+	l := &link{address: address, timeout: timeout}
+	dial := func(ctx context.Context, address string) (net.Conn, error) {
+		l.dials.Add(1)
+		return dialer.ContextDialer(ctx, address)
+	}
+	retry := backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
+	var err error
+	l.conn, err = grpc.NewClient(dialer.DialAddress(address),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: timeout}),
-		grpc.WithContextDialer(dialer.ContextDialer),
+		grpc.WithContextDialer(dial),
+		grpc.WithIdleTimeout(0),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
 			grpc.MaxCallSendMsgSize(defaults.DefaultMaxSendMsgSize)))
+	return l, err
 }
 
 func namespaceOr(ns string) string {
@@ -135,8 +149,9 @@ func asUnavailable(address string, err error) error {
 }
 
 // introspect settles the snapshotter's name and learns what else the daemon
-// has: one call lists all plugins that matter.
-func (s *Store) introspect(ctx context.Context, client *containerd.Client, name string) error {
+// has: one call lists all plugins that matter. Whether its mounts are ours to
+// write is to be found out.
+func (s *Store) introspect(ctx context.Context, client *containerd.Client, name string, pid int) error {
 	if name == "" {
 		var err error
 		if name, err = namespaceDefault(ctx, client, s.Namespace); err != nil {
@@ -148,13 +163,24 @@ func (s *Store) introspect(ctx context.Context, client *containerd.Client, name 
 	if err != nil {
 		return fmt.Errorf("listing containerd's plugins: %w", err)
 	}
-	s.Verifiers = verifiersOf(ctx, answer.Plugins, s.pid)
-	s.applies = serves(answer.Plugins, serviceDiff)
-	s.transfers = serves(answer.Plugins, serviceTransfer)
-	for _, p := range ofType(answer.Plugins, pluginContent) {
-		s.contentRoot = p.Exports[exportRoot]
+	t := &traits{
+		pid: pid, verifiers: verifiersOf(ctx, answer.Plugins, pid),
+		applies: serves(answer.Plugins, serviceDiff), transfers: serves(answer.Plugins, serviceTransfer),
 	}
-	return s.chooseSnapshotter(ofType(answer.Plugins, pluginSnapshots), name)
+	for _, p := range ofType(answer.Plugins, pluginContent) {
+		t.contentRoot = p.Exports[exportRoot]
+	}
+	sn, err := snapshotter(ofType(answer.Plugins, pluginSnapshots), name)
+	if err != nil {
+		return err
+	}
+	t.snapshotRoot = sn.Exports[exportRoot]
+	s.traits.Store(t)
+	s.sharing.reset(sn.Capabilities)
+	if s.Name == "" {
+		s.Name = name
+	}
+	return nil
 }
 
 func ofType(all []*introspectionapi.Plugin, kind string) []*introspectionapi.Plugin {
@@ -169,23 +195,20 @@ func serves(all []*introspectionapi.Plugin, service string) bool {
 	})
 }
 
-// chooseSnapshotter takes the snapshotter name and reads its capabilities.
-func (s *Store) chooseSnapshotter(plugins []*introspectionapi.Plugin, name string) error {
+// snapshotter finds the snapshotter name among plugins.
+func snapshotter(plugins []*introspectionapi.Plugin, name string) (*introspectionapi.Plugin, error) {
 	var usable []string
 	for _, p := range plugins {
 		switch {
 		case p.InitErr != nil:
 		case p.ID == name:
-			s.Name, s.Capabilities, s.snapshotRoot = name, p.Capabilities, p.Exports[exportRoot]
+			return p, nil
 		default:
 			usable = append(usable, p.ID)
 		}
 	}
-	if s.Name != "" {
-		return nil
-	}
 	slices.Sort(usable)
-	return fmt.Errorf("snapshotter %q: %w%s; containerd has: %s", name, errdefs.ErrInvalidArgument,
+	return nil, fmt.Errorf("snapshotter %q: %w%s; containerd has: %s", name, errdefs.ErrInvalidArgument,
 		whyUnusable(plugins, name), strings.Join(usable, ", "))
 }
 

@@ -72,3 +72,97 @@ func TestNumbersStayTrue(t *testing.T) {
 		}
 	}
 }
+
+// TestKilledBetweenFlushes opens a root whose snapshotter knows more than the
+// metadata database, as a kill between the writing of the two leaves it: names
+// that are given out again must be free.
+func TestKilledBetweenFlushes(t *testing.T) {
+	pulltest.Need(t, pulltest.Root)
+	for _, snapshotter := range []string{"overlayfs", "native"} {
+		t.Run(snapshotter, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "root")
+			meta := filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db")
+			o := store.Options{Root: root, Snapshotter: snapshotter}
+			s := pulltest.Must(store.Open(t.Context(), o))(t)
+			chain(t, s, "kept")
+			if err := s.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			before := pulltest.Must(os.ReadFile(meta))(t)
+			chain(t, s, "lost", "lost on it")
+			prepare(s.Context(t.Context()), t, s.Snapshotter, "never committed")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(meta, before, 0o644); err != nil {
+				t.Fatal(err)
+			}
+
+			s = pulltest.Must(store.Open(t.Context(), o))(t)
+			chain(t, s, "lost", "lost on it")
+			prepare(s.Context(t.Context()), t, s.Snapshotter, "never committed")
+			ctx := s.Context(t.Context())
+			if there, err := s.Has(ctx, "kept"); !there || err != nil {
+				t.Errorf("got %v and %v for the snapshot that is known, want it there", there, err)
+			}
+			folders := pulltest.Must(os.ReadDir(filepath.Join(root, "io.containerd.snapshotter.v1."+snapshotter, "snapshots")))(t)
+			if len(folders) != 4 {
+				t.Errorf("got %d folders, want those of 4 snapshots", len(folders))
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// chain commits snapshots, each on top of the one before.
+func chain(t *testing.T, s *store.Store, names ...string) {
+	t.Helper()
+	ctx, parent := s.Context(t.Context()), ""
+	for _, name := range names {
+		if _, err := s.Snapshotter.Prepare(ctx, "extract-"+name, parent); err != nil {
+			t.Fatalf("preparing %s: %v", name, err)
+		}
+		if err := s.Snapshotter.Commit(ctx, name, "extract-"+name); err != nil {
+			t.Fatalf("committing %s: %v", name, err)
+		}
+		parent = name
+	}
+}
+
+// TestRemovedBeforeAKill removes a snapshot of which the metadata database on
+// disk still has the record when the process is killed: whoever opens the root
+// next finds both or neither.
+func TestRemovedBeforeAKill(t *testing.T) {
+	pulltest.Need(t, pulltest.Root)
+	for _, snapshotter := range []string{"overlayfs", "native"} {
+		t.Run(snapshotter, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "root")
+			s := pulltest.Must(store.Open(t.Context(), store.Options{Root: root, Snapshotter: snapshotter}))(t)
+			chain(t, s, "garbage")
+			if err := errors.Join(s.Flush(), s.Collect(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			left := filepath.Join(t.TempDir(), "left")
+			if out, err := exec.Command("cp", "-a", root, left).CombinedOutput(); err != nil {
+				t.Fatalf("copying the root: %v: %s", err, out)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = pulltest.Must(store.Open(t.Context(), store.Options{Root: left, Snapshotter: snapshotter}))(t)
+			if there, err := s.Has(s.Context(t.Context()), "garbage"); err != nil {
+				t.Fatal(err)
+			} else if !there {
+				labelled := snapshots.WithLabels(map[string]string{snapshots.LabelSnapshotRef: "garbage"})
+				if _, err := s.Snapshotter.Prepare(s.Context(t.Context()), "extract-again", "", labelled); err != nil {
+					t.Errorf("got %v, want to make the snapshot again", err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

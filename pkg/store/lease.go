@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/leases"
@@ -32,6 +33,8 @@ const (
 	// ActivePrefix begins the key of every snapshot that is being unpacked,
 	// as in containerd's own unpacker.
 	ActivePrefix = "extract-"
+	// viewPrefix begins the key of the views by which we find folders.
+	viewPrefix = "view-"
 )
 
 // Lease keeps what a pull writes from being collected until an image record
@@ -51,7 +54,7 @@ func (s *Store) Lease(ctx context.Context, ref string) (context.Context, *Lease,
 		return ctx, nil, err
 	}
 	if err := l.adopt(ctx); err != nil {
-		return ctx, nil, errors.Join(err, l.Delete(ctx))
+		return ctx, nil, errors.Join(err, l.delete(ctx))
 	}
 	return leases.WithLease(ctx, l.lease.ID), l, nil
 }
@@ -76,7 +79,8 @@ func leaseStem(ns, ref string) string {
 	return leasePrefix + digest.FromString(ns + "\x00" + ref).Encoded()[:12] + "-"
 }
 
-// adopt takes over the leases of dead pulls of the same reference.
+// adopt takes over the leases of dead pulls of the same reference, and those
+// that pulls of this process had to abandon.
 func (l *Lease) adopt(ctx context.Context) error {
 	all, err := l.store.Leases.List(ctx)
 	if err != nil {
@@ -84,7 +88,10 @@ func (l *Lease) adopt(ctx context.Context) error {
 	}
 	stem := leaseStem(l.store.Namespace, l.ref)
 	for _, old := range all {
-		if old.ID == l.lease.ID || !strings.HasPrefix(old.ID, stem) || alive(old.Labels[LabelOwner]) {
+		if old.ID == l.lease.ID || !strings.HasPrefix(old.ID, stem) {
+			continue
+		}
+		if alive(old.Labels[LabelOwner]) && !l.store.abandoned.has(old.ID) {
 			continue
 		}
 		if err := l.take(ctx, old); err != nil {
@@ -122,16 +129,49 @@ func (l *Lease) take(ctx context.Context, old leases.Lease) error {
 }
 
 func (s *Store) isActive(r leases.Resource) bool {
-	return r.Type == resourceSnapshot+s.Name && strings.HasPrefix(r.ID, ActivePrefix)
+	return r.Type == resourceSnapshot+s.Name &&
+		(strings.HasPrefix(r.ID, ActivePrefix) || strings.HasPrefix(r.ID, viewPrefix))
 }
 
-// Delete ends the lease; what no image refers to is collected in time.
+// Delete ends the lease, and with it those of other pulls of the reference that
+// died meanwhile; what no image refers to is collected in time.
 func (l *Lease) Delete(ctx context.Context) error {
+	return errors.Join(l.adopt(ctx), l.delete(ctx))
+}
+
+func (l *Lease) delete(ctx context.Context) error {
 	err := l.store.Leases.Delete(ctx, l.lease)
 	if err != nil && !errdefs.IsNotFound(err) {
+		l.Abandon()
 		return fmt.Errorf("deleting lease %s: %w", l.lease.ID, err)
 	}
 	return nil
+}
+
+// Abandon ends the pull where the daemon cannot be told: the next pull of the
+// reference adopts the lease, also one of this process.
+func (l *Lease) Abandon() { l.store.abandoned.add(l.lease.ID) }
+
+// abandoned are the IDs of leases whose owner is this process and whose pulls
+// have ended.
+type abandoned struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (a *abandoned) add(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ids == nil {
+		a.ids = map[string]bool{}
+	}
+	a.ids[id] = true
+}
+
+func (a *abandoned) has(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ids[id]
 }
 
 // Suspend ends the pull but keeps what it fetched: under a lease that belongs
@@ -145,9 +185,10 @@ func (l *Lease) Suspend(ctx context.Context) (int64, error) {
 	if kept == 0 {
 		return 0, l.Delete(ctx)
 	}
+	l.Abandon() // for the case that it cannot be handed on
 	heir, err := l.store.newLease(ctx, l.ref, "")
 	if err != nil {
-		return kept, err // the lease stays ours until this process ends
+		return kept, err
 	}
 	return kept, heir.take(ctx, l.lease)
 }
@@ -240,7 +281,7 @@ func startTime(path string) (string, error) {
 // Hold tells whether the committed snapshot name exists, and keeps it under
 // the lease of ctx so that it stays.
 func (s *Store) Hold(ctx context.Context, name string) (bool, error) {
-	exists, err := s.hasSnapshot(ctx, name)
+	exists, err := s.Has(ctx, name)
 	lease, leased := leases.FromContext(ctx)
 	if !exists || err != nil || !leased {
 		return exists, err
@@ -249,10 +290,11 @@ func (s *Store) Hold(ctx context.Context, name string) (bool, error) {
 	if err := s.Leases.AddResource(ctx, leases.Lease{ID: lease}, r); err != nil {
 		return false, fmt.Errorf("leasing snapshot %s: %w", name, err)
 	}
-	return s.hasSnapshot(ctx, name) // it may have gone before the lease held it
+	return s.Has(ctx, name) // it may have gone before the lease held it
 }
 
-func (s *Store) hasSnapshot(ctx context.Context, name string) (bool, error) {
+// Has tells whether the committed snapshot name exists.
+func (s *Store) Has(ctx context.Context, name string) (bool, error) {
 	info, err := s.Snapshotter.Stat(ctx, name)
 	if errdefs.IsNotFound(err) {
 		return false, nil

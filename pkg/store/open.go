@@ -133,26 +133,26 @@ func (r *root) wire(name, ns string) (*Store, error) {
 	if err := mdb.Init(context.Background()); err != nil {
 		return nil, errors.Join(fmt.Errorf("preparing the metadata database: %w", err), sn.Close())
 	}
-	return &Store{
-		Content:      mdb.ContentStore(),
-		Images:       metadata.NewImageStore(mdb),
-		Leases:       metadata.NewLeaseManager(mdb),
-		Snapshotter:  mdb.Snapshotter(name),
-		Applier:      apply.NewFileSystemApplier(mdb.ContentStore()),
-		Namespace:    ns,
-		Name:         name,
-		Capabilities: capabilities,
-		Embedded:     true,
-		contentRoot:  dir,
-		snapshotRoot: filepath.Join(r.dir, snapshotDir+name),
-		flush:        r.flush,
+	s := &Store{
+		Content:     mdb.ContentStore(),
+		Images:      metadata.NewImageStore(mdb),
+		Leases:      metadata.NewLeaseManager(mdb),
+		Snapshotter: mdb.Snapshotter(name),
+		Applier:     apply.NewFileSystemApplier(mdb.ContentStore()),
+		Namespace:   ns,
+		Name:        name,
+		sharing:     sharing{capabilities: capabilities},
+		Embedded:    true,
+		flush:       r.flush,
 		collect: func(ctx context.Context) error {
 			_, err := mdb.GarbageCollect(ctx)
 			return err
 		},
 		gcRoot: r.gc(mdb, sn, name),
 		close:  func() error { return r.close(sn) },
-	}, nil
+	}
+	s.traits.Store(&traits{contentRoot: dir, snapshotRoot: filepath.Join(r.dir, snapshotDir+name)})
+	return s, nil
 }
 
 // flush puts everything on stable storage in the order in which one refers to
@@ -288,10 +288,16 @@ func (r *root) openSnapshotter(name string) (snapshots.Snapshotter, []string, er
 	default:
 		return nil, nil, fmt.Errorf("snapshotter %q in an embedded root: %w; use overlayfs or native", name, errdefs.ErrInvalidArgument)
 	}
+	if err == nil {
+		err = r.forget(name, sn)
+	}
+	if err == nil && r.overlay != nil {
+		err = sweep(dir, sn)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", name, err)
 	}
-	return sn, capabilities, nil
+	return &guarded{Snapshotter: sn, settle: r.settle}, capabilities, nil
 }
 
 func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {
@@ -302,41 +308,5 @@ func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {
 	if r.overlay, err = openSnapshotMeta(filepath.Join(dir, "metadata.db")); err != nil {
 		return nil, err
 	}
-	sn, err := overlay.NewSnapshotter(dir, overlay.WithMetaStore(r.overlay))
-	if err != nil {
-		return nil, err
-	}
-	return &guarded{Snapshotter: sn, settle: r.settle}, sweep(dir, sn)
-}
-
-// sweep removes the folders of snapshots that a pull made after its last flush,
-// before it was killed. The next snapshots will get the same numbers, and could
-// not be made beside them.
-func sweep(dir string, sn snapshots.Snapshotter) error {
-	cleaner, ok := sn.(snapshots.Cleaner)
-	if !ok {
-		return nil
-	}
-	err := cleaner.Cleanup(context.Background())
-	if errdefs.IsNotFound(err) { // the database knows of no snapshot at all
-		err = empty(filepath.Join(dir, "snapshots"))
-	}
-	if err != nil {
-		return fmt.Errorf("removing unknown snapshots: %w", err)
-	}
-	return nil
-}
-
-// empty removes everything in dir.
-func empty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
+	return overlay.NewSnapshotter(dir, overlay.WithMetaStore(r.overlay))
 }

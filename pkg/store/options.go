@@ -13,6 +13,7 @@ type Options struct {
 	Namespace string
 	// Snapshotter is empty for the namespace's default, else overlayfs.
 	Snapshotter string
-	// ConnectTimeout bounds the time to reach the daemon; 0 means 10 s.
+	// ConnectTimeout bounds the time to reach the daemon, at first and after it
+	// went away; 0 means 10 s.
 	ConnectTimeout time.Duration
 }

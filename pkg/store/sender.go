@@ -11,6 +11,7 @@ import (
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/protobuf"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
@@ -24,8 +25,10 @@ const (
 	// inFlight is how many messages may be without an answer: the daemon
 	// writes one while we send the next.
 	inFlight = 4
-	// grace is how long a stream outlives the context of its writer, so that
-	// what has been collected is not lost when a pull is interrupted.
+	// heldFor is how long bytes are collected for a message: on a slow network
+	// that, and not messageSize, bounds what is lost with this process.
+	heldFor = 20 * time.Millisecond
+	// grace is how long what must not stop half-way outlives a cancel.
 	grace = time.Second
 )
 
@@ -49,7 +52,7 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 			return nil, err
 		}
 	}
-	ctx, end := outlive(ctx)
+	ctx, end := Outlive(ctx)
 	stream, err := c.client.Write(ctx, grpc.ForceCodecV2(byReference{}))
 	if err != nil {
 		end()
@@ -67,8 +70,9 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 	return s, nil
 }
 
-// outlive returns a context that ends some time after ctx, or with end.
-func outlive(ctx context.Context) (longer context.Context, end func()) {
+// Outlive returns a context that ends a second after ctx, or with end, which
+// must be called: for what is short and must not stop half-way.
+func Outlive(ctx context.Context) (longer context.Context, end func()) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		select {
@@ -91,6 +95,7 @@ type sender struct {
 	digest  digest.Digest
 	buf     *[messageSize]byte // being filled, nil if empty
 	fill    int
+	began   time.Time            // to fill it
 	sent    []*[messageSize]byte // not answered, oldest first
 	buffers *sync.Pool
 	closed  bool
@@ -100,12 +105,12 @@ type sender struct {
 func (s *sender) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		if s.buf == nil {
-			s.buf = s.buffer()
+			s.buf, s.began = s.buffer(), time.Now()
 		}
 		n := copy(s.buf[s.fill:], rest)
 		s.fill += n
 		rest = rest[n:]
-		if s.fill == messageSize {
+		if s.fill == messageSize || time.Since(s.began) > heldFor {
 			if err := s.flush(); err != nil {
 				return 0, err
 			}
@@ -182,7 +187,7 @@ func (s *sender) send(req *contentapi.WriteContentRequest) error {
 func (s *sender) receive() (*contentapi.WriteContentResponse, error) {
 	answer, err := s.stream.Recv()
 	if errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("containerd ended the ingest: %w", io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("containerd ended the ingest: %w: %w", errdefs.ErrUnavailable, io.ErrUnexpectedEOF)
 	}
 	return answer, errgrpc.ToNative(err)
 }

@@ -9,12 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 )
+
+// viewTime bounds looking at a snapshot, which ends in its own time.
+const viewTime = 5 * time.Second
 
 // Upper is where the files of a prepared snapshot are to be written.
 type Upper struct {
@@ -54,11 +58,19 @@ func UpperOf(mounts []mount.Mount) (u Upper, ok bool) {
 // Writable tells whether this process may write into the mounts of the
 // snapshot key, which it has just prepared. For a daemon that takes proof
 // that both see the same files: a file that we create in the snapshot's folder
-// must show up in the daemon's count. The answer is found once per store; the
+// must show up in the daemon's count. The answer is found once per daemon; the
 // reason says why not, or why.
 func (s *Store) Writable(ctx context.Context, key string, mounts []mount.Mount) (bool, string) {
-	s.sharing.once.Do(func() { s.sharing.ok, s.sharing.reason = s.prove(ctx, key, mounts) })
-	return s.sharing.ok, s.sharing.reason
+	s.sharing.mu.Lock()
+	defer s.sharing.mu.Unlock()
+	if s.sharing.proven {
+		return s.sharing.ok, s.sharing.reason
+	}
+	ok, reason := s.prove(ctx, key, mounts)
+	if ctx.Err() == nil { // what was interrupted proves nothing
+		s.sharing.proven, s.sharing.ok, s.sharing.reason = true, ok, reason
+	}
+	return ok, reason
 }
 
 func (s *Store) prove(ctx context.Context, key string, mounts []mount.Mount) (bool, string) {
@@ -124,12 +136,18 @@ func (s *Store) proveByNonce(ctx context.Context, key, dir string) error {
 // Lowers returns the folders of the committed snapshot name and of those below
 // it, nearest first. They are to be read only.
 func (s *Store) Lowers(ctx context.Context, name string) ([]string, error) {
-	key := "view-" + rand.Text()[:12] + " " + name
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	// A view whose making was cancelled may be there all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTime)
+	defer cancel()
+	key := viewPrefix + rand.Text()[:12] + " " + name
 	mounts, err := s.Snapshotter.View(ctx, key, name)
 	if err != nil {
 		return nil, fmt.Errorf("viewing snapshot %s: %w", name, err)
 	}
-	if err := s.Snapshotter.Remove(context.WithoutCancel(ctx), key); err != nil {
+	if err := s.Snapshotter.Remove(ctx, key); err != nil {
 		return nil, fmt.Errorf("closing the view of snapshot %s: %w", name, err)
 	}
 	upper, ok := UpperOf(mounts)

@@ -62,7 +62,8 @@ func (r Room) Holds(dgst digest.Digest) bool {
 // says, as far as they can be proven to be those that we see; of snapshotters,
 // only those are known that keep files in a folder.
 func (s *Store) Room(ctx context.Context) Room {
-	content, snapshots := s.contentRoot, s.snapshotRoot
+	t := s.traits.Load()
+	content, snapshots := t.contentRoot, t.snapshotRoot
 	r := Room{Lazy: s.Name != defaultSnapshotter && s.Name != nativeSnapshotter}
 	if r.Lazy {
 		snapshots = ""
@@ -124,7 +125,8 @@ func (s *Store) sees(ctx context.Context, content string) bool {
 func (s *Store) sameThere(path string) bool {
 	path = nearest(path)
 	var here, there unix.Stat_t
-	if s.pid <= 0 || unix.Stat(path, &here) != nil || unix.Stat(filepath.Join("/proc", strconv.Itoa(s.pid), "root", path), &there) != nil {
+	pid := s.traits.Load().pid
+	if pid <= 0 || unix.Stat(path, &here) != nil || unix.Stat(filepath.Join("/proc", strconv.Itoa(pid), "root", path), &there) != nil {
 		return false
 	}
 	return here.Dev == there.Dev && here.Ino == there.Ino

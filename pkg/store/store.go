@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
@@ -51,35 +52,53 @@ type Store struct {
 	// Namespace and Name (of the snapshotter) as resolved from the options.
 	Namespace string
 	Name      string
-	// Capabilities of the snapshotter, such as "rebase".
-	Capabilities []string
-	// Verifiers are those that the daemon asks before it pulls.
-	Verifiers Verifiers
 	// Embedded is true for a root of our own, false for a daemon.
 	Embedded bool
 
-	sharing sharing
+	traits    atomic.Pointer[traits]
+	sharing   sharing
+	abandoned abandoned
+	link      *link                                                                // nil without a daemon
+	identity  func(context.Context) (string, error)                                // of the daemon, nil without one
+	transfer  func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
+	collect   func(context.Context) error                                          // nil with one
+	gcRoot    func(context.Context, []leases.Lease, bool) (sizes, error)           // nil with one
+	version   func(context.Context) (string, error)                                // of the daemon, nil without one
+	flush     func() error                                                         // nil with a daemon, which does it itself
+	close     func() error
+}
+
+// traits are what is known of a daemon, or of a root. A daemon that comes back
+// may be another one and have others.
+type traits struct {
+	pid       int // 0 if it cannot be seen
+	applies   bool
+	transfers bool
+	verifiers Verifiers
 	// The folders of blobs and of snapshots, "" if not known. A daemon's are
 	// what it says; see Room.
 	contentRoot, snapshotRoot string
-	pid                       int                                                                  // of the daemon, 0 if it cannot be seen
-	applies                   bool                                                                 // the daemon has a diff service
-	transfers                 bool                                                                 // the daemon has a transfer service
-	identity                  func(context.Context) (string, error)                                // of the daemon, nil without one
-	transfer                  func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
-	collect                   func(context.Context) error                                          // nil with one
-	gcRoot                    func(context.Context, []leases.Lease, bool) (sizes, error)           // nil with one
-	version                   func(context.Context) (string, error)                                // of the daemon, nil without one
-	flush                     func() error                                                         // nil with a daemon, which does it itself
-	close                     func() error
 }
 
-// sharing remembers whether the mounts of prepared snapshots are ours to
-// write; the answer is the same for the whole life of a store.
+// Verifiers are those that the daemon asks before it pulls.
+func (s *Store) Verifiers() Verifiers { return s.traits.Load().verifiers }
+
+// sharing remembers what the snapshotter can do and whether the mounts of
+// prepared snapshots are ours to write. The answers are the same as long as the
+// daemon is.
 type sharing struct {
-	once   sync.Once
-	ok     bool
-	reason string
+	mu           sync.Mutex
+	capabilities []string // of the snapshotter, such as "rebase"
+	proven       bool     // ok and reason are known
+	ok           bool
+	reason       string
+}
+
+// reset begins with a snapshotter of which only the capabilities are known.
+func (s *sharing) reset(capabilities []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.capabilities, s.proven = capabilities, false
 }
 
 // Context returns ctx with the store's namespace, as every call needs it.
@@ -106,7 +125,7 @@ func (s *Store) Flush() error {
 
 // Applies tells whether the Applier can work at all: a daemon's diff service
 // may be switched off.
-func (s *Store) Applies() bool { return s.Embedded || s.applies }
+func (s *Store) Applies() bool { return s.Embedded || s.traits.Load().applies }
 
 // SyncsApplied tells whether the Applier can sync what it has applied. Daemons
 // can since 2.0; older ones do not even notice that they were asked.
@@ -138,12 +157,9 @@ func (s *Store) Collect(ctx context.Context) error {
 // Rebase tells whether a snapshot may get its parent at commit, so that layers
 // can be unpacked in any order.
 func (s *Store) Rebase() bool {
-	for _, c := range s.Capabilities {
-		if c == snapshots.RebaseCap {
-			return true
-		}
-	}
-	return false
+	s.sharing.mu.Lock()
+	defer s.sharing.mu.Unlock()
+	return slices.Contains(s.sharing.capabilities, snapshots.RebaseCap)
 }
 
 // Image returns the record of name, or nil if there is none.

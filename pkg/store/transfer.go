@@ -56,7 +56,7 @@ func (s *Store) Transfer(ctx context.Context, t Transfer) error {
 // CanTransfer is nil if there is a transfer service that understands a
 // Transfer; that of 1.7 would ignore half of it.
 func (s *Store) CanTransfer(ctx context.Context) error {
-	if s.transfer == nil || !s.transfers {
+	if s.transfer == nil || !s.traits.Load().transfers {
 		return ErrNoTransfer
 	}
 	if ok, err := s.since2(ctx); err != nil || !ok {

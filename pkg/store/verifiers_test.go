@@ -20,7 +20,7 @@ func verifiers(t *testing.T, address string) store.Verifiers {
 	t.Helper()
 	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: address}))(t)
 	defer s.Close()
-	return s.Verifiers
+	return s.Verifiers()
 }
 
 func bindirConfig(lines string) string {

@@ -33,7 +33,9 @@ const (
 	rounds = 4
 	// cleanupTime bounds what must happen after a cancel.
 	cleanupTime = 10 * time.Second
-	// prepareTries allows for a key that somebody else uses.
+	// prepareTries allows for a key that somebody else uses, and for the folder
+	// that a killed daemon left under the number of the next snapshot, which
+	// fails once and is gone then.
 	prepareTries = 3
 )
 
@@ -110,24 +112,37 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 	if l.key != "" || l.done {
 		return nil
 	}
+	var failed error
 	for range prepareTries {
 		key := fmt.Sprintf(snapshots.UnpackKeyFormat, rand.Text()[:12], l.chainID)
-		mounts, err := l.u.store.Snapshotter.Prepare(ctx, key, parent, snapshots.WithLabels(l.labels()))
+		mounts, err := l.make(ctx, key, parent)
 		if err == nil {
 			l.key, l.preparent, l.mounts = key, parent, mounts
 			upper, _ := store.UpperOf(mounts)
 			l.dir, l.lowers, l.overlay = upper.Dir, upper.Lowers, upper.Overlay
 			return nil
 		}
+		failed = err
+		if errdefs.IsUnknown(err) { // in the way of a folder that a killed daemon left; the next has another number
+			continue
+		}
 		if !errdefs.IsAlreadyExists(err) {
-			return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, err)
+			break
 		}
 		// A remote snapshotter says so when it has made the layer itself.
 		if l.done, err = l.u.store.Hold(ctx, l.chainID); l.done || err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, errdefs.ErrAlreadyExists)
+	return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, failed)
+}
+
+// make prepares a snapshot. A cancel must not come in between: a daemon would
+// go on, and make what nobody knows of.
+func (l *layer) make(ctx context.Context, key, parent string) ([]mount.Mount, error) {
+	ctx, end := store.Outlive(ctx)
+	defer end()
+	return l.u.store.Snapshotter.Prepare(ctx, key, parent, snapshots.WithLabels(l.labels()))
 }
 
 // prepareOnce is prepare for the first time, which may come from two sides:
@@ -154,6 +169,9 @@ func (l *layer) bring(ctx context.Context) error {
 			return err
 		}
 		err := l.fill(ctx)
+		if err == nil {
+			l.u.brought.Store(l.desc.Digest, true)
+		}
 		if !errors.Is(err, fetch.ErrCorrupt) || round == rounds {
 			return err
 		}
@@ -306,12 +324,25 @@ func (l *layer) commit(ctx context.Context) error {
 	switch {
 	case errdefs.IsAlreadyExists(err): // another pull was faster
 		l.abort(ctx)
+		if err := l.hold(ctx); err != nil {
+			return err
+		}
 	case err != nil:
 		return fmt.Errorf("committing layer %s: %w", l.desc.Digest, err)
 	}
 	l.key, l.done = "", true
 	l.phase(progress.Commit, time.Since(start), 0)
 	return nil
+}
+
+// hold leases the snapshot that another pull committed: before 2.0 containerd
+// does not by itself.
+func (l *layer) hold(ctx context.Context) error {
+	held, err := l.u.store.Hold(ctx, l.chainID)
+	if err == nil && !held {
+		err = fmt.Errorf("snapshot %s was removed: %w", l.chainID, errdefs.ErrNotFound)
+	}
+	return err
 }
 
 func (l *layer) phase(p progress.Phase, d time.Duration, n int64) {
@@ -338,9 +369,14 @@ func (l *layer) sync() error {
 }
 
 // abort removes the active snapshot, if there is one. It works after a cancel
-// too; a snapshot that cannot be removed ends with the lease.
+// too; a snapshot that cannot be removed, because of a daemon that has gone for
+// example, ends with the lease.
 func (l *layer) abort(ctx context.Context) {
 	if l.key == "" {
+		return
+	}
+	if errors.Is(context.Cause(ctx), store.ErrUnavailable) {
+		l.key, l.mounts = "", nil
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)

@@ -62,6 +62,7 @@ type Unpacker struct {
 	buffers   sync.Pool      // of *[bufferSize]byte, for queues
 	fetched   atomic.Int64
 	unpacked  atomic.Int64
+	brought   sync.Map // digests of blobs that were fetched, or found in the content store
 }
 
 // Options of an Unpacker. Downloads and Unpacks bound how many layers are
@@ -93,11 +94,22 @@ func New(o Options) *Unpacker {
 func (u *Unpacker) Fetched() int64  { return u.fetched.Load() }
 func (u *Unpacker) Unpacked() int64 { return u.unpacked.Load() }
 
+// Brought tells whether the blob dgst was fetched or found in the content
+// store. The blobs of layers that exist as snapshots are not looked for.
+func (u *Unpacker) Brought(dgst digest.Digest) bool {
+	_, ok := u.brought.Load(dgst)
+	return ok
+}
+
 // Image is what is to become a chain of snapshots.
 type Image struct {
 	Source  fetch.Source
 	Layers  []ocispec.Descriptor // bottom first
 	DiffIDs []digest.Digest      // of Layers
+	// Keep puts what is in the content store of the image under the caller's
+	// lease. It is called before a snapshot that exists is relied upon, since
+	// both may be about to be collected. It may be nil.
+	Keep func(context.Context) error
 }
 
 // Result says who unpacked an image and why, and names the top of the chain.
@@ -145,6 +157,9 @@ func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor
 	n, err := u.fetcher.Store(ctx, img.blob(desc), img.Source.Labels)
 	u.phase(img.event(desc), progress.Fetch, time.Since(start), n)
 	u.fetched.Add(n)
+	if err == nil {
+		u.brought.Store(desc.Digest, true)
+	}
 	return err
 }
 
@@ -223,7 +238,7 @@ func (c *chain) top() digest.Digest {
 
 func (c *chain) firstMissing(ctx context.Context) (int, error) {
 	for i := len(c.chainIDs) - 1; i >= 0; i-- {
-		held, err := c.u.store.Hold(ctx, c.chainIDs[i].String())
+		held, err := c.hold(ctx, c.chainIDs[i].String())
 		if err != nil {
 			return 0, err
 		}
@@ -232,6 +247,21 @@ func (c *chain) firstMissing(ctx context.Context) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// hold leases a snapshot that exists, but the blobs of the image before it: as
+// long as the snapshot is there nobody has collected them with it.
+func (c *chain) hold(ctx context.Context, name string) (bool, error) {
+	there, err := c.u.store.Has(ctx, name)
+	if err != nil || !there {
+		return false, err
+	}
+	if c.img.Keep != nil {
+		if err := c.img.Keep(ctx); err != nil {
+			return false, err
+		}
+	}
+	return c.u.store.Hold(ctx, name)
 }
 
 // run chooses the engine with the first layer's snapshot in hand, because only

@@ -156,7 +156,7 @@ func (w *faultWriter) reach(p []byte, left int64) []byte {
 	}
 }
 
-// send writes at no more than Rate, in portions of a twentieth of a second.
+// send writes at Rate, in portions of at most a twentieth of a second.
 func (w *faultWriter) send(p []byte) (int, error) {
 	if w.Rate <= 0 {
 		return w.ResponseWriter.Write(p)
@@ -170,7 +170,7 @@ func (w *faultWriter) send(p []byte) (int, error) {
 		}
 		p = p[n:]
 		w.flush()
-		if !pause(w.req.Context(), time.Second/20) {
+		if !pause(w.req.Context(), time.Duration(n)*time.Second/time.Duration(w.Rate)) {
 			return total, context.Cause(w.req.Context())
 		}
 	}

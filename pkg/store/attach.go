@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+)
+
+// probeTime bounds the question whether a daemon is still the same one.
+const probeTime = time.Second
+
+// Attach returns a context for work on the daemon that answers now. It ends
+// when the connection to that daemon does, with ErrUnavailable as its cause: what
+// runs on the other side of a broken connection cannot be known, and a daemon
+// that comes back may be another one. Attach itself waits for a daemon that is
+// away, up to the time that Dial had, and fails with ErrUnavailable after it.
+//
+// The caller must call end when the work is done. On an embedded root ctx is
+// returned as it is.
+func (s *Store) Attach(ctx context.Context) (attached context.Context, end func(), err error) {
+	if s.link == nil {
+		return ctx, func() {}, nil
+	}
+	if err := s.link.ready(ctx); err != nil {
+		return nil, nil, err
+	}
+	dial := s.link.dials.Load()
+	if err := s.describe(ctx, dial); err != nil {
+		return nil, nil, asUnavailable(s.link.address, err)
+	}
+	attached, end = s.link.watch(ctx, dial)
+	return attached, end, nil
+}
+
+// Lost tells whether the daemon that ctx was attached to has gone. A call may
+// fail a moment before the connection is known to be broken, so the daemon is
+// asked.
+func (s *Store) Lost(ctx context.Context) bool {
+	at, ok := ctx.Value(attachmentKey{}).(*attachment)
+	if !ok {
+		return false
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return errors.Is(cause, ErrUnavailable)
+	}
+	probe, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	_, err := s.version(probe)
+	slow := errdefs.IsDeadlineExceeded(err) || errors.Is(err, context.DeadlineExceeded)
+	if (err == nil || slow) && s.link.dials.Load() == at.dial {
+		return false
+	}
+	at.lose(s.link.lost())
+	return true
+}
+
+// describe finds out once for each connection what the daemon's snapshotter can
+// do, and forgets what was proven over another one.
+func (s *Store) describe(ctx context.Context, dial int64) error {
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
+	if s.link.described == dial {
+		return nil
+	}
+	if err := s.link.choose(ctx); err != nil {
+		return err
+	}
+	s.link.described = dial
+	return nil
+}
+
+// link is the connection to a daemon, over all restarts of it.
+type link struct {
+	conn    *grpc.ClientConn
+	address string
+	timeout time.Duration // to wait for a daemon that is away
+	dials   atomic.Int64  // connections begun so far
+
+	choose    func(context.Context) error // settles the snapshotter anew
+	mu        sync.Mutex
+	described int64 // the connection over which it was settled
+}
+
+type attachmentKey struct{}
+
+// attachment is what a context is attached to.
+type attachment struct {
+	dial int64 // number of the connection
+	lose context.CancelCauseFunc
+}
+
+func (l *link) lost() error {
+	return fmt.Errorf("%w: the connection to %s was lost", ErrUnavailable, l.address)
+}
+
+// ready waits for a daemon that answers.
+func (l *link) ready(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	for {
+		state := l.conn.GetState()
+		if state == connectivity.Ready {
+			return nil
+		}
+		l.conn.Connect()
+		if l.conn.WaitForStateChange(limited, state) {
+			continue
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return fmt.Errorf("%w: nobody answered at %s within %s", ErrUnavailable, l.address, l.timeout)
+	}
+}
+
+// watch returns a context that ends with the connection number dial.
+func (l *link) watch(ctx context.Context, dial int64) (context.Context, func()) {
+	ctx, lose := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if l.conn.WaitForStateChange(ctx, connectivity.Ready) {
+			lose(l.lost())
+		}
+	})
+	if l.dials.Load() != dial { // it came back before anybody watched
+		lose(l.lost())
+	}
+	end := func() { lose(nil); watching.Wait() }
+	return context.WithValue(ctx, attachmentKey{}, &attachment{dial, lose}), end
+}
