@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -23,18 +24,23 @@ const programName = "containerd-pull"
 func main() {
 	ctx, stop := catchSignals(context.Background(), os.Exit)
 	caller := config.ThisProcess()
-	spareThread(caller)
+	tune(caller)
 	code := run(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, caller, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
-// spareThread lets one thread more run than there are CPUs. The unpacks keep
-// every CPU busy for milliseconds at a time; bytes that arrive meanwhile, and a
-// daemon's answers, would wait for one of them to pause.
-func spareThread(caller config.Caller) {
+// tune fits the runtime to what pulls are like, unless the environment says
+// otherwise. The unpacks keep every CPU busy for milliseconds at a time; with one
+// thread more than CPUs, bytes that arrive meanwhile and a daemon's answers need
+// not wait for one of them to pause. And nearly all memory is large buffers, which
+// cost the collector nothing to look at.
+func tune(caller config.Caller) {
 	if caller.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+	if caller.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
 	}
 }
 
