@@ -106,6 +106,10 @@ func (w *world) spoil(resp *http.Response) error {
 	switch fault := resp.Request.Header.Get("Fault"); {
 	case fault == "corrupt" && blob:
 		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader("spoilt"), skip(resp.Body, 6)))
+	case fault == "endless" && blob:
+		resp.Body = io.NopCloser(io.MultiReader(resp.Body, strings.NewReader("and more")))
+		resp.ContentLength = -1
+		resp.Header.Del("Content-Length")
 	case fault == "stalling" && blob:
 		w.stalling <- struct{}{}
 		resp.Body = io.NopCloser(&stalled{resp.Request})

@@ -25,8 +25,9 @@ const (
 	accessToken   = rightPassword + "-canary" // to hide the password in it is not enough
 )
 
-// guarded puts a token server and two repositories in front of a registry:
-// "token" wants a bearer token, "echo" answers with what it was told.
+// guarded puts a token server and three repositories in front of a registry:
+// "token" wants a bearer token, "echo" answers with what it was told, "signed"
+// leads to a URL that is a secret itself.
 func (w *world) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		repository, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
@@ -34,6 +35,8 @@ func (w *world) guarded(next http.Handler) http.Handler {
 		switch {
 		case r.URL.Path == "/token":
 			giveToken(rw, r)
+		case repository == "signed" && !r.URL.Query().Has("sig"):
+			http.Redirect(rw, r, r.URL.Path+"?sig=canary-signature", http.StatusTemporaryRedirect)
 		case repository != "" && repository != "token" && repository != "echo":
 			next.ServeHTTP(rw, r)
 		case bearer != accessToken && bearer != rightBearer:
@@ -202,6 +205,9 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 			}
 			h.pull(tc.profile, host+"/token", tc.pull)
 			h.pull(tc.profile, host+"/echo", tc.echo)
+			if tc.profile != "proxied" {
+				h.pull(tc.profile, host+"/signed", 0)
+			}
 			h.show(tc.profile, host+"/token")
 		})
 	}

@@ -29,6 +29,17 @@ import (
 // was received has been dropped.
 var ErrCorrupt = fmt.Errorf("wrong bytes: %w", errdefs.ErrDataLoss)
 
+// ErrUnserved says that no host would serve the blob, or the rest of it. The
+// bytes that came before are not in doubt. Its own text is never shown.
+var ErrUnserved = errors.New("not served")
+
+// unserved is the failure of the hosts.
+type unserved struct{ err error }
+
+func (e *unserved) Error() string        { return e.err.Error() }
+func (e *unserved) Unwrap() error        { return e.err }
+func (e *unserved) Is(target error) bool { return target == ErrUnserved }
+
 // Fetcher brings blobs into a content store. It may be used from many
 // goroutines and must not be copied.
 type Fetcher struct {
@@ -36,6 +47,7 @@ type Fetcher struct {
 	content  content.Store
 	emit     progress.Sink
 
+	conns      int                 // that a blob begins with
 	buffers    sync.Pool           // of *[bufferSize]byte
 	pieces     *semaphore.Weighted // see window
 	freePieces sync.Pool           // of *[pieceSize]byte
@@ -43,7 +55,7 @@ type Fetcher struct {
 
 // New returns a Fetcher that fetches from r into c.
 func New(r *registry.Registry, c content.Store, sink progress.Sink) *Fetcher {
-	return &Fetcher{registry: r, content: c, emit: sink, pieces: semaphore.NewWeighted(maxPieces)}
+	return &Fetcher{registry: r, content: c, emit: sink, conns: 1, pieces: semaphore.NewWeighted(maxPieces)}
 }
 
 // Source is where blobs come from: the repository of Ref. Labels are given to
@@ -179,12 +191,19 @@ func (in *Ingest) receive(ctx context.Context, each io.Writer) error {
 		if errors.As(err, new(*sinkError)) {
 			return err
 		}
+		if in.offset == in.blob.Desc.Size && errdefs.IsDataLoss(err) {
+			// The host sends more than the blob, and has been blamed for it.
+			return in.drop(ctx, fmt.Errorf("fetching %s: %w: %w", in.blob.Desc.Digest, ErrCorrupt, err))
+		}
 		if in.offset > before {
 			failures = 0
 		}
 		failures++
 		if err := in.f.registry.Backoff(ctx, failures, err); err != nil {
-			return fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, err)
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return &unserved{fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, err)}
 		}
 	}
 	return nil
@@ -206,7 +225,7 @@ func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
 	in.serving(body.Host)
 	buf := in.f.buffer()
 	defer in.f.buffers.Put(buf)
-	p := newPace(1)
+	p := newPace(in.f.conns)
 	for {
 		start := time.Now()
 		n, err := body.Read(buf[:])
@@ -216,7 +235,7 @@ func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
 				return &sinkError{err}
 			}
 		}
-		if err == nil && body.Ranged && p.add(n, waited, in.blob.Desc.Size-in.offset) {
+		if err == nil && body.Ranged && (p.add(n, waited, in.blob.Desc.Size-in.offset) || p.conns > 1) {
 			return in.split(ctx, body, p, each)
 		}
 		if err == io.EOF {
@@ -273,12 +292,17 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 	return nil
 }
 
-// restart drops an ingest whose bytes are wrong, which containerd would keep for
-// the next pull to fail on, tells the registry who sent them, and opens a fresh
-// one. Truncating it would not do: a daemon truncates at the next write, which
-// may never come.
+// restart drops an ingest whose bytes are wrong and tells the registry who sent
+// them.
 func (in *Ingest) restart(ctx context.Context, cause error) error {
 	in.f.registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
+	return in.drop(ctx, cause)
+}
+
+// drop replaces an ingest, which containerd would keep for the next pull to
+// fail on, by a fresh one. Truncating it would not do: a daemon truncates at
+// the next write, which may never come.
+func (in *Ingest) drop(ctx context.Context, cause error) error {
 	if err := errors.Join(in.Close(), in.f.content.Abort(ctx, in.key)); err != nil && !errdefs.IsNotFound(err) {
 		return errors.Join(cause, fmt.Errorf("dropping the ingest: %w", err))
 	}

@@ -1,82 +1,27 @@
 package pull_test
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 )
 
-// failure is an image, or a registry, from which a pull must fail.
-type failure struct {
-	name   string
-	bad    *pulltest.Image
-	good   *pulltest.Image // what the mended registry serves; bad itself if nil
-	behave pulltest.Behave
-	class  func(error) bool
-	// resumable failures keep what was fetched, under one lease.
-	resumable bool
-}
-
 // damage reports a class of failure that blames the image.
 func damage(err error) bool { return errdefs.IsDataLoss(err) || errdefs.IsInvalidArgument(err) }
-
-func failures(t *testing.T) []failure {
-	t.Helper()
-	good := small(t, "good", pulltest.Gzip, pulltest.Spec{})
-	behaving := func(n int, b pulltest.Behaviour) pulltest.Behave { return onBlob(good.Layers[n].Digest, b) }
-	all := []failure{
-		{name: "missing layer", bad: pulltest.Must(pulltest.MissingLayer(1))(t), class: errdefs.IsNotFound},
-		{name: "missing config", bad: good.Without(good.Config.Digest), good: good, class: errdefs.IsNotFound},
-		{name: "wrong diff ID of the first layer", bad: pulltest.Must(pulltest.WrongDiffID(0))(t), class: errdefs.IsDataLoss},
-		{name: "wrong diff ID of the last layer", bad: pulltest.Must(pulltest.WrongDiffID(2))(t), class: errdefs.IsDataLoss},
-		{name: "corrupt layer", bad: good, behave: behaving(1, pulltest.Behaviour{Fault: pulltest.Corrupt, After: 100}), class: errdefs.IsDataLoss},
-		{name: "corrupt end of a layer", bad: good, behave: behaving(2, pulltest.Behaviour{Fault: pulltest.Corrupt, After: good.Layers[2].Size - 1}), class: errdefs.IsDataLoss},
-		{name: "corrupt config", bad: good, behave: onBlob(good.Config.Digest, pulltest.Behaviour{Fault: pulltest.Corrupt, After: 100}), class: errdefs.IsDataLoss},
-		{name: "short layer", bad: good, behave: behaving(1, pulltest.Behaviour{Fault: pulltest.Short, After: 50}), class: damage},
-		{name: "layer refused", bad: good, behave: behaving(1, pulltest.Behaviour{Status: http.StatusForbidden}), class: errdefs.IsPermissionDenied},
-		{name: "layer fails", bad: good, behave: behaving(1, pulltest.Behaviour{Status: http.StatusInternalServerError}), class: errdefs.IsUnavailable, resumable: true},
-		{name: "layer stalls", bad: good, behave: behaving(1, pulltest.Behaviour{Fault: pulltest.Stall}), class: errdefs.IsUnavailable, resumable: true},
-		{name: "config is not JSON", bad: pulltest.Must(pulltest.ConfigNotJSON())(t), class: errdefs.IsInvalidArgument},
-	}
-	return append(all, brokenImages(t)...)
-}
-
-// brokenImages are whole to the registry and no images all the same.
-func brokenImages(t *testing.T) []failure {
-	t.Helper()
-	fewer := small(t, "fewer", pulltest.Gzip, pulltest.Spec{EditConfig: func(c *ocispec.Image) { c.RootFS.DiffIDs = c.RootFS.DiffIDs[:2] }})
-	kind := small(t, "kind", pulltest.Gzip, pulltest.Spec{EditConfig: func(c *ocispec.Image) { c.RootFS.Type = "squashed" }})
-	archive := pulltest.Must(pulltest.Tar(pulltest.Regular("file", strings.Repeat("content ", 1000))))(t)
-	packed := pulltest.Must(pulltest.Gzip.Compress(archive))(t)
-	layer := func(blob []byte) *pulltest.Image {
-		l := pulltest.Layer{Blob: pulltest.NewBlob(blob), DiffID: digest.FromBytes(archive), Compression: pulltest.Gzip}
-		first := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc")))(t)
-		return pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{first, l}}))(t)
-	}
-	flipped := slices.Clone(packed)
-	flipped[len(flipped)-6] ^= 1 // of the checksum
-	return []failure{
-		{name: "fewer diff IDs than layers", bad: fewer, class: errdefs.IsDataLoss},
-		{name: "unknown kind of rootfs", bad: kind, class: errdefs.IsInvalidArgument},
-		{name: "truncated gzip", bad: layer(packed[:len(packed)-20]), class: damage},
-		{name: "gzip without its end", bad: layer(packed[:len(packed)-4]), class: damage},
-		{name: "gzip with a wrong checksum", bad: layer(flipped), class: damage},
-		{name: "no archive", bad: layer([]byte(strings.Repeat("no archive at all ", 100))), class: damage},
-	}
-}
 
 // onBlob behaves as told when the blob is asked for.
 func onBlob(dgst digest.Digest, b pulltest.Behaviour) pulltest.Behave {
@@ -85,81 +30,6 @@ func onBlob(dgst digest.Digest, b pulltest.Behaviour) pulltest.Behave {
 			return b
 		}
 		return pulltest.Behaviour{}
-	}
-}
-
-// TestNoFalseSuccess lets every failure happen to an empty store and to one
-// that has another image under the name, and mends the registry after each.
-func TestNoFalseSuccess(t *testing.T) {
-	for _, f := range failures(t) {
-		t.Run(f.name, func(t *testing.T) {
-			each(t, twoPlaces(), func(t *testing.T, s *site) {
-				s.options.StallTimeout = 300 * time.Millisecond
-				f.test(t, s)
-			})
-		})
-	}
-}
-
-func (f failure) test(t *testing.T, s *site) {
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	ref := pulltest.Push(t, reg, "team/app:1", f.bad)
-	reg.SetBehave(f.behave)
-	f.fails(s, ref)
-	if got := s.image(ref); got != nil {
-		t.Errorf("got record %+v, want none", got)
-	}
-	if !f.resumable {
-		s.empty()
-	}
-
-	reg.SetBehave(nil)
-	old := small(t, "old", pulltest.Gzip, pulltest.Spec{})
-	pulltest.Push(t, reg, "team/app:1", old)
-	s.mustPull(ref)
-	s.noLitter()
-	pulltest.Push(t, reg, "team/app:1", f.bad)
-	reg.SetBehave(f.behave)
-	f.fails(s, ref)
-	if got := s.image(ref); got == nil || got.Target.Digest != old.Desc.Digest {
-		t.Errorf("got record %+v, want that of before, %s", got, old.Desc.Digest)
-	}
-
-	reg.SetBehave(nil)
-	good := f.mended(t)
-	pulltest.Push(t, reg, "team/app:1", good)
-	if result := s.mustPull(ref); result.Previous != old.Desc.Digest || result.Target.Digest != good.Desc.Digest {
-		t.Errorf("got %s after %s, want %s after %s", result.Target.Digest, result.Previous, good.Desc.Digest, old.Desc.Digest)
-	}
-	s.noLitter()
-	s.collect()
-	s.wantChains([]*pulltest.Image{good})
-}
-
-// mended is what the registry serves in the end.
-func (f failure) mended(t *testing.T) *pulltest.Image {
-	switch {
-	case f.good != nil:
-		return f.good
-	case f.behave != nil:
-		return f.bad
-	}
-	return small(t, "mended", pulltest.Gzip, pulltest.Spec{})
-}
-
-// fails wants a pull to fail in its class and to leave nothing of its own.
-func (f failure) fails(s *site, ref string) {
-	s.t.Helper()
-	result, err := s.pull(ref)
-	if err == nil {
-		s.t.Fatalf("got %+v, want an error", result)
-	}
-	if !f.class(err) {
-		s.t.Errorf("got %v, want another class", err)
-	}
-	s.noActive()
-	if held := s.leases(); !f.resumable && len(held) > 0 || len(held) > 1 {
-		s.t.Errorf("got leases %+v, want none, or one of a failure that can be resumed", held)
 	}
 }
 
@@ -199,24 +69,6 @@ func total(img *pulltest.Image) int64 {
 		n += b.Size
 	}
 	return n
-}
-
-// TestEndlessBody reads no more of a body than belongs to the blob, which is
-// there and right.
-func TestEndlessBody(t *testing.T) {
-	img := small(t, "endless", pulltest.Gzip, pulltest.Spec{})
-	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Fault: pulltest.Endless}))
-		s.mustPull(ref)
-		s.noLitter()
-		s.wantChains([]*pulltest.Image{img})
-		const buffers = 8 << 20 // of both sides and the kernel
-		if got := reg.BlobBytes(); got > total(img)+buffers {
-			t.Errorf("got %d bytes sent, want not many more than %d", got, total(img))
-		}
-	})
 }
 
 // fullImages do not fit: one because of its files, one because of its blob.
@@ -307,4 +159,62 @@ func freeSpace(t *testing.T, dir string) int64 {
 		t.Fatal(err)
 	}
 	return int64(st.Bavail) * st.Bsize
+}
+
+// TestLostBlob fetches a layer again whose snapshot is there and whose blob is
+// not, as after a failure whose blobs were collected.
+func TestLostBlob(t *testing.T) {
+	img := small(t, "lost", pulltest.Gzip, pulltest.Spec{})
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		s.mustPull(ref)
+		for _, lost := range img.Layers[:2] {
+			if err := s.store().Content.Delete(s.ctx(), lost.Digest); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.mustPull(ref)
+		for _, l := range img.Layers {
+			if _, err := s.store().Content.Info(s.ctx(), l.Digest); err != nil {
+				t.Errorf("got %v of a layer after the second pull, want all blobs", err)
+			}
+		}
+		s.noLitter()
+		s.usable(t, ref)
+	})
+}
+
+// slowPrepare is a snapshotter whose Prepare takes its time, and tells nobody
+// about it if the call was cancelled meanwhile, as a daemon does.
+type slowPrepare struct {
+	snapshots.Snapshotter
+	begun func()
+}
+
+func (s slowPrepare) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	s.begun()
+	time.Sleep(50 * time.Millisecond)
+	mounts, err := s.Snapshotter.Prepare(context.WithoutCancel(ctx), key, parent, opts...)
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	return mounts, err
+}
+
+// TestCancelledPrepare leaves no snapshot of which nobody knows.
+func TestCancelledPrepare(t *testing.T) {
+	img := small(t, "prepare", pulltest.Gzip, pulltest.Spec{})
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		real := s.store().Snapshotter
+		s.store().Snapshotter = slowPrepare{real, func() { cancel(errStop) }}
+		if _, err := s.puller(nil).Pull(ctx, s.request(ref)); !errors.Is(err, errStop) {
+			t.Errorf("got %v, want the cause of the cancellation", err)
+		}
+		s.store().Snapshotter = real
+		s.noLitter()
+	})
 }

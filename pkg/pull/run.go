@@ -126,7 +126,7 @@ func (p *Puller) newRun(pl *Plan) *run {
 		},
 	}
 	r.unpacker = unpack.New(unpack.Options{
-		Store: p.Store, Fetcher: r.fetcher, Progress: p.Progress, SyncFS: pl.Request.SyncFS,
+		Store: p.Store, Fetcher: r.fetcher, Progress: p.Progress, SyncFS: pl.Request.SyncFS, Discard: pl.Request.DiscardLayers,
 		Engine: pl.Request.Engine.unpacker(), Downloads: p.Limits.downloads(), Unpacks: p.Limits.unpacks(),
 		Bounds: p.Limits.Layer,
 	})

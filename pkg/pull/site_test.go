@@ -2,6 +2,7 @@ package pull_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"path/filepath"
@@ -29,6 +30,9 @@ type place struct {
 	name        string
 	snapshotter string
 	version     string // of the daemon; empty for an embedded root
+	// shared is a daemon that several sites use, each in a namespace of its
+	// own; nil gives each site a daemon.
+	shared *pulltest.Daemon
 }
 
 // places are all kinds of store that the contract is kept on.
@@ -62,13 +66,14 @@ func each(t *testing.T, all []place, test func(t *testing.T, s *site)) {
 // site is a place in use: a fresh root, with a daemon on it or without.
 type site struct {
 	place
-	t       testing.TB
-	root    string
-	daemon  *pulltest.Daemon
-	options registry.Options
-	limits  pull.Limits
-	verify  verify.Verifier
-	relay   bool // the daemon is reached through a socket that is not its own
+	t         testing.TB
+	root      string
+	namespace string // the default one if empty
+	daemon    *pulltest.Daemon
+	options   registry.Options
+	limits    pull.Limits
+	verify    verify.Verifier
+	relay     bool // the daemon is reached through a socket that is not its own
 	// declines has a child find that the daemon's applier cannot do it.
 	declines bool
 	// patience is how long a daemon is waited for; 0 is the default.
@@ -86,7 +91,11 @@ func newSite(t testing.TB, p place) *site {
 		s.root = filepath.Join(t.TempDir(), "root") // for the store to make
 		return s
 	}
-	s.serve(pulltest.DaemonOptions{Version: p.version})
+	if p.shared == nil {
+		s.serve(pulltest.DaemonOptions{Version: p.version})
+		return s
+	}
+	s.daemon, s.root, s.namespace = p.shared, p.shared.Root, strings.ToLower(rand.Text())
 	return s
 }
 
@@ -118,7 +127,7 @@ func (s *site) in(t testing.TB) *site {
 func (s *site) store() *store.Store {
 	s.t.Helper()
 	if s.opened == nil {
-		o := store.Options{Snapshotter: s.snapshotter, ConnectTimeout: s.patience}
+		o := store.Options{Snapshotter: s.snapshotter, Namespace: s.namespace, ConnectTimeout: s.patience}
 		if s.daemon != nil {
 			o.Address = s.daemon.Address
 			if s.relay {

@@ -39,6 +39,7 @@ type Body struct {
 	src   io.ReadCloser
 	rest  int64 // bytes that may still come
 	whole bool  // the answer must end where the part ends
+	less  bool  // the host has announced less than was asked for
 	vague bool  // the end of the answer is only the end of the connection
 	err   error
 }
@@ -173,7 +174,7 @@ func (b *Body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
 	if resp.ContentLength >= 0 && resp.ContentLength != length {
 		return malformedf("part of %d bytes with a length of %d", length, resp.ContentLength)
 	}
-	b.Ranged, b.whole = true, length == b.rest
+	b.Ranged, b.whole, b.less = true, length == b.rest, length < b.rest
 	return nil
 }
 
@@ -191,8 +192,12 @@ func (b *Body) skip(n int64) error {
 }
 
 // short says what it means that the answer ended too early. Where the protocol
-// marks the end, the host has said that this is all there is.
+// marks the end, the host has said that this is all there is, unless it said
+// before that there is more.
 func (b *Body) short() *fault {
+	if b.less {
+		return faultf("short", errdefs.ErrUnavailable, true, "answers with less than was asked for")
+	}
 	if b.vague {
 		return faultf("reset", errdefs.ErrUnavailable, true, "connection closed in the body")
 	}

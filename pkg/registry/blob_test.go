@@ -191,6 +191,28 @@ func TestOpenTakesLessThanAsked(t *testing.T) {
 	}
 }
 
+// TestLessThanAskedIsNoBlame keeps a host that answers with small parts.
+func TestLessThanAskedIsNoBlame(t *testing.T) {
+	blob := blobBytes(1000)
+	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var from, to int
+		if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); n == 0 {
+			from, to = 0, 999
+		}
+		to = min(from+99, 999)
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/1000", from, to))
+		w.WriteHeader(http.StatusPartialContent)
+		w.Write(blob[from : to+1])
+	})
+	reg := open(t, registry.Options{})
+	for from := int64(100); from < 900; from += 100 {
+		got, _, err := read(t, reg, srv.ref(t, "a"), blob, registry.Range{Offset: from})
+		if !bytes.Equal(got, blob[from:from+100]) || !errdefs.IsUnavailable(err) || !registry.Retryable(err) {
+			t.Fatalf("got %d bytes from offset %d and %v, want 100 and an error that more may be had", len(got), from, err)
+		}
+	}
+}
+
 func TestOpenWrongTotalIsWrongBytes(t *testing.T) {
 	blob := blobBytes(1000)
 	srv := serve(t, content(blob[:900]))

@@ -101,6 +101,10 @@ func runHelper(ctx context.Context, helper, server string) (Credential, bool, er
 		}
 		return Credential{}, false, fmt.Errorf("getting the credential of %s: %w", server, err)
 	}
+	return readHelperAnswer(out)
+}
+
+func readHelperAnswer(out []byte) (Credential, bool, error) {
 	var answer struct{ Username, Secret string }
 	if err := json.Unmarshal(out, &answer); err != nil {
 		return Credential{}, false, errors.New("answered with something else than JSON")

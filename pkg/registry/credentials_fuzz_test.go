@@ -73,3 +73,31 @@ func FuzzMatchPattern(f *testing.F) {
 		}
 	})
 }
+
+// FuzzHelperOutput reads anything as what a credential helper or a kubelet's
+// provider wrote. There is one secret or none, and no error repeats any.
+func FuzzHelperOutput(f *testing.F) {
+	f.Add(`{"ServerURL":"r.example.com","Username":"me","Secret":"canary"}`)
+	f.Add(`{"Username":"<token>","Secret":"canary"}`)
+	f.Add(`{"Username":"me","Secret":""}`)
+	f.Add(`{"Username":1,"Secret":"canary"}`)
+	f.Add(`canary`)
+	f.Add("credentials not found in native keychain\n")
+	f.Add(`{"kind":"CredentialProviderResponse","auth":{"r.example.com":{"username":"u","password":"canary"},"*.example.com":{"password":"x"}}}`)
+	f.Add(`{"kind":"CredentialProviderResponse","auth":{"other.example.com":{"username":"u","password":"canary"},"[":{}}}`)
+	f.Fuzz(func(t *testing.T, out string) {
+		helper, found, err := registry.ReadHelperAnswer([]byte(out))
+		if found != (helper != registry.Credential{}) || found && (helper.Password == "") == (helper.IdentityToken == "") {
+			t.Errorf("%q: got %+v, found %v, want one secret or nothing", out, helper, found)
+		}
+		_, provided, providerErr := registry.ReadProviderResponse([]byte(out), "r.example.com/a")
+		if err != nil && found || providerErr != nil && provided {
+			t.Errorf("%q: got a credential and an error, want one of them", out)
+		}
+		for _, err := range []error{err, providerErr} {
+			if err != nil && len(out) > 5 && strings.Contains(err.Error(), out) {
+				t.Errorf("the error repeats the output: %v", err)
+			}
+		}
+	})
+}

@@ -63,6 +63,7 @@ func hostsFile(o Options, name string) (HostsFile, error) {
 	}
 	var b strings.Builder
 	b.WriteString(text)
+	seen := map[string]bool{}
 	for _, m := range o.Mirrors {
 		// A folder of its own hides _default, so that mirrors of any registry
 		// have to stand in each.
@@ -70,7 +71,7 @@ func hostsFile(o Options, name string) (HostsFile, error) {
 			continue
 		}
 		f.Secret = f.Secret || len(m.Headers) > 0
-		if err := writeMirror(&b, m); err != nil {
+		if err := writeMirror(&b, m, seen); err != nil {
 			return f, err
 		}
 	}
@@ -94,7 +95,9 @@ func ownTable(o Options, name string) hostsTable {
 	return t
 }
 
-func writeMirror(b *strings.Builder, m Mirror) error {
+// writeMirror writes the endpoints that have not been seen: no table may stand
+// twice in a file.
+func writeMirror(b *strings.Builder, m Mirror, seen map[string]bool) error {
 	t := hostsTable{
 		Capabilities: []string{"pull"}, CA: m.CA, SkipVerify: m.SkipVerify, OverridePath: m.OverridePath,
 		Header: maps.Clone(m.Headers),
@@ -109,10 +112,23 @@ func writeMirror(b *strings.Builder, m Mirror) error {
 		t.DialTimeout = m.DialTimeout.String()
 	}
 	for _, endpoint := range m.Endpoints {
-		if _, err := m.parse(endpoint); err != nil {
+		u, err := m.parse(endpoint)
+		if err != nil {
 			return fmt.Errorf("mirror %q of %s: %w", endpoint, m.Host, err)
 		}
-		text, err := marshalTable(t, endpoint)
+		if seen[u.String()] {
+			continue
+		}
+		seen[u.String()] = true
+		written := u.String()
+		if !m.OverridePath { // readers append it, and take a slash before it for a folder
+			written = strings.TrimSuffix(written, "/v2")
+		}
+		one := t
+		if u.Scheme == "http" { // for containerd, any of these means https
+			one.CA, one.Client, one.SkipVerify = "", nil, false
+		}
+		text, err := marshalTable(one, written)
 		if err != nil {
 			return err
 		}
@@ -125,9 +141,6 @@ func writeMirror(b *strings.Builder, m Mirror) error {
 func marshalTable(t hostsTable, url string) (string, error) {
 	var v any = t
 	if url != "" {
-		if !strings.Contains(url, "://") {
-			url = "https://" + url
-		}
 		v = map[string]map[string]hostsTable{"host": {url: t}}
 	}
 	text, err := toml.Marshal(v)

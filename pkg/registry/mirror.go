@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/net/http/httpguts"
 )
 
 // Mirror is a set of endpoints that hold the content of another registry.
@@ -34,6 +35,7 @@ type Mirror struct {
 
 func (r *Registry) mirrorHosts(name string) ([]*host, error) {
 	var hosts []*host
+	seen := map[string]bool{} // to ask somebody twice in a row would be no use
 	for _, m := range r.opts.Mirrors {
 		if m.Host != "*" && CanonicalHost(m.Host) != name {
 			continue
@@ -43,7 +45,10 @@ func (r *Registry) mirrorHosts(name string) ([]*host, error) {
 			if err != nil {
 				return nil, fmt.Errorf("configuring mirror %q of %s: %w", endpoint, name, err)
 			}
-			hosts = append(hosts, h)
+			if url := h.schemes[0] + "://" + h.name + h.path; !seen[url] {
+				seen[url] = true
+				hosts = append(hosts, h)
+			}
 		}
 	}
 	return hosts, nil
@@ -79,6 +84,11 @@ func (m Mirror) Validate() error {
 	}
 	if (m.Cert == "") != (m.Key == "") {
 		return fmt.Errorf("client certificate and key: both or none: %w", errdefs.ErrInvalidArgument)
+	}
+	for name, value := range m.Headers {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return fmt.Errorf("header %q: name or value cannot be sent: %w", name, errdefs.ErrInvalidArgument)
+		}
 	}
 	for i, endpoint := range m.Endpoints {
 		if _, err := m.parse(endpoint); err != nil {

@@ -154,6 +154,17 @@ func (s *Store) Collect(ctx context.Context) error {
 	return s.collect(s.Context(ctx))
 }
 
+// MakesOfBlobs tells whether the snapshotter is one of containerd's own, whose
+// snapshots were made of a blob. Others may make theirs of something else, and
+// an image then lacks blobs because it does not need them.
+func (s *Store) MakesOfBlobs() bool {
+	switch s.Name {
+	case "overlayfs", "native", "btrfs", "zfs", "devmapper", "blockfile", "erofs":
+		return true
+	}
+	return false
+}
+
 // Rebase tells whether a snapshot may get its parent at commit, so that layers
 // can be unpacked in any order.
 func (s *Store) Rebase() bool {

@@ -47,7 +47,7 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 	// wrong is the cause of what could not be applied, except where the applier
 	// made the receiver stop.
 	if err := g.Wait(); err != nil {
-		if errors.Is(received, fetch.ErrCorrupt) {
+		if errors.Is(received, fetch.ErrCorrupt) || errors.Is(received, fetch.ErrUnserved) {
 			return received
 		}
 		return l.suspectBytes(in, err)

@@ -52,6 +52,7 @@ type Unpacker struct {
 	fetcher *fetch.Fetcher
 	emit    progress.Sink
 	syncFS  bool
+	discard bool
 	engine  string
 	bounds  Bounds
 
@@ -72,6 +73,7 @@ type Options struct {
 	Fetcher   *fetch.Fetcher
 	Progress  progress.Sink
 	SyncFS    bool
+	Discard   bool   // blobs are of no use once their layers are unpacked
 	Engine    string // EngineClient or EngineDaemon, or "" for the first that can
 	Downloads int
 	Unpacks   int
@@ -81,7 +83,7 @@ type Options struct {
 // New returns an Unpacker.
 func New(o Options) *Unpacker {
 	return &Unpacker{
-		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, engine: o.Engine, bounds: o.Bounds,
+		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds,
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
 		turns:     newTurns(o.Unpacks),
 		blobs:     locker.New(),
@@ -182,7 +184,8 @@ type chain struct {
 	u        *Unpacker
 	img      Image
 	chainIDs []digest.Digest
-	layers   []*layer // those missing, bottom first
+	below    int      // how many layers have a snapshot already
+	layers   []*layer // the others, bottom first
 	ours     bool     // we write the snapshots; otherwise the store's applier does
 	engine   string   // as the result names it
 	reason   string
@@ -197,18 +200,12 @@ func (u *Unpacker) newChain(ctx context.Context, img Image) (*chain, error) {
 	}
 	c := &chain{u: u, img: img, chainIDs: identity.ChainIDs(slices.Clone(img.DiffIDs)), engine: EngineClient, reason: "nothing to unpack"}
 	c.lock()
-	first, err := c.firstMissing(ctx)
-	if err != nil {
+	var err error
+	if c.below, err = c.firstMissing(ctx); err != nil {
 		c.unlock()
 		return nil, err
 	}
-	for i := range img.Layers[:first] {
-		if err := u.fetcher.Present(ctx, img.blob(img.Layers[i]), img.Source.Labels); err != nil {
-			c.unlock()
-			return nil, err
-		}
-	}
-	for i := first; i < len(img.Layers); i++ {
+	for i := c.below; i < len(img.Layers); i++ {
 		c.layers = append(c.layers, c.newLayer(i))
 	}
 	return c, nil
@@ -264,9 +261,29 @@ func (c *chain) hold(ctx context.Context, name string) (bool, error) {
 	return c.u.store.Hold(ctx, name)
 }
 
+// keep labels the blobs of the layers that have a snapshot, and fetches those
+// that were lost: without them the image could be neither pushed nor unpacked
+// again.
+func (c *chain) keep(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, desc := range c.img.Layers[:c.below] {
+		g.Go(func() error {
+			_, err := c.u.store.Content.Info(ctx, desc.Digest)
+			if errdefs.IsNotFound(err) && !c.u.discard && c.u.store.MakesOfBlobs() {
+				return c.u.fetch(ctx, c.img, desc)
+			}
+			return c.u.fetcher.Present(ctx, c.img.blob(desc), c.img.Source.Labels)
+		})
+	}
+	return g.Wait()
+}
+
 // run chooses the engine with the first layer's snapshot in hand, because only
 // a prepared snapshot shows whether we share the file system.
 func (c *chain) run(ctx context.Context) error {
+	if err := c.keep(ctx); err != nil {
+		return err
+	}
 	if len(c.layers) == 0 {
 		return nil
 	}

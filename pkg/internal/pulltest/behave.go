@@ -2,6 +2,7 @@ package pulltest
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"time"
@@ -24,6 +25,7 @@ const (
 	Corrupt  Fault = "corrupt"  // the byte at After has one bit flipped
 	Short    Fault = "short"    // the body ends at After, and its length says so
 	Endless  Fault = "endless"  // the body is followed by zeros without end
+	GoAway   Fault = "go away"  // over HTTP/2 a GOAWAY for every stream; else as Truncate
 )
 
 // Behaviour says how one request is answered. The zero value is honest. Parts
@@ -34,6 +36,7 @@ type Behaviour struct {
 	Redirect    string        // a redirect there, with Status or 307
 	Handler     http.Handler  // answers instead of the registry
 	IgnoreRange bool          // the whole body with status 200
+	Chunked     bool          // no length is announced
 	Header      http.Header   // replaces fields of the answer; no value removes one
 	Rate        int64         // of the body, bytes a second; 0 is unlimited
 	Fault       Fault
@@ -110,17 +113,20 @@ func (w *faultWriter) WriteHeader(status int) {
 			w.Header().Del(name)
 		}
 	}
-	if w.Fault == Short || w.Fault == Endless {
+	if w.Fault == Short || w.Fault == Endless || w.Chunked {
 		w.Header().Del("Content-Length")
 	}
 	w.ResponseWriter.WriteHeader(status)
+	if w.Chunked {
+		w.flush() // otherwise net/http counts a small body
+	}
 }
 
 // Header is that of the answer, not the Behaviour's field of the same name.
 func (w *faultWriter) Header() http.Header { return w.ResponseWriter.Header() }
 
 func (w *faultWriter) cuts() bool {
-	return w.Fault == Truncate || w.Fault == Reset || w.Fault == Stall
+	return w.Fault == Truncate || w.Fault == Reset || w.Fault == Stall || w.Fault == GoAway
 }
 
 // Write reports all of p as written even if the fault swallowed some of it:
@@ -187,6 +193,10 @@ func (w *faultWriter) strike() {
 		<-w.req.Context().Done()
 	case Reset:
 		reset(connOf(w.req.Context()))
+	case GoAway:
+		if goAway(connOf(w.req.Context())) {
+			<-w.req.Context().Done() // as the client leaves
+		}
 	}
 	panic(http.ErrAbortHandler)
 }
@@ -220,4 +230,19 @@ func reset(c net.Conn) {
 		_ = t.SetLinger(0)
 		_ = t.Close()
 	}
+}
+
+// goAway tells an HTTP/2 client that none of its streams were served and the
+// connection is of no more use (RFC 9113, section 6.8). It returns false if the
+// client speaks another protocol, or has gone.
+func goAway(c net.Conn) bool {
+	t, ok := c.(*tls.Conn)
+	if !ok || t.ConnectionState().NegotiatedProtocol != "h2" {
+		return false
+	}
+	_, err := t.Write([]byte{
+		0, 0, 8, 7, 0, 0, 0, 0, 0, // a frame of 8 bytes, GOAWAY, no flags, no stream
+		0, 0, 0, 0, 0, 0, 0, 0, // last stream 0, NO_ERROR
+	})
+	return err == nil
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -45,14 +46,16 @@ type Credentials struct{ User, Password string }
 // Registry is an HTTP registry in this process. It stores images in memory,
 // or serves blobs from the files they are in, and remembers what it was asked.
 type Registry struct {
-	opts    RegistryOptions
-	content *content
-	auth    authorizer
-	ca      *authority
-	addr    string // of the listener, kept over Stop and Start
-	server  *http.Server
-	behave  atomic.Pointer[Behave]
-	log     requestLog
+	opts     RegistryOptions
+	content  *content
+	auth     authorizer
+	ca       *authority
+	addr     string // of the listener, kept over Stop and Start
+	server   *http.Server
+	listener net.Listener
+	outage   io.Closer // what holds the address in place of the server, or nil
+	behave   atomic.Pointer[Behave]
+	log      requestLog
 }
 
 // content is what registries that mirror each other share. Documents and tags
@@ -105,13 +108,16 @@ func newRegistry(o RegistryOptions, c *content) (*Registry, error) {
 	return r, nil
 }
 
-// Start listens again after Stop, at the same address.
+// Start listens again after Stop or an outage, at the same address.
 func (r *Registry) Start() error {
-	listener, err := net.Listen("tcp", r.addr)
+	if err := r.endOutage(); err != nil {
+		return err
+	}
+	listener, err := listen(r.addr)
 	if err != nil {
 		return fmt.Errorf("starting registry: %w", err)
 	}
-	r.addr = listener.Addr().String()
+	r.addr, r.listener = listener.Addr().String(), listener
 	r.server = &http.Server{
 		Handler:     http.HandlerFunc(r.serve),
 		ConnContext: withConn,
@@ -129,12 +135,39 @@ func (r *Registry) Start() error {
 // Stop closes the listener and cuts all connections, as a registry that dies.
 // Content and log stay.
 func (r *Registry) Stop() error {
-	return r.server.Close()
+	// A server that has only just started does not know its listener yet. Most
+	// do, and close it first.
+	err := r.server.Close()
+	if second := r.listener.Close(); !errors.Is(second, net.ErrClosed) {
+		err = errors.Join(err, second)
+	}
+	return err
+}
+
+// listen waits for an address that was in use until now: a program that is just
+// being started holds copies of our sockets for some milliseconds.
+func listen(addr string) (net.Listener, error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		listener, err := net.Listen("tcp", addr)
+		if !errors.Is(err, syscall.EADDRINUSE) || wait > time.Second {
+			return listener, err
+		}
+		time.Sleep(wait)
+	}
 }
 
 // Close stops the registry and its token server.
 func (r *Registry) Close() error {
-	return errors.Join(r.Stop(), r.auth.close())
+	return errors.Join(r.Stop(), r.endOutage(), r.auth.close())
+}
+
+func (r *Registry) endOutage() error {
+	if r.outage == nil {
+		return nil
+	}
+	err := r.outage.Close()
+	r.outage = nil
+	return err
 }
 
 // Host is what stands before the first slash of a reference, 127.0.0.1:40000

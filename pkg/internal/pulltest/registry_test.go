@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -336,5 +337,81 @@ func TestPushOverHTTP(t *testing.T) {
 		if !bytes.Equal(got.body, pulltest.Must(b.Bytes())(t)) {
 			t.Errorf("got another blob %s than pushed", b.Digest)
 		}
+	}
+}
+
+// TestGoAway reaches clients of both protocols in the middle of a body.
+func TestGoAway(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		r, layer := small(t, pulltest.RegistryOptions{TLS: true})
+		client := r.Client()
+		client.Transport.(*http.Transport).ForceAttemptHTTP2 = http2
+		r.SetBehave(pulltest.Always(pulltest.Blobs, pulltest.Behaviour{Fault: pulltest.GoAway, After: 10}))
+		got := get(t, client, blobURL(r, layer))
+		if got.err == nil || len(got.body) > 10 || http2 && !strings.Contains(got.err.Error(), "GOAWAY") {
+			t.Errorf("got %d bytes and %v with HTTP/2 %t, want 10 at most and to be sent away", len(got.body), got.err, http2)
+		}
+	}
+}
+
+func TestChunkedHasNoLength(t *testing.T) {
+	r, _ := small(t, pulltest.RegistryOptions{Behave: pulltest.Always(pulltest.Everything, pulltest.Behaviour{Chunked: true})})
+	got := get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1")
+	if got.status != http.StatusOK || got.header.Get("Content-Length") != "" || len(got.body) == 0 {
+		t.Errorf("got status %d, header %v and %d bytes, want a body without a length", got.status, got.header, len(got.body))
+	}
+}
+
+// TestOutages are over when the registry starts again.
+func TestOutages(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	for name, begin := range map[string]func() error{"deaf": r.Deafen, "vanished": r.Vanish} {
+		if err := begin(); err != nil {
+			t.Fatal(err)
+		}
+		client := &http.Client{Timeout: 200 * time.Millisecond, Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 100 * time.Millisecond}).DialContext}}
+		_, err := try(t, client, blobURL(r, layer))
+		op, dialing := errors.AsType[*net.OpError](err)
+		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() || (name == "vanished") != (dialing && op.Op == "dial") {
+			t.Errorf("got %v from a registry that is %s, want a time-out, of the connect if it vanished", err, name)
+		}
+		if err := r.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if got := get(t, r.Client(), blobURL(r, layer)); got.status != http.StatusOK {
+			t.Errorf("got status %d after the outage, want 200", got.status)
+		}
+	}
+}
+
+func TestScripts(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	down := pulltest.Behaviour{Status: http.StatusServiceUnavailable}
+	r.SetBehave(pulltest.Times(2, pulltest.Method(http.MethodGet, pulltest.Object(layer.Digest)), down))
+	var got []int
+	get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1") // does not count
+	for range 3 {
+		got = append(got, get(t, r.Client(), blobURL(r, layer)).status)
+	}
+	if diff := cmp.Diff([]int{503, 503, 200}, got); diff != "" {
+		t.Errorf("statuses (-want +got):\n%s", diff)
+	}
+}
+
+// TestFloods end when the client leaves, or at their size.
+func TestFloods(t *testing.T) {
+	r, layer := small(t, pulltest.RegistryOptions{})
+	r.SetBehave(pulltest.Always(pulltest.Blobs, pulltest.Behaviour{Handler: pulltest.Bomb()}))
+	resp, err := r.Client().Get(blobURL(r, layer)) // inflates
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.CopyN(io.Discard, resp.Body, 8<<20); err != nil || !resp.Uncompressed || resp.Body.Close() != nil {
+		t.Errorf("got %d bytes and %v, want 8 MB out of a coded body", n, err)
+	}
+	r.SetBehave(pulltest.Always(pulltest.Manifests, pulltest.Behaviour{Handler: pulltest.Flood("text/x", 1<<20)}))
+	got := get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1")
+	if len(got.body) < 1<<20 || got.header.Get("Content-Length") != "" {
+		t.Errorf("got %d bytes and header %v, want a megabyte without a length", len(got.body), got.header)
 	}
 }

@@ -1,0 +1,117 @@
+package pull_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// control is how long containerd's own client may take.
+const control = 8 * time.Second
+
+// matrix are the faults that clients are compared by. All go away: a pull that
+// holds out succeeds.
+func matrix() []fault {
+	layers := func(c *scene) pulltest.Match {
+		return func(r *http.Request) bool {
+			return slices.ContainsFunc(c.img.Layers, func(l pulltest.Layer) bool { return pulltest.Object(l.Digest)(r) })
+		}
+	}
+	times := func(n int, b pulltest.Behaviour) func(*scene) {
+		return func(c *scene) { c.reg.SetBehave(pulltest.Times(n, layers(c), b)) }
+	}
+	cut := pulltest.Behaviour{Fault: pulltest.Truncate, After: bulk / 10}
+	return []fault{
+		{name: "no fault", strike: nothing},
+		{name: "1 cut in a layer", strike: inOrder(cut)},
+		{name: "8 cuts in a layer", strike: inOrder(slices.Repeat([]pulltest.Behaviour{cut}, 8)...)},
+		{name: "1 cut, Range ignored", strike: inOrder(cut, pulltest.Behaviour{IgnoreRange: true})},
+		{name: "1 reset in a layer", strike: inOrder(pulltest.Behaviour{Fault: pulltest.Reset, After: bulk / 10})},
+		{name: "8 × 429, Retry-After: 1, on layers", strike: times(8, pulltest.Behaviour{
+			Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}},
+		})},
+		{name: "8 × 500 on layers", strike: times(8, pulltest.Behaviour{Status: http.StatusInternalServerError})},
+		{name: "3 × 503 on any request", strike: func(c *scene) {
+			c.reg.SetBehave(pulltest.Times(3, pulltest.Everything, pulltest.Behaviour{Status: http.StatusServiceUnavailable}))
+		}},
+		{name: "connection refused for a second", strike: func(c *scene) {
+			outage((*pulltest.Registry).Stop)(c)
+			time.AfterFunc(time.Second, func() { c.restart <- c.reg.Start() })
+		}, check: func(c *scene) {
+			if err := <-c.restart; err != nil {
+				c.t.Error(err)
+			}
+		}},
+		{name: "1 stall in a layer", strike: inOrder(pulltest.Behaviour{Fault: pulltest.Stall, After: bulk / 10})},
+	}
+}
+
+// defaults are those of the command, but for a stall, for which nobody wants to
+// wait half a minute.
+func defaults(c *scene) {
+	c.options.Retry = registry.Retry{}
+	c.options.StallTimeout = time.Second
+}
+
+// TestMatrix holds out where containerd's own client gives up, and logs the
+// table that docs/reliability.md has.
+func TestMatrix(t *testing.T) {
+	all := stage(t)
+	var mu sync.Mutex
+	results := map[string][3]string{} // by fault: ours on each place, then ctr's
+	note := func(fault string, column int, start time.Time, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		text := fmt.Sprintf("ok, %.1f s", time.Since(start).Seconds())
+		if err != nil {
+			text = "fails" + strings.TrimPrefix(text, "ok")
+		}
+		row := results[fault]
+		row[column] = text
+		results[fault] = row
+	}
+	t.Run("places", func(t *testing.T) {
+		for _, f := range matrix() {
+			f.tune = defaults
+			for i, p := range all {
+				t.Run(f.name+"/"+p.name, func(t *testing.T) {
+					t.Parallel()
+					start := time.Now()
+					f.play(t, newSite(t, p))
+					note(f.name, i, start, nil)
+				})
+			}
+			t.Run(f.name+"/ctr", func(t *testing.T) {
+				t.Parallel()
+				c := f.scene(t, newSite(t, all[1]))
+				f.strike(c)
+				start := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), control)
+				defer cancel()
+				_, err := c.daemon.RunCtr(ctx, "--namespace", c.namespace, "images", "pull", "--plain-http", c.ref)
+				note(f.name, 2, start, err)
+				if f.name == "no fault" && err != nil {
+					t.Errorf("got %v from ctr without a fault, want success", err)
+				}
+				if f.check != nil { // what was begun must end
+					f.check(c)
+				}
+			})
+		}
+	})
+	var b strings.Builder
+	b.WriteString("| fault | containerd-pull, daemon | containerd-pull, --root | ctr images pull |\n|---|---|---|---|\n")
+	for _, f := range matrix() {
+		row := results[f.name]
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", f.name, row[1], row[0], row[2])
+	}
+	t.Log("\n" + b.String())
+}
