@@ -62,8 +62,13 @@ func nothing(*scene) {}
 // patient is for faults that come more often than twice.
 func patient(c *scene) { c.options.Retry = registry.Retry{Count: 20, Delay: 10 * time.Millisecond} }
 
-// hasty is for faults of which each try takes long.
-func hasty(c *scene) { c.options.Retry.Count = 1 }
+// hasty is for faults of which each try takes as long as a stall may.
+func hasty(strike func(*scene)) func(*scene) {
+	return func(c *scene) {
+		c.options.StallTimeout, c.options.Retry.Count = 500*time.Millisecond, 1
+		strike(c)
+	}
+}
 
 // body serves these bytes, with their length.
 func body(data []byte) pulltest.Behaviour {
@@ -181,12 +186,12 @@ func waited(c *scene) {
 func outages() []fault {
 	stall := pulltest.Behaviour{Fault: pulltest.Stall, After: bulk / 2}
 	return []fault{
-		{name: "R6 stalled once", strike: inOrder(stall), check: (*scene).served},
-		{name: "R6 stalled", tune: hasty, strike: inLayer(pulltest.Behaviour{Fault: pulltest.Stall}), codes: []int{7}, says: []string{"LAYER"}},
-		{name: "R6 trickles once", tune: func(c *scene) { c.options.MinRate = bulk / 4 }, strike: inOrder(pulltest.Behaviour{Rate: 2000}), check: func(c *scene) { c.asked(2, 2) }},
-		{name: "R7 stalled before the header", tune: hasty, strike: always(pulltest.Manifests, pulltest.Behaviour{Fault: pulltest.Stall}), codes: []int{7}},
-		{name: "R7 stalled in the handshake", guard: guarded(pulltest.RegistryOptions{TLS: true}), tune: hasty, strike: outage((*pulltest.Registry).Deafen), codes: []int{7}},
-		{name: "R7 connect is never answered", tune: hasty, strike: outage((*pulltest.Registry).Vanish), codes: []int{7}},
+		{name: "R6 stalled once", strike: hasty(inOrder(stall)), check: (*scene).served},
+		{name: "R6 stalled", strike: hasty(inLayer(pulltest.Behaviour{Fault: pulltest.Stall})), codes: []int{7}, says: []string{"LAYER"}},
+		{name: "R6 trickles once", tune: func(c *scene) { c.options.MinRate = bulk / 4 }, strike: hasty(inOrder(pulltest.Behaviour{Rate: 2000})), check: func(c *scene) { c.asked(2, 3) }},
+		{name: "R7 stalled before the header", strike: hasty(always(pulltest.Manifests, pulltest.Behaviour{Fault: pulltest.Stall})), codes: []int{7}},
+		{name: "R7 stalled in the handshake", guard: guarded(pulltest.RegistryOptions{TLS: true}), strike: hasty(outage((*pulltest.Registry).Deafen)), codes: []int{7}},
+		{name: "R7 connect is never answered", strike: hasty(outage((*pulltest.Registry).Vanish)), codes: []int{7}},
 		{name: "connection refused", strike: outage((*pulltest.Registry).Stop), codes: []int{7}},
 		{name: "R10 dies and returns", tune: func(c *scene) { c.options.Retry = registry.Retry{Count: 200, Delay: 20 * time.Millisecond} }, strike: dies, check: func(c *scene) {
 			if err := <-c.restart; err != nil {

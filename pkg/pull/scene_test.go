@@ -166,8 +166,7 @@ func (f fault) scene(t *testing.T, s *site) *scene {
 		guard = f.guard(c.other)
 	}
 	c.reg = pulltest.StartMirror(t, c.other, guard)
-	s.options.StallTimeout = 500 * time.Millisecond
-	s.options.Retry = registry.Retry{Count: 2, Delay: 10 * time.Millisecond}
+	c.calm()
 	s.options.Notify = func(n registry.Notice) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -230,9 +229,16 @@ func (c *scene) resumable() bool {
 	return code == 6 || code == 7
 }
 
+// calm gives a registry that is well all the time it may need.
+func (c *scene) calm() {
+	c.options.StallTimeout = 10 * time.Second
+	c.options.Retry = registry.Retry{Count: 2, Delay: 10 * time.Millisecond}
+}
+
 // mend ends what is wrong with the registry.
 func (c *scene) mend() {
 	c.t.Helper()
+	c.calm()
 	c.reg.SetBehave(nil)
 	if err := c.reg.Stop(); err != nil {
 		c.t.Fatal(err)
