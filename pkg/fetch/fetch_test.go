@@ -360,9 +360,15 @@ func TestCancel(t *testing.T) {
 		b.reg.SetBehave(first(100, pulltest.Behaviour{Fault: pulltest.Stall, After: size / 2}))
 		ctx, cancel := context.WithCancelCause(b.ctx)
 		cause := errors.New("enough")
-		time.AfterFunc(200*time.Millisecond, func() { cancel(cause) })
+		came := 0
+		consume := writerFunc(func(p []byte) (int, error) {
+			if came += len(p); came == size/2 {
+				cancel(cause)
+			}
+			return len(p), nil
+		})
 		in := pulltest.Must(b.fetcher().Open(ctx, b.blob))(t)
-		if err := in.Receive(ctx, io.Discard); !errors.Is(err, cause) {
+		if err := in.Receive(ctx, consume); !errors.Is(err, cause) {
 			t.Errorf("got %v, want the cause", err)
 		}
 		if err := in.Close(); err != nil {
