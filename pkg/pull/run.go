@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -242,25 +243,28 @@ func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {
 
 // mend fetches layers again that somebody removed after they were unpacked.
 func (r *run) mend(ctx context.Context, sel Selected) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(metadataFetches)
 	for i, l := range sel.Layers {
-		if !r.unpacker.Brought(l.Digest) {
-			continue
-		}
-		_, err := r.p.Store.Content.Info(ctx, l.Digest)
-		if err == nil {
-			continue
-		}
-		if !errdefs.IsNotFound(err) {
-			return fmt.Errorf("checking layer %s: %w", l.Digest, err)
-		}
-		r.p.warn(r.plan.Request.Ref, "layer %s was removed meanwhile and is fetched again", l.Digest)
-		source := fetch.Source{Ref: r.source.Ref, Labels: maps.Clone(r.source.Labels)}
-		source.Labels[labels.LabelUncompressed] = sel.DiffIDs[i].String()
-		if err := r.unpacker.Fetch(ctx, unpack.Image{Source: source, Layers: sel.Layers[i : i+1]}); err != nil {
-			return err
+		if r.unpacker.Brought(l.Digest) {
+			g.Go(func() error { return r.mendLayer(ctx, l, sel.DiffIDs[i]) })
 		}
 	}
-	return nil
+	return g.Wait()
+}
+
+func (r *run) mendLayer(ctx context.Context, desc ocispec.Descriptor, diffID digest.Digest) error {
+	_, err := r.p.Store.Content.Info(ctx, desc.Digest)
+	if err == nil {
+		return nil
+	}
+	if !errdefs.IsNotFound(err) {
+		return fmt.Errorf("checking layer %s: %w", desc.Digest, err)
+	}
+	r.p.warn(r.plan.Request.Ref, "layer %s was removed meanwhile and is fetched again", desc.Digest)
+	source := fetch.Source{Ref: r.source.Ref, Labels: maps.Clone(r.source.Labels)}
+	source.Labels[labels.LabelUncompressed] = diffID.String()
+	return r.unpacker.Fetch(ctx, unpack.Image{Source: source, Layers: []ocispec.Descriptor{desc}})
 }
 
 // keep holds what is in the content store of an image: the manifest comes under

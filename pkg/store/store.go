@@ -25,6 +25,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
+	"golang.org/x/sync/errgroup"
 )
 
 var (
@@ -226,16 +227,58 @@ func (s *Store) Restore(ctx context.Context, name string, before *images.Image) 
 // CheckChain tells whether the snapshots of diffIDs are all there, each on top
 // of the one before.
 func (s *Store) CheckChain(ctx context.Context, diffIDs []digest.Digest) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(questions)
 	parent := ""
 	for _, id := range identity.ChainIDs(slices.Clone(diffIDs)) {
-		info, err := s.Snapshotter.Stat(ctx, id.String())
-		if err != nil {
-			return fmt.Errorf("checking snapshot %s: %w", id, err)
-		}
-		if info.Kind != snapshots.KindCommitted || info.Parent != parent {
-			return fmt.Errorf("snapshot %s is %s on %q, want committed on %q: %w", id, info.Kind, info.Parent, parent, errdefs.ErrDataLoss)
-		}
+		below := parent
+		g.Go(func() error { return s.checkSnapshot(ctx, id.String(), below) })
 		parent = id.String()
 	}
+	return g.Wait()
+}
+
+// questions is how many of a daemon are asked at once where there is one for
+// each layer.
+const questions = 8
+
+func (s *Store) checkSnapshot(ctx context.Context, name, parent string) error {
+	info, err := s.Snapshotter.Stat(ctx, name)
+	if err != nil {
+		return fmt.Errorf("checking snapshot %s: %w", name, err)
+	}
+	if info.Kind != snapshots.KindCommitted || info.Parent != parent {
+		return fmt.Errorf("snapshot %s is %s on %q, want committed on %q: %w", name, info.Kind, info.Parent, parent, errdefs.ErrDataLoss)
+	}
 	return nil
+}
+
+// Highest returns how many snapshots of a chain, bottom first, there are up to
+// the highest that exists.
+func (s *Store) Highest(ctx context.Context, chain []digest.Digest) (int, error) {
+	n := len(chain)
+	if n == 0 {
+		return 0, nil
+	}
+	if has, err := s.Has(ctx, chain[n-1].String()); err != nil || has { // nearly always all or nothing
+		return n, err
+	}
+	there := make([]bool, n)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(questions)
+	for i, id := range chain[:n-1] {
+		g.Go(func() (err error) {
+			there[i], err = s.Has(ctx, id.String())
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	for i := n - 1; i >= 0; i-- {
+		if there[i] {
+			return i + 1, nil
+		}
+	}
+	return 0, nil
 }

@@ -233,32 +233,24 @@ func (c *chain) top() digest.Digest {
 	return c.chainIDs[len(c.chainIDs)-1]
 }
 
+// firstMissing returns the first layer above the highest snapshot that exists,
+// which is then under the lease, and before it the blobs of the image: as long
+// as the snapshot was there nobody had collected them with it.
 func (c *chain) firstMissing(ctx context.Context) (int, error) {
-	for i := len(c.chainIDs) - 1; i >= 0; i-- {
-		held, err := c.hold(ctx, c.chainIDs[i].String())
-		if err != nil {
+	for {
+		n, err := c.u.store.Highest(ctx, c.chainIDs)
+		if n == 0 || err != nil {
 			return 0, err
 		}
-		if held {
-			return i + 1, nil
+		if c.img.Keep != nil {
+			if err := c.img.Keep(ctx); err != nil {
+				return 0, err
+			}
+		}
+		if held, err := c.u.store.Hold(ctx, c.chainIDs[n-1].String()); held || err != nil {
+			return n, err
 		}
 	}
-	return 0, nil
-}
-
-// hold leases a snapshot that exists, but the blobs of the image before it: as
-// long as the snapshot is there nobody has collected them with it.
-func (c *chain) hold(ctx context.Context, name string) (bool, error) {
-	there, err := c.u.store.Has(ctx, name)
-	if err != nil || !there {
-		return false, err
-	}
-	if c.img.Keep != nil {
-		if err := c.img.Keep(ctx); err != nil {
-			return false, err
-		}
-	}
-	return c.u.store.Hold(ctx, name)
 }
 
 // keep labels the blobs of the layers that have a snapshot, and fetches those
