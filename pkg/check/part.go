@@ -1,0 +1,264 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack"
+)
+
+// part is what an image has for one platform.
+type part struct {
+	platform string
+	desc     ocispec.Descriptor // of the manifest
+	parent   *document          // the index that lists it, nil for none
+	manifest document
+	config   ocispec.Descriptor
+	layers   []ocispec.Descriptor
+	diffIDs  []digest.Digest // none if there is no file system
+	chain    []string        // chain IDs of layers, bottom first
+	labels   map[string]string
+	// verdicts are those of layers.
+	verdicts []*verdict
+	// unpacked: the image counts on its snapshots.
+	unpacked bool
+	broken   bool // the manifest or the config is, so that the rest is unknown
+}
+
+func (p *part) top() string {
+	if len(p.chain) == 0 {
+		return ""
+	}
+	return p.chain[len(p.chain)-1]
+}
+
+// part checks what the image has for one platform.
+func (w *walk) part(ctx context.Context, p *part) error {
+	if p.platform != "" {
+		w.report.Platforms = append(w.report.Platforms, p.platform)
+	}
+	w.keep(p.parent, p.desc, p.platform)
+	body, err := w.document(ctx, p.desc, progress.Manifest, p.platform)
+	if body == nil || err != nil {
+		return err
+	}
+	if p.broken {
+		w.found(Finding{Kind: Malformed, Platform: p.platform, Digest: p.desc.Digest, Message: "the manifest cannot be understood"})
+		return nil
+	}
+	if err := w.readConfig(ctx, p); err != nil || p.broken {
+		return err
+	}
+	if err := w.hashLayers(ctx, p); err != nil {
+		return err
+	}
+	if err := w.chain(ctx, p); err != nil {
+		return err
+	}
+	w.layers(p)
+	w.layerLabels(p)
+	if err := w.diffIDLabels(ctx, p); err != nil {
+		return err
+	}
+	if w.Deep && p.unpacked {
+		return w.compare(ctx, p)
+	}
+	return nil
+}
+
+// readConfig checks the config and reads the diff IDs. What has no file system
+// has none.
+func (w *walk) readConfig(ctx context.Context, p *part) error {
+	if p.config.Digest == "" {
+		return nil
+	}
+	w.keep(&p.manifest, p.config, p.platform)
+	body, err := w.document(ctx, p.config, progress.Config, p.platform)
+	if body == nil || err != nil {
+		p.broken = true
+		return err
+	}
+	p.labels = w.kept[p.config.Digest]
+	isImage := images.IsConfigType(p.config.MediaType) || p.config.MediaType == legacyConfig
+	if !isImage || slices.ContainsFunc(p.layers, func(l ocispec.Descriptor) bool { return !unpack.IsLayer(l) }) {
+		return nil
+	}
+	var config struct {
+		ocispec.Platform
+		RootFS ocispec.RootFS `json:"rootfs"`
+	}
+	if !w.parse(p.config, body, p.platform, &config) {
+		p.broken = true
+		return nil
+	}
+	if p.platform == "" && config.OS != "" {
+		p.platform = platforms.FormatAll(config.Platform)
+		w.report.Platforms = append(w.report.Platforms, p.platform)
+	}
+	if len(config.RootFS.DiffIDs) != len(p.layers) || slices.ContainsFunc(config.RootFS.DiffIDs, func(d digest.Digest) bool { return registry.ValidDigest(d) != nil }) {
+		w.found(Finding{Kind: Malformed, Platform: p.platform, Digest: p.config.Digest, Message: fmt.Sprintf("the diff IDs do not fit the %d layers", len(p.layers))})
+		return nil
+	}
+	p.diffIDs = config.RootFS.DiffIDs
+	for _, id := range identity.ChainIDs(slices.Clone(p.diffIDs)) {
+		p.chain = append(p.chain, id.String())
+	}
+	return nil
+}
+
+// hashLayers hashes the layers, several at once.
+func (w *walk) hashLayers(ctx context.Context, p *part) error {
+	p.verdicts = make([]*verdict, len(p.layers))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(limit(0))
+	for i, l := range p.layers {
+		if slices.ContainsFunc(p.layers[:i], func(d ocispec.Descriptor) bool { return d.Digest == l.Digest }) {
+			continue
+		}
+		g.Go(func() (err error) {
+			p.verdicts[i], err = w.blobs.judge(ctx, l)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, l := range p.layers {
+		if p.verdicts[i] == nil { // listed again
+			first := slices.IndexFunc(p.layers, func(d ocispec.Descriptor) bool { return d.Digest == l.Digest })
+			p.verdicts[i] = p.verdicts[first]
+			continue
+		}
+		w.count(p.verdicts[i])
+	}
+	return nil
+}
+
+// chain checks the snapshots of an image that was unpacked, and the label by
+// which its config keeps them.
+func (w *walk) chain(ctx context.Context, p *part) error {
+	top := p.top()
+	if top == "" {
+		return nil
+	}
+	key := labelSnapshotRef + w.Store.Name
+	kept := p.labels[key]
+	needed, err := w.needsLabel(ctx, p, key)
+	if err != nil {
+		return err
+	}
+	p.unpacked = kept != "" || needed || w.blank[p.config.Digest]
+	if !p.unpacked {
+		return nil
+	}
+	if kept != top {
+		text := "no label keeps the snapshots from being collected"
+		if kept != "" {
+			text = fmt.Sprintf("its label keeps snapshot %s, not %s", kept, top)
+		}
+		w.found(Finding{
+			Kind: Label, Platform: p.platform, Digest: p.config.Digest, Message: text,
+			fix: fix{stage: labelling, key: key, value: top, desc: p.config},
+		})
+	}
+	w.links(p)
+	return nil
+}
+
+// needsLabel tells whether the config lacks the label: the snapshots are there,
+// and they are not there for somebody else only.
+func (w *walk) needsLabel(ctx context.Context, p *part, key string) (bool, error) {
+	if !w.hasSnapshot(p.top()) || p.labels[key] != "" {
+		return false, nil
+	}
+	if slices.ContainsFunc(p.verdicts, func(v *verdict) bool { return !v.record }) {
+		return true, nil // it could not be unpacked again
+	}
+	other, err := w.labelled(ctx, key, p.top(), p.config.Digest)
+	return !other, err
+}
+
+// labelled tells whether a blob other than not has the label.
+func (w *walk) labelled(ctx context.Context, key, value string, not digest.Digest) (found bool, err error) {
+	err = w.Store.Content.Walk(ctx, func(info content.Info) error {
+		found = found || info.Digest != not
+		return nil
+	}, fmt.Sprintf("labels.%q==%q", key, value))
+	if err != nil {
+		return false, fmt.Errorf("listing blobs: %w", err)
+	}
+	return found, nil
+}
+
+// links checks that each snapshot is committed on top of the one before.
+func (w *walk) links(p *part) {
+	parent := ""
+	for i, name := range p.chain {
+		info, ok := w.snapshots[name]
+		f := Finding{Kind: Snapshot, Platform: p.platform, Digest: digest.Digest(name), fix: fix{stage: unpacking, part: p}}
+		switch {
+		case !ok:
+			f.Message = fmt.Sprintf("no snapshot of layer %s", p.layers[i].Digest)
+			w.found(f)
+		case !isCommitted(info) || info.Parent != parent:
+			f.Message = fmt.Sprintf("the snapshot of layer %s is %s on %q, want committed on %q", p.layers[i].Digest, info.Kind, info.Parent, parent)
+			f.fix.remove = name
+			w.found(f)
+		default:
+			w.report.Snapshots++
+		}
+		parent = name
+	}
+}
+
+// layers reports blobs of layers that are corrupt, and those that are missing
+// where no snapshot stands for them. Layers that were discarded, or never
+// fetched because they were unpacked already, are no damage.
+func (w *walk) layers(p *part) {
+	for i, l := range p.layers {
+		v := p.verdicts[i]
+		stands := len(p.chain) > 0 && (p.unpacked && w.hasSnapshot(p.chain[i]) || w.elsewhere(p))
+		if v.kind == "" || v.kind == Missing && !v.record && stands {
+			continue
+		}
+		if slices.ContainsFunc(p.layers[:i], func(d ocispec.Descriptor) bool { return d.Digest == l.Digest }) {
+			continue
+		}
+		w.bad(l, progress.Layer, p.platform, v)
+	}
+}
+
+// elsewhere tells whether the image was unpacked into another snapshotter,
+// which this store does not look into.
+func (w *walk) elsewhere(p *part) bool {
+	for key := range p.labels {
+		if strings.HasPrefix(key, labelSnapshotRef) && key != labelSnapshotRef+w.Store.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// layerLabels reports layers that the manifest does not keep though the image
+// needs them, or though it keeps others. A manifest that keeps no layer at all
+// is that of an image whose layers are to be discarded.
+func (w *walk) layerLabels(p *part) {
+	some := slices.ContainsFunc(p.layers, func(l ocispec.Descriptor) bool { return p.manifest.keeps(l.Digest) })
+	for i, l := range p.layers {
+		if p.verdicts[i].record && (some || !p.unpacked) {
+			w.keep(&p.manifest, l, p.platform)
+		}
+	}
+}
