@@ -18,6 +18,9 @@ const (
 	// maxConns the connections of one of them.
 	maxPieces = 12
 	maxConns  = 8
+	// growth is how many times the connections a step up has: a blob of some ten
+	// megabytes is over before small steps come to an end.
+	growth = 4
 	// minSplit is what must be left of a blob to make more connections worth
 	// it.
 	minSplit = 16 << 20
@@ -53,7 +56,7 @@ func (p *pace) add(n int, waited time.Duration, left int64) bool {
 	if !starving || p.conns >= maxConns || left < minSplit || rate < p.rate*1.2 {
 		return false
 	}
-	p.conns, p.rate = p.conns*2, rate
+	p.conns, p.rate = min(p.conns*growth, maxConns), rate
 	return true
 }
 

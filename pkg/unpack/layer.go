@@ -51,7 +51,7 @@ type layer struct {
 	chainID string
 	parent  string // chain ID of the layer below, "" for the first
 	ready   chan struct{}
-	above   int // how many layers wait for the commit of this one
+	behind  int64 // work that waits for the commit of this one, see weight
 
 	once      sync.Once // of prepareOnce
 	onceErr   error
@@ -68,10 +68,13 @@ type layer struct {
 func (c *chain) newLayer(i int) *layer {
 	l := &layer{
 		c: c, u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
-		chainID: c.chainIDs[i].String(), ready: make(chan struct{}), above: len(c.chainIDs) - 1 - i,
+		chainID: c.chainIDs[i].String(), ready: make(chan struct{}),
 	}
 	if i > 0 {
 		l.parent = c.chainIDs[i-1].String()
+	}
+	for _, above := range c.img.Layers[i+1:] {
+		l.behind += commitCost + above.Size/commitShare
 	}
 	return l
 }
@@ -179,13 +182,16 @@ func (l *layer) bring(ctx context.Context) error {
 	}
 }
 
-// commitCost is how many compressed bytes are unpacked in the time that it takes
-// to commit a layer.
-const commitCost = 512 << 10
+// To commit a layer takes the time in which commitCost compressed bytes are
+// unpacked, and, since its files are counted, a share of what its unpack takes.
+const (
+	commitCost  = 512 << 10
+	commitShare = 8
+)
 
-// weight is how much the pull has to do once this layer begins: its own bytes,
-// and the commits of those above, which follow one after the other.
-func (l *layer) weight() int64 { return l.desc.Size + int64(l.above)*commitCost }
+// weight is how much the pull has to do once this layer begins, in compressed
+// bytes: to unpack it, and to commit those above, one after the other.
+func (l *layer) weight() int64 { return l.desc.Size + l.behind }
 
 // fill streams the layer into its snapshot. What is in the content store, or
 // was begun by an earlier pull, is read back from there.
