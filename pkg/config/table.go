@@ -243,8 +243,8 @@ func limitSettings() []*Setting {
 		{
 			Key:         "limits.unpacks",
 			Flags:       []Flag{{Name: "max-concurrent-unpacks"}},
-			DefaultNote: "one per CPU, and one more",
-			Usage:       "`number` of layers unpacked at once",
+			DefaultNote: "one per CPU, at least two",
+			Usage:       "`number` of stages that unpack layers, inflating and writing, at work at once",
 			Group:       GroupLimits,
 			bind:        func(c *Config) value { return (*countValue)(&c.Limits.Unpacks) },
 		},

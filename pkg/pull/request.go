@@ -70,7 +70,7 @@ type Request struct {
 // are chosen to suit the machine.
 type Limits struct {
 	Downloads int // layers fetched at once
-	Unpacks   int // layers unpacked at once
+	Unpacks   int // stages that unpack layers at work at once
 	// Layer bounds what each layer may become.
 	Layer unpack.Bounds
 }
