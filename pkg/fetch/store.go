@@ -75,6 +75,12 @@ func (f *Fetcher) Label(ctx context.Context, dgst digest.Digest, set map[string]
 	return nil
 }
 
+// Labelled tells whether a blob has all labels of set, as Label would leave it.
+func Labelled(info content.Info, set map[string]string) bool {
+	_, fields := missingLabels(info.Labels, set)
+	return len(fields) == 0
+}
+
 func missingLabels(have, want map[string]string) (missing map[string]string, fields []string) {
 	missing = map[string]string{}
 	for key, value := range want {

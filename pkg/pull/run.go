@@ -40,9 +40,10 @@ const (
 )
 
 // Run carries out pl: it fetches and unpacks under a lease, checks that all is
-// there, and registers the image. When it fails the image record is as before,
-// and what a later pull can use is kept under one lease of ours. A daemon that
-// goes away and comes back costs the work that it did not commit.
+// there, and registers the image. Where all is there already it only looks.
+// When it fails the image record is as before, and what a later pull can use is
+// kept under one lease of ours. A daemon that goes away and comes back costs the
+// work that it did not commit.
 func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	ctx = p.Store.Context(ctx)
 	if err := pl.checkVerified(); err != nil {
@@ -58,6 +59,9 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 			}
 		}
 		judged = false
+		if present, err := r.present(ctx); present || err != nil {
+			return r.result, err
+		}
 		if err := p.fits(ctx, pl); err != nil {
 			return nil, p.fail(ctx, StagePlan, pl.Request.Ref, err)
 		}
@@ -345,18 +349,26 @@ func (r *run) storeDocument(ctx context.Context, d Document, labels map[string]s
 	if err := r.write(ctx, d, labels); err != nil {
 		return err
 	}
+	if d.Fetched {
+		r.metadata.Add(d.Desc.Size)
+	}
+	r.tellDocument(d, time.Since(start))
+	return nil
+}
+
+// tellDocument tells that a document is in the store, and how long it took to
+// put it there.
+func (r *run) tellDocument(d Document, took time.Duration) {
 	if !d.Fetched {
 		r.p.Progress.Emit(progress.Event{
 			Kind: progress.Present, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType, Total: d.Desc.Size,
 		})
-		return nil
+		return
 	}
-	r.metadata.Add(d.Desc.Size)
 	r.p.Progress.Emit(progress.Event{
 		Kind: progress.FetchDone, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType,
-		Offset: d.Desc.Size, Total: d.Desc.Size, Host: r.plan.Host, Duration: time.Since(start),
+		Offset: d.Desc.Size, Total: d.Desc.Size, Host: r.plan.Host, Duration: took,
 	})
-	return nil
 }
 
 // write puts a document into the content store, under the lease, with labels.

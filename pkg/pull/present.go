@@ -1,0 +1,106 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/image-spec/identity"
+
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+// errToDo says that a pull would change the store.
+var errToDo = errors.New("something is to be done")
+
+// present tells whether the store is as the plan would leave it, and completes
+// the result if so. Nothing is written then, and no lease is taken: the record
+// that is there keeps everything that it promises.
+func (r *run) present(ctx context.Context) (bool, error) {
+	if !r.plan.mayBePresent() {
+		return false, nil
+	}
+	for i, sel := range r.plan.Images {
+		r.result.Platforms[i] = sel.unpacked()
+	}
+	err := r.checkPresent(ctx)
+	if errors.Is(err, errToDo) || errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, r.p.fail(ctx, StagePlan, r.plan.Request.Ref, err)
+	}
+	r.tellPresent()
+	return true, nil
+}
+
+// mayBePresent tells whether the record is right and the request wants nothing
+// that the store does not show.
+func (pl *Plan) mayBePresent() bool {
+	req := pl.Request
+	return pl.Previous == pl.Target.Digest && len(req.Labels) == 0 && !req.DiscardLayers && !req.SyncFS && req.Engine != EngineTransfer
+}
+
+func (r *run) checkPresent(ctx context.Context) error {
+	for _, d := range r.plan.Documents {
+		if err := r.checkLabels(ctx, d); err != nil {
+			return err
+		}
+	}
+	for _, desc := range r.plan.Others {
+		if _, err := r.p.Store.Content.Info(ctx, desc.Digest); err != nil {
+			return err
+		}
+	}
+	for i, sel := range r.plan.Images {
+		if err := r.checkImage(ctx, sel, r.result.Platforms[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkLabels wants a document with the labels that a pull would give it: they
+// keep what it refers to.
+func (r *run) checkLabels(ctx context.Context, d Document) error {
+	info, err := r.p.Store.Content.Info(ctx, d.Desc.Digest)
+	if err != nil {
+		return err
+	}
+	labels := r.labels(d)
+	maps.Copy(labels, r.snapshotLabels(d))
+	if !fetch.Labelled(info, labels) {
+		return errToDo
+	}
+	return nil
+}
+
+// tellPresent tells of every blob that nothing had to be done for it, and
+// counts.
+func (r *run) tellPresent() {
+	var fetched int64
+	for _, d := range r.plan.Documents {
+		if d.Fetched {
+			fetched += d.Desc.Size
+		}
+		r.tellDocument(d, 0)
+	}
+	for i, sel := range r.plan.Images {
+		r.tellLayers(sel, r.result.Platforms[i])
+	}
+	r.count(fetched)
+}
+
+func (r *run) tellLayers(sel Selected, done Platform) {
+	chain := identity.ChainIDs(slices.Clone(sel.DiffIDs))
+	for i, l := range sel.Layers {
+		e := progress.Event{Kind: progress.Present, Ref: r.plan.Name, Blob: progress.Layer, Digest: l.Digest, MediaType: l.MediaType, Total: l.Size}
+		if done.Unpacked {
+			e.ChainID = chain[i]
+		}
+		r.p.Progress.Emit(e)
+	}
+}
