@@ -1,0 +1,39 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// A root is containerd's own layout on disk. A daemon that is started on it
+// finds what is in it.
+func ExampleOpen() {
+	dir, err := os.MkdirTemp("", "example-")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	st, err := store.Open(context.Background(), store.Options{Root: filepath.Join(dir, "containerd"), Snapshotter: "native", Namespace: "k8s.io"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer st.Close()
+	images, err := st.Images.List(st.Context(context.Background()))
+	fmt.Println(len(images), err)
+	// Output: 0 <nil>
+}
+
+// Whoever cannot reach a daemon can tell so by the error.
+func ExampleDial() {
+	_, err := store.Dial(context.Background(), store.Options{Address: "/nonexistent/containerd.sock", ConnectTimeout: time.Second})
+	fmt.Println(errors.Is(err, store.ErrUnavailable))
+	// Output: true
+}
