@@ -21,7 +21,8 @@ import (
 // ErrUnauthenticated, ErrPermissionDenied, ErrResourceExhausted,
 // ErrUnavailable, ErrDataLoss or ErrInvalidArgument.
 type Error struct {
-	// Op is what the request was for: resolve, manifest, blob or token.
+	// Op is what the request was for: resolve, manifest, blob, tags, catalog,
+	// login or token.
 	Op string
 	// Host is the host as contacted, with its port if it has one.
 	Host string

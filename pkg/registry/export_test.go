@@ -39,3 +39,5 @@ func ReadHelperAnswer(out []byte) (Credential, bool, error) { return readHelperA
 func ReadProviderResponse(out []byte, image string) (Credential, bool, error) {
 	return readProviderResponse(out, image, "fuzz")
 }
+
+func NextLink(headers []string) string { return nextLink(headers) }

@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"crypto/tls"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -78,9 +79,14 @@ func (h *host) scheme() string {
 // url is where c is answered.
 func (h *host) url(c call) *url.URL {
 	u := &url.URL{Scheme: h.scheme(), Host: h.name, Path: path.Join("/", h.path, c.ref.Path, c.kind, c.object)}
+	query := maps.Clone(c.query)
 	if h.namespace != "" {
-		u.RawQuery = url.Values{"ns": {h.namespace}}.Encode()
+		if query == nil {
+			query = url.Values{}
+		}
+		query.Set("ns", h.namespace)
 	}
+	u.RawQuery = query.Encode()
 	return u
 }
 
@@ -302,8 +308,9 @@ type call struct {
 	op     string // of Error
 	ref    Ref
 	digest digest.Digest // empty for a tag
-	kind   string        // manifests or blobs
+	kind   string        // manifests, blobs, tags or _catalog
 	object string        // tag or digest
+	query  url.Values    // which page of a list
 	accept string
 	rng    string // Range header, empty for everything
 }

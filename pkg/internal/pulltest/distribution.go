@@ -27,6 +27,8 @@ type DistributionOptions struct {
 	Basic *Credentials
 	// Token asks for a token, signed by a token server in this process.
 	Token *TokenOptions
+	// Page is the most that the catalog gives at once, 1000 if it is 0.
+	Page int
 }
 
 // Distribution is distribution's registry in a process of its own, with its
@@ -98,6 +100,9 @@ func (d *Distribution) configure() (path string, err error) {
 			"delete":     map[string]any{"enabled": true},
 		},
 		"http": server,
+	}
+	if d.opts.Page > 0 {
+		config["catalog"] = map[string]any{"maxentries": d.opts.Page}
 	}
 	if d.secure() {
 		if server["tls"], err = d.configureTLS(); err != nil {

@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+const (
+	// pageSize is how many names are asked for at once; registries give what
+	// they like.
+	pageSize = "1000"
+	// maxPages and maxNames bound a list, whatever the registry says.
+	maxPages = 100
+	maxNames = 20_000
+)
+
+// Tags lists the tags of ref's repository, in the order of the registry. They
+// are asked for where a tag may be resolved. When the context ends or a page
+// fails, what was listed so far comes with the error.
+//
+// The protocol is "Listing Tags" of the distribution specification.
+func (r *Registry) Tags(ctx context.Context, ref Ref) ([]string, error) {
+	ref.Tag, ref.Digest = "", ""
+	c := call{op: "tags", ref: ref, kind: "tags", object: "list"}
+	names, err := r.list(ctx, c, anchored(reference.TagRegexp))
+	if err != nil {
+		return names, fmt.Errorf("listing the tags of %s/%s: %w", ref.Domain, ref.Path, err)
+	}
+	return names, nil
+}
+
+// Repositories lists those of the registry domain, in its order, as Tags does.
+// Many registries have no such list, or not for everybody.
+//
+// The protocol is the catalog of Docker's registry API V2.
+func (r *Registry) Repositories(ctx context.Context, domain string) ([]string, error) {
+	c := call{op: "catalog", ref: Ref{Name: domain, Domain: domain}, kind: "_catalog"}
+	names, err := r.list(ctx, c, func(name string) bool {
+		_, err := reference.WithName(domain + "/" + name)
+		return err == nil
+	})
+	if err != nil {
+		return names, fmt.Errorf("listing the repositories of %s: %w", domain, err)
+	}
+	return names, nil
+}
+
+func anchored(re *regexp.Regexp) func(string) bool {
+	whole := regexp.MustCompile("^(?:" + re.String() + ")$")
+	return whole.MatchString
+}
+
+// list goes round the hosts until one gives a list, all of whose pages come
+// from that host. Names that are none are left out: they end up on terminals.
+func (r *Registry) list(ctx context.Context, c call, valid func(string) bool) ([]string, error) {
+	c.accept = "application/json"
+	up, err := r.upstream(ctx, c.ref)
+	if err != nil {
+		return nil, err
+	}
+	for n := 1; ; n++ {
+		var got []string
+		_, err := round(ctx, r, up, c, func(h *host) (struct{}, error) {
+			got, err = r.pages(ctx, h, c, valid)
+			return struct{}{}, err
+		})
+		if err == nil {
+			return got, nil
+		}
+		if err := r.Backoff(ctx, n, err); err != nil {
+			return got, err
+		}
+	}
+}
+
+// pages follows the links from page to page. It gives what it has along with
+// an error.
+func (r *Registry) pages(ctx context.Context, h *host, c call, valid func(string) bool) ([]string, error) {
+	var names []string
+	c.query = url.Values{"n": {pageSize}}
+	for range maxPages {
+		page, next, err := r.page(ctx, h, c)
+		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest && c.query.Get("n") == pageSize && len(names) == 0 {
+			c.query = nil // some refuse to give so many at once
+			continue
+		}
+		for _, name := range page {
+			if valid(name) && len(names) < maxNames {
+				names = append(names, name)
+			}
+		}
+		if err != nil || next == nil || len(names) == maxNames {
+			return names, err
+		}
+		if next.Encode() == c.query.Encode() {
+			return names, c.fail(h, malformedf("page that links to itself"))
+		}
+		c.query = next
+	}
+	return names, nil
+}
+
+// page fetches one page and the query that gives the next one, nil after the
+// last.
+func (r *Registry) page(ctx context.Context, h *host, c call) ([]string, url.Values, error) {
+	resp, err := r.ask(ctx, h, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	next, linkErr := h.nextPage(resp, c)
+	body, err := r.readDocument(resp)
+	if cause := contextError(ctx); err != nil && cause != nil {
+		return nil, nil, cause
+	}
+	if err != nil {
+		return nil, nil, c.fail(h, readFault(err))
+	}
+	r.dump.document(body)
+	var doc struct{ Tags, Repositories []string }
+	if err := json.Unmarshal(body, &doc); err != nil {
+		return nil, nil, c.fail(h, malformedf("list that is no JSON: %w", err))
+	}
+	if linkErr != nil {
+		err = c.fail(h, networkFault(linkErr))
+	}
+	return append(doc.Tags, doc.Repositories...), next, err
+}
+
+// nextPage reads the link to the next page. Only its query counts: it has to
+// lead to the same list of the same host, and is asked for there.
+func (h *host) nextPage(resp *http.Response, c call) (url.Values, error) {
+	link := nextLink(resp.Header.Values("Link"))
+	if link == "" {
+		return nil, nil
+	}
+	first := h.url(c)
+	to, err := first.Parse(link)
+	if err != nil || to.Host == "" {
+		return nil, malformedf("link to no usable page")
+	}
+	if !h.origin(to) || to.Path != first.Path {
+		return nil, malformedf("link to a page elsewhere, at %q", to.Scheme+"://"+to.Host+to.EscapedPath())
+	}
+	query := to.Query()
+	query.Del("ns") // ours, not the registry's
+	return query, nil
+}
+
+// nextLink finds the target of rel="next" in Link headers (RFC 8288), or
+// nothing.
+func nextLink(headers []string) string {
+	for _, header := range headers {
+		for header != "" {
+			var target, params string
+			var ok bool
+			if _, header, ok = strings.Cut(header, "<"); !ok {
+				break
+			}
+			if target, header, ok = strings.Cut(header, ">"); !ok {
+				break
+			}
+			params, header, _ = strings.Cut(header, ",")
+			if isNext(params) {
+				return target
+			}
+		}
+	}
+	return ""
+}
+
+func isNext(params string) bool {
+	for param := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
+		if strings.EqualFold(strings.TrimSpace(name), "rel") && strings.EqualFold(strings.Trim(value, ` "`), "next") {
+			return true
+		}
+	}
+	return false
+}
