@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
@@ -25,7 +26,7 @@ func main() {
 	ctx, stop := catchSignals(context.Background(), os.Exit)
 	caller := config.ThisProcess()
 	tune(caller)
-	code := run(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, caller, os.Args[1:])
+	code := runAs(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, caller, filepath.Base(os.Args[0]), os.Args[1:])
 	stop()
 	os.Exit(code)
 }
@@ -54,7 +55,13 @@ type streams struct {
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, s streams, caller config.Caller, args []string) int {
-	root := newRootCmd(s, caller)
+	return execute(ctx, newRootCmd(s, caller), s, caller, args)
+}
+
+func execute(ctx context.Context, root *cobra.Command, s streams, caller config.Caller, args []string) int {
+	if asksForCandidates(args) {
+		addCandidates(root, caller)
+	}
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

@@ -17,6 +17,9 @@ type Caller struct {
 	Root string
 	// Now is the time of the call.
 	Now time.Time
+	// Defaults replace those of the table, by the keys of the settings: another
+	// name of the program may stand for other defaults.
+	Defaults map[string]string
 }
 
 // ThisProcess is the caller as the operating system sees it.
@@ -39,6 +42,18 @@ func (c Caller) configHome() string {
 	}
 	if home := c.Getenv("HOME"); home != "" {
 		return filepath.Join(home, ".config")
+	}
+	return ""
+}
+
+// CacheHome is the folder of what the caller can do without, empty if there is
+// neither XDG_CACHE_HOME nor HOME.
+func (c Caller) CacheHome() string {
+	if dir := c.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return dir
+	}
+	if home := c.Getenv("HOME"); home != "" {
+		return filepath.Join(home, ".cache")
 	}
 	return ""
 }

@@ -45,6 +45,8 @@ type Config struct {
 	HTTPTrace    bool
 	Debug        bool
 	DebugFull    bool
+	// Experimental is nerdctl's switch for what it does not promise to keep.
+	Experimental bool
 	// AllMetadata was stated; it is the default and only excludes its opposite.
 	AllMetadata bool
 
@@ -267,6 +269,9 @@ func (c *Config) checkTransfer() error {
 // checkVerify refuses a policy that no verifier can keep, and one that nobody
 // keeps: where no mode is set, whoever set the rest takes it to be in force.
 func (c *Config) checkVerify() error {
+	if checksSignatures(c.Verify.Mode) {
+		return fmt.Errorf("%s: %w", c.Origin(keyVerifyMode).subject(verifyMode()), c.noSignatures())
+	}
 	if _, err := verify.New(c.Verify); err != nil {
 		return fmt.Errorf("%s: %w", c.Origin(keyVerifyMode).subject(verifyMode()), err)
 	}

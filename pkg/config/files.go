@@ -101,8 +101,8 @@ func (c Caller) nerdctlFile() string {
 // nerdctlKeys are those of nerdctl's settings that concern a pull; the others
 // are known and left alone.
 func nerdctlKeys() (ours, others []string) {
-	return []string{"address", "namespace", "snapshotter", "hosts_dir", "insecure_registry", "debug", "debug_full"},
-		[]string{"data_root", "cgroup_manager", "cni_path", "cni_netconfpath", "experimental", "host_gateway_ip", "bridge_ip",
+	return []string{"address", "namespace", "snapshotter", "hosts_dir", "insecure_registry", "debug", "debug_full", "experimental"},
+		[]string{"data_root", "cgroup_manager", "cni_path", "cni_netconfpath", "host_gateway_ip", "bridge_ip",
 			"kube_hide_dupe", "cdi_spec_dirs", "userns_remap", "dns", "dns_opts", "dns_search", "disable_hc_systemd", "selinux_enabled"}
 }
 

@@ -16,13 +16,65 @@ type Flags struct {
 func NewFlags(fs *pflag.FlagSet, settings []*Setting) *Flags {
 	f := new(Flags)
 	for _, s := range settings {
+		var spellings []*pflag.Flag
 		for _, spelling := range s.Flags {
 			v := &flagValue{setting: s, spelling: spelling}
 			f.typed = append(f.typed, v)
 			v.declare(fs)
+			spellings = append(spellings, fs.Lookup(spelling.Name))
+		}
+		for _, v := range f.typed[len(f.typed)-len(spellings):] {
+			v.spellings = spellings
 		}
 	}
 	return f
+}
+
+// FlagsOf gives the flags of NewFlags back, as typed.
+func FlagsOf(fs *pflag.FlagSet) *Flags {
+	f := new(Flags)
+	fs.VisitAll(func(flag *pflag.Flag) {
+		if v := valueOf(flag); v != nil {
+			f.typed = append(f.typed, v)
+		}
+	})
+	return f
+}
+
+// Key is that of the setting that a flag sets, empty if there is none.
+func Key(flag *pflag.Flag) string {
+	if v := valueOf(flag); v != nil {
+		return v.setting.Key
+	}
+	return ""
+}
+
+// Words lists what a flag accepts, nil if that is more than a few words.
+func Words(flag *pflag.Flag) []string {
+	if v := valueOf(flag); v != nil {
+		return v.setting.shape().Words
+	}
+	return nil
+}
+
+// IsPath tells whether a flag takes the path of a file or folder.
+func IsPath(flag *pflag.Flag) bool {
+	v := valueOf(flag)
+	if v == nil {
+		return false
+	}
+	shape := v.setting.shape()
+	return shape.Path || shape.Items != nil && shape.Items.Path
+}
+
+func valueOf(flag *pflag.Flag) *flagValue {
+	switch v := flag.Value.(type) {
+	case *flagValue:
+		return v
+	case listFlag:
+		return v.flagValue
+	}
+	return nil
 }
 
 // GroupAnnotation is the annotation of a flag that holds its Group.
@@ -32,17 +84,28 @@ const GroupAnnotation = "containerd-pull-group"
 // meaning, because one flag may end up in the configurations of several
 // references.
 type flagValue struct {
-	setting  *Setting
-	spelling Flag
-	texts    texts
+	setting   *Setting
+	spelling  Flag
+	texts     texts
+	spellings []*pflag.Flag // all of the setting
 }
 
+// listFlag is a flag that may be repeated. That it can tell its elements is how
+// completion knows: see cobra.SliceValue.
+type listFlag struct{ *flagValue }
+
+func (v listFlag) GetSlice() []string { return v.texts }
+
 func (v *flagValue) declare(fs *pflag.FlagSet) {
+	var val pflag.Value = v
+	if t := v.setting.shape().Type; t == "array" || t == "object" {
+		val = listFlag{v}
+	}
 	fs.AddFlag(&pflag.Flag{
 		Name:        v.spelling.Name,
 		Shorthand:   v.spelling.Short,
 		Usage:       v.usage(),
-		Value:       v,
+		Value:       val,
 		DefValue:    v.setting.Default,
 		NoOptDefVal: v.noOptDefault(),
 		Hidden:      v.spelling.Hidden,
@@ -74,6 +137,9 @@ func (v *flagValue) Set(text string) error {
 		return err
 	}
 	v.texts = append(v.texts, text)
+	for _, f := range v.spellings { // each of them is given, whichever was typed
+		f.Changed = true
+	}
 	return nil
 }
 

@@ -81,6 +81,9 @@ func (b builtIn) lookup(s *Setting) (said, bool, error) {
 	if s.fallback != nil {
 		text = s.fallback(b.caller)
 	}
+	if other, ok := b.caller.Defaults[s.Key]; ok {
+		text = other
+	}
 	return said{raw: texts{text}, from: Origin{Kind: BuiltIn}}, text != "", nil
 }
 

@@ -53,6 +53,7 @@ func verifySettings() []*Setting {
 			Group:   GroupVerify,
 			bind:    func(c *Config) value { return (*durationValue)(&c.Verify.PerVerifierTimeout) },
 		},
+		experimental(),
 	}
 }
 
@@ -60,11 +61,36 @@ func verifySettings() []*Setting {
 type modeValue struct{ *wordValue[verify.Mode] }
 
 func (v modeValue) set(raw any) error {
-	word, err := one(raw)
-	if err == nil && (word == "cosign" || word == "notation") {
-		return fmt.Errorf("%s is not built yet: a program that checks signatures can be asked with bindir", word)
+	if word, err := one(raw); err == nil && checksSignatures(verify.Mode(word)) {
+		*v.field = verify.Mode(word)
+		return nil
 	}
 	return v.wordValue.set(raw)
+}
+
+func checksSignatures(mode verify.Mode) bool { return mode == "cosign" || mode == "notation" }
+
+// noSignatures says why a mode is refused that checks signatures.
+func (c *Config) noSignatures() error {
+	if !c.Experimental {
+		return fmt.Errorf("%s is experimental, and %s", c.Verify.Mode, c.Origin(keyExperimental).subject(experimental())+" rules that out")
+	}
+	return fmt.Errorf("%s is not built yet: a program that checks signatures can be asked with bindir", c.Verify.Mode)
+}
+
+const keyExperimental = "experimental"
+
+// experimental is nerdctl's switch, with its meaning.
+func experimental() *Setting {
+	return &Setting{
+		Key:     keyExperimental,
+		Flags:   []Flag{{Name: keyExperimental}},
+		Env:     []string{"NERDCTL_EXPERIMENTAL"},
+		Default: "true",
+		Usage:   "allow what nerdctl counts as experimental, which is to check signatures by cosign or notation",
+		Group:   GroupVerify,
+		bind:    func(c *Config) value { return (*boolValue)(&c.Experimental) },
+	}
 }
 
 // pinsValue is a list of REF=DIGEST.

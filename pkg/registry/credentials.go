@@ -22,6 +22,9 @@ type CredentialOptions struct {
 	EntriesFile string
 	// Lookup reads the environment; nil reads that of the process.
 	Lookup func(name string) (string, bool)
+	// Detached runs helpers and other programs without a terminal, so that none
+	// of them can ask anybody for anything.
+	Detached bool
 }
 
 // NewCredentials looks for credentials in the order of the options' fields,
@@ -53,8 +56,16 @@ func NewCredentials(o CredentialOptions) (Credentials, error) {
 	if o.AuthFile == "" {
 		s = append(s, usersOwn(o.Lookup)...)
 	}
+	if o.Detached {
+		return func(ctx context.Context, host string, ref Ref) (Credential, error) {
+			return s.find(context.WithValue(ctx, detachedKey{}, true), host, ref)
+		}, nil
+	}
 	return s.find, nil
 }
+
+// detachedKey marks a context in which programs run without a terminal.
+type detachedKey struct{}
 
 // usersOwn are the places where Docker and Podman keep credentials.
 func usersOwn(lookup func(string) (string, bool)) credentialSources {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -56,6 +57,10 @@ func (p program) run(ctx context.Context) (stdout []byte, err error) {
 	cmd.Stdin = strings.NewReader(p.stdin)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if ctx.Value(detachedKey{}) != nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the group is its own then, too
+		cmd.Env = slices.DeleteFunc(cmd.Env, pointsToPerson)
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
@@ -66,6 +71,13 @@ func (p program) run(ctx context.Context) (stdout []byte, err error) {
 		return out.Bytes(), withComplaint(err, errOut.Bytes())
 	}
 	return out.Bytes(), nil
+}
+
+// pointsToPerson recognizes the variables by which programs find a terminal or
+// a screen to ask somebody.
+func pointsToPerson(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	return slices.Contains([]string{"GPG_TTY", "DISPLAY", "WAYLAND_DISPLAY", "SSH_ASKPASS"}, name)
 }
 
 // withComplaint adds what the program wrote to its standard error.

@@ -71,7 +71,9 @@ func TestTagsFollowTheirPages(t *testing.T) {
 	for name, link := range map[string]func(string) string{
 		"relative": func(next string) string { return `</v2/app/tags/list?` + next + `>; rel="next"` },
 		"query":    func(next string) string { return `<?` + next + `>; rel=next` },
-		"several":  func(next string) string { return `<https://x.example/>; rel="help", <?` + next + `>; title="a"; rel="next"` },
+		"several": func(next string) string {
+			return `<https://x.example/>; rel="help", <?` + next + `>; title="a"; rel="next"`
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := serve(t, paged(5, link))

@@ -105,10 +105,13 @@ func viewRoot(o Options) (*View, error) {
 				return err
 			})
 		},
-		snapshotters: func(context.Context) ([]string, error) { return []string{nativeSnapshotter, defaultSnapshotter}, nil },
+		snapshotters: func(context.Context) ([]string, error) { return RootSnapshotters(), nil },
 		close:        db.Close,
 	}, nil
 }
+
+// RootSnapshotters are those that an embedded root can have.
+func RootSnapshotters() []string { return []string{defaultSnapshotter, nativeSnapshotter} }
 
 // blobFolder reads blobs where containerd's content store keeps them; opening
 // that store would make its folders.

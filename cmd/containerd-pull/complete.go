@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// candidateTime bounds every answer to whoever presses TAB.
+const candidateTime = time.Second
+
+// candidates is a function in cobra's form: what a word may become, each with a
+// description behind a tab, and what the shell is to do with them. It fails by
+// giving none.
+type candidates = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective)
+
+// asksForCandidates tells whether a completion script calls.
+func asksForCandidates(args []string) bool {
+	return len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
+}
+
+// addCandidates gives every argument and flag its candidates. File names are
+// offered where a file belongs and nowhere else.
+func addCandidates(root *cobra.Command, caller config.Caller) {
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	k := &asker{caller: caller}
+	ofArguments := k.arguments()
+	var visit func(cmd *cobra.Command, path string)
+	visit = func(cmd *cobra.Command, path string) {
+		if fn := ofArguments[path]; fn != nil {
+			cmd.ValidArgsFunction = fn
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if fn := k.flag(f); fn != nil {
+				_ = cmd.RegisterFlagCompletionFunc(f.Name, fn) // fails for a second one only
+			}
+		})
+		for _, sub := range cmd.Commands() {
+			visit(sub, strings.TrimSpace(path+" "+sub.Name()))
+		}
+	}
+	visit(root, "")
+}
+
+// asker finds candidates for a caller.
+type asker struct{ caller config.Caller }
+
+// arguments are the candidates of the arguments of each command.
+func (k *asker) arguments() map[string]candidates {
+	return map[string]candidates{
+		"":             k.references,
+		"pull":         k.references,
+		"config show":  atMost(1, k.references),
+		"hosts check":  atMost(1, k.references),
+		"hosts write":  atMost(1, folders),
+		"verify":       k.images,
+		"profile show": atMost(1, k.profiles),
+		// Checking several profiles is as good as checking one.
+		"profile check": k.profiles,
+		"completion":    atMost(1, words(nerdctl.Shells()...)),
+		"shell-init":    atMost(1, words(nerdctl.Shells()...)),
+		"shim install":  atMost(1, folders),
+		"shim remove":   atMost(1, folders),
+		"help":          helpWords,
+	}
+}
+
+// flag gives the candidates of a flag's value, nil if there are none.
+func (k *asker) flag(f *pflag.Flag) candidates {
+	key := config.Key(f)
+	live := map[string]candidates{
+		"platforms":       k.platforms,
+		"namespace":       k.namespaces,
+		"snapshotter":     k.snapshotters,
+		"address":         k.addresses,
+		"default_profile": k.profiles,
+	}
+	switch {
+	case key != "" && live[key] != nil:
+		return live[key]
+	case config.Words(f) != nil:
+		return words(described(key, config.Words(f))...)
+	case config.IsPath(f) && (key == "root" || key == "hosts_dir"):
+		return folders
+	case config.IsPath(f):
+		return files
+	case f.Name == "format":
+		return words("json\tthe result as JSON")
+	}
+	return nil
+}
+
+// described adds what the words of a setting mean.
+func described(key string, all []string) []string {
+	texts := wordTexts()[key]
+	shown := slices.Clone(all)
+	for i, w := range all {
+		if texts[w] != "" {
+			shown[i] = w + "\t" + texts[w]
+		}
+	}
+	return shown
+}
+
+// wordTexts describes the words of settings, by key.
+func wordTexts() map[string]map[string]string {
+	return map[string]map[string]string{
+		"engine": {
+			"auto":     "the first of the others that can do what is asked",
+			"client":   "this process fetches and unpacks",
+			"daemon":   "this process fetches, containerd unpacks",
+			"transfer": "containerd fetches and unpacks",
+		},
+		"unpack": {
+			"auto":  "what has a file system",
+			"true":  "all of it, or fail",
+			"false": "nothing",
+		},
+		"policy": {
+			"always":  "ask the registry, fetch what is missing",
+			"missing": "no network if the image is whole",
+			"newer":   "as always, but a registry that fails does not matter if the image is whole",
+			"never":   "no network at all",
+		},
+		"progress": {
+			"auto":  "tty on a terminal, else plain",
+			"tty":   "one region that is drawn again and again",
+			"plain": "a line for each change",
+			"json":  "an event on each line",
+			"none":  "warnings and errors only",
+		},
+		"verify.mode": {
+			"none":   "leave it to the verifiers of the daemon",
+			"pinned": "only what has a digest",
+			"bindir": "what the programs of verify.bin_dir allow",
+		},
+	}
+}
+
+// words offers the same for every call; those that do not fit are left out.
+func words(all ...string) candidates {
+	return func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		return fitting(all, args, word), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	}
+}
+
+// fitting are the candidates that begin with word and do not stand in args
+// already.
+func fitting(all, args []string, word string) []string {
+	var fit []string
+	for _, c := range all {
+		text, _, _ := strings.Cut(c, "\t")
+		if strings.HasPrefix(text, word) && !slices.Contains(args, text) {
+			fit = append(fit, c)
+		}
+	}
+	return fit
+}
+
+// atMost offers nothing once there are n arguments.
+func atMost(n int, inner candidates) candidates {
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= n {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return inner(cmd, args, word)
+	}
+}
+
+func files(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+func folders(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}
+
+// helpWords are the commands below those in args, and the topics.
+func helpWords(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	of, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil, none
+	}
+	var all []string
+	for _, sub := range of.Commands() {
+		if sub.IsAvailableCommand() {
+			all = append(all, sub.Name()+"\t"+sub.Short)
+		}
+	}
+	if len(args) == 0 {
+		all = append(all, topicNames()...)
+	}
+	return fitting(all, nil, word), none
+}
+
+// typed are the settings that the words in front of the one to complete make,
+// and the configuration for a reference, or for none.
+func (k *asker) typed(cmd *cobra.Command, ref registry.Ref) (*config.Settings, *config.Config, error) {
+	settings, err := config.Load(k.caller, config.FlagsOf(cmd.Flags()))
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := settings.Resolve(ref)
+	return settings, cfg, err
+}
+
+// live makes candidates of what a store says; list gets some of the time.
+func (k *asker) live(cmd *cobra.Command, word string, list func(context.Context, *store.View) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
+	defer cancel()
+	_, cfg, err := k.typed(cmd, registry.Ref{})
+	if err != nil {
+		return nil, none
+	}
+	view, err := openView(ctx, cfg)
+	if err != nil {
+		return nil, none
+	}
+	defer view.Close()
+	all, err := list(ctx, view)
+	if err != nil {
+		return nil, none
+	}
+	slices.Sort(all)
+	return fitting(all, nil, word), none
+}
+
+func openView(ctx context.Context, cfg *config.Config) (*store.View, error) {
+	o := cfg.Store
+	o.ConnectTimeout = candidateTime
+	return store.OpenView(ctx, o)
+}
+
+func (k *asker) namespaces(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	return k.live(cmd, word, func(ctx context.Context, v *store.View) ([]string, error) { return v.Namespaces(ctx) })
+}
+
+// snapshotters do not need a root that exists.
+func (k *asker) snapshotters(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if _, cfg, err := k.typed(cmd, registry.Ref{}); err == nil && cfg.Store.Root != "" {
+		return words(store.RootSnapshotters()...)(cmd, args, word)
+	}
+	return k.live(cmd, word, func(ctx context.Context, v *store.View) ([]string, error) { return v.Snapshotters(ctx) })
+}
+
+// addresses are those of the sockets that there usually are.
+func (k *asker) addresses(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	paths := []string{"/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock", "/run/docker/containerd/containerd.sock"}
+	if dir := k.caller.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		paths = append(paths, filepath.Join(dir, "containerd/containerd.sock"))
+		// Rootless containerd's is in a mount namespace of its own.
+		if pid, err := os.ReadFile(filepath.Join(dir, "containerd-rootless/child_pid")); err == nil {
+			paths = append(paths, filepath.Join("/proc", strings.TrimSpace(string(pid)), "root/run/containerd/containerd.sock"))
+		}
+	}
+	var all []string
+	for _, path := range paths {
+		if info, err := os.Stat(filepath.Join(k.caller.Root, path)); err == nil && info.Mode()&os.ModeSocket != 0 {
+			all = append(all, path, "unix://"+path)
+		}
+	}
+	if !strings.HasPrefix(word, "u") {
+		all = slices.DeleteFunc(all, func(s string) bool { return strings.HasPrefix(s, "unix:") })
+	}
+	return words(all...)(cmd, nil, word)
+}
+
+// profiles are described by their patterns and files.
+func (k *asker) profiles(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	settings, err := config.Load(k.caller, config.FlagsOf(cmd.Flags()))
+	if err != nil {
+		return nil, none
+	}
+	var all []string
+	for _, p := range settings.Profiles() {
+		text := append(slices.Clone(p.Match), "in "+strings.Join(p.Files, ", "))
+		all = append(all, p.Name+"\t"+strings.Join(text, ", "))
+	}
+	if !isProfileCommand(cmd) {
+		args = nil // arguments beside --profile are references
+	}
+	return fitting(all, args, word), none
+}
+
+func isProfileCommand(cmd *cobra.Command) bool {
+	return cmd.HasParent() && cmd.Parent().Name() == "profile"
+}

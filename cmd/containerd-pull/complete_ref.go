@@ -1,0 +1,412 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// references completes what can be pulled: names of images that are there and
+// repositories that are known, behind a colon the tags of the repository, and
+// behind an @ the digests of its images.
+func (k *asker) references(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
+	defer cancel()
+	q := &query{asker: k, cmd: cmd, word: word}
+	var all []string
+	if name, _, ok := strings.Cut(word, "@"); ok {
+		all = q.digests(ctx, name)
+	} else if repository, ok := q.repository(); ok {
+		all = q.tags(ctx, repository)
+	} else {
+		all = q.names(ctx)
+	}
+	return finish(all, args, word)
+}
+
+// images completes what is there to be verified.
+func (k *asker) images(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
+	defer cancel()
+	q := &query{asker: k, cmd: cmd, word: word}
+	return finish(q.local(ctx, registry.Ref{}), args, word)
+}
+
+// finish keeps the order, drops repetitions, and lets the cursor stay where
+// there is more to come.
+func finish(all, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	directive := cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	var kept []string
+	seen := map[string]bool{}
+	for _, c := range fitting(all, args, word) {
+		text, _, _ := strings.Cut(c, "\t")
+		if seen[text] {
+			continue
+		}
+		seen[text] = true
+		kept = append(kept, c)
+		if strings.HasSuffix(text, ":") || strings.HasSuffix(text, "/") {
+			directive |= cobra.ShellCompDirectiveNoSpace
+		}
+	}
+	return kept, directive
+}
+
+// query is one reference that is to be completed.
+type query struct {
+	*asker
+	cmd  *cobra.Command
+	word string
+}
+
+// repository is what stands in front of the colon of a tag. The colon of a port
+// is none: it has no slash in front of it, but a host.
+func (q *query) repository() (string, bool) {
+	colon := strings.LastIndexByte(q.word, ':')
+	if colon < 0 || strings.Contains(q.word[colon:], "/") {
+		return "", false
+	}
+	name := q.word[:colon]
+	return name, strings.Contains(name, "/") || !looksLikeHost(name)
+}
+
+func looksLikeHost(name string) bool { return strings.ContainsAny(name, ".:") || name == "localhost" }
+
+// local are the images of the namespace, or only those of the repository of ref.
+func (q *query) local(ctx context.Context, of registry.Ref) []string {
+	var all []string
+	for _, img := range q.records(ctx, of) {
+		ref, err := registry.ParseRef(img.Name)
+		if err != nil || ref.Tag == "" { // as CRI's sha256:…
+			continue
+		}
+		for _, name := range []string{ref.Familiar(), ref.Name} {
+			if strings.HasPrefix(name, q.word) {
+				all = append(all, name+"\timage that is there")
+				break
+			}
+		}
+	}
+	return all
+}
+
+// records are the image records of the namespace, or of one repository.
+func (q *query) records(ctx context.Context, of registry.Ref) []images.Image {
+	_, cfg, err := q.typed(q.cmd, of)
+	if err != nil {
+		return nil
+	}
+	view, err := openView(ctx, cfg)
+	if err != nil {
+		return nil
+	}
+	defer view.Close()
+	all, err := view.Images(ctx)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(all, func(img images.Image) bool {
+		ref, err := registry.ParseRef(img.Name)
+		return err != nil || of.Domain != "" && (ref.Domain != of.Domain || ref.Path != of.Path)
+	})
+}
+
+// digests completes name@ by those of the images that are there under the
+// name, or under any tag if it has none.
+func (q *query) digests(ctx context.Context, name string) []string {
+	ref, err := registry.ParseRef(name)
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for _, img := range q.records(ctx, ref) {
+		if strings.HasSuffix(name, ":"+ref.Tag) && img.Name != ref.Name {
+			continue
+		}
+		all = append(all, name+"@"+img.Target.Digest.String()+"\t"+img.Name)
+	}
+	return all
+}
+
+// tags completes repository: by the tags at the registry, newest first, and by
+// those that are there.
+func (q *query) tags(ctx context.Context, repository string) []string {
+	ref, err := registry.ParseRef(repository)
+	if err != nil {
+		return nil
+	}
+	var local, remote []string
+	var both sync.WaitGroup
+	both.Go(func() {
+		for _, img := range q.records(ctx, ref) {
+			if named, err := registry.ParseRef(img.Name); err == nil && named.Tag != "" {
+				local = append(local, repository+":"+named.Tag+"\timage that is there")
+			}
+		}
+	})
+	both.Go(func() {
+		_, cfg, err := q.typed(q.cmd, ref)
+		if err != nil {
+			return
+		}
+		tags := q.remote(ctx, cfg, "tags", ref, func(ctx context.Context, reg *registry.Registry) ([]string, error) { return reg.Tags(ctx, ref) })
+		slices.SortStableFunc(tags, newestFirst)
+		for _, tag := range tags {
+			remote = append(remote, repository+":"+tag)
+		}
+	})
+	both.Wait()
+	return append(remote, local...)
+}
+
+// names completes the name of a repository, or the whole of an image that is
+// there.
+func (q *query) names(ctx context.Context) []string {
+	var local, catalog []string
+	settings, cfg, err := q.typed(q.cmd, registry.Ref{})
+	if err != nil {
+		return nil
+	}
+	var both sync.WaitGroup
+	both.Go(func() { local = q.local(ctx, registry.Ref{}) })
+	both.Go(func() { catalog = q.catalogs(ctx, settings, cfg) })
+	both.Wait()
+	return slices.Concat(local, known(settings, cfg.Profile), catalog)
+}
+
+// known are the repositories, and what they have in common, that patterns of
+// the profile name, or of all profiles if none is chosen.
+func known(settings *config.Settings, profile string) []string {
+	var all []string
+	for _, p := range settings.Profiles() {
+		if profile != "" && profile != p.Name {
+			continue
+		}
+		for _, pattern := range p.Match {
+			if name := literal(pattern); name != "" {
+				all = append(all, name+"\tof profile "+p.Name)
+			}
+		}
+	}
+	return all
+}
+
+// literal is the beginning that all names have which fit a pattern: up to a
+// colon if it is a whole name, else up to a slash.
+func literal(pattern string) string {
+	wildcard := strings.IndexAny(pattern, "*?")
+	switch {
+	case wildcard >= 0:
+		pattern = pattern[:strings.LastIndexByte(pattern[:wildcard], '/')+1]
+	case !strings.Contains(pattern, "/"):
+		pattern += "/"
+	default:
+		ref, err := registry.ParseRef(pattern)
+		if err != nil {
+			return ""
+		}
+		ref.Tag = ""
+		return ref.Familiar() + ":"
+	}
+	if pattern == "docker.io/" {
+		return ""
+	}
+	return pattern
+}
+
+// maxCatalogs bounds how many registries are asked what they have.
+const maxCatalogs = 4
+
+// catalogs asks the registry that was typed, or those of the profiles, for what
+// they have.
+func (q *query) catalogs(ctx context.Context, settings *config.Settings, cfg *config.Config) []string {
+	type place struct {
+		host string
+		cfg  *config.Config
+	}
+	var places []place
+	if host, path, ok := strings.Cut(q.word, "/"); ok {
+		if !looksLikeHost(host) {
+			return nil
+		}
+		if cfg, err := settings.Resolve(registry.Ref{Domain: host, Path: path}); err == nil {
+			places = append(places, place{host, cfg})
+		}
+	} else {
+		for _, p := range settings.Profiles() {
+			if cfg.Profile != "" && cfg.Profile != p.Name {
+				continue
+			}
+			for _, host := range settings.Hosts(p.Name) {
+				its, err := settings.WithProfile(p.Name)
+				if err == nil && strings.HasPrefix(host, q.word) && len(places) < maxCatalogs {
+					places = append(places, place{host, its})
+				}
+			}
+		}
+	}
+	found := make([][]string, len(places))
+	var each sync.WaitGroup
+	for i, p := range places {
+		if registry.CanonicalHost(p.host) == "docker.io" { // it has no catalog
+			continue
+		}
+		each.Go(func() {
+			ref := registry.Ref{Name: p.host, Domain: p.host}
+			for _, name := range q.remote(ctx, p.cfg, "catalog", ref, func(ctx context.Context, reg *registry.Registry) ([]string, error) {
+				return reg.Repositories(ctx, p.host)
+			}) {
+				found[i] = append(found[i], p.host+"/"+name+":")
+			}
+		})
+	}
+	each.Wait()
+	return slices.Concat(found...)
+}
+
+// platforms completes the last of several platforms: by those of the image if
+// it is there or its registry answers in time, else by common ones.
+func (k *asker) platforms(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
+	defer cancel()
+	all := []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x", "windows/amd64"}
+	if len(args) > 0 {
+		q := &query{asker: k, cmd: cmd}
+		if own := q.platformsOf(ctx, args[len(args)-1]); len(own) > 0 {
+			all = own
+		}
+	}
+	given := strings.Split(word, ",")
+	given = given[:len(given)-1]
+	var offered []string
+	for _, p := range all {
+		if !slices.Contains(given, p) {
+			offered = append(offered, strings.Join(append(slices.Clone(given), p), ","))
+		}
+	}
+	return finish(offered, nil, word)
+}
+
+func (q *query) platformsOf(ctx context.Context, name string) []string {
+	ref, err := registry.ParseRef(name)
+	if err != nil {
+		return nil
+	}
+	_, cfg, err := q.typed(q.cmd, ref)
+	if err != nil {
+		return nil
+	}
+	if view, err := openView(ctx, cfg); err == nil {
+		defer view.Close()
+		if own, err := view.Platforms(ctx, ref.Name); err == nil && len(own) > 0 {
+			return formatPlatforms(own)
+		}
+	}
+	return q.remote(ctx, cfg, "platforms", ref, func(ctx context.Context, reg *registry.Registry) ([]string, error) {
+		target, err := reg.Resolve(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		return formatPlatforms(indexPlatforms(target.Body)), nil
+	})
+}
+
+// indexPlatforms reads those of an index; a manifest has none.
+func indexPlatforms(body []byte) []ocispec.Platform {
+	var index ocispec.Index
+	if err := json.Unmarshal(body, &index); err != nil {
+		return nil
+	}
+	var all []ocispec.Platform
+	for _, m := range index.Manifests {
+		if m.Platform != nil && m.Platform.OS != "unknown" {
+			all = append(all, *m.Platform)
+		}
+	}
+	return all
+}
+
+func formatPlatforms(all []ocispec.Platform) []string {
+	var texts []string
+	for _, p := range all {
+		text := platforms.Format(platforms.Normalize(p))
+		if _, err := platforms.Parse(text); err == nil && !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// newestFirst orders tags by how new they look: latest, then versions, the
+// greatest first and each before its variants, then words.
+func newestFirst(a, b string) int {
+	return cmp.Or(cmp.Compare(tagRank(a), tagRank(b)), -compareVersions(a, b))
+}
+
+func tagRank(tag string) int {
+	switch {
+	case tag == "latest":
+		return 0
+	case isDigit(strings.TrimPrefix(tag, "v")):
+		return 1
+	case strings.HasPrefix(tag, "sha256-"): // signatures and the like
+		return 3
+	}
+	return 2
+}
+
+func isDigit(s string) bool { return s != "" && '0' <= s[0] && s[0] <= '9' }
+
+// compareVersions compares numbers as numbers and text as text. A version that
+// goes on by another number is greater than its beginning, and smaller if it
+// goes on by a word, such as 1.2-rc1.
+func compareVersions(a, b string) int {
+	for a != "" && b != "" {
+		var x, y string
+		x, a = nextPart(a)
+		y, b = nextPart(b)
+		if c := compareParts(x, y); c != 0 {
+			return c
+		}
+	}
+	return worth(a) - worth(b)
+}
+
+// worth is what the rest of a version adds to its beginning.
+func worth(rest string) int {
+	switch {
+	case rest == "":
+		return 0
+	case rest[0] == '.' && isDigit(rest[1:]):
+		return 1
+	}
+	return -1
+}
+
+func compareParts(x, y string) int {
+	if !isDigit(x) || !isDigit(y) {
+		return cmp.Compare(x, y)
+	}
+	x, y = strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
+	return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
+}
+
+// nextPart splits off the digits, or what is none, that s begins with.
+func nextPart(s string) (part, rest string) {
+	n := 1
+	for n < len(s) && isDigit(s[n:]) == isDigit(s) {
+		n++
+	}
+	return s[:n], s[n:]
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+)
+
+// remote asks a registry as a pull would, or remembers what it said a moment
+// ago. It fails by giving nothing, or what there was before the time was up.
+func (k *asker) remote(ctx context.Context, cfg *config.Config, kind string, ref registry.Ref, list func(context.Context, *registry.Registry) ([]string, error)) []string {
+	find, err := k.credentials(cfg)
+	if err != nil {
+		return nil
+	}
+	o := cfg.Registry
+	o.UserAgent = programName + "/" + buildVersion()
+	o.Credentials = find
+	o.Retry.Count = -1
+	o.StallTimeout = candidateTime
+	reg, err := registry.New(o)
+	if err != nil {
+		return nil
+	}
+	remembered := answers{dir: k.caller.CacheHome(), now: k.caller.Now}
+	key, err := identify(ctx, cfg, kind, reg, find, ref)
+	if err != nil {
+		remembered.dir = ""
+	}
+	if names, ok := remembered.get(key); ok {
+		return names
+	}
+	names, err := list(ctx, reg)
+	if err == nil {
+		remembered.put(key, names)
+	}
+	return names
+}
+
+// credentials are those of the pull, each looked up once. A password that would
+// have to be asked for is an error.
+func (k *asker) credentials(cfg *config.Config) (registry.Credentials, error) {
+	own, err := typedCredential(cfg.Login)
+	if err != nil {
+		return nil, err
+	}
+	o := cfg.CredentialOptions(k.caller, own)
+	o.Detached = true
+	find, err := registry.NewCredentials(o)
+	if err != nil {
+		return nil, err
+	}
+	return once(find), nil
+}
+
+func typedCredential(l config.Login) (*registry.Credential, error) {
+	name, password, ok := strings.Cut(l.User, ":")
+	switch {
+	case l.Refresh != "":
+		return &registry.Credential{IdentityToken: l.Refresh, Source: "command line"}, nil
+	case l.User+l.Username == "":
+		return nil, nil
+	case !ok || l.Username != "" || l.PasswordStdin:
+		return nil, usagef("the password has to be asked for")
+	}
+	return &registry.Credential{Username: name, Password: password, Source: "command line"}, nil
+}
+
+// once remembers what find has found.
+func once(find registry.Credentials) registry.Credentials {
+	var mu sync.Mutex
+	type answer struct {
+		cred registry.Credential
+		err  error
+	}
+	found := map[string]answer{}
+	return func(ctx context.Context, host string, ref registry.Ref) (registry.Credential, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		key := host + "/" + ref.Path
+		a, ok := found[key]
+		if !ok {
+			a.cred, a.err = find(ctx, host, ref)
+			found[key] = a
+		}
+		return a.cred, a.err
+	}
+}
+
+// identify names a question: what is asked, of which hosts, and as whom. A
+// secret is no part of it, not even in the form of its hash.
+func identify(ctx context.Context, cfg *config.Config, kind string, reg *registry.Registry, find registry.Credentials, ref registry.Ref) (string, error) {
+	hosts, err := reg.Hosts(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	parts := []string{kind, ref.String(), cfg.Profile}
+	for _, h := range hosts {
+		if !h.Resolve {
+			continue
+		}
+		cred, err := find(ctx, h.Name, ref)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, h.URL, cred.Source, cred.Username)
+	}
+	text, err := json.Marshal(parts)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// answers are what registries said lately, a file for each question in the
+// user's cache folder. They hold names of repositories, tags and platforms, and
+// no secrets.
+type answers struct {
+	dir string // of the user, empty if nothing is to be remembered
+	now time.Time
+}
+
+const (
+	answerAge   = 60 * time.Second
+	answerBytes = 4 << 20
+)
+
+func (a answers) folder() string { return filepath.Join(a.dir, programName, "completion") }
+
+func (a answers) get(key string) ([]string, bool) {
+	if a.dir == "" {
+		return nil, false
+	}
+	f, err := os.Open(filepath.Join(a.folder(), key))
+	if err != nil {
+		return nil, false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !a.fresh(info) {
+		return nil, false
+	}
+	text, err := io.ReadAll(io.LimitReader(f, answerBytes))
+	return strings.Fields(string(text)), err == nil
+}
+
+func (a answers) fresh(info os.FileInfo) bool {
+	age := a.now.Sub(info.ModTime())
+	return age > -answerAge && age < answerAge
+}
+
+// put remembers an answer and forgets the old ones. That a cache cannot be
+// written is nobody's concern.
+func (a answers) put(key string, names []string) {
+	if a.dir == "" || os.MkdirAll(a.folder(), 0o700) != nil {
+		return
+	}
+	entries, err := os.ReadDir(a.folder())
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && !a.fresh(info) {
+			_ = os.Remove(filepath.Join(a.folder(), e.Name()))
+		}
+	}
+	_ = config.WriteFile(filepath.Join(a.folder(), key), []byte(strings.Join(names, "\n")), 0o600)
+}

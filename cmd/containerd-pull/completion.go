@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+)
+
+//go:generate go test -run TestCompletionFiles -update
+
+// newCompletionCmd prints the scripts of cobra, which ask the program for
+// candidates; see complete.go.
+func newCompletionCmd(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:                   "completion " + strings.Join(nerdctl.Shells(), "|"),
+		Short:                 "Print the script that completes command lines in a shell",
+		DisableFlagsInUseLine: true,
+		Args:                  oneShell,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return asOutput(writeCompletion(s.out, cmd.Root(), args[0]))
+		},
+	}
+}
+
+// oneShell wants the name of a shell.
+func oneShell(cmd *cobra.Command, args []string) error {
+	if err := exactlyOne(cmd, args); err != nil {
+		return err
+	}
+	for _, shell := range nerdctl.Shells() {
+		if shell == args[0] {
+			return nil
+		}
+	}
+	return usagef("%s: got %q, want one of %s", cmd.CommandPath(), args[0], strings.Join(nerdctl.Shells(), ", "))
+}
+
+func writeCompletion(w io.Writer, root *cobra.Command, shell string) error {
+	switch shell {
+	case "bash":
+		return root.GenBashCompletionV2(w, true)
+	case "zsh":
+		return root.GenZshCompletion(w)
+	case "fish":
+		return root.GenFishCompletion(w, true)
+	case "powershell":
+		return root.GenPowerShellCompletionWithDesc(w)
+	}
+	return fmt.Errorf("no completion for shell %q", shell)
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+)
+
+// persona is what the program is under one of its names.
+type persona struct {
+	display  string            // how whoever calls it spells the command
+	defaults map[string]string // of settings, by key
+	noShortN bool              // -n is refused
+}
+
+// runAs is run under the name by which the program was called.
+//
+// Whoever re-enters the namespaces of rootless containerd does it here, before
+// anything else, and for pulls alone.
+func runAs(ctx context.Context, s streams, caller config.Caller, name string, args []string) int {
+	switch name {
+	case nerdctl.Name:
+		return runShim(ctx, s, caller, args)
+	case nerdctl.PullExt:
+		return runPersona(ctx, s, caller, persona{display: nerdctlName(caller) + " " + nerdctl.Word}, args)
+	case nerdctl.DockerPlugin:
+		return runDocker(ctx, s, caller, args)
+	case nerdctl.KubectlPlugin:
+		return runPersona(ctx, s, caller, kubectl(), args)
+	case nerdctl.KubectlCompletions:
+		if len(args) == 0 {
+			args = []string{""}
+		}
+		return runPersona(ctx, s, caller, kubectl(), append([]string{cobra.ShellCompRequestCmd}, args...))
+	}
+	return run(ctx, s, caller, args)
+}
+
+// nerdctlName is how the nerdctl is called that calls us.
+func nerdctlName(caller config.Caller) string {
+	if path := caller.Getenv("NERDCTL_BIN"); path != "" {
+		return filepath.Base(path)
+	}
+	return nerdctl.Name
+}
+
+// kubectl looks at the images of Kubernetes, and to its users -n means one of
+// Kubernetes' own namespaces.
+func kubectl() persona {
+	return persona{
+		display:  "kubectl " + nerdctl.Word,
+		defaults: map[string]string{"namespace": "k8s.io"},
+		noShortN: true,
+	}
+}
+
+func runPersona(ctx context.Context, s streams, caller config.Caller, p persona, args []string) int {
+	caller.Defaults = p.defaults
+	root := newRootCmd(s, caller)
+	root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: p.display}
+	if p.noShortN {
+		refuseShortN(root)
+	}
+	return execute(ctx, root, s, caller, args)
+}
+
+// refuseShortN replaces the short letter of --namespace by a flag that says
+// why there is none.
+func refuseShortN(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		refuseShortN(sub)
+	}
+	if cmd.Flags().Lookup("namespace") == nil {
+		return
+	}
+	var flags []*pflag.Flag
+	sorted := cmd.Flags().SortFlags
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { flags = append(flags, f) })
+	persistent := cmd.PersistentFlags()
+	cmd.ResetFlags()
+	cmd.Flags().SortFlags = sorted
+	cmd.PersistentFlags().AddFlagSet(persistent)
+	for _, f := range flags {
+		switch f.Name {
+		case "namespace":
+			f.Shorthand = ""
+		case "n":
+			f = &pflag.Flag{Name: "n", Shorthand: "n", Value: kubernetesNamespace{}, Hidden: true}
+		}
+		cmd.Flags().AddFlag(f)
+	}
+}
+
+// kubernetesNamespace is the value of a flag that is always wrong.
+type kubernetesNamespace struct{}
+
+func (kubernetesNamespace) String() string { return "" }
+func (kubernetesNamespace) Type() string   { return "text" }
+
+func (kubernetesNamespace) Set(string) error {
+	return errors.New("to kubectl this is a namespace of Kubernetes; that of containerd is --namespace")
+}
+
+// runDocker is the program as a plugin of Docker's.
+func runDocker(ctx context.Context, s streams, caller config.Caller, args []string) int {
+	if len(args) > 0 && args[0] == nerdctl.MetadataRequest {
+		_, err := s.out.Write(nerdctl.Metadata(buildVersion()))
+		return report(s, caller, asOutput(err))
+	}
+	call, err := nerdctl.ParseDocker(args)
+	if err != nil {
+		return report(s, caller, asUsage(err))
+	}
+	ctx, stop, err := followDocker(ctx, caller)
+	if err != nil {
+		return report(s, caller, err)
+	}
+	defer stop()
+	p := persona{display: "docker pullext", defaults: map[string]string{}}
+	if platform := caller.Getenv("DOCKER_DEFAULT_PLATFORM"); platform != "" {
+		p.defaults["platforms"] = platform
+	}
+	if call.Debug {
+		p.defaults["debug"] = "true"
+	}
+	if call.Config != "" {
+		caller = withVariable(caller, "DOCKER_CONFIG", call.Config)
+	}
+	return runPersona(ctx, s, caller, p, call.Args)
+}
+
+// report tells of a failure, if it is one, and gives its exit code.
+func report(s streams, caller config.Caller, err error) int {
+	if err == nil {
+		return 0
+	}
+	writeError(s.err, err, caller)
+	return classify(err).code
+}
+
+// followDocker ends the context when Docker wants its plugins to end.
+func followDocker(ctx context.Context, caller config.Caller) (context.Context, func(), error) {
+	socket := caller.Getenv("DOCKER_CLI_PLUGIN_SOCKET")
+	if socket == "" {
+		return ctx, func() {}, nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop, err := nerdctl.Follow(socket, func() { cancel(&signalError{os.Interrupt}) })
+	if err != nil {
+		cancel(nil)
+		return ctx, nil, fmt.Errorf("DOCKER_CLI_PLUGIN_SOCKET: %w", err)
+	}
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}, nil
+}
+
+// withVariable is a caller whose environment has one variable more.
+func withVariable(caller config.Caller, name, text string) config.Caller {
+	inner := caller.Lookup
+	caller.Lookup = func(n string) (string, bool) {
+		if n == name {
+			return text, true
+		}
+		return inner(n)
+	}
+	return caller
+}

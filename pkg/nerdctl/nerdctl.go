@@ -1,0 +1,110 @@
+// Package nerdctl is about living next to nerdctl, Docker and kubectl, none of
+// which knows us: their command lines taken apart (Parse, ParseDocker), the
+// shell function that gives nerdctl a further command (Init), the program that
+// stands in front of it (Shim), and what Docker asks of its plugins.
+//
+// It pulls nothing and knows no command of ours; cmd/containerd-pull does. The
+// facts about nerdctl are those of version 2.3, see docs/nerdctl.md.
+package nerdctl
+
+import (
+	"slices"
+	"strings"
+)
+
+// Names that the program answers to, besides its own.
+const (
+	Name               = "nerdctl" // the shim
+	PullExt            = "nerdctl-pull-ext"
+	DockerPlugin       = "docker-pullext" // Docker allows no hyphen behind the first
+	KubectlPlugin      = "kubectl-pull_ext"
+	KubectlCompletions = "kubectl_complete-pull_ext"
+)
+
+// Word is the command that nerdctl gets.
+const Word = "pull-ext"
+
+// summary describes Word to whoever completes it.
+const summary = "Pull images by containerd-pull"
+
+// Requests for candidates, as cobra's completion scripts send them.
+const (
+	complete       = "__complete"
+	completeNoDesc = "__completeNoDesc"
+)
+
+// withValue are nerdctl's global flags whose value may be the next word. A flag
+// with = is one word whatever it is.
+func withValue() (ours, others []string) {
+	return []string{"-a", "-H", "-n", "--a", "--H", "--n", "--address", "--host", "--namespace",
+			"--snapshotter", "--storage-driver", "--hosts-dir"},
+		[]string{"--data-root", "--cgroup-manager", "--cni-path", "--cni-netconfpath", "--host-gateway-ip", "--bridge-ip",
+			"--cdi-spec-dirs", "--userns-remap", "--global-dns", "--global-dns-opts", "--global-dns-search"}
+}
+
+// switches are the global flags without a value that do not concern a pull.
+func switches() []string { return []string{"--kube-hide-dupe", "--selinux-enabled"} }
+
+// Call is a command line of nerdctl's, taken apart.
+type Call struct {
+	// Ours says that it is pull-ext or image pull-ext.
+	Ours bool
+	// Args are ours then: a request for candidates, the global flags that
+	// concern a pull, and what follows the command.
+	Args []string
+	// Candidates are to be added to nerdctl's own, one a line.
+	Candidates []string
+}
+
+// Parse takes the arguments of nerdctl apart. The shell functions of Init do
+// the same.
+func Parse(args []string) Call {
+	request, globals, rest, _ := split(args)
+	switch {
+	case len(rest) > 0 && rest[0] == Word && (request == "" || len(rest) > 1):
+		ours := append(globals, rest[1:]...)
+		if request != "" {
+			ours = append([]string{request}, ours...)
+		}
+		return Call{Ours: true, Args: ours}
+	case request != "" && len(rest) == 1 && strings.HasPrefix(Word, rest[0]):
+		return Call{Candidates: []string{candidate(request)}}
+	}
+	return Call{}
+}
+
+func candidate(request string) string {
+	if request == completeNoDesc {
+		return Word
+	}
+	return Word + "\t" + summary
+}
+
+// split parts the request for candidates, the global flags that concern a pull,
+// and the words from the command on; the word image in front of it is left out.
+func split(args []string) (request string, globals, rest []string, image bool) {
+	if len(args) > 0 && (args[0] == complete || args[0] == completeNoDesc) {
+		request, args = args[0], args[1:]
+	}
+	ours, others := withValue()
+	for len(args) > 0 {
+		name, _, _ := strings.Cut(args[0], "=")
+		n := 1
+		switch {
+		case slices.Contains(ours, args[0]) || slices.Contains(others, args[0]):
+			if n = 2; len(args) < n {
+				return request, globals, args, image
+			}
+		case args[0] == "image" && !image && len(args) > 1:
+			image, args = true, args[1:]
+			continue
+		case !strings.HasPrefix(args[0], "-"):
+			return request, globals, args, image
+		}
+		if !slices.Contains(others, name) && !slices.Contains(switches(), name) {
+			globals = append(globals, args[:n]...)
+		}
+		args = args[n:]
+	}
+	return request, globals, nil, image
+}

@@ -1,0 +1,160 @@
+package nerdctl
+
+import (
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// DefaultShimDir is in front of nerdctl's own folder on usual search paths,
+// that of sudo included.
+const DefaultShimDir = "/usr/local/sbin"
+
+// Program recognizes itself in the file system, as links and as copies.
+type Program struct {
+	Path string // of the executable, without links
+	main string // its main package
+}
+
+// ThisProgram is the running executable.
+func ThisProgram() (Program, error) {
+	path, err := os.Executable()
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	if err != nil {
+		return Program{}, fmt.Errorf("finding this program: %w", err)
+	}
+	return Program{Path: path, main: mainPackage(path)}, nil
+}
+
+func mainPackage(path string) string {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return info.Path
+}
+
+// Is tells whether a file is the program: the same file, or one that was built
+// of the same main package.
+func (p Program) Is(path string) bool {
+	file, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	self, err := os.Stat(p.Path)
+	if err == nil && os.SameFile(self, file) {
+		return true
+	}
+	return p.main != "" && mainPackage(path) == p.main
+}
+
+// errNone says that there is no nerdctl on the search path.
+var errNone = errors.New("no nerdctl on PATH")
+
+// Next is the real path of the first nerdctl on the search path that is not
+// the program itself.
+func (p Program) Next(searchPath string) (string, error) {
+	for _, file := range nerdctls(searchPath) {
+		if p.Is(file) {
+			continue
+		}
+		real, err := filepath.EvalSymlinks(file)
+		if err != nil {
+			return "", fmt.Errorf("finding nerdctl: %w", err)
+		}
+		return real, nil
+	}
+	return "", fmt.Errorf("%w besides this shim", errNone)
+}
+
+// nerdctls lists the programs of the name on the search path, in its order.
+func nerdctls(searchPath string) []string {
+	var found []string
+	for _, dir := range filepath.SplitList(searchPath) {
+		file := filepath.Join(dir, Name)
+		info, err := os.Stat(file)
+		if filepath.IsAbs(dir) && err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			found = append(found, file)
+		}
+	}
+	return found
+}
+
+// ShimStatus is which nerdctl is found, and what becomes of its calls.
+type ShimStatus struct {
+	First string // the one that is found first, empty if there is none
+	Shim  bool   // First is ours
+	Next  string // what is executed in the end, empty if there is none
+}
+
+// Status looks along the search path.
+func (p Program) Status(searchPath string) ShimStatus {
+	var s ShimStatus
+	if found := nerdctls(searchPath); len(found) > 0 {
+		s.First = found[0]
+		s.Shim = p.Is(s.First)
+	}
+	s.Next, _ = p.Next(searchPath) // none is a state as well
+	return s
+}
+
+// ForeignError says that a file is not a shim of ours.
+type ForeignError struct{ Path string }
+
+func (e *ForeignError) Error() string { return e.Path + " is not a shim of containerd-pull" }
+
+// Install makes the shim in a folder: a link to target, which is a path of the
+// program. It replaces a shim of ours and nothing else.
+func (p Program) Install(dir, target string) (file string, err error) {
+	file = filepath.Join(dir, Name)
+	err = os.Symlink(target, file)
+	if !errors.Is(err, fs.ErrExist) {
+		return file, err
+	}
+	if err := p.check(file); err != nil {
+		return file, err
+	}
+	// The new link takes the place of the old one in one step.
+	fresh, err := os.MkdirTemp(dir, "."+Name+"-")
+	if err != nil {
+		return file, err
+	}
+	defer os.RemoveAll(fresh)
+	link := filepath.Join(fresh, Name)
+	if err := os.Symlink(target, link); err != nil {
+		return file, err
+	}
+	return file, os.Rename(link, file)
+}
+
+// Remove removes the shim from a folder. A file that is not ours stays.
+func (p Program) Remove(dir string) (file string, err error) {
+	file = filepath.Join(dir, Name)
+	if err := p.check(file); err != nil {
+		return file, err
+	}
+	return file, os.Remove(file)
+}
+
+// check recognizes our shim, as well when what it leads to is gone.
+func (p Program) check(file string) error {
+	if _, err := os.Lstat(file); err != nil {
+		return err
+	}
+	target, err := os.Readlink(file)
+	dangling := err == nil && filepath.Base(target) == filepath.Base(p.Path) && missing(file)
+	if dangling || p.Is(file) {
+		return nil
+	}
+	return &ForeignError{file}
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
