@@ -34,6 +34,7 @@ func asksForCandidates(args []string) bool {
 // offered where a file belongs and nowhere else.
 func addCandidates(root *cobra.Command, caller config.Caller) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.InitDefaultHelpCmd()
 	k := &asker{caller: caller}
 	ofArguments := k.arguments()
 	var visit func(cmd *cobra.Command, path string)

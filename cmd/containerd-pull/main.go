@@ -62,7 +62,7 @@ func execute(ctx context.Context, root *cobra.Command, s streams, caller config.
 	if asksForCandidates(args) {
 		addCandidates(root, caller)
 	}
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // cobra takes nil for those of the process
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -18,11 +19,20 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){programName: main})
+	flag.Bool("update", false, "write the generated files")
+	testscript.Main(m, map[string]func(){
+		programName:                main,
+		nerdctl.Name:               main,
+		nerdctl.PullExt:            main,
+		nerdctl.DockerPlugin:       main,
+		nerdctl.KubectlPlugin:      main,
+		nerdctl.KubectlCompletions: main,
+	})
 }
 
 // TestScripts runs the command as its users do. $REGISTRY is a registry whose

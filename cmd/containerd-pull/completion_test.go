@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+// newTestRoot is the root command of a caller without anything.
+func newTestRoot() *cobra.Command {
+	caller := config.Caller{Lookup: func(string) (string, bool) { return "", false }}
+	return newRootCmd(streams{in: bytes.NewReader(nil), out: new(bytes.Buffer), err: new(bytes.Buffer)}, caller)
+}
+
+// TestCompletionFiles keeps the files that packages install true.
+func TestCompletionFiles(t *testing.T) {
+	for shell, ext := range map[string]string{"bash": "bash", "zsh": "zsh", "fish": "fish", "powershell": "ps1"} {
+		var want bytes.Buffer
+		if err := writeCompletion(&want, newTestRoot(), shell); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join("../../completions", programName+"."+ext)
+		if flag.Lookup("update").Value.String() == "true" {
+			if err := os.WriteFile(file, want.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(file)
+		if err != nil || !bytes.Equal(got, want.Bytes()) {
+			t.Errorf("%s is not what the command prints: run go generate ./cmd/containerd-pull (%v)", file, err)
+		}
+	}
+}
+
+// TestWordsAreDescribed wants a description of each word that a flag accepts,
+// and none of words that are gone.
+func TestWordsAreDescribed(t *testing.T) {
+	unused := wordTexts()
+	newTestRoot().Flags().VisitAll(func(f *pflag.Flag) {
+		key := config.Key(f)
+		for _, word := range config.Words(f) {
+			if wordTexts()[key][word] == "" {
+				t.Errorf("--%s %s has no description in wordTexts", f.Name, word)
+			}
+			delete(unused[key], word)
+		}
+		if len(unused[key]) == 0 {
+			delete(unused, key)
+		}
+	})
+	for key, words := range unused {
+		t.Errorf("%s: got descriptions of %v, which no flag accepts", key, words)
+	}
+}
+
+// TestArgumentsAreCommands wants a command for each entry of the table.
+func TestArgumentsAreCommands(t *testing.T) {
+	paths := map[string]bool{"": true}
+	var visit func(cmd *cobra.Command, path string)
+	visit = func(cmd *cobra.Command, path string) {
+		for _, sub := range cmd.Commands() {
+			below := sub.Name()
+			if path != "" {
+				below = path + " " + below
+			}
+			paths[below] = true
+			visit(sub, below)
+		}
+	}
+	root := newTestRoot()
+	root.InitDefaultHelpCmd()
+	visit(root, "")
+	for path := range (&asker{}).arguments() {
+		if !paths[path] {
+			t.Errorf("candidates for %q, which is no command", path)
+		}
+	}
+}
