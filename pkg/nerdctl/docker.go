@@ -40,6 +40,10 @@ func ParseDocker(args []string) (DockerCall, error) {
 		c.Args, args = args[:1:1], args[1:]
 	}
 	for len(args) > 0 && args[0] != dockerWord {
+		if args[0] == "help" && len(args) > 1 && args[1] == dockerWord { // docker help pullext
+			c.Args, args = append(c.Args, "help"), args[1:]
+			continue
+		}
 		n, err := c.global(args)
 		if err != nil {
 			return c, err
