@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -155,6 +155,6 @@ func becomeNerdctl(caller config.Caller, args []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	env := append(os.Environ(), envShims+"="+strconv.Itoa(shims+1))
+	env := append(slices.Clone(caller.Environ), envShims+"="+strconv.Itoa(shims+1))
 	return fmt.Errorf("executing %s: %w", next, syscall.Exec(next, append([]string{next}, args...), env))
 }

@@ -12,7 +12,9 @@ import (
 // this is and what its environment holds.
 type Caller struct {
 	Lookup func(name string) (string, bool) // of environment variables
-	UID    int
+	// Environ is the whole environment, for a program that this one becomes.
+	Environ []string
+	UID     int
 	// Root is the folder that holds /etc; empty for the real one.
 	Root string
 	// Now is the time of the call.
@@ -24,7 +26,7 @@ type Caller struct {
 
 // ThisProcess is the caller as the operating system sees it.
 func ThisProcess() Caller {
-	return Caller{Lookup: os.LookupEnv, UID: os.Geteuid(), Now: time.Now()}
+	return Caller{Lookup: os.LookupEnv, Environ: os.Environ(), UID: os.Geteuid(), Now: time.Now()}
 }
 
 // Getenv gives a variable of the environment, empty if it is not set.

@@ -128,7 +128,7 @@ func TestTab(t *testing.T) {
 				{"nerdctl -n k8s.io pull-ext \t\t", []string{"/web:1", "/team/app:"}},
 				{"nerdctl -n k8s.io pull-ext --po\t", []string{"--policy"}},
 				{"nerdctl pul\t\t", []string{"pull-ext"}},
-				{"nerdctl pull --platform \t\t", []string{"stand-in/amd64", "stand-in/arm64"}},
+				{"nerdctl pull --platform \t\t", []string{"tand-in/amd64", "tand-in/arm64"}},
 			} {
 				term.send(tc.line)
 				term.expect(tc.want...)
