@@ -137,8 +137,10 @@ func (v *flagValue) Set(text string) error {
 		return err
 	}
 	v.texts = append(v.texts, text)
-	for _, f := range v.spellings { // each of them is given, whichever was typed
-		f.Changed = true
+	for _, f := range v.spellings { // the others are given as well; pflag marks this one
+		if f.Name != v.spelling.Name {
+			f.Changed = true
+		}
 	}
 	return nil
 }

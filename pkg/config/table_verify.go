@@ -73,7 +73,7 @@ func checksSignatures(mode verify.Mode) bool { return mode == "cosign" || mode =
 // noSignatures says why a mode is refused that checks signatures.
 func (c *Config) noSignatures() error {
 	if !c.Experimental {
-		return fmt.Errorf("%s is experimental, and %s", c.Verify.Mode, c.Origin(keyExperimental).subject(experimental())+" rules that out")
+		return fmt.Errorf("%s is experimental, and %s rules that out", c.Verify.Mode, c.Origin(keyExperimental).subject(experimental()))
 	}
 	return fmt.Errorf("%s is not built yet: a program that checks signatures can be asked with bindir", c.Verify.Mode)
 }

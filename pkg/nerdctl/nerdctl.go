@@ -59,7 +59,7 @@ type Call struct {
 // Parse takes the arguments of nerdctl apart. The shell functions of Init do
 // the same.
 func Parse(args []string) Call {
-	request, globals, rest, _ := split(args)
+	request, globals, rest := split(args)
 	switch {
 	case len(rest) > 0 && rest[0] == Word && (request == "" || len(rest) > 1):
 		ours := append(globals, rest[1:]...)
@@ -82,7 +82,8 @@ func candidate(request string) string {
 
 // split parts the request for candidates, the global flags that concern a pull,
 // and the words from the command on; the word image in front of it is left out.
-func split(args []string) (request string, globals, rest []string, image bool) {
+func split(args []string) (request string, globals, rest []string) {
+	image := false
 	if len(args) > 0 && (args[0] == complete || args[0] == completeNoDesc) {
 		request, args = args[0], args[1:]
 	}
@@ -93,18 +94,18 @@ func split(args []string) (request string, globals, rest []string, image bool) {
 		switch {
 		case slices.Contains(ours, args[0]) || slices.Contains(others, args[0]):
 			if n = 2; len(args) < n {
-				return request, globals, args, image
+				return request, globals, args
 			}
 		case args[0] == "image" && !image && len(args) > 1:
 			image, args = true, args[1:]
 			continue
 		case !strings.HasPrefix(args[0], "-"):
-			return request, globals, args, image
+			return request, globals, args
 		}
 		if !slices.Contains(others, name) && !slices.Contains(switches(), name) {
 			globals = append(globals, args[:n]...)
 		}
 		args = args[n:]
 	}
-	return request, globals, nil, image
+	return request, globals, nil
 }
