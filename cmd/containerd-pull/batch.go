@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -19,8 +18,10 @@ import (
 
 // job is one reference with the settings of its profile.
 type job struct {
-	ref registry.Ref
-	cfg *config.Config
+	ref      registry.Ref
+	cfg      *config.Config
+	typed    string // as it was given
+	untagged bool   // it was given without tag and digest
 }
 
 // batch is the state of one call for one or several images.
@@ -36,7 +37,8 @@ type batch struct {
 	registries map[string]*registry.Registry // by profile
 	store      *store.Store                  // of the latest job
 	storeOf    store.Options
-	results    []*pull.Result // of what succeeded, in the order of jobs
+	ledger     *ledger
+	outcomes   []outcome // one for each job, in their order
 	failed     int
 }
 
@@ -71,14 +73,17 @@ func (b *batch) pullAll(ctx context.Context) error {
 	var last error
 	for i, j := range b.jobs {
 		res, err := b.pull(ctx, j)
+		b.settle(j, res, err)
 		if err == nil {
-			b.results = append(b.results, res)
 			continue
 		}
 		b.failed++
 		last = b.tell(j.ref.Name, err)
 		// What stops the call as a whole is no failure of one image.
 		if ctx.Err() != nil || (i == 0 && b.store == nil) {
+			for _, untried := range b.jobs[i+1:] {
+				b.settle(untried, nil, err)
+			}
 			return last
 		}
 	}
@@ -86,6 +91,15 @@ func (b *batch) pullAll(ctx context.Context) error {
 		return &reportedError{&partialError{b.failed, len(b.jobs)}}
 	}
 	return last
+}
+
+// settle notes what became of a job.
+func (b *batch) settle(j job, res *pull.Result, err error) {
+	o := outcome{job: j, result: res, err: err, account: b.ledger.of(j.ref.Name)}
+	if b.store != nil && b.storeOf == j.cfg.Store {
+		o.namespace, o.snapshotter = b.store.Namespace, b.store.Name
+	}
+	b.outcomes = append(b.outcomes, o)
 }
 
 func (b *batch) pull(ctx context.Context, j job) (*pull.Result, error) {
@@ -196,23 +210,4 @@ func notify(sink progress.Sink) func(registry.Notice) {
 			Err:     n.Err,
 		})
 	}
-}
-
-// writeResults prints what was pulled, in the order asked for.
-func writeResults(w io.Writer, cfg *config.Config, results []*pull.Result) error {
-	var errs []error
-	for _, res := range results {
-		if !cfg.PrintChainID {
-			_, err := fmt.Fprintln(w, res.Name)
-			errs = append(errs, err)
-			continue
-		}
-		for _, p := range res.Platforms {
-			if p.ChainID != "" {
-				_, err := fmt.Fprintf(w, "image chain ID: %s\n", p.ChainID)
-				errs = append(errs, err)
-			}
-		}
-	}
-	return asOutput(errors.Join(errs...))
 }

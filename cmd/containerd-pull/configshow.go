@@ -51,7 +51,7 @@ func newConfigShowCmd(s streams, caller config.Caller) *cobra.Command {
 		RunE:                  func(_ *cobra.Command, args []string) error { return runConfigShow(o, args) },
 	}
 	cmd.Flags().SortFlags = false
-	o.flags = config.NewFlags(cmd.Flags(), config.Table())
+	o.flags = config.NewFlags(cmd.Flags(), config.ShowSettings())
 	addFormat(cmd, &o.format)
 	return cmd
 }

@@ -71,6 +71,9 @@ func execute(ctx context.Context, root *cobra.Command, s streams, caller config.
 	if !errors.As(err, &told) {
 		writeError(s.err, err, caller)
 	}
+	if changed, ok := errors.AsType[*changedExit](err); ok {
+		return changed.code
+	}
 	return classify(err).code
 }
 

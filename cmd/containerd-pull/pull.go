@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,10 +44,11 @@ func someReferences(cmd *cobra.Command, args []string) error {
 
 // runPull pulls the references and writes the result.
 func runPull(ctx context.Context, o *pullOptions, args []string) error {
-	refs, err := parseRefs(args)
+	jobs, err := parseRefs(args)
 	if err != nil {
 		return err
 	}
+	refs := refsOf(jobs)
 	settings, err := config.Load(o.caller, o.flags)
 	if err != nil {
 		return asUsage(err)
@@ -61,15 +64,20 @@ func runPull(ctx context.Context, o *pullOptions, args []string) error {
 		return err
 	}
 	b := &batch{call: call, caller: o.caller, own: own, warnings: settings.Warnings()}
-	for i, ref := range refs {
-		b.jobs = append(b.jobs, job{ref, each[i]})
+	for i := range jobs {
+		jobs[i].cfg = each[i]
 	}
-	return showPull(ctx, o, b)
+	b.jobs = jobs
+	out, err := newOutput(o.streams.out, call, jobs, len(args))
+	if err != nil {
+		return err
+	}
+	return showPull(ctx, o, b, out)
 }
 
-// parseRefs parses the references and drops repetitions.
-func parseRefs(args []string) ([]registry.Ref, error) {
-	var refs []registry.Ref
+// parseRefs makes a job of each reference and drops repetitions.
+func parseRefs(args []string) ([]job, error) {
+	var jobs []job
 	seen := make(map[string]bool)
 	for _, arg := range args {
 		ref, err := registry.ParseRef(arg)
@@ -78,10 +86,18 @@ func parseRefs(args []string) ([]registry.Ref, error) {
 		}
 		if key := ref.String(); !seen[key] {
 			seen[key] = true
-			refs = append(refs, ref)
+			jobs = append(jobs, job{ref: ref, typed: arg, untagged: ref.Digest == "" && !strings.HasSuffix(arg, ":"+ref.Tag)})
 		}
 	}
-	return refs, nil
+	return jobs, nil
+}
+
+func refsOf(jobs []job) []registry.Ref {
+	refs := make([]registry.Ref, len(jobs))
+	for i, j := range jobs {
+		refs[i] = j.ref
+	}
+	return refs
 }
 
 func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, context.CancelFunc) {
@@ -93,7 +109,7 @@ func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, cont
 
 // showPull pulls under a display and writes the result once that is closed, so
 // that the two do not mix on a terminal.
-func showPull(ctx context.Context, o *pullOptions, b *batch) error {
+func showPull(ctx context.Context, o *pullOptions, b *batch, out *output) error {
 	display, err := progress.New(progress.Options{
 		Mode:     b.call.Progress,
 		Out:      o.streams.err,
@@ -104,14 +120,19 @@ func showPull(ctx context.Context, o *pullOptions, b *batch) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	b.display, b.sink = display, display.Sink()
+	b.display, b.ledger = display, newLedger()
+	b.sink = tee(display.Sink(), b.ledger.note, out.sink())
 	defer routeLogs(display.Writer(), b.call)()
 	err = b.run(ctx)
 	if cerr := display.Close(); err == nil && cerr != nil {
 		err = asOutput(cerr)
 	}
-	if werr := writeResults(o.streams.out, b.call, b.results); err == nil {
-		err = werr
+	werr := out.write(b.outcomes)
+	if err = cmp.Or(err, werr); err != nil {
+		return err
 	}
-	return err
+	if err := writeDigestFile(b.call.DigestFile, b.outcomes); err != nil {
+		return err
+	}
+	return asChanged(b.call, b.outcomes)
 }

@@ -1,6 +1,21 @@
 package main
 
-import "golang.org/x/sys/unix"
+import (
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// isTerminal tells whether somebody reads what is written to w as it comes.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}
 
 // mute turns the echo of a terminal off and returns what turns it on again.
 func mute(fd int) (restore func(), err error) {

@@ -2,7 +2,12 @@
 
 package main
 
-import "errors"
+import (
+	"errors"
+	"io"
+)
+
+func isTerminal(io.Writer) bool { return false }
 
 // mute refuses: a prompt that shows the password is worse than none.
 func mute(int) (restore func(), err error) {

@@ -8,6 +8,12 @@ func GCSettings() []*Setting {
 	return append(placeSettings(), only(Table(), "timeout", "debug")...)
 }
 
+// ShowSettings are those of the command that shows settings, whose own --format
+// says how.
+func ShowSettings() []*Setting {
+	return slices.DeleteFunc(Table(), func(s *Setting) bool { return s.Name() == "--format" })
+}
+
 // placeSettings say which store, and leave out who works on it.
 func placeSettings() []*Setting {
 	return slices.DeleteFunc(storeSettings(), func(s *Setting) bool { return s.Key == "engine" })

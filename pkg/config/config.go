@@ -37,14 +37,24 @@ type Config struct {
 	AuthFile       string
 	AuthFileStated bool
 	// Timeout bounds the whole call; 0 means no bound.
-	Timeout      time.Duration
-	Quiet        bool
-	Progress     string
-	PrintChainID bool
-	HTTPDump     bool
-	HTTPTrace    bool
-	Debug        bool
-	DebugFull    bool
+	Timeout  time.Duration
+	Quiet    bool
+	Progress string
+	// OutputStyle is one of the styles; Format is empty, "json" or
+	// "go-template=" and a template; Print holds kinds in order. At most one
+	// of the three says something.
+	OutputStyle  string
+	Format       string
+	Print        []string
+	PrintChainID bool // ctr's line
+	// DigestFile gets the digests of what was pulled.
+	DigestFile string
+	// ChangedExitCode takes the place of 0 if something changed, unless it is 0.
+	ChangedExitCode int
+	HTTPDump        bool
+	HTTPTrace       bool
+	Debug           bool
+	DebugFull       bool
 	// Experimental is nerdctl's switch for what it does not promise to keep.
 	Experimental bool
 	// AllMetadata was stated; it is the default and only excludes its opposite.
@@ -298,15 +308,10 @@ func (c *Config) finish(fields labelFields) error {
 	if (c.Registry.Cert == "") != (c.Registry.Key == "") {
 		return fmt.Errorf("tls.cert and tls.key (--tlscert and --tlskey) need each other")
 	}
-	if c.PrintChainID && c.Request.Unpack == pull.UnpackNever {
-		return fmt.Errorf("--print-chainid has no effect with unpack = false: there is no chain of snapshots")
-	}
-	if err := errors.Join(c.checkTransfer(), c.checkVerify()); err != nil {
+	if err := errors.Join(c.checkPrint(), c.checkTransfer(), c.checkVerify()); err != nil {
 		return err
 	}
-	if c.Quiet {
-		c.Progress = "none"
-	}
+	c.finishOutput()
 	if c.DebugFull {
 		c.Debug, c.HTTPTrace = true, true
 	}

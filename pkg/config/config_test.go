@@ -81,6 +81,17 @@ func TestRefuse(t *testing.T) {
 		{"sync for the daemon", call{args: []string{"--engine", "transfer"}, env: map[string]string{"CONTAINERD_PULL_SYNC_FS": "1"}}, "CONTAINERD_PULL_SYNC_FS has no effect with engine transfer"},
 		{"discarding by the daemon", call{args: []string{"--engine", "transfer", "--discard-layers"}}, "--discard-layers (keep_layers = false) has no effect with engine transfer"},
 		{"chain ID of nothing", call{args: []string{"--print-chainid", "--unpack=false"}}, "--print-chainid has no effect with unpack = false"},
+		{"printed chain ID of nothing", call{args: []string{"--print", "ref,chainid", "--unpack=false"}}, "--print chainid has no effect with unpack = false"},
+		{"format and style", call{args: []string{"--format", "json", "--output-style", "docker"}}, "--format and --output-style exclude each other"},
+		{"format and print", call{args: []string{"--format", "json", "--print", "id"}}, "--format and --print exclude each other"},
+		{"format and ctr's line", call{args: []string{"--format", "json", "--print-chainid"}}, "--format and --print-chainid exclude each other"},
+		{"print and style", call{args: []string{"--print", "id", "--output-style", "podman"}}, "--print and --output-style exclude each other"},
+		{"ctr's line and style", call{args: []string{"--print-chainid", "--output-style", "podman"}}, "--print-chainid and --output-style exclude each other"},
+		{"unknown style", call{args: []string{"--output-style", "skopeo"}}, `got "skopeo", want one of plain, docker, nerdctl, podman, crictl`},
+		{"unknown format", call{args: []string{"--format", "yaml"}}, `got "yaml", want json or go-template=TEMPLATE`},
+		{"unknown kind to print", call{args: []string{"--print", "ref,name"}}, `got "name", want one of ref, digest, id, chainid, repodigest`},
+		{"no exit code", call{args: []string{"--changed-exit-code", "256"}}, "got 256, want an exit code from 1 to 255"},
+		{"no exit code by variable", call{env: map[string]string{"CONTAINERD_PULL_CHANGED_EXIT_CODE": "x"}}, `CONTAINERD_PULL_CHANGED_EXIT_CODE: got "x", want a number`},
 		{"quiet and progress", call{args: []string{"-q", "--progress", "tty"}}, "--quiet and --progress exclude each other"},
 		{"both metadata", call{args: []string{"--skip-metadata", "--all-metadata"}}, "--skip-metadata and --all-metadata exclude each other"},
 		{"two users", call{args: []string{"-u", "a:canary1", "--creds", "a:canary2"}}, `got "a:***" and "a:***"`},
@@ -120,6 +131,7 @@ func TestBinding(t *testing.T) {
 	cfg, _, err := call{args: []string{
 		"-n", "ns", "--snapshotter", "native", "--connect-timeout", "3s", "--hosts-dir", "/d", "--plain-http",
 		"--unpack", "true", "--label", "k", "--skip-metadata", "--sync-fs", "--all-platforms", "--timeout", "2m",
+		"--print", "id,digest", "--print", "ref", "--digestfile", "d", "--changed-exit-code", "90",
 		"--max-concurrent-downloads", "4", "--print-chainid", "--http-dump", "--http-trace", "--debug", "-u", "me:pw",
 	}}.load(t)
 	if err != nil {
@@ -128,15 +140,48 @@ func TestBinding(t *testing.T) {
 	got := []any{
 		cfg.Store.Namespace, cfg.Store.Snapshotter, cfg.Store.ConnectTimeout.String(), cfg.Registry.HostsDirs, cfg.Registry.PlainHTTP,
 		string(cfg.Request.Unpack), cfg.Request.Labels, cfg.Request.SkipMetadata, cfg.Request.SyncFS, cfg.Request.AllPlatforms, cfg.Timeout.String(),
+		cfg.Print, cfg.DigestFile, cfg.ChangedExitCode,
 		cfg.Limits.Downloads, cfg.PrintChainID, cfg.HTTPDump, cfg.HTTPTrace, cfg.Debug, cfg.Login.User,
 	}
 	want := []any{
 		"ns", "native", "3s", []string{"/d"}, true,
 		"true", map[string]string{"k": "true"}, true, true, true, "2m0s",
+		[]string{"id", "digest", "ref"}, "d", 90,
 		4, true, true, true, true, "me:pw",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
+	}
+}
+
+// TestOutput: a style stands aside for a format that is stronger, and says
+// whether progress is wanted if nothing else does.
+func TestOutput(t *testing.T) {
+	docker := map[string]string{"CONTAINERD_PULL_OUTPUT_STYLE": "docker"}
+	for _, tc := range []struct {
+		call                    call
+		style, format, progress string
+	}{
+		{call{}, "plain", "", "auto"},
+		{call{env: docker}, "docker", "", "none"},
+		{call{args: []string{"--output-style", "nerdctl"}}, "nerdctl", "", "none"},
+		{call{args: []string{"--output-style", "podman"}}, "podman", "", "auto"},
+		{call{args: []string{"--output-style", "docker", "--progress", "tty"}}, "docker", "", "tty"},
+		{call{args: []string{"--output-style", "docker", "--progress", "auto"}}, "docker", "", "auto"},
+		{call{args: []string{"--output-style", "docker"}, files: map[string]string{system: "progress = 'plain'"}}, "docker", "", "plain"},
+		{call{args: []string{"--format", "json"}, env: docker}, "plain", "json", "auto"},
+		{call{args: []string{"--print", "id"}, env: docker}, "plain", "", "auto"},
+		{call{args: []string{"--format", "go-template={{.name}}"}}, "plain", "go-template={{.name}}", "auto"},
+		{call{args: []string{"-q"}, files: map[string]string{system: "output_style = 'crictl'"}}, "crictl", "", "none"},
+	} {
+		cfg, _, err := tc.call.load(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := []string{cfg.OutputStyle, cfg.Format, cfg.Progress}, []string{tc.style, tc.format, tc.progress}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v %v (-want +got):\n%s", tc.call.args, tc.call.env, diff)
+		}
 	}
 }
 

@@ -87,6 +87,11 @@ func exclusions() []exclusion {
 		{"--username", "--refresh", ""},
 		{"--user", "--username", ""},
 		{"quiet", "progress", "none"},
+		{"--format", "output_style", StylePlain},
+		{"--format", "--print", ""},
+		{"--format", "--print-chainid", ""},
+		{"--print", "output_style", StylePlain},
+		{"--print-chainid", "output_style", StylePlain},
 	}
 }
 

@@ -96,6 +96,9 @@ func (s shape) schema() map[string]any {
 	if s.Pattern != "" {
 		out["pattern"] = s.Pattern
 	}
+	if s.Most > 0 {
+		out["maximum"] = s.Most
+	}
 	switch {
 	case s.Type == "integer" || s.Type == "number":
 		out["minimum"] = 0

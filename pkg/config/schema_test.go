@@ -106,6 +106,10 @@ func TestSchemaAgreesWithTheProgram(t *testing.T) {
 		{"[limits]\nmin_rate = '20kB/s'\nmanifest_bytes = 1000\nrequests_per_second = 0.5\ndownloads = 3", true},
 		{"[retry]\ncount = 0\ndelay = '1m30s'", true},
 		{"progress = 'json'\nquiet = false\nunpack = 'false'\nsync_fs = true", true},
+		{"output_style = 'docker'\nchanged_exit_code = 90", true},
+		{"output_style = 'skopeo'", false},
+		{"changed_exit_code = -1", false},
+		{"changed_exit_code = 256", false},
 		{"nonsense = 1", false},
 		{"[profiles.a]\nnonsense = 1", false},
 		{"[profiles.'A b']\n", false},
@@ -147,7 +151,7 @@ func TestEveryKey(t *testing.T) {
 		"proxy":          "'http://p:1'",
 		"verify.mode":    "'pinned'",
 		"verify.digests": "['alpine=sha256:" + strings.Repeat("0", 64) + "']",
-		"unpack":         "'false'", "engine": "'client'", "policy": "'missing'", "progress": "'plain'",
+		"unpack":         "'false'", "engine": "'client'", "policy": "'missing'", "progress": "'plain'", "output_style": "'docker'",
 	}
 	kinds := []string{"'other'", "true", "7", "['x']", "'7s'", "'7MiB'"}
 	for _, setting := range config.Table() {

@@ -286,10 +286,48 @@ func outputSettings() []*Setting {
 			},
 		},
 		{
+			Key:     "output_style",
+			Flags:   []Flag{{Name: "output-style"}},
+			Default: StylePlain,
+			Usage:   "`tool` whose lines the result is written in: plain (ours), docker, nerdctl, podman, crictl",
+			Group:   GroupOutput,
+			bind: func(c *Config) value {
+				return &wordValue[string]{&c.OutputStyle, []string{StylePlain, StyleDocker, StyleNerdctl, StylePodman, StyleCrictl}}
+			},
+		},
+		{
+			Flags: []Flag{{Name: "format"}},
+			Usage: "`form` of the result: json, or go-template=TEMPLATE",
+			Group: GroupOutput,
+			bind:  func(c *Config) value { return (*formatValue)(&c.Format) },
+		},
+		{
+			Flags: []Flag{{Name: "print"}},
+			Usage: "`what` to print of each image instead of its name, in the order given: ref, digest, id, chainid, repodigest",
+			Group: GroupOutput,
+			bind: func(c *Config) value {
+				return &choicesValue{&c.Print, []string{PrintRef, PrintDigest, PrintID, PrintChainID, PrintRepoDigest}}
+			},
+		},
+		{
 			Flags: []Flag{{Name: "print-chainid"}},
 			Usage: "print the chain ID of each unpacked platform, as ctr does",
 			Group: GroupOutput,
 			bind:  func(c *Config) value { return (*boolValue)(&c.PrintChainID) },
+		},
+		{
+			Flags: []Flag{{Name: "digestfile"}},
+			Usage: "`file` that gets the digest of each image once all of them are pulled",
+			Group: GroupOutput,
+			bind:  func(c *Config) value { return path(&c.DigestFile) },
+		},
+		{
+			Key:         "changed_exit_code",
+			Flags:       []Flag{{Name: "changed-exit-code"}},
+			DefaultNote: "0",
+			Usage:       "exit `code` instead of 0 if an image is new or has changed; 1 to 255, and none that means a failure",
+			Group:       GroupOutput,
+			bind:        func(c *Config) value { return (*exitCodeValue)(&c.ChangedExitCode) },
 		},
 		{
 			Key:   "debug",

@@ -34,6 +34,8 @@ type shape struct {
 	Type  string // string, boolean, integer, number, array or object, as in JSON Schema
 	Name  string // what help calls it where the usage does not say
 	Words []string
+	// Most is the greatest integer; 0 means that there is none.
+	Most int
 	// Pattern is a regular expression that every text fulfils.
 	Pattern string
 	// Path says that a text names a file or folder: relative to the file that

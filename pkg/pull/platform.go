@@ -128,5 +128,17 @@ func noPlatform(all []candidate, name string) error {
 	for _, c := range all {
 		have = append(have, c.platform)
 	}
-	return fmt.Errorf("no image for %s: %w; there are: %s", name, errdefs.ErrNotFound, describePlatforms(have))
+	return &NoPlatform{Wanted: name, Have: describePlatforms(have)}
 }
+
+// NoPlatform says that there is no image for a platform that was asked for.
+type NoPlatform struct {
+	Wanted string
+	Have   string // platforms with commas between them, or "none"
+}
+
+func (e *NoPlatform) Error() string {
+	return fmt.Sprintf("no image for %s: %v; there are: %s", e.Wanted, errdefs.ErrNotFound, e.Have)
+}
+
+func (e *NoPlatform) Unwrap() error { return errdefs.ErrNotFound }

@@ -75,7 +75,8 @@ type Limits struct {
 	Layer unpack.Bounds
 }
 
-// Result tells what a pull did.
+// Result tells what a pull did. Retries and warnings are events; see
+// pkg/progress.
 type Result struct {
 	Name         string // canonical name registered
 	Target       ocispec.Descriptor
@@ -88,10 +89,8 @@ type Result struct {
 	Fetched      int64 // bytes that came over the network
 	Reused       int64 // bytes of wanted blobs that were in the content store
 	Unpacked     int64 // uncompressed bytes applied
-	Retries      int
 	Duration     time.Duration
-	Labels       map[string]string
-	Warnings     []string
+	Labels       map[string]string // that the request put on the record
 }
 
 // Platform is one platform of a pulled image.
@@ -99,6 +98,7 @@ type Platform struct {
 	Platform ocispec.Platform
 	Manifest digest.Digest
 	Config   digest.Digest
-	ChainID  digest.Digest // of the top layer; empty if there is none
+	Layers   []ocispec.Descriptor // bottom first, as in the manifest
+	ChainID  digest.Digest        // of the top layer; empty if there is none
 	Unpacked bool
 }

@@ -226,7 +226,7 @@ func (r *run) fetchAll(ctx context.Context) error {
 }
 
 func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {
-	*into = Platform{Platform: sel.Platform, Manifest: sel.Manifest.Digest, Config: sel.Config.Digest}
+	*into = Platform{Platform: sel.Platform, Manifest: sel.Manifest.Digest, Config: sel.Config.Digest, Layers: sel.Layers}
 	img := unpack.Image{
 		Source: r.source, Layers: sel.Layers, DiffIDs: sel.DiffIDs,
 		Keep: func(ctx context.Context) error { return r.keep(ctx, sel) },

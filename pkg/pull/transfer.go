@@ -87,7 +87,7 @@ func (pl *Plan) platforms() []ocispec.Platform {
 
 // unpacked is what sel will be once it has been pulled.
 func (s Selected) unpacked() Platform {
-	done := Platform{Platform: s.Platform, Manifest: s.Manifest.Digest, Config: s.Config.Digest, Unpacked: s.Unpack}
+	done := Platform{Platform: s.Platform, Manifest: s.Manifest.Digest, Config: s.Config.Digest, Layers: s.Layers, Unpacked: s.Unpack}
 	if n := len(s.DiffIDs); s.Unpack && n > 0 {
 		done.ChainID = identity.ChainIDs(append(s.DiffIDs[:0:0], s.DiffIDs...))[n-1]
 	}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+// checkDigestFile finds out before the pull what can be known about the file of
+// --digestfile.
+func checkDigestFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return usagef("--digestfile: %s is a folder", path)
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return usagef("--digestfile: %w", err)
+	}
+	return nil
+}
+
+// writeDigestFile writes the digest of each target, as skopeo does: without a
+// newline at the end. A file is replaced as a whole or not at all; a pipe or a
+// device is written to.
+func writeDigestFile(path string, all []outcome) error {
+	if path == "" {
+		return nil
+	}
+	var digests []string
+	for _, one := range all {
+		digests = append(digests, one.result.Target.Digest.String())
+	}
+	text := []byte(strings.Join(digests, "\n"))
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil { // there is none yet
+		target = path
+	}
+	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() {
+		err = os.WriteFile(target, text, 0)
+		return fileError(path, err)
+	}
+	return fileError(path, config.WriteFile(target, text, 0o644))
+}
+
+func fileError(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("--digestfile %s: %w", path, err)
+}

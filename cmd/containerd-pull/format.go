@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"text/template"
+	"text/template/parse"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+)
+
+// form is what --format asks for.
+type form struct{ template *template.Template } // nil for JSON
+
+// newForm parses --format; it is nil if there is none.
+func newForm(text string) (*form, error) {
+	text, templated := strings.CutPrefix(text, config.FormatTemplate)
+	switch {
+	case text == "" && !templated:
+		return nil, nil
+	case !templated:
+		return new(form), nil
+	}
+	t, err := template.New("--format").Funcs(template.FuncMap{"json": inJSON}).Parse(text)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	if err := checkFields(t.Root); err != nil {
+		return nil, err
+	}
+	return &form{t}, nil
+}
+
+func inJSON(v any) (string, error) {
+	text, err := marshal(v, false)
+	return strings.TrimSuffix(string(text), "\n"), err
+}
+
+// marshal leaves <, > and & as they are.
+func marshal(v any, indent bool) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if indent {
+		enc.SetIndent("", "  ")
+	}
+	err := enc.Encode(v)
+	return buf.Bytes(), err
+}
+
+// write writes the outcomes: as one object if there can be only one, else as
+// an array, or each by the template.
+func (f *form) write(w io.Writer, all []outcome, list, indent bool) error {
+	shown := make([]any, len(all))
+	for i, one := range all {
+		shown[i] = show(one)
+	}
+	if f.template != nil {
+		return f.execute(w, shown)
+	}
+	var v any = shown
+	if !list && len(shown) == 1 {
+		v = shown[0]
+	}
+	text, err := marshal(v, indent)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+func (f *form) execute(w io.Writer, shown []any) error {
+	for _, one := range shown {
+		fields, err := fieldsOf(one)
+		if err != nil {
+			return err
+		}
+		if err := f.template.Execute(w, fields); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+// fieldsOf gives a template the object by its JSON names, with whole numbers
+// as such.
+func fieldsOf(v any) (any, error) {
+	text, err := marshal(v, false)
+	if err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	var fields any
+	if err := dec.Decode(&fields); err != nil {
+		return nil, err
+	}
+	return whole(fields), nil
+}
+
+func whole(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key := range v {
+			v[key] = whole(v[key])
+		}
+	case []any:
+		for i := range v {
+			v[i] = whole(v[i])
+		}
+	case json.Number:
+		n, _ := v.Int64() // no field is anything else
+		return n
+	}
+	return v
+}
+
+// checkFields refuses a template that asks for fields that no result has,
+// before anything is pulled for it. Where the dot stands for something else,
+// inside of range and with, it does not look.
+func checkFields(node parse.Node) error {
+	switch n := node.(type) {
+	case *parse.ListNode:
+		if n == nil { // an else that is not there
+			return nil
+		}
+		return checkAll(n.Nodes)
+	case *parse.ActionNode:
+		return checkFields(n.Pipe)
+	case *parse.IfNode:
+		return errors.Join(checkFields(n.Pipe), checkFields(n.List), checkFields(n.ElseList))
+	case *parse.RangeNode:
+		return errors.Join(checkFields(n.Pipe), checkFields(n.ElseList))
+	case *parse.WithNode:
+		return errors.Join(checkFields(n.Pipe), checkFields(n.ElseList))
+	case *parse.PipeNode:
+		var err error
+		for _, cmd := range n.Cmds {
+			err = errors.Join(err, checkAll(cmd.Args))
+		}
+		return err
+	case *parse.ChainNode:
+		return checkFields(n.Node)
+	case *parse.FieldNode:
+		return checkField(n.Ident[0])
+	}
+	return nil
+}
+
+func checkAll(nodes []parse.Node) error {
+	var err error
+	for _, n := range nodes {
+		err = errors.Join(err, checkFields(n))
+	}
+	return err
+}
+
+func checkField(name string) error {
+	var known []string
+	for f := range reflect.TypeFor[shownPull]().Fields() {
+		known = append(known, f.Tag.Get("json"))
+	}
+	if slices.Contains(known, name) {
+		return nil
+	}
+	u := &usageError{err: fmt.Errorf("--format: no result has a field %q", name), hint: "the fields are: " + strings.Join(known, ", ")}
+	if i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, name) }); i >= 0 {
+		u.hint = fmt.Sprintf("did you mean %q?", known[i])
+	} else if near := config.Nearest(name, known); near != "" {
+		u.hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return u
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"github.com/containerd/platforms"
+
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+)
+
+// shownPull is the result of a pull in JSON. The names are API: fields are
+// added and never taken away. docs/output.md describes them.
+type shownPull struct {
+	SchemaVersion  int               `json:"schemaVersion"`
+	Ref            string            `json:"ref"`
+	Name           string            `json:"name"`
+	Names          []string          `json:"names"`
+	Digest         string            `json:"digest"`
+	Target         shownTarget       `json:"target"`
+	Platforms      []shownPlatform   `json:"platforms"`
+	Changed        bool              `json:"changed"`
+	PreviousDigest string            `json:"previousDigest"`
+	Namespace      string            `json:"namespace"`
+	Snapshotter    string            `json:"snapshotter"`
+	Profile        string            `json:"profile"`
+	Engine         string            `json:"engine"`
+	EngineReason   string            `json:"engineReason"`
+	SourceHost     string            `json:"sourceHost"`
+	BytesFetched   int64             `json:"bytesFetched"`
+	BytesReused    int64             `json:"bytesReused"`
+	BytesUnpacked  int64             `json:"bytesUnpacked"`
+	Retries        int               `json:"retries"`
+	DurationMs     int64             `json:"durationMs"`
+	Labels         map[string]string `json:"labels"`
+	Warnings       []string          `json:"warnings"`
+	Error          *shownError       `json:"error"`
+}
+
+// shownFailure has the fields of shownPull that are known of a pull that
+// failed.
+type shownFailure struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	Ref           string       `json:"ref"`
+	Name          string       `json:"name"`
+	Digest        string       `json:"digest"`
+	Target        *shownTarget `json:"target,omitempty"`
+	Changed       bool         `json:"changed"`
+	Namespace     string       `json:"namespace,omitempty"`
+	Snapshotter   string       `json:"snapshotter,omitempty"`
+	Profile       string       `json:"profile"`
+	SourceHost    string       `json:"sourceHost,omitempty"`
+	Retries       int          `json:"retries"`
+	Warnings      []string     `json:"warnings"`
+	Error         shownError   `json:"error"`
+}
+
+type shownTarget struct {
+	MediaType string `json:"mediaType"`
+	Size      int64  `json:"size"`
+}
+
+type shownPlatform struct {
+	Platform string `json:"platform"`
+	Manifest string `json:"manifest"`
+	Config   string `json:"config"`
+	ChainID  string `json:"chainID"`
+	Unpacked bool   `json:"unpacked"`
+}
+
+// shownError is a progress.Failure that hides nothing.
+type shownError struct {
+	Code    int    `json:"code"`
+	Class   string `json:"class"`
+	Reason  string `json:"reason"`
+	Host    string `json:"host"`
+	Digest  string `json:"digest"`
+	Message string `json:"message"`
+}
+
+// show is the JSON of an outcome.
+func show(o outcome) any {
+	if o.err != nil {
+		return showFailure(o)
+	}
+	r := o.result
+	shown := shownPull{
+		SchemaVersion: 1, Ref: o.job.typed, Name: r.Name, Names: []string{r.Name},
+		Digest: r.Target.Digest.String(), Target: shownTarget{r.Target.MediaType, r.Target.Size},
+		Platforms: []shownPlatform{}, Changed: r.Changed, PreviousDigest: r.Previous.String(),
+		Namespace: o.namespace, Snapshotter: o.snapshotter, Profile: o.job.cfg.Profile,
+		Engine: r.Engine, EngineReason: r.EngineReason, SourceHost: r.Host,
+		BytesFetched: r.Fetched, BytesReused: r.Reused, BytesUnpacked: r.Unpacked,
+		Retries: o.account.retries, DurationMs: r.Duration.Milliseconds(),
+		Labels: r.Labels, Warnings: o.warnings(),
+	}
+	if shown.Labels == nil {
+		shown.Labels = map[string]string{}
+	}
+	for _, p := range r.Platforms {
+		shown.Platforms = append(shown.Platforms, showPlatform(p))
+	}
+	return shown
+}
+
+func showPlatform(p pull.Platform) shownPlatform {
+	shown := shownPlatform{Manifest: p.Manifest.String(), Config: p.Config.String(), ChainID: p.ChainID.String(), Unpacked: p.Unpacked}
+	if p.Platform.OS != "" { // an artifact has none
+		shown.Platform = platforms.FormatAll(p.Platform)
+	}
+	return shown
+}
+
+func showFailure(o outcome) shownFailure {
+	failure := shownError(describe(o.err))
+	failure.Message = printable(failure.Message)
+	shown := shownFailure{
+		SchemaVersion: 1, Ref: o.job.typed, Name: o.job.ref.Name, Digest: o.account.target.Digest.String(),
+		Namespace: o.namespace, Snapshotter: o.snapshotter, Profile: o.job.cfg.Profile,
+		SourceHost: o.account.host, Retries: o.account.retries, Warnings: o.warnings(), Error: failure,
+	}
+	if t := o.account.target; t.Digest != "" {
+		shown.Target = &shownTarget{t.MediaType, t.Size}
+	}
+	return shown
+}
+
+func (o outcome) warnings() []string {
+	shown := []string{}
+	for _, text := range o.account.warnings {
+		shown = append(shown, printable(text))
+	}
+	return shown
+}
