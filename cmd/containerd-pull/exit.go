@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -85,7 +86,16 @@ func hintFor(err error, caller config.Caller) string {
 	if unknown, ok := errors.AsType[*config.UnknownProfile](err); ok {
 		return profileHint(unknown)
 	}
+	if isA[*schemeError](err) {
+		return "nerdctl pull can fetch it"
+	}
 	c := classify(err)
+	if tags := tagsHint(err); c.name == "not-found" && tags != "" {
+		return tags
+	}
+	if c.name == "network" && isA[*tls.CertificateVerificationError](err) {
+		return "--tlscacert FILE names the authority of the certificate, --skip-verify accepts any certificate"
+	}
 	if user := caller.Getenv("SUDO_USER"); c.name == "auth" && user != "" {
 		return fmt.Sprintf("sudo reads root's credentials, not those of %s: name a file with --authfile, or give a credential with --user", user)
 	}
@@ -101,6 +111,52 @@ func profileHint(e *config.UnknownProfile) string {
 	}
 	return "no configuration file defines a profile"
 }
+
+// tagsHint is for a tag that a repository does not have.
+func tagsHint(err error) string {
+	asked, ok := errors.AsType[*registry.Error](err)
+	if !ok || asked.Code != codeNoManifest || notFoundReason(err) != "tag" {
+		return ""
+	}
+	ref, err := registry.ParseRef(asked.Ref)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("the repository exists; see its tags with: %s %s/%s:<TAB>", programName, ref.Domain, ref.Path)
+}
+
+// Codes of the distribution specification.
+const (
+	codeNoRepository = "NAME_UNKNOWN"
+	codeNoManifest   = "MANIFEST_UNKNOWN"
+)
+
+// notFoundReason says what it is that was not found: the image in the store,
+// or a part of it in the registry.
+func notFoundReason(err error) string {
+	if isA[*pull.NoPlatform](err) {
+		return "platform"
+	}
+	asked, ok := errors.AsType[*registry.Error](err)
+	switch {
+	case !ok:
+		return "image"
+	case asked.Code == codeNoRepository:
+		return "repository"
+	case asked.Digest != "":
+		return "digest"
+	}
+	return "tag"
+}
+
+// schemeError is a reference that no registry can answer.
+type schemeError struct{ ref string }
+
+func (e *schemeError) Error() string {
+	return fmt.Sprintf("reference %q: images on IPFS cannot be pulled", e.ref)
+}
+
+func (e *schemeError) Unwrap() error { return errdefs.ErrNotImplemented }
 
 // outputError is a result that could not be written.
 type outputError struct{ err error }
@@ -188,6 +244,9 @@ func describe(err error) progress.Failure {
 	f := progress.Failure{Code: c.code, Class: c.name, Message: err.Error()}
 	if p, ok := errors.AsType[*pull.Error](err); ok {
 		f.Host, f.Digest = p.Host, p.Digest.String()
+	}
+	if c.name == "not-found" {
+		f.Reason = notFoundReason(err)
 	}
 	return f
 }

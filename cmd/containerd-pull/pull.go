@@ -80,6 +80,9 @@ func parseRefs(args []string) ([]job, error) {
 	var jobs []job
 	seen := make(map[string]bool)
 	for _, arg := range args {
+		if strings.HasPrefix(arg, "ipfs://") || strings.HasPrefix(arg, "ipns://") {
+			return nil, &schemeError{arg}
+		}
 		ref, err := registry.ParseRef(arg)
 		if err != nil {
 			return nil, asUsage(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -49,8 +50,9 @@ func TestScripts(t *testing.T) {
 // world is what the scripts share.
 type world struct {
 	registry *httptest.Server
-	stalling chan struct{} // gets one for each answer that stalls
-	deaf     net.Listener  // accepts connections and never answers
+	stalling chan struct{}    // gets one for each answer that stalls
+	deaf     net.Listener     // accepts connections and never answers
+	secure   *httptest.Server // the registry behind a certificate that nobody knows
 }
 
 func (w *world) host() string { return strings.TrimPrefix(w.registry.URL, "http://") }
@@ -75,6 +77,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{stalling: make(chan struct{}, 100)}
 	w.registry = httptest.NewServer(w.guarded(w.faulty(real)))
 	t.Cleanup(w.registry.Close)
+	w.secure = httptest.NewTLSServer(w.registry.Config.Handler)
+	w.secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(w.secure.Close)
 	if w.deaf, err = net.Listen("unix", filepath.Join(t.TempDir(), "deaf.sock")); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +95,8 @@ func (w *world) faulty(real *sample.Registry) http.Handler {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: real.Host()})
 	proxy.ModifyResponse = w.spoil
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		repository, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
+		path := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/v2/"), "library/") // as a mirror of Docker Hub
+		repository, rest, _ := strings.Cut(path, "/")
 		statuses := map[string]int{"unauthorized": 401, "forbidden": 403, "missing": 404, "limited": 429, "down": 503}
 		if status := statuses[repository]; status != 0 {
 			if repository == "limited" {
@@ -149,6 +155,7 @@ func (s *stalled) Read([]byte) (int, error) {
 
 func (w *world) setup(env *testscript.Env) error {
 	env.Setenv("REGISTRY", w.host())
+	env.Setenv("TLS", strings.TrimPrefix(w.secure.URL, "https://"))
 	env.Setenv("DEAF", w.deaf.Addr().String())
 	env.Setenv("HOME", env.WorkDir)
 	return nil
