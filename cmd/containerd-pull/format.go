@@ -151,6 +151,10 @@ func checkFields(node parse.Node) error {
 		return checkFields(n.Node)
 	case *parse.FieldNode:
 		return checkField(n.Ident[0])
+	case *parse.VariableNode:
+		if n.Ident[0] == "$" && len(n.Ident) > 1 {
+			return checkField(n.Ident[1])
+		}
 	}
 	return nil
 }

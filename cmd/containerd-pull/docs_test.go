@@ -1,0 +1,248 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/sample"
+)
+
+// section returns the part of a page below a heading.
+func section(t *testing.T, page, heading string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/" + page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, below, ok := strings.Cut(string(text), "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("docs/%s has no section %q", page, heading)
+	}
+	below, _, _ = strings.Cut(below, "\n## ")
+	return below
+}
+
+// rows returns the cells of the tables of a text, without their headings.
+func rows(text string) [][]string {
+	var all [][]string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "| ") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		for i := range cells {
+			cells[i] = strings.Trim(strings.TrimSpace(cells[i]), "`")
+		}
+		all = append(all, cells)
+	}
+	return all[1:]
+}
+
+// typesOf lists the fields of an object with their types, those of objects in
+// it behind a dot. What labels hold is the user's.
+func typesOf(prefix string, object map[string]any, into map[string]string) {
+	for name, v := range object {
+		name = prefix + name
+		switch v := v.(type) {
+		case string:
+			into[name] = "string"
+		case bool:
+			into[name] = "boolean"
+		case float64:
+			into[name] = "integer"
+		case nil:
+			into[name] = "null"
+		case []any:
+			into[name] = "array"
+			for _, item := range v {
+				if below, ok := item.(map[string]any); ok {
+					typesOf(name+".", below, into)
+				}
+			}
+		case map[string]any:
+			into[name] = "object"
+			if name != "labels" {
+				typesOf(name+".", v, into)
+			}
+		}
+	}
+}
+
+// shownTypes are the fields of the JSON of an outcome.
+func shownTypes(t *testing.T, o outcome) map[string]string {
+	t.Helper()
+	text, err := marshal(show(o), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var object map[string]any
+	if err := json.Unmarshal(text, &object); err != nil {
+		t.Fatal(err)
+	}
+	types := map[string]string{}
+	typesOf("", object, types)
+	return types
+}
+
+// TestOutputDocumentation holds the table of JSON fields against results: one
+// that succeeded, and failures of which much and little is known.
+func TestOutputDocumentation(t *testing.T) {
+	good := debian(t, "debian", true)
+	good.account.warnings = []string{"x"}
+	bad := outcome{job: good.job, err: &registry.Error{Err: os.ErrNotExist}}
+	known := bad
+	known.namespace, known.snapshotter = "default", "overlayfs"
+	known.account = account{target: ocispec.Descriptor{Digest: debianIndex, MediaType: "x"}, host: "example.com"}
+
+	want, always, sometimes := map[string]string{}, map[string]string{}, map[string]string{}
+	for _, cells := range rows(section(t, "output.md", "JSON")) {
+		field, kind, failed := cells[0], cells[1], cells[2]
+		switch { // error is null, or what a failure has
+		case strings.HasPrefix(field, "error."):
+		case field == "error":
+			want[field] = "null"
+			kind = "object"
+		default:
+			want[field] = kind
+		}
+		if failed == "yes" {
+			always[field] = kind
+		}
+		if failed != "no" {
+			sometimes[field] = kind
+		}
+	}
+	for _, tc := range []struct {
+		name string
+		got  outcome
+		want map[string]string
+	}{{"success", good, want}, {"failure of which little is known", bad, always}, {"failure of which much is known", known, sometimes}} {
+		if diff := cmp.Diff(tc.want, shownTypes(t, tc.got)); diff != "" {
+			t.Errorf("%s (-documented +got):\n%s", tc.name, diff)
+		}
+	}
+}
+
+// TestExitCodeDocumentation: the page has every code and class, and no other.
+func TestExitCodeDocumentation(t *testing.T) {
+	documented, real := map[string]bool{"0 ": true}, map[string]bool{"0 ": true}
+	for _, cells := range rows(section(t, "output.md", "Exit codes")) {
+		documented[cells[0]+" "+cells[1]] = true
+	}
+	for _, c := range classes() {
+		real[fmt.Sprintf("%d %s", c.code, c.name)] = true
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(real)), slices.Sorted(maps.Keys(documented))); diff != "" {
+		t.Errorf("exit codes (-real +documented):\n%s", diff)
+	}
+}
+
+// scriptWorld serves the sample image under every name and tag, except those
+// called missing, and returns a folder of hosts that leads all registries
+// there.
+func scriptWorld(t *testing.T) string {
+	t.Helper()
+	real, err := sample.Serve(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { real.Close() })
+	name := strings.TrimSuffix(strings.TrimPrefix(real.Ref(), real.Host()+"/"), ":latest")
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: real.Host()})
+	path := regexp.MustCompile(`^/v2/(.*)/(blobs|manifests)/(.*)$`)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		parts := path.FindStringSubmatch(r.URL.Path)
+		if parts == nil || strings.HasSuffix(parts[1], "missing") {
+			http.NotFound(w, r)
+			return
+		}
+		if digest.Digest(parts[3]).Validate() != nil { // a tag
+			parts[3] = "latest"
+		}
+		r.URL.Path = "/v2/" + name + "/" + parts[2] + "/" + parts[3]
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	hosts := t.TempDir()
+	for _, domain := range []string{"docker.io", "registry.example.com"} {
+		dir := filepath.Join(hosts, domain)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(fmt.Sprintf("server = %q\n", server.URL)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hosts
+}
+
+// TestScriptsDocumentation runs the examples of docs/scripts.md, each in a
+// store of its own, with errors as the end of it.
+func TestScriptsDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../../docs/scripts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := scriptWorld(t)
+	examples := regexp.MustCompile("(?s)```sh\n(.*?)```\n\n```text\n(.*?)```\n").FindAllStringSubmatch(string(page), -1)
+	if n := strings.Count(string(page), "```sh\n"); n != len(examples) || n < 10 {
+		t.Fatalf("got %d examples with their output, want %d", len(examples), n)
+	}
+	for _, example := range examples {
+		script, want := example[1], example[2]
+		dir := t.TempDir()
+		cmd := exec.CommandContext(t.Context(), "sh", "-e", "-u", "-c", script)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "HOME="+dir, "NERDCTL_TOML=", "CONTAINERD_PULL_ROOT="+filepath.Join(dir, "root"),
+			"CONTAINERD_PULL_SNAPSHOTTER=native", "CONTAINERD_PULL_HOSTS_DIR="+hosts)
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		got, err := cmd.Output()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", script, err, &stderr)
+		}
+		pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(want), "…", `[0-9a-f]+`) + "$"
+		if !regexp.MustCompile(pattern).Match(got) {
+			t.Errorf("%s: got\n%s, want\n%s", script, got, want)
+		}
+	}
+}
+
+// TestFormat: a template is checked where its dot is the result.
+func TestFormat(t *testing.T) {
+	for text, wrong := range map[string]string{
+		"{{.name}} {{.bytesFetched}}":                                "",
+		"{{range .platforms}}{{.platform}}{{end}}":                   "",
+		"{{with .error}}{{.class}}{{else}}{{.nmae}}{{end}}":          "nmae",
+		"{{range .platform}}{{end}}":                                 "platform",
+		"{{if and .changed .Digest}}x{{end}}":                        "Digest",
+		"{{if .changed}}x{{else if .digest}}{{.target.size}}{{end}}": "",
+		"{{printf \"%s\" (index .names 0) | json}}":                  "",
+		"{{(index .platfroms 0).config}}":                            "platfroms",
+		"{{$.name}}{{$x := .ref}}{{$x}}{{$.nam}}":                    "nam",
+		"{{.labels.anything}}":                                       "",
+	} {
+		_, err := newForm(config.FormatTemplate + text)
+		if got := err != nil; got != (wrong != "") || got && !strings.Contains(err.Error(), fmt.Sprintf("%q", wrong)) {
+			t.Errorf("%s: got error %v, want one about %q", text, err, wrong)
+		}
+	}
+}
