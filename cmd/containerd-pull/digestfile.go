@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
@@ -18,8 +20,9 @@ func checkDigestFile(path string) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return usagef("--digestfile: %s is a folder", path)
 	}
-	if _, err := os.Stat(filepath.Dir(path)); err != nil {
-		return usagef("--digestfile: %w", err)
+	folder := filepath.Dir(path)
+	if err := unix.Access(folder, unix.W_OK); err != nil {
+		return usagef("--digestfile: folder %s: %w", folder, err)
 	}
 	return nil
 }
@@ -41,8 +44,7 @@ func writeDigestFile(path string, all []outcome) error {
 		target = path
 	}
 	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() {
-		err = os.WriteFile(target, text, 0)
-		return fileError(path, err)
+		return fileError(path, os.WriteFile(target, text, 0))
 	}
 	return fileError(path, config.WriteFile(target, text, 0o644))
 }

@@ -90,8 +90,8 @@ func hintFor(err error, caller config.Caller) string {
 		return "nerdctl pull can fetch it"
 	}
 	c := classify(err)
-	if tags := tagsHint(err); c.name == "not-found" && tags != "" {
-		return tags
+	if c.name == "not-found" {
+		return notFoundHint(err, c)
 	}
 	if c.name == "network" && isA[*tls.CertificateVerificationError](err) {
 		return "--tlscacert FILE names the authority of the certificate, --skip-verify accepts any certificate"
@@ -112,15 +112,18 @@ func profileHint(e *config.UnknownProfile) string {
 	return "no configuration file defines a profile"
 }
 
-// tagsHint is for a tag that a repository does not have.
-func tagsHint(err error) string {
+func notFoundHint(err error, c class) string {
+	reason := notFoundReason(err)
+	if reason == "image" {
+		return "check the name, --namespace and --root"
+	}
 	asked, ok := errors.AsType[*registry.Error](err)
-	if !ok || asked.Code != codeNoManifest || notFoundReason(err) != "tag" {
-		return ""
+	if !ok || reason != "tag" || asked.Code != codeNoManifest {
+		return c.hint
 	}
 	ref, err := registry.ParseRef(asked.Ref)
 	if err != nil {
-		return ""
+		return c.hint
 	}
 	return fmt.Sprintf("the repository exists; see its tags with: %s %s/%s:<TAB>", programName, ref.Domain, ref.Path)
 }

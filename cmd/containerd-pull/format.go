@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -76,18 +76,21 @@ func (f *form) write(w io.Writer, all []outcome, list, indent bool) error {
 	return err
 }
 
+// execute writes a line for each object for which the template works.
 func (f *form) execute(w io.Writer, shown []any) error {
+	var failed error
 	for _, one := range shown {
+		var line bytes.Buffer
 		fields, err := fieldsOf(one)
-		if err != nil {
-			return err
+		if err == nil {
+			err = f.template.Execute(&line, fields)
 		}
-		if err := f.template.Execute(w, fields); err != nil {
-			return err
+		if err == nil {
+			_, err = fmt.Fprintln(w, &line)
 		}
-		fmt.Fprintln(w)
+		failed = cmp.Or(failed, err)
 	}
-	return nil
+	return failed
 }
 
 // fieldsOf gives a template the object by its JSON names, with whole numbers
@@ -136,17 +139,17 @@ func checkFields(node parse.Node) error {
 	case *parse.ActionNode:
 		return checkFields(n.Pipe)
 	case *parse.IfNode:
-		return errors.Join(checkFields(n.Pipe), checkFields(n.List), checkFields(n.ElseList))
+		return cmp.Or(checkFields(n.Pipe), checkFields(n.List), checkFields(n.ElseList))
 	case *parse.RangeNode:
-		return errors.Join(checkFields(n.Pipe), checkFields(n.ElseList))
+		return cmp.Or(checkFields(n.Pipe), checkFields(n.ElseList))
 	case *parse.WithNode:
-		return errors.Join(checkFields(n.Pipe), checkFields(n.ElseList))
+		return cmp.Or(checkFields(n.Pipe), checkFields(n.ElseList))
 	case *parse.PipeNode:
-		var err error
 		for _, cmd := range n.Cmds {
-			err = errors.Join(err, checkAll(cmd.Args))
+			if err := checkAll(cmd.Args); err != nil {
+				return err
+			}
 		}
-		return err
 	case *parse.ChainNode:
 		return checkFields(n.Node)
 	case *parse.FieldNode:
@@ -160,11 +163,12 @@ func checkFields(node parse.Node) error {
 }
 
 func checkAll(nodes []parse.Node) error {
-	var err error
 	for _, n := range nodes {
-		err = errors.Join(err, checkFields(n))
+		if err := checkFields(n); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 func checkField(name string) error {

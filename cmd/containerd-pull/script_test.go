@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -25,6 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", os.Getenv("GORACE")+" "+noRaceSleep)
 	flag.Bool("update", false, "write the generated files")
 	testscript.Main(m, map[string]func(){
 		programName:                main,
@@ -35,6 +37,10 @@ func TestMain(m *testing.M) {
 		nerdctl.KubectlCompletions: main,
 	})
 }
+
+// noRaceSleep spares each program that the tests run a second at its end, which
+// is for goroutines that may still report a race.
+const noRaceSleep = "atexit_sleep_ms=20"
 
 // TestScripts runs the command as its users do. $REGISTRY is a registry whose
 // repositories fail as their names say; "good" does not.
@@ -158,6 +164,7 @@ func (w *world) setup(env *testscript.Env) error {
 	env.Setenv("TLS", strings.TrimPrefix(w.secure.URL, "https://"))
 	env.Setenv("DEAF", w.deaf.Addr().String())
 	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("GORACE", os.Getenv("GORACE"))
 	return nil
 }
 

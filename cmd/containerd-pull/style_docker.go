@@ -22,6 +22,7 @@ type dockerPull struct {
 
 	mu     sync.Mutex
 	images []*dockerImage // in the order of the jobs
+	closed bool           // events that are late are dropped
 }
 
 func newDockerPull(w io.Writer, jobs []job, live bool) *dockerPull {
@@ -41,12 +42,14 @@ func (d *dockerPull) event(e progress.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, img := range d.images {
-		if img.ref.Name == e.Ref {
-			img.event(e)
-			if d.live != nil {
-				d.live.put(img.take())
-			}
+		if d.closed || img.over || img.ref.Name != e.Ref {
+			continue
 		}
+		img.event(e)
+		if d.live != nil {
+			d.live.put(img.take())
+		}
+		return // by its tag and by a digest, an image is there twice
 	}
 }
 
@@ -54,6 +57,7 @@ func (d *dockerPull) event(e progress.Event) {
 func (d *dockerPull) close(all []outcome) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.closed = true
 	var err error
 	if d.live != nil {
 		err = d.live.close()
@@ -78,6 +82,7 @@ type dockerImage struct {
 	// that were not: of an image that is up to date docker shows no layer.
 	present []digest.Digest
 	shown   bool // some layer was not there
+	over    bool // it was registered or has failed
 }
 
 // dockerStage is how far a layer has come.
@@ -123,6 +128,8 @@ func (d *dockerImage) event(e progress.Event) {
 		d.layer(e, dockerDownloaded)
 	case progress.UnpackDone:
 		d.layer(e, dockerComplete)
+	case progress.Registered, progress.Error:
+		d.over = true
 	}
 }
 
