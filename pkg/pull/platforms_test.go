@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -115,15 +116,27 @@ func checkPlatforms(t *testing.T, result *pull.Result, unpacked, fetched []*pull
 	for _, img := range unpacked {
 		ids := img.ChainIDs()
 		want = append(want, pull.Platform{
-			Platform: *img.Desc.Platform, Manifest: img.Desc.Digest, Config: img.Config.Digest, ChainID: ids[len(ids)-1], Unpacked: true,
+			Platform: *img.Desc.Platform, Manifest: img.Desc.Digest, Config: img.Config.Digest, Layers: manifestOf(t, img).Layers,
+			ChainID: ids[len(ids)-1], Unpacked: true,
 		})
 	}
 	for _, img := range fetched {
-		want = append(want, pull.Platform{Platform: *img.Desc.Platform, Manifest: img.Desc.Digest, Config: img.Config.Digest})
+		want = append(want, pull.Platform{
+			Platform: *img.Desc.Platform, Manifest: img.Desc.Digest, Config: img.Config.Digest, Layers: manifestOf(t, img).Layers,
+		})
 	}
 	if diff := cmp.Diff(want, result.Platforms); diff != "" {
 		t.Errorf("platforms of the result differ (-want +got):\n%s", diff)
 	}
+}
+
+func manifestOf(t *testing.T, img *pulltest.Image) ocispec.Manifest {
+	t.Helper()
+	var m ocispec.Manifest
+	if err := json.Unmarshal(img.Raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // keeps wants a garbage collection to leave all of it.
