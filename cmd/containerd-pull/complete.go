@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -91,11 +92,13 @@ func (k *asker) flag(f *pflag.Flag) candidates {
 	case key != "" && live[key] != nil:
 		return live[key]
 	case config.Words(f) != nil:
-		return words(described(key, config.Words(f))...)
+		return words(described(cmp.Or(key, f.Name), config.Words(f))...)
 	case config.IsPath(f) && (key == "root" || key == "hosts_dir"):
 		return folders
 	case config.IsPath(f):
 		return files
+	case f.Name == "format" && groupOf(f) == config.GroupOutput:
+		return words("json\tthe result as JSON", "go-template=\tfields of the JSON in a template")
 	case f.Name == "format":
 		return words("json\tthe result as JSON")
 	}
@@ -114,7 +117,7 @@ func described(key string, all []string) []string {
 	return shown
 }
 
-// wordTexts describes the words of settings, by key.
+// wordTexts describes the words of settings, by key or, without one, by flag.
 func wordTexts() map[string]map[string]string {
 	return map[string]map[string]string{
 		"engine": {
@@ -140,6 +143,20 @@ func wordTexts() map[string]map[string]string {
 			"plain": "a line for each change",
 			"json":  "an event on each line",
 			"none":  "warnings and errors only",
+		},
+		"output_style": {
+			"plain":   "the name of each image",
+			"docker":  "the lines of docker pull",
+			"nerdctl": "the closing frame of nerdctl pull",
+			"podman":  "the image ID, as podman pull",
+			"crictl":  "the line of crictl pull",
+		},
+		"print": {
+			"ref":        "name with registry and tag",
+			"digest":     "digest of the index or manifest",
+			"id":         "digest of the config",
+			"chainid":    "name of the top snapshot",
+			"repodigest": "name with the digest",
 		},
 		"verify.mode": {
 			"none":   "leave it to the verifiers of the daemon",

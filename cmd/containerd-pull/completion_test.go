@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"os"
 	"path/filepath"
@@ -44,7 +45,7 @@ func TestCompletionFiles(t *testing.T) {
 func TestWordsAreDescribed(t *testing.T) {
 	unused := wordTexts()
 	newTestRoot().Flags().VisitAll(func(f *pflag.Flag) {
-		key := config.Key(f)
+		key := cmp.Or(config.Key(f), f.Name)
 		for _, word := range config.Words(f) {
 			if wordTexts()[key][word] == "" {
 				t.Errorf("--%s %s has no description in wordTexts", f.Name, word)

@@ -124,7 +124,7 @@ func runDocker(ctx context.Context, s streams, caller config.Caller, args []stri
 		return report(s, caller, err)
 	}
 	defer stop()
-	p := persona{display: "docker pullext", defaults: map[string]string{}}
+	p := persona{display: "docker pullext", defaults: map[string]string{"output_style": config.StyleDocker}}
 	if platform := caller.Getenv("DOCKER_DEFAULT_PLATFORM"); platform != "" {
 		p.defaults["platforms"] = platform
 	}

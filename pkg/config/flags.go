@@ -49,12 +49,18 @@ func Key(flag *pflag.Flag) string {
 	return ""
 }
 
-// Words lists what a flag accepts, nil if that is more than a few words.
+// Words lists what a flag, or each element of its list, accepts, nil if that is
+// more than a few words.
 func Words(flag *pflag.Flag) []string {
-	if v := valueOf(flag); v != nil {
-		return v.setting.shape().Words
+	v := valueOf(flag)
+	if v == nil {
+		return nil
 	}
-	return nil
+	shape := v.setting.shape()
+	if shape.Items != nil {
+		return shape.Items.Words
+	}
+	return shape.Words
 }
 
 // IsPath tells whether a flag takes the path of a file or folder.
