@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -21,7 +22,12 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
 )
 
+// raceless ends a program that the race detector watches without the second that
+// it would wait for reports of others.
+const raceless = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", raceless)
 	testscript.Main(m, map[string]func(){programName: main})
 }
 
@@ -40,6 +46,7 @@ func TestScripts(t *testing.T) {
 type world struct {
 	registry *httptest.Server
 	stalling chan struct{} // gets one for each answer that stalls
+	release  chan struct{} // closed when large layers may come that are held back
 	deaf     net.Listener  // accepts connections and never answers
 }
 
@@ -62,7 +69,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { real.Close() })
-	w := &world{stalling: make(chan struct{}, 100)}
+	w := &world{stalling: make(chan struct{}, 100), release: make(chan struct{})}
 	w.registry = httptest.NewServer(w.guarded(w.faulty(real)))
 	t.Cleanup(w.registry.Close)
 	if w.deaf, err = net.Listen("unix", filepath.Join(t.TempDir(), "deaf.sock")); err != nil {
@@ -113,6 +120,8 @@ func (w *world) spoil(resp *http.Response) error {
 	case fault == "stalling" && blob:
 		w.stalling <- struct{}{}
 		resp.Body = io.NopCloser(&stalled{resp.Request})
+	case fault == "held" && blob && resp.ContentLength > 1<<20:
+		resp.Body = &held{resp.Body, w.release, resp.Request}
 	case fault == "text" && !blob && resp.StatusCode == http.StatusOK:
 		const text = "this is no manifest"
 		resp.Body = io.NopCloser(strings.NewReader(text))
@@ -137,10 +146,27 @@ func (s *stalled) Read([]byte) (int, error) {
 	return 0, s.r.Context().Err()
 }
 
+// held gives nothing until it is released, or the client has gone.
+type held struct {
+	io.ReadCloser
+	release chan struct{}
+	r       *http.Request
+}
+
+func (h *held) Read(p []byte) (int, error) {
+	select {
+	case <-h.release:
+		return h.ReadCloser.Read(p)
+	case <-h.r.Context().Done():
+		return 0, h.r.Context().Err()
+	}
+}
+
 func (w *world) setup(env *testscript.Env) error {
 	env.Setenv("REGISTRY", w.host())
 	env.Setenv("DEAF", w.deaf.Addr().String())
 	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("GORACE", raceless)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -45,7 +46,7 @@ func (r *root) trial(ctx context.Context, stale []leases.Lease, name string, sn 
 		return nil, fmt.Errorf("copying the metadata: %w", err)
 	}
 	defer copied.close()
-	mdb := metadata.NewDB(copied, tiedContent{r.blobs.Store}, map[string]snapshots.Snapshotter{name: tiedSnapshotter{sn}})
+	mdb := metadata.NewDB(copied, tiedContent{r.blobs}, map[string]snapshots.Snapshotter{name: tiedSnapshotter{sn}})
 	if err := drop(ctx, metadata.NewLeaseManager(mdb), stale); err != nil {
 		return nil, err
 	}
@@ -85,6 +86,13 @@ func (r *root) inventory(ctx context.Context, sn snapshots.Snapshotter, name str
 	}
 	for _, in := range ingests {
 		all[leases.Resource{ID: in.Ref, Type: resourceIngest}] = in.Offset
+	}
+	nameless, err := r.blobs.nameless()
+	if err != nil {
+		return nil, fmt.Errorf("listing ingests: %w", err)
+	}
+	for dir, size := range nameless {
+		all[leases.Resource{ID: dir, Type: resourceIngest}] = size
 	}
 	err = sn.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
 		usage, err := sn.Usage(ctx, info.Name)
@@ -162,6 +170,11 @@ func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resour
 		if !known[leases.Resource{ID: in.Ref, Type: resourceIngest}] {
 			err = errors.Join(err, r.blobs.Abort(ctx, in.Ref))
 		}
+	}
+	nameless, nerr := r.blobs.nameless()
+	err = errors.Join(err, nerr)
+	for dir := range nameless {
+		err = errors.Join(err, os.RemoveAll(dir))
 	}
 	if err != nil {
 		return fmt.Errorf("removing ingests without a record: %w", err)
