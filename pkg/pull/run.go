@@ -58,7 +58,11 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 			}
 		}
 		judged = false
-		if err := p.fits(ctx, pl); err != nil {
+		room := p.Store.Room(ctx)
+		if err := p.clear(ctx, pl, room); err != nil {
+			return nil, p.fail(ctx, StagePlan, pl.Request.Ref, err)
+		}
+		if err := p.fits(ctx, pl, room); err != nil {
 			return nil, p.fail(ctx, StagePlan, pl.Request.Ref, err)
 		}
 		if pl.Request.Engine == EngineTransfer {

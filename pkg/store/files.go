@@ -297,7 +297,7 @@ func hashFile(path string, algorithm digest.Algorithm) (digest.Digest, error) {
 
 // publish moves the data of an ingest to its place among the blobs.
 func (f *files) publish(ingest string, dgst digest.Digest) error {
-	target := filepath.Join(f.root, "blobs", dgst.Algorithm().String(), dgst.Encoded())
+	target := blobFile(f.root, dgst)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
