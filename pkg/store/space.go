@@ -129,7 +129,7 @@ func nearest(path string) string {
 // path: the daemon's own identity lies beside it, and the process behind the
 // socket sees the same folder there.
 func (s *Store) sees(ctx context.Context, content string) bool {
-	want, err := s.identity(ctx)
+	want, err := s.daemon.identity(ctx)
 	if err != nil || want == "" {
 		return false
 	}
