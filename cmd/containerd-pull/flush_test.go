@@ -149,23 +149,37 @@ func TestDiscardedLayers(t *testing.T) {
 	needStrace(t)
 	w := newWorld(t)
 	ref, other := w.host()+"/good:latest", w.host()+"/other:latest"
-	base := filepath.Join(t.TempDir(), "base")
+	base, empty := filepath.Join(t.TempDir(), "base"), filepath.Join(t.TempDir(), "empty")
 	wantCode(t, 0, base, other)
+	makeRoot(t, empty)
+	var blobs []string
+	all, err := filepath.Glob(filepath.Join(base, blobFolder, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		blobs = append(blobs, filepath.Join(blobFolder, filepath.Base(path)))
+	}
 	for _, f := range []struct {
 		call, what string
 		steps      int
+		before     string
+		paths      []string
 	}{
-		{"fdatasync", "signal=KILL", 3}, {"fdatasync", "error=EIO", 3}, {"pwrite64", "error=ENOSPC", 2},
-		{"unlinkat", "signal=KILL", 2}, {"unlinkat", "error=EIO", 1},
+		{"fdatasync", "signal=KILL", 3, base, nil},
+		{"fdatasync", "error=EIO", 3, base, nil},
+		{"pwrite64", "error=ENOSPC", 2, base, nil},
+		{"unlinkat", "signal=KILL", 2, empty, blobs},
+		{"unlinkat", "error=EIO", 1, empty, blobs},
 	} {
 		for n := 1; n <= f.steps; n++ {
 			t.Run(fmt.Sprintf("%s %d %s", f.call, n, f.what), func(t *testing.T) {
 				t.Parallel()
 				root := filepath.Join(t.TempDir(), "root")
-				if out, err := exec.Command("cp", "-a", base, root).CombinedOutput(); err != nil {
+				if out, err := exec.Command("cp", "-a", f.before, root).CombinedOutput(); err != nil {
 					t.Fatalf("copying the root: %v: %s", err, out)
 				}
-				tr := newTrace(t, root, f.call).inject(f.call, fmt.Sprintf("%s:when=%d", f.what, n))
+				tr := newTrace(t, root, f.call, f.paths...).inject(f.call, fmt.Sprintf("%s:when=%d", f.what, n))
 				code, text := pullInto(t, root, ref, append(tr.command(), programName, "--discard-layers")...)
 				if code != 0 && code != 10 && code != -1 {
 					t.Errorf("got code %d: %s", code, text)
@@ -173,7 +187,11 @@ func TestDiscardedLayers(t *testing.T) {
 				if code == 0 {
 					wantCode(t, 0, root, ref, "--policy", "never")
 				}
-				wantCode(t, 0, root, other, "--policy", "never")
+				if f.before == base {
+					wantCode(t, 0, root, other, "--policy", "never")
+				} else if lines := strings.Join(tr.lines(t), "\n"); !strings.Contains(lines, blobFolder) {
+					t.Errorf("got no removal of a blob: %s", lines)
+				}
 				wantWhole(t, root)
 				wantCode(t, 0, root, ref, "--discard-layers")
 				wantWhole(t, root)
