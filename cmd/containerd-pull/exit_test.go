@@ -45,6 +45,8 @@ func TestClassify(t *testing.T) {
 		{"network", asked(errdefs.ErrUnavailable), 7},
 		{"time-out", fmt.Errorf("fetching: %w", &timeoutError{"1s"}), 7},
 		{"digest", asked(errdefs.ErrDataLoss), 8},
+		{"damage that verify found", &damageError{damaged: 1, of: 2}, 8},
+		{"damage, and storage that fails", errors.Join(&damageError{damaged: 1, of: 2}, syscall.EIO), 10},
 		{"diff ID", fmt.Errorf("unpacking: %w", errdefs.ErrDataLoss), 8},
 		{"hosts directory", &pull.Error{Stage: pull.StageResolve, Err: fmt.Errorf("reading: %w", errdefs.ErrFailedPrecondition)}, 2},
 		{"malformed", asked(errdefs.ErrInvalidArgument), 9},

@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 type world struct {
 	registry *httptest.Server
 	stalling chan struct{}    // gets one for each answer that stalls
+	release  chan struct{}    // closed when large layers may come that are held back
 	deaf     net.Listener     // accepts connections and never answers
 	secure   *httptest.Server // the registry behind a certificate that nobody knows
 }
@@ -80,7 +81,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { real.Close() })
-	w := &world{stalling: make(chan struct{}, 100)}
+	w := &world{stalling: make(chan struct{}, 100), release: make(chan struct{})}
 	w.registry = httptest.NewServer(w.guarded(w.faulty(real)))
 	t.Cleanup(w.registry.Close)
 	w.secure = httptest.NewTLSServer(w.registry.Config.Handler)
@@ -135,6 +136,8 @@ func (w *world) spoil(resp *http.Response) error {
 	case fault == "stalling" && blob:
 		w.stalling <- struct{}{}
 		resp.Body = io.NopCloser(&stalled{resp.Request})
+	case fault == "held" && blob && resp.ContentLength > 1<<20:
+		resp.Body = &held{resp.Body, w.release, resp.Request}
 	case fault == "text" && !blob && resp.StatusCode == http.StatusOK:
 		const text = "this is no manifest"
 		resp.Body = io.NopCloser(strings.NewReader(text))
@@ -157,6 +160,22 @@ type stalled struct{ r *http.Request }
 func (s *stalled) Read([]byte) (int, error) {
 	<-s.r.Context().Done()
 	return 0, s.r.Context().Err()
+}
+
+// held gives nothing until it is released, or the client has gone.
+type held struct {
+	io.ReadCloser
+	release chan struct{}
+	r       *http.Request
+}
+
+func (h *held) Read(p []byte) (int, error) {
+	select {
+	case <-h.release:
+		return h.ReadCloser.Read(p)
+	case <-h.r.Context().Done():
+		return 0, h.r.Context().Err()
+	}
 }
 
 func (w *world) setup(env *testscript.Env) error {

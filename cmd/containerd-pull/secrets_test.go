@@ -209,6 +209,9 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 				h.pull(tc.profile, host+"/signed", 0)
 			}
 			h.show(tc.profile, host+"/token")
+			if tc.pull == 0 {
+				h.mend(tc.profile)
+			}
 		})
 	}
 	h.t = t
@@ -231,6 +234,31 @@ func (h *house) pull(profile, ref string, want int) {
 			h.t.Errorf("%s of %s shows no requests: %s", style, ref, shown)
 		}
 		mustHide(h.t, "pull with --progress "+style, shown)
+	}
+}
+
+// mend spoils a blob of what was pulled and has it fetched again, and collects
+// the rest.
+func (h *house) mend(profile string) {
+	h.t.Helper()
+	root := filepath.Join(h.root, "store", profile+"plain")
+	blobs, err := filepath.Glob(filepath.Join(root, blobFolder, "*"))
+	if err != nil || len(blobs) == 0 {
+		h.t.Fatalf("got blobs %v, %v; want some", blobs, err)
+	}
+	if err := os.Truncate(blobs[0], 0); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"verify", "--repair", "--debug", "--http-dump", "--http-trace", "--progress", "json"},
+		{"gc", "--debug"},
+	} {
+		args = append(args, "-p", profile, "--root", root)
+		code, shown := h.run(args...)
+		if code != 0 || args[0] == "verify" && !strings.Contains(shown, "> GET ") {
+			h.t.Errorf("%v: got exit code %d, want 0 and the requests: %s", args, code, shown)
+		}
+		mustHide(h.t, strings.Join(args, " "), shown)
 	}
 }
 

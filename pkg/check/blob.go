@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // readSize is what a blob is read in; larger reads do not come back in one
@@ -20,13 +23,14 @@ const readSize = 1 << 20
 // blobs hashes the blobs of a content store, each once.
 type blobs struct {
 	store   content.Store
+	emit    progress.Sink
 	buffers sync.Pool // of *[readSize]byte
 	mu      sync.Mutex
 	known   map[digest.Digest]*verdict
 }
 
-func newBlobs(store content.Store) *blobs {
-	return &blobs{store: store, known: map[digest.Digest]*verdict{}}
+func newBlobs(store content.Store, emit progress.Sink) *blobs {
+	return &blobs{store: store, emit: emit, known: map[digest.Digest]*verdict{}}
 }
 
 // verdict is what was found out about a blob.
@@ -38,15 +42,21 @@ type verdict struct {
 	labels  map[string]string
 }
 
+// use says for which image a blob is looked at, and as what of it.
+type use struct {
+	ref  string
+	kind progress.Blob
+}
+
 // judge hashes the blob desc unless that was done before. The error is that of
 // a store that cannot be asked.
-func (b *blobs) judge(ctx context.Context, desc ocispec.Descriptor) (*verdict, error) {
+func (b *blobs) judge(ctx context.Context, desc ocispec.Descriptor, u use) (*verdict, error) {
 	b.mu.Lock()
 	v := b.known[desc.Digest]
 	b.mu.Unlock()
 	if v == nil {
 		var err error
-		if v, err = b.read(ctx, desc); err != nil {
+		if v, err = b.read(ctx, desc, u); err != nil {
 			return nil, err
 		}
 		b.mu.Lock()
@@ -68,7 +78,8 @@ func (b *blobs) forget(dgst digest.Digest) {
 	delete(b.known, dgst)
 }
 
-func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor) (*verdict, error) {
+func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u use) (*verdict, error) {
+	start := time.Now()
 	info, err := b.store.Info(ctx, desc.Digest)
 	if errdefs.IsNotFound(err) {
 		return &verdict{kind: Missing, message: "not in the content store"}, nil
@@ -77,9 +88,10 @@ func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor) (*verdict, er
 		return nil, fmt.Errorf("looking up %s: %w", desc.Digest, err)
 	}
 	v := &verdict{record: true, labels: info.Labels}
+	shown := progress.Event{Kind: progress.VerifyProgress, Ref: u.ref, Blob: u.kind, Digest: desc.Digest, Total: desc.Size}
 	ra, err := b.store.ReaderAt(ctx, desc)
 	if err == nil {
-		err = b.hash(ctx, ra, desc, v)
+		err = b.hash(ctx, ra, desc, v, shown)
 		err = errors.Join(err, ra.Close())
 	}
 	switch {
@@ -91,11 +103,14 @@ func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor) (*verdict, er
 	default:
 		v.kind, v.message = Corrupt, "it cannot be read: "+err.Error()
 	}
+	shown.Kind, shown.Offset, shown.Message, shown.Duration = progress.VerifyDone, v.size, v.message, time.Since(start)
+	b.emit.Emit(shown)
 	return v, nil
 }
 
-// hash reads the blob to its end and compares size and digest.
-func (b *blobs) hash(ctx context.Context, ra content.ReaderAt, desc ocispec.Descriptor, v *verdict) error {
+// hash reads the blob to its end and compares size and digest. It shows how far
+// it has come.
+func (b *blobs) hash(ctx context.Context, ra content.ReaderAt, desc ocispec.Descriptor, v *verdict, shown progress.Event) error {
 	buf, ok := b.buffers.Get().(*[readSize]byte)
 	if !ok {
 		buf = new([readSize]byte)
@@ -107,6 +122,8 @@ func (b *blobs) hash(ctx context.Context, ra content.ReaderAt, desc ocispec.Desc
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		shown.Offset = v.size
+		b.emit.Emit(shown)
 		n, err := src.Read(buf[:])
 		sum.Hash().Write(buf[:n])
 		v.size += int64(n)

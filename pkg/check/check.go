@@ -14,6 +14,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -156,7 +157,7 @@ type run struct {
 }
 
 func (c *Checker) newRun(ctx context.Context) (*run, error) {
-	r := &run{Checker: c, blobs: newBlobs(c.Store.Content), trees: map[string]*comparison{}, blank: map[digest.Digest]bool{}}
+	r := &run{Checker: c, blobs: newBlobs(c.Store.Content, c.Progress), trees: map[string]*comparison{}, blank: map[digest.Digest]bool{}}
 	return r, r.refresh(ctx)
 }
 
@@ -192,9 +193,15 @@ func (r *run) hasSnapshot(name string) bool { _, ok := r.snapshots[name]; return
 // pulled anew meanwhile does not count.
 func (r *run) image(ctx context.Context, img images.Image) (Report, error) {
 	w := &walk{run: r, report: Report{Image: img}, kept: map[digest.Digest]map[string]string{}, seen: map[digest.Digest]bool{}}
+	start := time.Now()
+	r.Progress.Emit(progress.Event{Kind: progress.Verify, Ref: img.Name, Digest: img.Target.Digest})
 	if err := w.target(ctx); err != nil {
 		return Report{}, err
 	}
+	r.Progress.Emit(progress.Event{
+		Kind: progress.Verified, Ref: img.Name, Digest: img.Target.Digest,
+		Offset: w.report.Bytes, Total: int64(len(w.report.Findings)), Duration: time.Since(start),
+	})
 	w.report.held = w.held()
 	if w.report.Whole() {
 		return w.report, nil

@@ -128,7 +128,7 @@ func (w *walk) hashLayers(ctx context.Context, p *part) error {
 			continue
 		}
 		g.Go(func() (err error) {
-			p.verdicts[i], err = w.blobs.judge(ctx, l)
+			p.verdicts[i], err = w.judge(ctx, l, progress.Layer)
 			return err
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
@@ -86,7 +87,7 @@ func best(parts []*part, want platforms.MatchComparer) (found *part) {
 // What is there but corrupt is not read.
 func (w *walk) peek(ctx context.Context, l listed) (*part, error) {
 	p := &part{desc: l.desc, parent: l.parent, platform: platformName(l.desc.Platform), broken: true}
-	v, err := w.blobs.judge(ctx, l.desc)
+	v, err := w.judge(ctx, l.desc, progress.Manifest)
 	if err != nil || v.kind != "" || v.size > maxDocument {
 		return p, err
 	}
@@ -124,7 +125,7 @@ func (w *walk) evident(ctx context.Context, p *part, all []*part) (bool, error) 
 		return false, nil
 	}
 	if p.config.Digest != "" {
-		v, err := w.blobs.judge(ctx, p.config)
+		v, err := w.judge(ctx, p.config, progress.Config)
 		if err != nil {
 			return false, err
 		}

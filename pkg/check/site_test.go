@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -131,6 +133,21 @@ func (s *site) repair(deep bool, refs ...string) []check.Report {
 	s.t.Helper()
 	all := pulltest.Must(s.checker(deep).Repair(s.t.Context(), s.images(refs...)))(s.t)
 	s.noLitter()
+	return all
+}
+
+// checkEvents returns what a check of one image shows.
+func (s *site) checkEvents(ref string) []progress.Event {
+	s.t.Helper()
+	var mu sync.Mutex
+	var all []progress.Event
+	c := s.checker(false)
+	c.Progress = func(e progress.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, e)
+	}
+	pulltest.Must(c.Check(s.t.Context(), s.images(ref)))(s.t)
 	return all
 }
 

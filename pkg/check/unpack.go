@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -62,7 +63,7 @@ func (r *repairer) layerSource(ctx context.Context, img images.Image, p *part, g
 		return !r.hasSnapshot(name) || slices.ContainsFunc(gone, func(info snapshots.Info) bool { return info.Name == name })
 	})
 	for _, l := range p.layers[max(first, 0):] {
-		v, err := r.blobs.judge(ctx, l)
+		v, err := r.blobs.judge(ctx, l, use{img.Name, progress.Layer})
 		if err != nil {
 			return nil, err
 		}

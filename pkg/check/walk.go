@@ -104,7 +104,7 @@ func (w *walk) others(ctx context.Context, all []listed, chosen []*part) error {
 }
 
 func (w *walk) other(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob, platform string) error {
-	v, err := w.blobs.judge(ctx, desc)
+	v, err := w.judge(ctx, desc, kind)
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (w *walk) bounded(desc ocispec.Descriptor, n, depth int) bool {
 
 // document checks a document and returns its bytes, or nil if it is not whole.
 func (w *walk) document(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob, platform string) ([]byte, error) {
-	v, err := w.blobs.judge(ctx, desc)
+	v, err := w.judge(ctx, desc, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +189,11 @@ func (w *walk) document(ctx context.Context, desc ocispec.Descriptor, kind progr
 	}
 	w.kept[desc.Digest] = v.labels
 	return body, err
+}
+
+// judge hashes a blob of the image.
+func (w *walk) judge(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob) (*verdict, error) {
+	return w.blobs.judge(ctx, desc, use{w.report.Image.Name, kind})
 }
 
 func (w *walk) count(v *verdict) {

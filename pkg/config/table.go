@@ -185,7 +185,7 @@ func limitSettings() []*Setting {
 			Key:     "retry.count",
 			Flags:   []Flag{{Name: "retry"}},
 			Default: "10",
-			Usage:   "`number` of failures in a row without a byte gained after which a blob is given up",
+			Usage:   "`number` of failures in a row without a byte gained, or by too low a rate, after which a blob is given up",
 			Group:   GroupLimits,
 			bind:    func(c *Config) value { return (*retriesValue)(&c.Registry.Retry.Count) },
 		},

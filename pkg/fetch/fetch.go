@@ -195,7 +195,7 @@ func (in *Ingest) receive(ctx context.Context, each io.Writer) error {
 			// The host sends more than the blob, and has been blamed for it.
 			return in.drop(ctx, fmt.Errorf("fetching %s: %w: %w", in.blob.Desc.Digest, ErrCorrupt, err))
 		}
-		if in.offset > before {
+		if in.offset > before && !registry.Slow(err) { // or a host could trickle for ever
 			failures = 0
 		}
 		failures++

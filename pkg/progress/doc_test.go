@@ -112,7 +112,8 @@ func everything() []progress.Event {
 	for _, kind := range []progress.Kind{
 		progress.Start, progress.Resolved, progress.Planned, progress.HostFailed, progress.FetchStart,
 		progress.FetchProgress, progress.FetchDone, progress.Present, progress.Retry, progress.UnpackStart,
-		progress.UnpackProgress, progress.UnpackDone, progress.PhaseDone, progress.Registered, progress.Warning,
+		progress.UnpackProgress, progress.UnpackDone, progress.PhaseDone, progress.Verify, progress.VerifyProgress,
+		progress.VerifyDone, progress.Verified, progress.Registered, progress.Warning,
 		progress.Error, progress.Summary,
 	} {
 		e := progress.Event{Kind: kind, Digest: layer, Host: hub, Attempt: 1, ChainID: chain, Phase: progress.Fetch,

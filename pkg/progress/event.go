@@ -48,6 +48,15 @@ const (
 	UnpackStart    Kind = "unpack.start"
 	UnpackProgress Kind = "unpack.progress"
 	UnpackDone     Kind = "unpack.done"
+	// Verify begins the check of the image Ref, whose target is Digest; Verified
+	// ends it: Offset bytes were hashed, Total things are wrong.
+	Verify   Kind = "verify"
+	Verified Kind = "verified"
+	// VerifyProgress reports that Offset of Total bytes of the stored blob Digest
+	// have been hashed, VerifyDone that it has been judged: Total, Duration, and
+	// Message if it is not whole.
+	VerifyProgress Kind = "verify.progress"
+	VerifyDone     Kind = "verify.done"
 	// PhaseDone reports how long the blob Digest (or the image Ref, when Digest is
 	// empty) spent in one phase of the pipeline: Phase, Duration, Offset (bytes
 	// that passed through it).

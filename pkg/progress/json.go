@@ -44,6 +44,7 @@ type record struct {
 	Fetched   *int64        `json:"bytesFetched,omitempty"`
 	Reused    *int64        `json:"bytesReused,omitempty"`
 	Retries   *int          `json:"retries,omitempty"`
+	Findings  *int64        `json:"findings,omitempty"`
 	Duration  *int64        `json:"durationMs,omitempty"`
 	Status    string        `json:"status,omitempty"`
 	ID        string        `json:"id,omitempty"`
@@ -131,6 +132,8 @@ func (j *jsonLines) event(s *State, e Event) {
 		r.fetch(s.find(e), e)
 	case UnpackStart, UnpackProgress, UnpackDone:
 		r.unpack(s.find(e), e)
+	case VerifyProgress, VerifyDone:
+		r.verify(s.find(e), e)
 	default:
 		r.call(e)
 	}
@@ -195,6 +198,8 @@ func (r *record) call(e Event) {
 		r.Reason, r.Message = e.Reason, e.cause()
 	case PhaseDone:
 		r.Phase, r.Duration, r.Bytes, r.ChainID = e.Phase, millis(e.Duration), &e.Offset, e.ChainID
+	case Verified:
+		r.Bytes, r.Findings, r.Duration = &e.Offset, &e.Total, millis(e.Duration)
 	case Warning:
 		r.Message = e.cause()
 	}
@@ -233,6 +238,16 @@ func (r *record) unpack(b *BlobState, e Event) {
 			r.Bytes = &e.Offset
 		}
 		r.docker(b, "Pull complete", &detail{HideCounts: true})
+	}
+}
+
+// verify fills in an event about the check of a blob.
+func (r *record) verify(b *BlobState, e Event) {
+	r.Kind, r.Size = b.Kind, &e.Total
+	r.docker(b, "Verifying Checksum", &detail{Current: e.Offset, Total: e.Total})
+	if e.Kind == VerifyDone {
+		r.Duration, r.Message = millis(e.Duration), clean(e.Message)
+		r.docker(b, "Verified", &detail{HideCounts: true})
 	}
 }
 

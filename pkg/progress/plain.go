@@ -126,6 +126,9 @@ func beat(b *BlobState) string {
 		}
 		parts = append(parts, text)
 	}
+	if b.hash == running {
+		parts = append(parts, fmt.Sprintf("verified %s of %s", Size(b.Hashed), Size(b.Size)))
+	}
 	if b.Attempt > 0 {
 		parts = append(parts, fmt.Sprintf("waiting for retry %d", b.Attempt))
 	}

@@ -30,7 +30,7 @@ func (e Event) subject() subject {
 // superseding tells whether a later event of the same subject says everything
 // that this one does.
 func (e Event) superseding() bool {
-	return e.Kind == FetchProgress || e.Kind == UnpackProgress
+	return e.Kind == FetchProgress || e.Kind == UnpackProgress || e.Kind == VerifyProgress
 }
 
 // queue holds what the display has not taken yet. Putting never waits for the

@@ -14,7 +14,7 @@ type State struct {
 	Engine  string
 	Images  []*Image // in the order of the command line, then of appearance
 	Retries int
-	fetched meter
+	moved   meter // bytes fetched, and hashed by a check
 }
 
 // Image is the state of one reference.
@@ -38,6 +38,8 @@ const (
 	Updated   Outcome = "changed"
 	Unchanged Outcome = "up to date"
 	Failed    Outcome = "failed"
+	// Checked is the end of a check, whatever it found.
+	Checked Outcome = "checked"
 )
 
 // BlobState is the state of one blob of one image.
@@ -49,12 +51,13 @@ type BlobState struct {
 	Resumed                int64 // bytes held before the fetch began
 	Fetched                int64 // bytes held now
 	Unpacked, UnpackedSize int64 // uncompressed; UnpackedSize is 0 while unknown
+	Hashed                 int64 // bytes read by a check
 	Attempt                int   // of the retry that is being waited for, else 0
 	Present                bool  // nothing had to be fetched
 
-	willUnpack        bool
-	fetch, unpack     step
-	fetched, unpacked meter
+	willUnpack                bool
+	fetch, unpack, hash       step
+	fetched, unpacked, hashed meter
 }
 
 // step is how far one half of the work on a blob has come.
@@ -73,6 +76,7 @@ const (
 	Waiting   Status = "waiting"
 	Fetching  Status = "fetching"
 	Unpacking Status = "unpacking"
+	Verifying Status = "verifying"
 	Retrying  Status = "retry"
 	Done      Status = "done"
 	Held      Status = "present"
@@ -88,19 +92,26 @@ func (b *BlobState) Status() Status {
 		return Fetching
 	case b.unpack == running:
 		return Unpacking
+	case b.hash == running:
+		return Verifying
 	case b.unpack == finished:
 		return Done
 	case b.Present:
 		return Held
 	case b.fetch == finished && !b.willUnpack:
 		return Done
+	case b.checked():
+		return Done
 	}
 	return Waiting
 }
 
+// checked tells whether a check has looked at the blob, and nobody else.
+func (b *BlobState) checked() bool { return b.hash == finished && b.fetch == idle && !b.willUnpack }
+
 // active tells whether the blob is being worked on right now.
 func (b *BlobState) active() bool {
-	return slices.Contains([]Status{Fetching, Unpacking, Retrying}, b.Status())
+	return slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
 }
 
 // over tells whether nothing remains to be done for the blob.
@@ -110,7 +121,7 @@ func (b *BlobState) over() bool {
 
 // Totals sums up the work of a call.
 type Totals struct {
-	Fetched, Size      int64 // bytes held and wanted of the blobs that are not present
+	Fetched, Size      int64 // bytes held and wanted of the blobs that are not present, and hashed by a check
 	Layers, LayersDone int
 	Failed             int   // images
 	BytesFetched       int64 // that came over the network
@@ -134,7 +145,11 @@ func (s *State) Totals() Totals {
 }
 
 func (t *Totals) add(b *BlobState) {
-	if !b.Present {
+	if b.hash != idle {
+		t.Fetched += b.Hashed
+		t.Size += max(b.Size, b.Hashed)
+	}
+	if !b.Present && (b.hash == idle || b.fetch != idle) {
 		t.Fetched += b.Fetched
 		t.Size += max(b.Size, b.Fetched)
 	}
@@ -147,8 +162,9 @@ func (t *Totals) add(b *BlobState) {
 	}
 }
 
-// Rate returns the bytes per second that came over the network lately.
-func (s *State) Rate(now time.Time) float64 { return s.fetched.rate(now) }
+// Rate returns the bytes per second that came over the network lately, or were
+// hashed by a check.
+func (s *State) Rate(now time.Time) float64 { return s.moved.rate(now) }
 
 // ETA estimates when the last byte will have been fetched. It is 0 when nothing
 // is missing or nothing moves.
@@ -168,14 +184,17 @@ func (s *State) Apply(e Event) {
 		for _, ref := range e.Refs {
 			s.image(ref)
 		}
-	case Resolved:
+	case Resolved, Verify:
 		s.image(e.Ref).Digest = e.Digest
+	case Verified:
+		s.image(e.Ref).Outcome = Checked
 	case Registered:
 		s.image(e.Ref).register(e)
 	case Error:
 		img := s.image(e.Ref)
 		img.Outcome, img.Err = Failed, e.Err
-	case Planned, FetchStart, FetchProgress, FetchDone, Present, UnpackStart, UnpackProgress, UnpackDone:
+	case Planned, FetchStart, FetchProgress, FetchDone, Present, UnpackStart, UnpackProgress, UnpackDone,
+		VerifyProgress, VerifyDone:
 		s.applyBlob(e)
 	case Retry:
 		s.Retries++
@@ -189,19 +208,23 @@ func (s *State) Apply(e Event) {
 func (s *State) applyBlob(e Event) {
 	img := s.image(e.Ref)
 	b := img.blob(e.Digest)
-	before := b.Fetched
+	before, hashed := b.Fetched, b.Hashed
 	b.apply(e)
 	if e.Kind == Present {
 		img.Reused += b.Size
 	}
 	if e.Kind == FetchStart {
 		img.Reused += b.Resumed
-		s.fetched.add(e.Time, 0)
+		s.moved.add(e.Time, 0)
+	}
+	if e.Kind == VerifyProgress || e.Kind == VerifyDone {
+		s.moved.add(e.Time, max(b.Hashed-hashed, 0))
+		b.hashed.add(e.Time, max(b.Hashed-hashed, 0))
 	}
 	if e.Kind == FetchProgress || e.Kind == FetchDone {
 		moved := max(b.Fetched-before, 0)
 		img.Fetched += moved
-		s.fetched.add(e.Time, moved)
+		s.moved.add(e.Time, moved)
 		b.fetched.add(e.Time, moved)
 	}
 }
@@ -278,6 +301,10 @@ func (b *BlobState) apply(e Event) {
 		b.Fetched = b.Size
 	case UnpackStart, UnpackProgress, UnpackDone:
 		b.applyUnpack(e)
+	case VerifyProgress:
+		b.hash, b.Size, b.Hashed = running, e.Total, e.Offset
+	case VerifyDone:
+		b.hash, b.Size, b.Hashed = finished, e.Total, e.Total
 	}
 }
 

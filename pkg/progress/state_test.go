@@ -47,12 +47,42 @@ func TestBlobStatus(t *testing.T) {
 		{"unpacked", events{planned, fetch, unpack, fetched, unpacked}, progress.Done},
 		{"unpacked into a second chain", events{planned, fetch, unpack, fetched, unpacked, unpack}, progress.Unpacking},
 		{"blob was there, says so", events{{Kind: progress.Present, Total: 10}, unpack}, progress.Unpacking},
+		{"read", events{{Kind: progress.VerifyProgress, Blob: progress.Layer, Total: 10}}, progress.Verifying},
+		{"judged", events{{Kind: progress.VerifyProgress, Total: 10}, {Kind: progress.VerifyDone, Total: 10}}, progress.Done},
+		{"fetched after the judgement", events{{Kind: progress.VerifyDone, Total: 10}, fetch}, progress.Fetching},
+		{"unpacked after the judgement", events{{Kind: progress.VerifyDone, Total: 10}, unpack, unpacked}, progress.Done},
 		{"there", events{planned, {Kind: progress.Present, Total: 10}}, progress.Held},
 	} {
 		s := folded(of(layer, tt.events...)...)
 		if got := s.Images[0].Blobs[0].Status(); got != tt.want {
 			t.Errorf("%s: got status %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestTotalsOfACheck counts what is hashed as the work, and nothing as fetched.
+func TestTotalsOfACheck(t *testing.T) {
+	start := time.Unix(0, 0)
+	at := func(s int, e progress.Event) progress.Event {
+		e.Time, e.Ref = start.Add(time.Duration(s)*time.Second), debian
+		return e
+	}
+	s := folded(
+		at(0, progress.Event{Kind: progress.Verify, Digest: index}),
+		at(0, progress.Event{Kind: progress.VerifyProgress, Digest: layer, Blob: progress.Layer, Total: 10 * mb}),
+		at(1, progress.Event{Kind: progress.VerifyProgress, Digest: layer, Blob: progress.Layer, Offset: 4 * mb, Total: 10 * mb}),
+		at(1, progress.Event{Kind: progress.VerifyDone, Digest: nth(1), Blob: progress.Layer, Offset: 1 * mb, Total: 1 * mb}),
+	)
+	want := progress.Totals{Fetched: 5 * mb, Size: 11 * mb, Layers: 2, LayersDone: 1}
+	if diff := cmp.Diff(want, s.Totals()); diff != "" {
+		t.Errorf("totals differ (-want +got):\n%s", diff)
+	}
+	if got := s.ETA(start.Add(time.Second)); got < time.Second || got > 2*time.Second {
+		t.Errorf("got %s left, want 6 MB at 5 MB/s", got)
+	}
+	s.Apply(at(2, progress.Event{Kind: progress.Verified, Digest: index}))
+	if got := s.Images[0]; got.Outcome != progress.Checked || got.Digest != index {
+		t.Errorf("got image %+v, want it checked", got)
 	}
 }
 

@@ -142,7 +142,7 @@ func foldText(images int, blobs []*BlobState) string {
 		counts[b.Status()]++
 	}
 	var parts []string
-	for _, status := range []Status{Fetching, Unpacking, Retrying, Waiting, Done, Held} {
+	for _, status := range []Status{Fetching, Unpacking, Verifying, Retrying, Waiting, Done, Held} {
 		if counts[status] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[status], status))
 		}
@@ -251,6 +251,8 @@ func (b *BlobState) amount(now time.Time) (done, of int64, rate string) {
 	switch b.Status() {
 	case Unpacking:
 		return b.Unpacked, b.UnpackedSize, speed(b.unpacked.rate(now))
+	case Verifying:
+		return b.Hashed, b.Size, speed(b.hashed.rate(now))
 	case Fetching:
 		return b.Fetched, b.Size, speed(b.fetched.rate(now))
 	case Retrying:
@@ -327,7 +329,7 @@ const (
 
 func hue(s Status) ansi.Attr {
 	switch s {
-	case Fetching:
+	case Fetching, Verifying:
 		return cyan
 	case Unpacking:
 		return blue

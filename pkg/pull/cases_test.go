@@ -189,6 +189,7 @@ func outages() []fault {
 		{name: "R6 stalled once", strike: hasty(inOrder(stall)), check: (*scene).served},
 		{name: "R6 stalled", strike: hasty(inLayer(pulltest.Behaviour{Fault: pulltest.Stall})), codes: []int{7}, says: []string{"LAYER"}},
 		{name: "R6 trickles once", tune: func(c *scene) { c.options.MinRate = bulk / 4 }, strike: hasty(inOrder(pulltest.Behaviour{Rate: 2000})), check: func(c *scene) { c.asked(2, 3) }},
+		{name: "R6 trickles", tune: func(c *scene) { c.options.MinRate = bulk / 4 }, strike: hasty(inLayer(pulltest.Behaviour{Rate: 2000})), codes: []int{7}, says: []string{"LAYER", "bytes per second"}, check: func(c *scene) { c.asked(2, 2) }},
 		{name: "R7 stalled before the header", strike: hasty(always(pulltest.Manifests, pulltest.Behaviour{Fault: pulltest.Stall})), codes: []int{7}},
 		{name: "R7 stalled in the handshake", guard: guarded(pulltest.RegistryOptions{TLS: true}), strike: hasty(outage((*pulltest.Registry).Deafen)), codes: []int{7}},
 		{name: "R7 connect is never answered", strike: hasty(outage((*pulltest.Registry).Vanish)), codes: []int{7}},

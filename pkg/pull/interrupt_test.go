@@ -224,7 +224,7 @@ func (s *site) child(ref string, prefix ...string) *exec.Cmd {
 	job := pulltest.Must(json.Marshal(child{o, ref, s.declines}))(s.t)
 	args := append(prefix, pulltest.Must(os.Executable())(s.t))
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), childEnv+"="+string(job))
+	cmd.Env = append(os.Environ(), childEnv+"="+string(job), "GORACE=atexit_sleep_ms=0") // not a second for others to report
 	return cmd
 }
 

@@ -44,7 +44,15 @@ func (pl *Plan) mayBePresent() bool {
 	return pl.Previous == pl.Target.Digest && len(req.Labels) == 0 && !req.DiscardLayers && !req.SyncFS && req.Engine != EngineTransfer
 }
 
+// checkPresent looks for everything that a pull would write, or tidy up.
 func (r *run) checkPresent(ctx context.Context) error {
+	orphans, err := r.p.Store.Orphans(ctx, r.plan.Name)
+	if err != nil {
+		return err
+	}
+	if len(orphans) > 0 {
+		return errToDo
+	}
 	for _, d := range r.plan.Documents {
 		if err := r.checkLabels(ctx, d); err != nil {
 			return err

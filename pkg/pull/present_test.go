@@ -69,6 +69,25 @@ func TestPresentWithoutLabels(t *testing.T) {
 	})
 }
 
+// TestPresentButUntidy: what a dead pull of the image left goes, although the
+// image is whole.
+func TestPresentButUntidy(t *testing.T) {
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/app:1", small(t, "app", pulltest.Gzip, pulltest.Spec{}))
+		name := s.mustPull(ref).Name
+		_, lease, err := s.store().Lease(s.ctx(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lease.Abandon()
+		if got := len(s.leases()); got != 1 {
+			t.Fatalf("got %d leases of a dead pull, want 1", got)
+		}
+		s.mustPull(ref)
+		s.noLitter()
+	})
+}
+
 func (s *site) record(ref string) images.Image {
 	s.t.Helper()
 	return pulltest.Must(s.store().Images.Get(s.ctx(), s.request(ref).Ref.Name))(s.t)

@@ -51,19 +51,14 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	}
 	p.announce(pl)
 	r := p.newRun(pl)
-	judged := true
+	again := false
 	return endure(ctx, p, StageFetch, pl.Request.Ref, func(ctx context.Context) (*Result, error) {
-		if !judged { // the daemon that came back may ask other verifiers
-			if err := p.judge(ctx, pl); err != nil {
-				return nil, p.fail(ctx, StageVerify, pl.Request.Ref, err)
-			}
+		if err := p.admit(ctx, pl, again); err != nil {
+			return nil, err
 		}
-		judged = false
+		again = true
 		if present, err := r.present(ctx); present || err != nil {
 			return r.result, err
-		}
-		if err := p.fits(ctx, pl); err != nil {
-			return nil, p.fail(ctx, StagePlan, pl.Request.Ref, err)
 		}
 		if pl.Request.Engine == EngineTransfer {
 			return p.delegate(ctx, r)
@@ -71,6 +66,46 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 		err := r.leased(ctx)
 		return r.result, err
 	})
+}
+
+// admit tells whether pl may begin, or go on after the daemon went away. If it
+// may not go on, what it has left so far goes.
+func (p *Puller) admit(ctx context.Context, pl *Plan, again bool) error {
+	stage, err := StageVerify, error(nil)
+	if again { // the daemon that came back may ask other verifiers
+		err = p.judge(ctx, pl)
+	}
+	if err == nil {
+		stage, err = StagePlan, p.prepare(ctx, pl)
+	}
+	if err == nil {
+		return nil
+	}
+	err = p.fail(ctx, stage, pl.Request.Ref, err)
+	if again && !p.Store.Lost(ctx) {
+		err = errors.Join(err, p.letGo(ctx, pl.Name))
+	}
+	return err
+}
+
+// prepare makes the store ready for pl.
+func (p *Puller) prepare(ctx context.Context, pl *Plan) error {
+	room := p.Store.Room(ctx)
+	if err := p.clear(ctx, pl, room); err != nil {
+		return err
+	}
+	return p.fits(ctx, pl, room)
+}
+
+// letGo deletes the leases of rounds that were abandoned.
+func (p *Puller) letGo(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	_, lease, err := p.Store.Lease(ctx, name)
+	if err != nil {
+		return err
+	}
+	return lease.Delete(ctx)
 }
 
 // leased does the work of r under a lease.

@@ -21,8 +21,7 @@ import (
 // into the file systems of the store. It knows the least that the plan takes:
 // what passes may still turn out to be too large, but nothing is refused that
 // would have fitted. Garbage that is in the way is removed.
-func (p *Puller) fits(ctx context.Context, pl *Plan) error {
-	room := p.Store.Room(ctx)
+func (p *Puller) fits(ctx context.Context, pl *Plan, room store.Room) error {
 	if room.Content == nil {
 		return nil
 	}

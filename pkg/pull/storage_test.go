@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -34,6 +35,12 @@ const (
 // returned.
 func diskSite(t *testing.T, p place, part, options string) (*site, string) {
 	t.Helper()
+	return siteOn(t, p, part, func(dir string) { mountAt(t, dir, options) })
+}
+
+// siteOn makes a site, one part of which is what mount mounts.
+func siteOn(t *testing.T, p place, part string, mount func(dir string)) (*site, string) {
+	t.Helper()
 	pulltest.Need(t, pulltest.Root)
 	s := bareSite(t, p)
 	s.root = filepath.Join(t.TempDir(), "root")
@@ -41,7 +48,7 @@ func diskSite(t *testing.T, p place, part, options string) (*site, string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	mountAt(t, dir, options)
+	mount(dir)
 	t.Cleanup(s.close)
 	if p.version != "" {
 		s.daemon = pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: p.version, Root: s.root})
@@ -54,11 +61,34 @@ func mountAt(t *testing.T, dir, options string) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
 		t.Fatal(err)
 	}
+	unmountInTheEnd(t, dir)
+}
+
+func unmountInTheEnd(t *testing.T, dir string) {
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// mountExt4 mounts a new ext4 with a journal and small blocks, in a file behind a
+// loop device, and makes it as full as it takes for size bytes to be free.
+func mountExt4(t *testing.T, dir string, size int64) {
+	t.Helper()
+	pulltest.Need(t, pulltest.Program("mkfs.ext4"))
+	disk := filepath.Join(t.TempDir(), "disk")
+	for _, command := range [][]string{
+		{"truncate", "-s", "16M", disk},
+		{"mkfs.ext4", "-q", "-F", "-b", "1024", "-m", "0", "-N", "600", "-E", "lazy_itable_init=0,lazy_journal_init=0", disk},
+		{"mount", "-o", "loop", disk, dir},
+	} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", command, err, out)
+		}
+	}
+	unmountInTheEnd(t, dir)
+	(&ballast{t: t, dir: dir, path: filepath.Join(dir, "lost+found", "reserve")}).leaveBytes(size)
 }
 
 // ballast takes all of a file system but some bytes or inodes.
@@ -171,6 +201,7 @@ type full struct {
 	steps []int64
 	leave func(*ballast, int64)
 	early bool // before the plan is made, since an ingest has its inodes before the layer comes
+	ext4  bool // in place of tmpfs
 }
 
 func sweeps() []full {
@@ -180,12 +211,15 @@ func sweeps() []full {
 		inodes = append(inodes, i*4)
 	}
 	return []full{
-		{"content", contentPart, bytes, (*ballast).leaveBytes, false},
-		{"snapshots", snapshotPart, bytes, (*ballast).leaveBytes, false},
-		{"metadata", metadataPart, bytes, (*ballast).leaveBytes, false},
-		{"everything", wholeRoot, bytes, (*ballast).leaveBytes, false},
-		{"inodes for content", contentPart, inodes, (*ballast).leaveInodes, true},
-		{"inodes for snapshots", snapshotPart, inodes, (*ballast).leaveInodes, true},
+		{"content", contentPart, bytes, (*ballast).leaveBytes, false, false},
+		{"snapshots", snapshotPart, bytes, (*ballast).leaveBytes, false, false},
+		{"metadata", metadataPart, bytes, (*ballast).leaveBytes, false, false},
+		{"everything", wholeRoot, bytes, (*ballast).leaveBytes, false, false},
+		{"inodes for content", contentPart, inodes, (*ballast).leaveInodes, true, false},
+		{"inodes for snapshots", snapshotPart, inodes, (*ballast).leaveInodes, true, false},
+		{"ext4 for content", contentPart, bytes, (*ballast).leaveBytes, false, true},
+		{"ext4 for snapshots", snapshotPart, bytes, (*ballast).leaveBytes, false, true},
+		{"ext4 for everything", wholeRoot, bytes, (*ballast).leaveBytes, false, true},
 	}
 }
 
@@ -211,7 +245,13 @@ func TestFillsUp(t *testing.T) {
 }
 
 func (f full) test(t *testing.T, p place, img, old *pulltest.Image) {
-	s, dir := diskSite(t, p, f.part, "size=4m,nr_inodes=300")
+	s, dir := siteOn(t, p, f.part, func(dir string) {
+		if f.ext4 {
+			mountExt4(t, dir, 4<<20)
+			return
+		}
+		mountAt(t, dir, "size=4m,nr_inodes=300")
+	})
 	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
 	before := pulltest.Push(t, reg, "team/before:1", old)
 	ref := pulltest.Push(t, reg, "team/mixed:1", img)
@@ -323,9 +363,12 @@ func remount(t *testing.T, dir string, flags uintptr) {
 
 // bomb is an image whose layer of 2 MB becomes 512 MB: a file of zeros and one
 // that does not compress.
-func bomb(t *testing.T) *pulltest.Image {
+func bomb(t *testing.T) *pulltest.Image { return bombOf(t, "zeros", 32) }
+
+// bombOf has the zeros under a name, as many times 16 MiB.
+func bombOf(t *testing.T, name string, chunks int64) *pulltest.Image {
 	t.Helper()
-	const chunk, chunks = 16 << 20, 32
+	const chunk = 16 << 20
 	noise := make([]byte, 1536<<10)
 	rand.NewChaCha8([32]byte{4}).Read(noise) // never fails
 	var head, tail bytes.Buffer
@@ -338,7 +381,7 @@ func bomb(t *testing.T) *pulltest.Image {
 	}
 	header("noise", int64(len(noise)))
 	w.Write(noise) // into memory
-	header("zeros", chunk*chunks)
+	header(name, chunk*chunks)
 	tail.Write(make([]byte, 1024)) // the end of an archive
 	sum := digest.Canonical.Digester()
 	sum.Hash().Write(head.Bytes())
@@ -397,6 +440,54 @@ func TestBomb(t *testing.T) {
 		s.noLitter()
 		s.mustPull(before)
 	})
+}
+
+// TestLimitsOfTheCommand sets the bounds of layers in the configuration of the
+// command. What is over them ends in class 9, leaves nothing, and heals when the
+// bound is raised.
+func TestLimitsOfTheCommand(t *testing.T) {
+	pulltest.Need(t, pulltest.Root)
+	program, places := build(t), twoPlaces()
+	for _, c := range []struct {
+		limit, raised string
+		img           *pulltest.Image
+		places        []place
+	}{
+		{`unpacked_bytes = "1KiB"`, `unpacked_bytes = "1MiB"`, small(t, "bounded", pulltest.Gzip, pulltest.Spec{}), places},
+		// The name makes it a whiteout, so that the zeros are counted and written
+		// nowhere.
+		{"ratio = 100", "ratio = 0", bombOf(t, ".wh.zeros", 66), places[:1]},
+	} {
+		key, _, _ := strings.Cut(c.limit, " ")
+		t.Run(key, func(t *testing.T) {
+			each(t, c.places, func(t *testing.T, s *site) {
+				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+				ref := pulltest.Push(t, reg, "team/app:1", c.img)
+				config := func(limit string) string {
+					path := filepath.Join(t.TempDir(), "config.toml")
+					if err := os.WriteFile(path, []byte("[limits]\n"+limit+"\n"), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					return path
+				}
+				cmd := s.command(program, ref, "--config", config(c.limit))
+				if code := cmd.code(t); code != 9 || !strings.Contains(cmd.stderr.String(), "limits."+key+" allows") {
+					t.Errorf("got exit code %d, want 9 and the name of the setting: %s", code, &cmd.stderr)
+				}
+				if got := s.image(ref); got != nil {
+					t.Errorf("got record %+v, want none", got)
+				}
+				s.noLitter()
+				s.empty()
+				cmd = s.command(program, ref, "--config", config(c.raised))
+				if code := cmd.code(t); code != 0 {
+					t.Errorf("got exit code %d after the bound was raised, want 0: %s", code, &cmd.stderr)
+				}
+				s.noLitter()
+				s.wantChains([]*pulltest.Image{c.img})
+			})
+		})
+	}
 }
 
 // TestPreflight asks for no layer when the plan cannot fit, and for all when

@@ -3,6 +3,7 @@ package pull_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -22,7 +24,10 @@ func programs(dir string) verify.Bindir {
 
 // judging is a daemon's configuration of programs that judge pulls.
 func judging(t testing.TB, allow bool) pulltest.DaemonOptions {
-	dir := pulltest.Verifiers(t, map[string]string{"judge": pulltest.Verdict(allow, "the judge says so")})
+	return judgingBy(pulltest.Verifiers(t, map[string]string{"judge": pulltest.Verdict(allow, "the judge says so")}))
+}
+
+func judgingBy(dir string) pulltest.DaemonOptions {
 	return pulltest.DaemonOptions{Config: fmt.Sprintf("[plugins.\"io.containerd.image-verifier.v1.bindir\"]\n  bin_dir = %q\n", dir)}
 }
 
@@ -122,6 +127,51 @@ func TestVerifierJudgesWhatIsThere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestJudgedAgainAfterRestart kills the daemon in the middle of a pull that its
+// verifiers allowed. Those of the daemon that comes back are asked again, and
+// their word counts.
+func TestJudgedAgainAfterRestart(t *testing.T) {
+	img := noisyImage(t, noise)
+	for name, allow := range map[string]bool{"still allowed": true, "denied by now": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := pulltest.Verifiers(t, map[string]string{"judge": pulltest.Verdict(true, "")})
+			s := newSite(t, place{snapshotter: "overlayfs"})
+			s.serve(judgingBy(dir))
+			reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+			ref := pulltest.Push(t, reg, "team/app:1", img)
+			reg.SetBehave(slowly(2 * noise))
+			asked := filepath.Join(t.TempDir(), "asked")
+			verdict := strings.Replace(pulltest.Verdict(allow, "not any more"), "\n", "\ntouch "+asked+"\n", 1)
+			var g errgroup.Group
+			restart := halfway(&g, img.Layers[1], func() error {
+				return errors.Join(s.daemon.Kill(), os.WriteFile(filepath.Join(dir, "judge"), []byte(verdict), 0o755), s.daemon.Start(t.Context()))
+			})
+			_, err := s.puller(restart).Pull(t.Context(), s.request(ref))
+			if err := g.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(asked); err != nil {
+				t.Errorf("got %v, want the verifier asked again", err)
+			}
+			if allow {
+				if err != nil {
+					t.Errorf("got %v, want success", err)
+				}
+				s.noLitter()
+				return
+			}
+			if r, ok := errors.AsType[*verify.Refusal](err); !ok || !strings.Contains(r.Reason, "not any more") {
+				t.Errorf("got %v, want a refusal", err)
+			}
+			if got := s.image(ref); got != nil {
+				t.Errorf("got record %+v of a refused image, want none", got)
+			}
+			s.noLitter()
+		})
+	}
 }
 
 // TestDaemonVerifiers pulls by each engine into a daemon that has programs to

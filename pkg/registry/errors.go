@@ -123,6 +123,13 @@ func stalledf(format string, args ...any) *fault {
 	return faultf("stall", errdefs.ErrUnavailable, true, format, args...)
 }
 
+// errSlow is in the error of a body that came too slowly.
+var errSlow = errors.New("too slow")
+
+// Slow tells whether err says that bytes came, but fewer than Options.MinRate
+// wants. A host may go on like that for ever.
+func Slow(err error) bool { return errors.Is(err, errSlow) }
+
 // Reason returns the reason of Notice for err, empty if it has none.
 func Reason(err error) string {
 	if f, ok := errors.AsType[*fault](err); ok {

@@ -16,7 +16,8 @@ import (
 // is ten times, after 250 ms doubling to 8 s with jitter.
 type Retry struct {
 	// Count is how many failures in a row without a byte gained are followed
-	// by another try. 0 means 10, a negative count means none.
+	// by another try, and likewise failures by too low a rate, whatever was
+	// gained (see Slow). 0 means 10, a negative count means none.
 	Count int
 	// Delay is a fixed wait in place of the back-off.
 	Delay time.Duration

@@ -60,7 +60,7 @@ func (w *watch) measure(n int, waited time.Duration) error {
 		return nil
 	}
 	if rate := float64(w.came) / w.waited.Seconds(); rate < float64(w.rate) {
-		err := stalledf("%.0f bytes per second over %s, want %d", rate, w.limit, w.rate)
+		err := stalledf("%w: %.0f bytes per second over %s, want %d", errSlow, rate, w.limit, w.rate)
 		w.cancel(err)
 		return err
 	}

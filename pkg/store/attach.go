@@ -25,17 +25,17 @@ const probeTime = time.Second
 // The caller must call end when the work is done. On an embedded root ctx is
 // returned as it is.
 func (s *Store) Attach(ctx context.Context) (attached context.Context, end func(), err error) {
-	if s.link == nil {
+	if s.daemon == nil {
 		return ctx, func() {}, nil
 	}
-	if err := s.link.ready(ctx); err != nil {
+	if err := s.daemon.ready(ctx); err != nil {
 		return nil, nil, err
 	}
-	dial := s.link.dials.Load()
+	dial := s.daemon.dials.Load()
 	if err := s.describe(ctx, dial); err != nil {
-		return nil, nil, asUnavailable(s.link.address, err)
+		return nil, nil, asUnavailable(s.daemon.address, err)
 	}
-	attached, end = s.link.watch(ctx, dial)
+	attached, end = s.daemon.watch(ctx, dial)
 	return attached, end, nil
 }
 
@@ -52,27 +52,27 @@ func (s *Store) Lost(ctx context.Context) bool {
 	}
 	probe, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	_, err := s.version(probe)
+	_, err := s.daemon.version(probe)
 	slow := errdefs.IsDeadlineExceeded(err) || errors.Is(err, context.DeadlineExceeded)
-	if (err == nil || slow) && s.link.dials.Load() == at.dial {
+	if (err == nil || slow) && s.daemon.dials.Load() == at.dial {
 		return false
 	}
-	at.lose(s.link.lost())
+	at.lose(s.daemon.lost())
 	return true
 }
 
 // describe finds out once for each connection what the daemon's snapshotter can
 // do, and forgets what was proven over another one.
 func (s *Store) describe(ctx context.Context, dial int64) error {
-	s.link.mu.Lock()
-	defer s.link.mu.Unlock()
-	if s.link.described == dial {
+	s.daemon.mu.Lock()
+	defer s.daemon.mu.Unlock()
+	if s.daemon.described == dial {
 		return nil
 	}
-	if err := s.link.choose(ctx); err != nil {
+	if err := s.daemon.choose(ctx); err != nil {
 		return err
 	}
-	s.link.described = dial
+	s.daemon.described = dial
 	return nil
 }
 

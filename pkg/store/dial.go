@@ -57,17 +57,7 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		Leases:    client.LeasesService(),
 		Applier:   client.DiffService(),
 		Namespace: namespaceOr(o.Namespace),
-		link:      l,
-		identity: func(ctx context.Context) (string, error) {
-			server, err := client.Server(ctx)
-			return server.UUID, err
-		},
-		transfer: client.Transfer,
-		version: func(ctx context.Context) (string, error) {
-			v, err := client.Version(ctx)
-			return v.Version, err
-		},
-		close: client.Close,
+		daemon:    &daemon{link: l, client: client},
 	}
 	l.choose = func(ctx context.Context) error {
 		dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
@@ -85,6 +75,25 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	s.Snapshotter = client.SnapshotService(s.Name)
 	return s, nil
 }
+
+// daemon is a containerd, over all restarts of it.
+type daemon struct {
+	*link
+	client *containerd.Client
+}
+
+// identity is what a daemon calls itself for as long as its root exists.
+func (d *daemon) identity(ctx context.Context) (string, error) {
+	server, err := d.client.Server(ctx)
+	return server.UUID, err
+}
+
+func (d *daemon) version(ctx context.Context) (string, error) {
+	v, err := d.client.Version(ctx)
+	return v.Version, err
+}
+
+func (d *daemon) close() error { return d.client.Close() }
 
 // connect makes the connection as containerd's own client does, but comes back
 // sooner to a daemon that restarts, and never leaves one that it does not need

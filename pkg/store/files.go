@@ -48,8 +48,18 @@ func (f *files) Delete(ctx context.Context, dgst digest.Digest) error {
 	return f.Store.Delete(ctx, dgst)
 }
 
+// Walk implements content.Manager. Until there is a first blob, there is no
+// folder of blobs either.
+func (f *files) Walk(ctx context.Context, fn content.WalkFunc, filters ...string) error {
+	if _, err := os.Lstat(filepath.Join(f.root, "blobs")); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return f.Store.Walk(ctx, fn, filters...)
+}
+
 // Writer implements content.Ingester. Ingests that exist are continued by
-// containerd's own writer, which reads and hashes what they hold.
+// containerd's own writer, which reads and hashes what they hold. One of which
+// a crash left too little for that is begun anew.
 func (f *files) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	var o content.WriterOpts
 	for _, opt := range opts {
@@ -61,14 +71,20 @@ func (f *files) Writer(ctx context.Context, opts ...content.WriterOpt) (content.
 		return nil, fmt.Errorf("ref %s locked: %w", o.Ref, errdefs.ErrUnavailable)
 	}
 	w, err := f.create(o)
-	if err == nil {
-		return w, nil
+	if errors.Is(err, os.ErrExist) {
+		if _, spoilt := f.Store.Status(ctx, o.Ref); spoilt == nil {
+			f.unlock(o.Ref)
+			return f.Store.Writer(ctx, opts...)
+		}
+		if err = os.RemoveAll(f.ingest(o.Ref)); err == nil {
+			w, err = f.create(o)
+		}
 	}
-	f.unlock(o.Ref)
-	if !errors.Is(err, os.ErrExist) {
+	if err != nil {
+		f.unlock(o.Ref)
 		return nil, err
 	}
-	return f.Store.Writer(ctx, opts...)
+	return w, nil
 }
 
 func (f *files) lock(ref string) bool {
@@ -89,7 +105,7 @@ func (f *files) unlock(ref string) {
 
 // create makes the folder of a new ingest; os.ErrExist says that there is one.
 func (f *files) create(o content.WriterOpts) (*fileWriter, error) {
-	dir := filepath.Join(f.root, "ingest", digest.FromString(o.Ref).Encoded())
+	dir := f.ingest(o.Ref)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
 		return nil, err
 	}
@@ -281,7 +297,7 @@ func hashFile(path string, algorithm digest.Algorithm) (digest.Digest, error) {
 
 // publish moves the data of an ingest to its place among the blobs.
 func (f *files) publish(ingest string, dgst digest.Digest) error {
-	target := filepath.Join(f.root, "blobs", dgst.Algorithm().String(), dgst.Encoded())
+	target := blobFile(f.root, dgst)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}

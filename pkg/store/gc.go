@@ -48,8 +48,8 @@ func (s *Store) GC(ctx context.Context, dryRun bool) (Freed, error) {
 		freed.Leases = append(freed.Leases, l.ID)
 	}
 	sweep := s.gcDaemon
-	if s.gcRoot != nil {
-		sweep = s.gcRoot
+	if s.root != nil {
+		sweep = s.root.gc
 	}
 	gone, err := sweep(ctx, stale, dryRun)
 	for id, size := range gone {
@@ -133,8 +133,8 @@ func (s *Store) gcDaemon(ctx context.Context, stale []leases.Lease, dryRun bool)
 // by a daemon too, whose collection follows the deletion of a lease.
 func (s *Store) CollectNow(ctx context.Context) error {
 	ctx = s.Context(ctx)
-	if s.collect != nil {
-		return s.collect(ctx)
+	if s.root != nil {
+		return s.root.collect(ctx)
 	}
 	l, err := s.newLease(ctx, "collect", owner())
 	if err != nil {

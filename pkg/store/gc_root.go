@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -19,40 +20,38 @@ import (
 // knows of: the metadata of a pull that was killed may be older than its
 // files. Containerd's own collection decides, in a trial on a copy of the
 // metadata and with hands tied.
-func (r *root) gc(mdb *metadata.DB, sn snapshots.Snapshotter, name string) func(context.Context, []leases.Lease, bool) (sizes, error) {
-	return func(ctx context.Context, stale []leases.Lease, dryRun bool) (sizes, error) {
-		before, err := r.inventory(ctx, sn, name)
-		if err != nil {
-			return nil, err
-		}
-		if dryRun {
-			return r.trial(ctx, stale, name, sn, before)
-		}
-		if err := drop(ctx, metadata.NewLeaseManager(mdb), stale); err != nil {
-			return nil, err
-		}
-		if _, err := mdb.GarbageCollect(ctx); err != nil {
-			return nil, err
-		}
-		return before, errors.Join(r.removeUnknown(ctx, sn, name), r.subtract(ctx, before, sn, name), r.flush())
+func (r *root) gc(ctx context.Context, stale []leases.Lease, dryRun bool) (sizes, error) {
+	before, err := r.inventory(ctx)
+	if err != nil {
+		return nil, err
 	}
+	if dryRun {
+		return r.trial(ctx, stale, before)
+	}
+	if err := drop(ctx, metadata.NewLeaseManager(r.db), stale); err != nil {
+		return nil, err
+	}
+	if err := r.collect(ctx); err != nil {
+		return nil, err
+	}
+	return before, errors.Join(r.removeUnknown(ctx), r.subtract(ctx, before), r.flush())
 }
 
 // trial finds out what a collection would remove of before.
-func (r *root) trial(ctx context.Context, stale []leases.Lease, name string, sn snapshots.Snapshotter, before sizes) (sizes, error) {
+func (r *root) trial(ctx context.Context, stale []leases.Lease, before sizes) (sizes, error) {
 	copied, err := r.metadata.copy()
 	if err != nil {
 		return nil, fmt.Errorf("copying the metadata: %w", err)
 	}
 	defer copied.close()
-	mdb := metadata.NewDB(copied, tiedContent{r.blobs.Store}, map[string]snapshots.Snapshotter{name: tiedSnapshotter{sn}})
+	mdb := metadata.NewDB(copied, tiedContent{r.blobs}, map[string]snapshots.Snapshotter{r.name: tiedSnapshotter{r.snapshotter}})
 	if err := drop(ctx, metadata.NewLeaseManager(mdb), stale); err != nil {
 		return nil, err
 	}
 	if _, err := mdb.GarbageCollect(ctx); err != nil {
 		return nil, err
 	}
-	known, err := knownTo(copied.memory, name)
+	known, err := knownTo(copied.memory, r.name)
 	maps.DeleteFunc(before, func(r leases.Resource, _ int64) bool { return known[r] })
 	return before, err
 }
@@ -70,7 +69,7 @@ func (tiedSnapshotter) Cleanup(context.Context) error        { return nil }
 
 // inventory is everything on disk, of all namespaces, under the names that
 // the content store and the snapshotter below the metadata have for it.
-func (r *root) inventory(ctx context.Context, sn snapshots.Snapshotter, name string) (sizes, error) {
+func (r *root) inventory(ctx context.Context) (sizes, error) {
 	all := sizes{}
 	err := r.blobs.Walk(ctx, func(info content.Info) error {
 		all[leases.Resource{ID: info.Digest.String(), Type: resourceContent}] = info.Size
@@ -86,9 +85,16 @@ func (r *root) inventory(ctx context.Context, sn snapshots.Snapshotter, name str
 	for _, in := range ingests {
 		all[leases.Resource{ID: in.Ref, Type: resourceIngest}] = in.Offset
 	}
-	err = sn.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
-		usage, err := sn.Usage(ctx, info.Name)
-		all[leases.Resource{ID: info.Name, Type: resourceSnapshot + name}] = usage.Size
+	nameless, err := r.blobs.nameless()
+	if err != nil {
+		return nil, fmt.Errorf("listing ingests: %w", err)
+	}
+	for dir, size := range nameless {
+		all[leases.Resource{ID: dir, Type: resourceIngest}] = size
+	}
+	err = r.snapshotter.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
+		usage, err := r.snapshotter.Usage(ctx, info.Name)
+		all[leases.Resource{ID: info.Name, Type: resourceSnapshot + r.name}] = usage.Size
 		return err
 	})
 	if err != nil && !errdefs.IsNotFound(err) { // a snapshotter that never had one
@@ -98,20 +104,20 @@ func (r *root) inventory(ctx context.Context, sn snapshots.Snapshotter, name str
 }
 
 // subtract leaves of before what is not there any more.
-func (r *root) subtract(ctx context.Context, before sizes, sn snapshots.Snapshotter, name string) error {
-	after, err := r.inventory(ctx, sn, name)
+func (r *root) subtract(ctx context.Context, before sizes) error {
+	after, err := r.inventory(ctx)
 	maps.DeleteFunc(before, func(r leases.Resource, _ int64) bool { _, still := after[r]; return still })
 	return err
 }
 
 // removeUnknown removes blobs, ingests and snapshots without a record.
-func (r *root) removeUnknown(ctx context.Context, sn snapshots.Snapshotter, name string) error {
-	known, err := knownTo(r.metadata.memory, name)
+func (r *root) removeUnknown(ctx context.Context) error {
+	known, err := knownTo(r.metadata.memory, r.name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.removeUnknownContent(ctx, known), removeUnknownSnapshots(ctx, sn, func(key string) bool {
-		return known[leases.Resource{ID: key, Type: resourceSnapshot + name}]
+	return errors.Join(r.removeUnknownContent(ctx, known), removeUnknownSnapshots(ctx, r.snapshotter, func(key string) bool {
+		return known[leases.Resource{ID: key, Type: resourceSnapshot + r.name}]
 	}))
 }
 
@@ -162,6 +168,11 @@ func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resour
 		if !known[leases.Resource{ID: in.Ref, Type: resourceIngest}] {
 			err = errors.Join(err, r.blobs.Abort(ctx, in.Ref))
 		}
+	}
+	nameless, nerr := r.blobs.nameless()
+	err = errors.Join(err, nerr)
+	for dir := range nameless {
+		err = errors.Join(err, os.RemoveAll(dir))
 	}
 	if err != nil {
 		return fmt.Errorf("removing ingests without a record: %w", err)

@@ -17,9 +17,9 @@ import (
 // forget removes the snapshots that the metadata database does not know: those
 // of a pull that was killed after the snapshotter's database was written and
 // before that one was. Their names may be given out again.
-func (r *root) forget(name string, sn snapshots.Snapshotter) error {
+func (r *root) forget(sn snapshots.Snapshotter) error {
 	ctx := context.Background()
-	unknown, err := r.unknown(ctx, name, sn)
+	unknown, err := r.unknown(ctx, sn)
 	if err != nil {
 		return err
 	}
@@ -44,8 +44,8 @@ func (r *root) forget(name string, sn snapshots.Snapshotter) error {
 }
 
 // unknown lists the snapshots that sn has and the metadata database does not.
-func (r *root) unknown(ctx context.Context, name string, sn snapshots.Snapshotter) ([]string, error) {
-	known, err := r.known(name)
+func (r *root) unknown(ctx context.Context, sn snapshots.Snapshotter) ([]string, error) {
+	known, err := r.known()
 	if err != nil {
 		return nil, fmt.Errorf("reading the metadata database: %w", err)
 	}
@@ -62,9 +62,8 @@ func (r *root) unknown(ctx context.Context, name string, sn snapshots.Snapshotte
 	return keys, nil
 }
 
-// known lists what the metadata database calls the snapshots of a snapshotter,
-// in all namespaces.
-func (r *root) known(snapshotter string) (map[string]bool, error) {
+// known lists what the metadata database calls the snapshots, in all namespaces.
+func (r *root) known() (map[string]bool, error) {
 	names := map[string]bool{}
 	return names, r.metadata.View(func(tx *bolt.Tx) error {
 		all := tx.Bucket([]byte(schemaBucket))
@@ -73,7 +72,7 @@ func (r *root) known(snapshotter string) (map[string]bool, error) {
 		}
 		return all.ForEachBucket(func(ns []byte) error {
 			bucket := all.Bucket(ns)
-			for _, name := range []string{"snapshots", snapshotter} {
+			for _, name := range []string{"snapshots", r.name} {
 				if bucket = bucket.Bucket([]byte(name)); bucket == nil {
 					return nil
 				}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -82,16 +83,12 @@ func leaseStem(ns, ref string) string {
 // adopt takes over the leases of dead pulls of the same reference, and those
 // that pulls of this process had to abandon.
 func (l *Lease) adopt(ctx context.Context) error {
-	all, err := l.store.Leases.List(ctx)
+	orphans, err := l.store.Orphans(ctx, l.ref)
 	if err != nil {
-		return fmt.Errorf("listing leases: %w", err)
+		return err
 	}
-	stem := leaseStem(l.store.Namespace, l.ref)
-	for _, old := range all {
-		if old.ID == l.lease.ID || !strings.HasPrefix(old.ID, stem) {
-			continue
-		}
-		if alive(old.Labels[LabelOwner]) && !l.store.abandoned.has(old.ID) {
+	for _, old := range orphans {
+		if old.ID == l.lease.ID {
 			continue
 		}
 		if err := l.take(ctx, old); err != nil {
@@ -99,6 +96,19 @@ func (l *Lease) adopt(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Orphans lists the leases of pulls of ref that have ended without a word. The
+// next Lease adopts them.
+func (s *Store) Orphans(ctx context.Context, ref string) ([]leases.Lease, error) {
+	all, err := s.Leases.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing leases: %w", err)
+	}
+	stem := leaseStem(s.Namespace, ref)
+	return slices.DeleteFunc(all, func(l leases.Lease) bool {
+		return !strings.HasPrefix(l.ID, stem) || alive(l.Labels[LabelOwner]) && !s.abandoned.has(l.ID)
+	}), nil
 }
 
 // take moves the resources of old under l and deletes old. Snapshots that a

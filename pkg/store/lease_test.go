@@ -147,6 +147,34 @@ func TestLeaseAdoption(t *testing.T) {
 	}
 }
 
+// TestLeasesOfACutHandOver finds the two leases that a kill leaves in the middle
+// of a hand-over, one of them with a part of what the other holds. There is one
+// afterwards with everything, and none in the end.
+func TestLeasesOfACutHandOver(t *testing.T) {
+	s := openRoot(t, store.Options{})
+	ctx := s.Context(t.Context())
+	_, first, id := lease(t, s, ref)
+	if err := first.Delete(ctx); err != nil {
+		t.Fatal(err)
+	}
+	old, heir := create(t, s, stem(id)+"aaaaaaaa", ""), create(t, s, stem(id)+"bbbbbbbb", "x/y/1/1")
+	moved := write(leases.WithLease(ctx, old), t, s, "moved already", true)
+	left := write(leases.WithLease(ctx, old), t, s, "not moved yet", true)
+	if err := s.Leases.AddResource(ctx, leases.Lease{ID: heir}, leases.Resource{ID: moved.String(), Type: "content"}); err != nil {
+		t.Fatal(err)
+	}
+	_, l, now := lease(t, s, ref)
+	if there := all(t, s); len(there) != 1 || !holds(t, s, now, moved.String()) || !holds(t, s, now, left.String()) {
+		t.Errorf("got leases %v, want one that holds both blobs", there)
+	}
+	if err := l.Delete(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if there := all(t, s); len(there) != 0 {
+		t.Errorf("got leases %v in the end, want none", there)
+	}
+}
+
 func create(t *testing.T, s *store.Store, id, owner string) string {
 	t.Helper()
 	labels := leases.WithLabels(map[string]string{store.LabelOwner: owner})

@@ -63,8 +63,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	closeStore := s.close
-	s.close = func() error { return errors.Join(closeStore(), lock.Close()) }
+	s.root.lock = lock
 	return s, nil
 }
 
@@ -93,29 +92,33 @@ func lockRoot(ctx context.Context, root string) (*os.File, error) {
 
 // root is an embedded root that is open.
 type root struct {
-	dir      string
-	metadata *shadow
-	overlay  *snapshotMeta // nil with another snapshotter
-	blobs    *files
-	stop     chan struct{} // ends the periodic flush
-	stopped  chan struct{}
+	dir         string
+	lock        *os.File // held as long as it is open
+	metadata    *shadow
+	db          *metadata.DB  // of containerd, on metadata
+	overlay     *snapshotMeta // nil with another snapshotter
+	blobs       *files
+	name        string                // of the snapshotter
+	snapshotter snapshots.Snapshotter // below the metadata
+	stop        chan struct{}         // ends the periodic flush
+	stopped     chan struct{}
 }
 
 func open(dir, name, ns string) (*Store, error) {
-	r := &root{dir: dir, stop: make(chan struct{}), stopped: make(chan struct{})}
+	r := &root{dir: dir, name: name, stop: make(chan struct{}), stopped: make(chan struct{})}
 	var err error
 	if r.metadata, err = openMetadata(dir); err != nil {
 		return nil, err
 	}
-	s, err := r.wire(name, ns)
+	s, err := r.wire(ns)
 	if err != nil {
 		return nil, errors.Join(err, r.release())
 	}
-	go r.flushNow(s)
+	go r.flushNow()
 	return s, nil
 }
 
-func (r *root) wire(name, ns string) (*Store, error) {
+func (r *root) wire(ns string) (*Store, error) {
 	dir := filepath.Join(r.dir, contentDir)
 	if err := os.MkdirAll(dir, contentMode); err != nil {
 		return nil, fmt.Errorf("creating the content store: %w", err)
@@ -125,34 +128,37 @@ func (r *root) wire(name, ns string) (*Store, error) {
 		return nil, fmt.Errorf("opening the content store: %w", err)
 	}
 	r.blobs = newFiles(blobs, dir, r.settle)
-	sn, capabilities, err := r.openSnapshotter(name)
-	if err != nil {
+	var capabilities []string
+	if r.snapshotter, capabilities, err = r.openSnapshotter(); err != nil {
 		return nil, err
 	}
-	mdb := metadata.NewDB(r.metadata, r.blobs, map[string]snapshots.Snapshotter{name: sn})
-	if err := mdb.Init(context.Background()); err != nil {
-		return nil, errors.Join(fmt.Errorf("preparing the metadata database: %w", err), sn.Close())
+	r.db = metadata.NewDB(r.metadata, r.blobs, map[string]snapshots.Snapshotter{r.name: r.snapshotter})
+	if err := r.db.Init(context.Background()); err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing the metadata database: %w", err), r.snapshotter.Close())
 	}
 	s := &Store{
-		Content:     mdb.ContentStore(),
-		Images:      metadata.NewImageStore(mdb),
-		Leases:      metadata.NewLeaseManager(mdb),
-		Snapshotter: mdb.Snapshotter(name),
-		Applier:     apply.NewFileSystemApplier(mdb.ContentStore()),
+		Content:     r.db.ContentStore(),
+		Images:      metadata.NewImageStore(r.db),
+		Leases:      metadata.NewLeaseManager(r.db),
+		Snapshotter: r.db.Snapshotter(r.name),
+		Applier:     apply.NewFileSystemApplier(r.db.ContentStore()),
 		Namespace:   ns,
-		Name:        name,
-		sharing:     sharing{capabilities: capabilities},
+		Name:        r.name,
 		Embedded:    true,
-		flush:       r.flush,
-		collect: func(ctx context.Context) error {
-			_, err := mdb.GarbageCollect(ctx)
-			return err
-		},
-		gcRoot: r.gc(mdb, sn, name),
-		close:  func() error { return r.close(sn) },
+		sharing:     sharing{capabilities: capabilities},
+		root:        r,
 	}
-	s.traits.Store(&traits{contentRoot: dir, snapshotRoot: filepath.Join(r.dir, snapshotDir+name)})
+	s.traits.Store(&traits{contentRoot: dir, snapshotRoot: r.snapshotDir()})
 	return s, nil
+}
+
+// snapshotDir is the folder of the snapshotter.
+func (r *root) snapshotDir() string { return filepath.Join(r.dir, snapshotDir+r.name) }
+
+// collect removes what nothing refers to.
+func (r *root) collect(ctx context.Context) error {
+	_, err := r.db.GarbageCollect(ctx)
+	return err
 }
 
 // flush puts everything on stable storage in the order in which one refers to
@@ -197,7 +203,7 @@ func (r *root) settle() error {
 }
 
 // flushNow flushes now and then. An error is that of the flush that counts.
-func (r *root) flushNow(s *Store) {
+func (r *root) flushNow() {
 	defer close(r.stopped)
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
@@ -206,12 +212,12 @@ func (r *root) flushNow(s *Store) {
 		case <-r.stop:
 			return
 		case <-tick.C:
-			_ = s.flush()
+			_ = r.flush()
 		}
 	}
 }
 
-func (r *root) close(sn snapshots.Snapshotter) error {
+func (r *root) close() error {
 	close(r.stop)
 	<-r.stopped
 	err := r.flush()
@@ -220,7 +226,7 @@ func (r *root) close(sn snapshots.Snapshotter) error {
 		// cannot take this keeps them, and no image suffers.
 		_ = r.overlay.flush(0)
 	}
-	return errors.Join(err, sn.Close(), r.release())
+	return errors.Join(err, r.snapshotter.Close(), r.release(), r.lock.Close())
 }
 
 // release gives the locks up.
@@ -272,12 +278,12 @@ func checkSchema(db *bolt.DB) error {
 	})
 }
 
-func (r *root) openSnapshotter(name string) (snapshots.Snapshotter, []string, error) {
-	dir := filepath.Join(r.dir, snapshotDir+name)
+func (r *root) openSnapshotter() (snapshots.Snapshotter, []string, error) {
+	dir := r.snapshotDir()
 	var sn snapshots.Snapshotter
 	var err error
 	var capabilities []string
-	switch name {
+	switch r.name {
 	case defaultSnapshotter:
 		sn, err = r.openOverlay(dir)
 		if !userns.RunningInUserNS() { // there whiteouts cannot be made without the parent
@@ -286,16 +292,16 @@ func (r *root) openSnapshotter(name string) (snapshots.Snapshotter, []string, er
 	case nativeSnapshotter:
 		sn, err = native.NewSnapshotter(dir)
 	default:
-		return nil, nil, fmt.Errorf("snapshotter %q in an embedded root: %w; use overlayfs or native", name, errdefs.ErrInvalidArgument)
+		return nil, nil, fmt.Errorf("snapshotter %q in an embedded root: %w; use overlayfs or native", r.name, errdefs.ErrInvalidArgument)
 	}
 	if err == nil {
-		err = r.forget(name, sn)
+		err = r.forget(sn)
 	}
 	if err == nil && r.overlay != nil {
 		err = sweep(dir, sn)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", name, err)
+		return nil, nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", r.name, err)
 	}
 	return &guarded{Snapshotter: sn, settle: r.settle}, capabilities, nil
 }

@@ -12,8 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,8 +56,23 @@ func (r Room) Holds(dgst digest.Digest) bool {
 	if r.Content == nil {
 		return false
 	}
-	_, err := os.Stat(filepath.Join(r.Content.Path, "blobs", dgst.Algorithm().String(), dgst.Encoded()))
+	_, err := os.Stat(blobFile(r.Content.Path, dgst))
 	return !errors.Is(err, os.ErrNotExist)
+}
+
+// Misfits tells whether there is a file in the place of the blob desc that has
+// another size.
+func (r Room) Misfits(desc ocispec.Descriptor) bool {
+	if r.Content == nil {
+		return false
+	}
+	info, err := os.Stat(blobFile(r.Content.Path, desc.Digest))
+	return err == nil && info.Size() != desc.Size
+}
+
+// blobFile is the place of a blob in a content folder.
+func blobFile(root string, dgst digest.Digest) string {
+	return filepath.Join(root, "blobs", dgst.Algorithm().String(), dgst.Encoded())
 }
 
 // Room looks at the space for a pull. A daemon's folders are those that it
@@ -63,13 +80,13 @@ func (r Room) Holds(dgst digest.Digest) bool {
 // only those are known that keep files in a folder.
 func (s *Store) Room(ctx context.Context) Room {
 	t := s.traits.Load()
-	content, snapshots := t.contentRoot, t.snapshotRoot
+	blobs, snapshots := t.contentRoot, t.snapshotRoot
 	r := Room{Lazy: s.Name != defaultSnapshotter && s.Name != nativeSnapshotter}
 	if r.Lazy {
 		snapshots = ""
 	}
-	if content != "" && (s.Embedded || s.sees(ctx, content)) {
-		r.Content = spaceOf(content)
+	if blobs != "" && (s.Embedded || s.sees(ctx, blobs)) {
+		r.Content = spaceOf(blobs)
 	}
 	if r.Content != nil && snapshots != "" && (s.Embedded || s.sameThere(snapshots)) {
 		r.Snapshots = spaceOf(snapshots)
@@ -112,7 +129,7 @@ func nearest(path string) string {
 // path: the daemon's own identity lies beside it, and the process behind the
 // socket sees the same folder there.
 func (s *Store) sees(ctx context.Context, content string) bool {
-	want, err := s.identity(ctx)
+	want, err := s.daemon.identity(ctx)
 	if err != nil || want == "" {
 		return false
 	}
@@ -147,4 +164,18 @@ func (s *Store) MakeRoom(ctx context.Context) error {
 		return fmt.Errorf("waiting for containerd to collect garbage: %w", err)
 	}
 	return nil
+}
+
+// CollectContent removes files in the content store that no record knows. A
+// daemon looks for them only after a blob has been deleted, so one is.
+func (s *Store) CollectContent(ctx context.Context) error {
+	text := rand.Text()
+	desc := ocispec.Descriptor{Digest: digest.FromString(text), Size: int64(len(text))}
+	if err := content.WriteBlob(ctx, s.Content, leasePrefix+text, strings.NewReader(text), desc); err != nil {
+		return fmt.Errorf("writing a blob to be collected: %w", err)
+	}
+	if err := s.Content.Delete(ctx, desc.Digest); err != nil {
+		return fmt.Errorf("deleting a blob to be collected: %w", err)
+	}
+	return s.MakeRoom(ctx)
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -59,14 +58,9 @@ type Store struct {
 	traits    atomic.Pointer[traits]
 	sharing   sharing
 	abandoned abandoned
-	link      *link                                                                // nil without a daemon
-	identity  func(context.Context) (string, error)                                // of the daemon, nil without one
-	transfer  func(ctx context.Context, src, dest any, opts ...transfer.Opt) error // nil without a daemon
-	collect   func(context.Context) error                                          // nil with one
-	gcRoot    func(context.Context, []leases.Lease, bool) (sizes, error)           // nil with one
-	version   func(context.Context) (string, error)                                // of the daemon, nil without one
-	flush     func() error                                                         // nil with a daemon, which does it itself
-	close     func() error
+	// What is behind it: one of the two, the other is nil.
+	daemon *daemon
+	root   *root
 }
 
 // traits are what is known of a daemon, or of a root. A daemon that comes back
@@ -109,16 +103,19 @@ func (s *Store) Context(ctx context.Context) context.Context {
 
 // Close releases the daemon's connection or the embedded root.
 func (s *Store) Close() error {
-	return s.close()
+	if s.root != nil {
+		return s.root.close()
+	}
+	return s.daemon.close()
 }
 
 // Flush puts what was written to an embedded root on stable storage. Only then
 // is there an image that was registered.
 func (s *Store) Flush() error {
-	if s.flush == nil {
+	if s.root == nil {
 		return nil
 	}
-	if err := s.flush(); err != nil {
+	if err := s.root.flush(); err != nil {
 		return fmt.Errorf("writing the root: %w", err)
 	}
 	return nil
@@ -131,7 +128,7 @@ func (s *Store) Applies() bool { return s.Embedded || s.traits.Load().applies }
 // SyncsApplied tells whether the Applier can sync what it has applied. Daemons
 // can since 2.0; older ones do not even notice that they were asked.
 func (s *Store) SyncsApplied(ctx context.Context) (bool, error) {
-	if s.version == nil {
+	if s.daemon == nil {
 		return true, nil
 	}
 	return s.since2(ctx)
@@ -139,7 +136,7 @@ func (s *Store) SyncsApplied(ctx context.Context) (bool, error) {
 
 // since2 tells whether the daemon is of version 2.0 or later.
 func (s *Store) since2(ctx context.Context) (bool, error) {
-	version, err := s.version(ctx)
+	version, err := s.daemon.version(ctx)
 	if err != nil {
 		return false, fmt.Errorf("asking containerd for its version: %w", err)
 	}
@@ -149,10 +146,10 @@ func (s *Store) since2(ctx context.Context) (bool, error) {
 // Collect removes what nothing refers to from an embedded root, which has no
 // collector of its own. A daemon collects by itself.
 func (s *Store) Collect(ctx context.Context) error {
-	if s.collect == nil {
+	if s.root == nil {
 		return nil
 	}
-	return s.collect(s.Context(ctx))
+	return s.root.collect(s.Context(ctx))
 }
 
 // MakesOfBlobs tells whether the snapshotter is one of containerd's own, whose

@@ -46,7 +46,7 @@ func (s *Store) Transfer(ctx context.Context, t Transfer) error {
 	if err != nil {
 		return fmt.Errorf("describing the source of %s: %w", t.Name, err)
 	}
-	err = s.transfer(ctx, source, image.NewStore(t.Name, t.storeOptions(s.Name)...), transfer.WithProgress(t.report))
+	err = s.daemon.client.Transfer(ctx, source, image.NewStore(t.Name, t.storeOptions(s.Name)...), transfer.WithProgress(t.report))
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -56,7 +56,7 @@ func (s *Store) Transfer(ctx context.Context, t Transfer) error {
 // CanTransfer is nil if there is a transfer service that understands a
 // Transfer; that of 1.7 would ignore half of it.
 func (s *Store) CanTransfer(ctx context.Context) error {
-	if s.transfer == nil || !s.traits.Load().transfers {
+	if s.daemon == nil || !s.traits.Load().transfers {
 		return ErrNoTransfer
 	}
 	if ok, err := s.since2(ctx); err != nil || !ok {

@@ -1,0 +1,71 @@
+package pull_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+)
+
+// TestLeftoverBlob pulls beside files in the place of its blobs that no record
+// knows, as a crash or another tool leaves them: of another size, shorter or
+// longer. What is registered has the right bytes, or nothing is.
+func TestLeftoverBlob(t *testing.T) {
+	img := small(t, "leftover", pulltest.Gzip, pulltest.Spec{})
+	for name, body := range map[string]string{"empty": "", "short": "half", "long": strings.Repeat("too long", 1<<16)} {
+		for _, unpacks := range []pull.Unpack{pull.UnpackAuto, pull.UnpackNever} {
+			t.Run(fmt.Sprintf("%s, unpack %v", name, unpacks), func(t *testing.T) {
+				each(t, append([]place{places()[0]}, daemons("2.4")...), func(t *testing.T, s *site) {
+					reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+					ref := pulltest.Push(t, reg, "team/app:1", img)
+					s.store() // makes an embedded root
+					dir := filepath.Join(s.root, contentPart, "blobs", "sha256")
+					if err := os.MkdirAll(dir, 0o755); err != nil {
+						t.Fatal(err)
+					}
+					for _, b := range append(img.Blobs(), pulltest.NewBlob(img.Raw)) {
+						if err := os.WriteFile(filepath.Join(dir, b.Digest.Encoded()), []byte(body), 0o444); err != nil {
+							t.Fatal(err)
+						}
+					}
+					s.mustPull(ref, func(r *pull.Request) { r.Unpack = unpacks })
+					s.noLitter()
+					for _, b := range append(img.Blobs(), pulltest.NewBlob(img.Raw)) {
+						got := pulltest.Must(os.ReadFile(filepath.Join(dir, b.Digest.Encoded())))(t)
+						if int64(len(got)) != b.Size || b.Digest.Algorithm().FromBytes(got) != b.Digest {
+							t.Errorf("got %d bytes in the place of blob %s, want its %d", len(got), b.Digest, b.Size)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestMisfitInUse refuses a file of the wrong size that an image of another
+// namespace, or of this one, relies upon: there is no success with it.
+func TestMisfitInUse(t *testing.T) {
+	img := small(t, "misfit", pulltest.Gzip, pulltest.Spec{})
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		ref := pulltest.Push(t, reg, "team/app:1", img)
+		s.mustPull(ref, func(r *pull.Request) { r.Unpack = pull.UnpackNever })
+		layer := img.Layers[0]
+		path := filepath.Join(s.root, contentPart, "blobs", "sha256", layer.Digest.Encoded())
+		if err := os.Truncate(path, layer.Size/2); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.pull(ref, func(r *pull.Request) { r.Policy = pull.PolicyAlways })
+		if exitCode(err) != 8 || !strings.Contains(err.Error(), layer.Digest.String()) || !strings.Contains(err.Error(), "verify --repair") {
+			t.Errorf("got %v, want the blob named in class 8", err)
+		}
+		s.noLitter()
+		if s.image(ref) == nil {
+			t.Error("got no record, want that of before")
+		}
+	})
+}

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/pkg/filters"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+)
+
+// The ingests of an embedded root, read from their folders. Unlike containerd's
+// own reading, this one gets along with what a kill or a crash left of them: it
+// takes no time and no total from a file that is not there or cannot be read.
+
+// ingest is the folder of an ingest.
+func (f *files) ingest(ref string) string {
+	return filepath.Join(f.root, "ingest", digest.FromString(ref).Encoded())
+}
+
+// Status implements content.IngestManager.
+func (f *files) Status(_ context.Context, ref string) (content.Status, error) {
+	return statusIn(f.ingest(ref))
+}
+
+// ListStatuses implements content.Manager.
+func (f *files) ListStatuses(_ context.Context, fs ...string) ([]content.Status, error) {
+	filter, err := filters.ParseAll(fs...)
+	if err != nil {
+		return nil, err
+	}
+	dirs, err := f.ingests()
+	var all []content.Status
+	for _, dir := range dirs {
+		status, err := statusIn(dir)
+		if err == nil && filter.Match(adaptRef(status.Ref)) {
+			all = append(all, status)
+		}
+	}
+	return all, err
+}
+
+// adaptRef lets filters ask for the ref of an ingest, which is all that
+// containerd's do.
+func adaptRef(ref string) filters.Adaptor {
+	return filters.AdapterFunc(func(path []string) (string, bool) {
+		return ref, len(path) == 1 && path[0] == "ref" && ref != ""
+	})
+}
+
+// nameless are the folders of ingests that do not tell the ref they are named
+// after, so that nobody can ask for them, with the bytes that they hold.
+func (f *files) nameless() (map[string]int64, error) {
+	dirs, err := f.ingests()
+	all := map[string]int64{}
+	for _, dir := range dirs {
+		if _, err := statusIn(dir); err != nil {
+			all[dir] = fileSize(filepath.Join(dir, "data"))
+		}
+	}
+	return all, err
+}
+
+// ingests lists the folders.
+func (f *files) ingests() ([]string, error) {
+	top := filepath.Join(f.root, "ingest")
+	entries, err := os.ReadDir(top)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	dirs := make([]string, len(entries))
+	for i, e := range entries {
+		dirs[i] = filepath.Join(top, e.Name())
+	}
+	return dirs, err
+}
+
+// statusIn reads the status of the ingest in dir; errdefs.ErrNotFound says that
+// it has no ref.
+func statusIn(dir string) (content.Status, error) {
+	ref, err := os.ReadFile(filepath.Join(dir, "ref"))
+	if err == nil && digest.FromBytes(ref).Encoded() != filepath.Base(dir) {
+		err = fmt.Errorf("ref %q is not that of folder %s", ref, dir)
+	}
+	if err != nil {
+		return content.Status{}, fmt.Errorf("%w: %w", err, errdefs.ErrNotFound)
+	}
+	data := filepath.Join(dir, "data")
+	s := content.Status{
+		Ref: string(ref), Offset: fileSize(data),
+		StartedAt: startOf(dir), UpdatedAt: cmp.Or(changed(data), changed(dir)),
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "total")); err == nil {
+		s.Total, _ = strconv.ParseInt(string(text), 10, 64) // 0 is unknown
+	}
+	return s, nil
+}
+
+// startOf is when an ingest was begun, or its folder changed last.
+func startOf(dir string) (at time.Time) {
+	text, err := os.ReadFile(filepath.Join(dir, "startedat"))
+	if err != nil || at.UnmarshalText(text) != nil {
+		return changed(dir)
+	}
+	return at
+}
+
+// changed is when a file or folder was, zero if it cannot be told.
+func changed(path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// fileSize is that of a file, 0 where there is none.
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}

@@ -1,0 +1,103 @@
+package store_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// TestSpoiltIngests finds ingests as a crash may leave them: a pull goes on
+// with the blob or begins it anew, and a collection gets rid of them.
+func TestSpoiltIngests(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"no time":       func(dir string) error { return os.Remove(filepath.Join(dir, "startedat")) },
+		"a broken time": func(dir string) error { return os.WriteFile(filepath.Join(dir, "updatedat"), []byte("soon"), 0o600) },
+		"an empty time": func(dir string) error { return os.Truncate(filepath.Join(dir, "startedat"), 0) },
+		"a folder as time": func(dir string) error {
+			if err := os.Remove(filepath.Join(dir, "startedat")); err != nil {
+				return err
+			}
+			return os.Mkdir(filepath.Join(dir, "startedat"), 0o700)
+		},
+		"no data":       func(dir string) error { return os.Remove(filepath.Join(dir, "data")) },
+		"no ref":        func(dir string) error { return os.Remove(filepath.Join(dir, "ref")) },
+		"another's ref": func(dir string) error { return os.WriteFile(filepath.Join(dir, "ref"), []byte("x"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			s := openRoot(t, store.Options{Root: root})
+			ctx, l, _ := lease(t, s, ref)
+			want := write(ctx, t, s, "ten bytes.", false)
+			dirs := pulltest.Must(filepath.Glob(filepath.Join(root, "io.containerd.content.v1.content/ingest/*")))(t)
+			if len(dirs) != 1 {
+				t.Fatalf("got ingests %v, want one", dirs)
+			}
+			if err := spoil(dirs[0]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Content.ListStatuses(ctx); err != nil {
+				t.Errorf("listing: got %v, want what there is", err)
+			}
+			again := pulltest.Must(content.OpenWriter(ctx, s.Content, content.WithRef("layer-"+want.String())))(t)
+			if status := pulltest.Must(again.Status())(t); status.Offset != 0 {
+				t.Errorf("got an offset of %d, want it begun anew", status.Offset)
+			}
+			if _, err := again.Write([]byte("ten bytes.")); err != nil {
+				t.Fatal(err)
+			}
+			if err := again.Commit(ctx, 10, want); err != nil {
+				t.Errorf("got %v, want it committed", err)
+			}
+
+			write(ctx, t, s, "another one", false)
+			dir := filepath.Join(root, "io.containerd.content.v1.content/ingest", digest.FromString(ingestKey(t, root)).Encoded())
+			if err := spoil(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Delete(s.Context(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			foretold := pulltest.Must(s.GC(t.Context(), true))(t)
+			freed := pulltest.Must(s.GC(t.Context(), false))(t)
+			if freed.Ingests.Count != 1 || foretold.Ingests.Count != 1 {
+				t.Errorf("got %+v freed, and %+v foretold, want one ingest", freed, foretold)
+			}
+			if left := pulltest.Must(os.ReadDir(filepath.Dir(dir)))(t); len(left) != 0 {
+				t.Errorf("got %v left, want nothing", left)
+			}
+		})
+	}
+}
+
+// ingestKey is the ref of the only ingest of a root.
+func ingestKey(t *testing.T, root string) string {
+	t.Helper()
+	refs := pulltest.Must(filepath.Glob(filepath.Join(root, "io.containerd.content.v1.content/ingest/*/ref")))(t)
+	if len(refs) != 1 {
+		t.Fatalf("got %v, want the ref of one ingest", refs)
+	}
+	return string(pulltest.Must(os.ReadFile(refs[0]))(t))
+}
+
+// TestGCOfANewRoot has nothing to do.
+func TestGCOfANewRoot(t *testing.T) {
+	s := openRoot(t, store.Options{})
+	for _, dryRun := range []bool{true, false} {
+		if freed, err := s.GC(t.Context(), dryRun); err != nil || freed.Blobs.Count != 0 {
+			t.Errorf("got %+v and %v, want nothing", freed, err)
+		}
+	}
+	_, l, _ := lease(t, s, ref)
+	if err := l.Delete(s.Context(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Collect(t.Context()); err != nil {
+		t.Errorf("collecting: got %v, want nothing", err)
+	}
+}
