@@ -94,6 +94,10 @@ func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, cont
 // showPull pulls under a display and writes the result once that is closed, so
 // that the two do not mix on a terminal.
 func showPull(ctx context.Context, o *pullOptions, b *batch) error {
+	picture, err := newTimeline(b.call.Timeline)
+	if err != nil {
+		return err
+	}
 	display, err := progress.New(progress.Options{
 		Mode:     b.call.Progress,
 		Out:      o.streams.err,
@@ -104,9 +108,9 @@ func showPull(ctx context.Context, o *pullOptions, b *batch) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	b.display, b.sink = display, display.Sink()
+	b.display, b.sink = display, picture.watch(display.Sink())
 	defer routeLogs(display.Writer(), b.call)()
-	err = b.run(ctx)
+	err = picture.write(display.Writer(), b.run(ctx))
 	if cerr := display.Close(); err == nil && cerr != nil {
 		err = asOutput(cerr)
 	}

@@ -33,6 +33,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 		newGroupCmd("hosts", "Show or write which hosts are asked", newHostsCheckCmd(s, caller), newHostsWriteCmd(s, caller)),
 		newVerifyCmd(s, caller),
 		newGCCmd(s, caller),
+		newTimelineCmd(s),
 		newVersionCmd(s),
 	)
 	root.SetHelpCommand(newHelpCmd(s))

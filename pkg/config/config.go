@@ -41,10 +41,12 @@ type Config struct {
 	Quiet        bool
 	Progress     string
 	PrintChainID bool
-	HTTPDump     bool
-	HTTPTrace    bool
-	Debug        bool
-	DebugFull    bool
+	// Timeline is the file that gets a picture of the pull; empty means none.
+	Timeline  string
+	HTTPDump  bool
+	HTTPTrace bool
+	Debug     bool
+	DebugFull bool
 	// AllMetadata was stated; it is the default and only excludes its opposite.
 	AllMetadata bool
 

@@ -27,6 +27,7 @@ type Image struct {
 	// registered and the sum over Blobs before.
 	Fetched, Reused int64
 	Duration        time.Duration // of the pull, once registered
+	Engine          string        // that did the work, once registered
 	Err             error         // why Outcome is Failed
 }
 
@@ -243,7 +244,7 @@ func (img *Image) blob(dgst digest.Digest) *BlobState {
 }
 
 func (img *Image) register(e Event) {
-	img.Digest, img.Duration = e.Digest, e.Duration
+	img.Digest, img.Duration, img.Engine = e.Digest, e.Duration, e.Engine
 	img.Fetched, img.Reused = e.Offset, e.Total
 	switch {
 	case !e.Changed:
