@@ -87,6 +87,8 @@ func (b *BlobState) Status() Status {
 		return Retrying
 	case b.fetch == running:
 		return Fetching
+	case b.asked():
+		return Waiting
 	case b.unpack == running:
 		return Unpacking
 	case b.unpack == finished:
@@ -99,9 +101,15 @@ func (b *BlobState) Status() Status {
 	return Waiting
 }
 
+// asked tells whether an unpack has begun that waits for the first byte of its
+// layer: a host was asked and has not answered.
+func (b *BlobState) asked() bool {
+	return b.unpack == running && b.fetch == idle && !b.Present && b.Unpacked == 0
+}
+
 // active tells whether the blob is being worked on right now.
 func (b *BlobState) active() bool {
-	return slices.Contains([]Status{Fetching, Unpacking, Retrying}, b.Status())
+	return b.asked() || slices.Contains([]Status{Fetching, Unpacking, Retrying}, b.Status())
 }
 
 // over tells whether nothing remains to be done for the blob.

@@ -2,7 +2,9 @@ package progress
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
@@ -23,8 +25,9 @@ const (
 // tty renders one region at the end of the screen, redrawn in place. Lines that
 // are to stay are written above it.
 type tty struct {
-	size  func() (width, height int)
-	color bool
+	size    func() (width, height int)
+	color   bool
+	unicode bool
 
 	buf    bytes.Buffer
 	lines  []string // to be written above the region with the next frame
@@ -37,9 +40,18 @@ type tty struct {
 
 func newTTY(o Options) *tty {
 	return &tty{
-		size:  o.size,
-		color: o.env("NO_COLOR") == "" && o.env("TERM") != "dumb",
+		size:    o.size,
+		color:   o.env("NO_COLOR") == "" && o.env("TERM") != "dumb",
+		unicode: o.unicode(),
 	}
+}
+
+// unicode tells whether the locale says that the terminal shows UTF-8. The
+// console of the kernel does, but its fonts lack what we draw with.
+func (o Options) unicode() bool {
+	locale := cmp.Or(o.env("LC_ALL"), o.env("LC_CTYPE"), o.env("LANG"))
+	locale = strings.ReplaceAll(strings.ToLower(locale), "-", "")
+	return strings.Contains(locale, "utf8") && o.env("TERM") != "linux"
 }
 
 // size returns the size of the screen. COLUMNS wins over what the terminal
@@ -79,7 +91,7 @@ func (t *tty) frame(s *State, now time.Time, final bool) []byte {
 	t.dirty, t.drawn = false, now
 	var rows []string
 	if !t.over {
-		rows = view{width: width - 1, height: height - 1, now: now, color: t.color}.rows(s)
+		rows = view{width: width - 1, height: height - 1, now: now, color: t.color, unicode: t.unicode}.rows(s)
 	}
 	t.rewind(width)
 	t.print(rows)
