@@ -23,6 +23,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if scene := os.Getenv(sceneVariable); scene != "" {
+		os.Exit(playScene(scene))
+	}
 	flag.Bool("update", false, "write the pictures that are compared with")
 	flag.Parse()
 	os.Exit(m.Run())

@@ -93,9 +93,10 @@ func (t *tty) frame(s *State, now time.Time, final bool) []byte {
 	if !t.over {
 		rows = view{width: width - 1, height: height - 1, now: now, color: t.color, unicode: t.unicode}.rows(s)
 	}
-	t.rewind(width)
-	t.print(rows)
-	t.region, t.width = widths(rows), width
+	cells := widths(rows)
+	t.rewind(width, len(rows))
+	t.print(rows, cells)
+	t.region, t.width = cells, width
 	if final {
 		t.region, t.over = nil, true
 	}
@@ -106,9 +107,10 @@ func (t *tty) due(now time.Time, width int) bool {
 	return t.dirty || len(t.lines) > 0 || width != t.width || now.Sub(t.drawn) >= calmPeriod
 }
 
-// rewind moves the cursor to the first cell of the region. Terminals fold rows
-// that have become too long for a narrower screen, hence the division.
-func (t *tty) rewind(width int) {
+// rewind moves the cursor to the first cell of the region and makes room for
+// what is not written over row by row. Terminals fold rows that have become too
+// long for a narrower screen, hence the division.
+func (t *tty) rewind(width, rows int) {
 	height := 0
 	for _, cells := range t.region {
 		height += max(1, (cells+width-1)/width)
@@ -117,25 +119,35 @@ func (t *tty) rewind(width int) {
 		return
 	}
 	t.buf.WriteString("\r" + ansi.CursorUp(height))
-	if width != t.width || len(t.lines) > 0 {
-		t.buf.WriteString(ansi.EraseScreenBelow)
+	if width == t.width && len(t.lines) == 0 && rows > 0 {
+		return
 	}
+	// Not with EraseScreenBelow: what tmux is told to erase from the first cell of
+	// the screen on, it keeps in its history.
+	t.buf.WriteString(strings.Repeat(ansi.EraseLineRight+"\n", height) + ansi.CursorUp(height))
 }
 
 // print writes the lines that stay and then the rows. Wrapping is off for the
-// rows: if the screen has just become narrower, they are cut, not folded.
-func (t *tty) print(rows []string) {
+// rows: if the screen has just become narrower, they are cut, not folded. A row
+// that is shorter than the one before it erases that first, and as a whole:
+// terminals remember what was erased at the end of a row as blanks, which they
+// fold.
+func (t *tty) print(rows []string, cells []int) {
 	for _, text := range t.lines {
 		t.buf.WriteString(text + "\n")
 	}
 	t.lines = nil
-	if len(rows) > 0 {
-		t.buf.WriteString(ansi.ResetModeAutoWrap)
-		for _, row := range rows {
-			t.buf.WriteString(row + ansi.EraseLineRight + "\n")
-		}
-		t.buf.WriteString(ansi.SetModeAutoWrap)
+	if len(rows) == 0 {
+		return
 	}
+	t.buf.WriteString(ansi.ResetModeAutoWrap)
+	for i, row := range rows {
+		if i < len(t.region) && cells[i] < t.region[i] {
+			t.buf.WriteString(ansi.EraseLineRight)
+		}
+		t.buf.WriteString(row + "\n")
+	}
+	t.buf.WriteString(ansi.SetModeAutoWrap)
 	if len(t.region) > len(rows) {
 		t.buf.WriteString(ansi.EraseScreenBelow)
 	}
