@@ -151,7 +151,7 @@ func TestTimelineInBrowser(t *testing.T) {
 
 // box is where a text is, in the units of the picture.
 type box struct {
-	Text                string
+	Text, Class         string
 	X, Y, Width, Height float64
 }
 
@@ -162,7 +162,7 @@ func (b box) overlaps(c box) bool {
 
 const measure = `<script>
 const boxes = [...document.querySelectorAll("svg text")].map(e => { const b = e.getBBox();
-  return {Text: e.textContent, X: b.x, Y: b.y, Width: b.width, Height: b.height}; });
+  return {Text: e.textContent, Class: e.className.baseVal, X: b.x, Y: b.y, Width: b.width, Height: b.height}; });
 document.body.innerHTML = "<pre>" + JSON.stringify(boxes).replace(/&/g, "&amp;").replace(/</g, "&lt;") + "</pre>";
 </script>`
 
@@ -204,6 +204,9 @@ func TestTimelineLayout(t *testing.T) {
 			for i, b := range boxes {
 				if b.X < 0 || b.X+b.Width > 1000 {
 					t.Errorf("got %q out of the picture: %v to %v", b.Text, b.X, b.X+b.Width)
+				}
+				if b.Class == "label" && b.X+b.Width > 256 {
+					t.Errorf("got the name %q over the bars: to %v", b.Text, b.X+b.Width)
 				}
 				for _, c := range boxes[:i] {
 					if b.overlaps(c) {

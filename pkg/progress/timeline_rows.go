@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // rows draws the lanes, each image before its blobs.
@@ -53,7 +54,7 @@ func (p *picture) imageRow(l *lane) {
 	const height = 26.0
 	p.row(height, p.explainImage(l))
 	middle := p.y + height/2
-	p.text(margin, middle+4, "label", shorten(l.ref, 33))
+	p.label(middle+4, shorten(l.ref, 36))
 	from, to := p.extent(l)
 	if to.After(from) {
 		p.printf(`<path d="M%.1f %.1fH%.1f" class="extent"/>`, p.axis.x(from), middle, p.axis.x(to))
@@ -71,6 +72,16 @@ func (p *picture) imageRow(l *lane) {
 	}
 	p.printf("</g>\n")
 	p.y += height
+}
+
+// label writes the name of an image, condensed if it may be wider than there is
+// room, since nobody knows the font.
+func (p *picture) label(y float64, name string) {
+	fit := ""
+	if utf8.RuneCountInString(name) > 26 {
+		fit = fmt.Sprintf(` textLength="%.0f" lengthAdjust="spacingAndGlyphs"`, plotLeft-12-margin)
+	}
+	p.printf(`<text x="%.1f" y="%.1f" class="label"%s>%s</text>`+"\n", margin, y, fit, escape(name))
 }
 
 // extent is the time that an image took: from the first that was heard of it,

@@ -14,8 +14,8 @@ import (
 const (
 	pictureWidth = 1000.0
 	margin       = 24.0
-	plotLeft     = 246.0
-	plotRight    = 852.0
+	plotLeft     = 256.0
+	plotRight    = 856.0
 	chartHeight  = 48.0
 	maxRows      = 2000 // of blobs; what is more is counted in a line
 )
@@ -305,7 +305,7 @@ func (p *picture) legend() {
 	p.text(pictureWidth-margin, p.y-1, "dim end", "inflate and apply share their time: the stronger, the busier")
 }
 
-// chart draws how fast bytes came.
+// chart draws when bytes came, and from which hosts.
 func (p *picture) chart() {
 	p.y += 20
 	bottom := p.y + chartHeight
@@ -313,12 +313,9 @@ func (p *picture) chart() {
 	for _, n := range p.flow.bytes {
 		peak = max(peak, n)
 	}
-	p.text(margin, p.y+14, "label", "network")
-	if p.flow.step > 0 {
-		p.text(margin, p.y+30, "dim", "at most "+speed(average(peak, p.flow.step)))
-	}
-	for _, h := range p.shares(1) {
-		p.text(margin, p.y+46, "dim", cutText(h, 32))
+	p.text(margin, p.y+14, "label", "bytes fetched")
+	for i, h := range p.shares(2) {
+		p.text(margin, p.y+30+16*float64(i), "dim", cutText(h, 32))
 	}
 	p.printf(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" class="chart"/>`, plotLeft, p.y, plotRight-plotLeft, chartHeight)
 	if len(p.flow.bytes) > 0 {
@@ -366,7 +363,7 @@ func (p *picture) grid(top float64) {
 // footer tells of hosts, if there are several, and of warnings.
 func (p *picture) footer() {
 	var lines []string
-	if len(p.hosts) > 1 {
+	if len(p.hosts) > 2 {
 		lines = append(lines, "hosts: "+strings.Join(p.shares(len(p.hosts)), ", "))
 	}
 	for _, note := range p.notes {

@@ -90,18 +90,24 @@ type tmux struct {
 // startTmux shows a scene on a terminal of the given size.
 func startTmux(t *testing.T, width, height int, scene string, env ...string) *tmux {
 	t.Helper()
-	pulltest.Need(t, pulltest.Program("tmux"))
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newTmux(t, width, height, append([]string{"LC_ALL=C", "NO_COLOR=", sceneVariable + "=" + scene}, env...), program)
+}
+
+// newTmux runs a command on a terminal of the given size.
+func newTmux(t *testing.T, width, height int, env []string, command ...string) *tmux {
+	t.Helper()
+	pulltest.Need(t, pulltest.Program("tmux"))
 	m := &tmux{t, filepath.Join(t.TempDir(), "tmux")}
 	t.Cleanup(func() { m.run("kill-server") })
 	args := []string{"-f", "/dev/null", "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height)}
-	for _, e := range append([]string{"LC_ALL=C", "NO_COLOR=", sceneVariable + "=" + scene}, env...) {
+	for _, e := range env {
 		args = append(args, "-e", e)
 	}
-	m.run(append(args, program)...)
+	m.run(append(args, command...)...)
 	m.run("set-option", "-g", "status", "off")
 	m.run("resize-window", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height)) // the line of the status was there
 	return m
@@ -149,7 +155,9 @@ func (m *tmux) expect(want string) {
 // 250 ms before it tells the program of another width, which nobody can know.
 func (m *tmux) expectRows(want string) {
 	m.t.Helper()
-	stem := func(screen string) string { return regexp.MustCompile(`(?m)(MB|retry) .*`).ReplaceAllString(screen, "$1") }
+	stem := func(screen string) string {
+		return regexp.MustCompile(`(?m)(MB|retry) .*`).ReplaceAllString(screen, "$1")
+	}
 	want = stem(want)
 	var got string
 	for deadline := time.Now().Add(10 * time.Second); !strings.HasSuffix(got, want) && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
