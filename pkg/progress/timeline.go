@@ -16,9 +16,8 @@ import (
 type Timeline struct {
 	mu         sync.Mutex
 	state      State
-	start, end time.Time // of the first and the last event
-	took       time.Duration
-	finished   bool // the call came to its end
+	start, end time.Time     // of the first and the last event
+	took       time.Duration // by the call's own count, once it is over
 	lanes      []*lane
 	byBlob     map[blobName]*lane
 	flow       flow
@@ -117,7 +116,7 @@ func (t *Timeline) Apply(e Event) {
 			t.notes = append(t.notes, e.cause())
 		}
 	case Summary:
-		t.finished, t.took = true, e.Duration
+		t.took = e.Duration
 	default:
 		if e.Ref != "" {
 			t.lane(e).apply(e)

@@ -176,10 +176,12 @@ func halfwayAt(width int) string {
 func TestTmux(t *testing.T) {
 	for width := range frames() {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
+			t.Parallel()
 			startTmux(t, width, 24, "halfway").expect(halfwayAt(width))
 		})
 	}
 	t.Run("resize", func(t *testing.T) {
+		t.Parallel()
 		m := startTmux(t, 160, 24, "halfway")
 		m.expect(halfwayAt(160))
 		for _, width := range []int{40, 80, 40, 160} {
@@ -188,6 +190,7 @@ func TestTmux(t *testing.T) {
 		}
 	})
 	t.Run("many layers", func(t *testing.T) {
+		t.Parallel()
 		startTmux(t, 80, 8, "many layers").expect(`
 docker.io/library/debian:latest 3f1d6c17773a
   010000000000 waiting                     10.0 MB
@@ -199,6 +202,7 @@ total  0.0/2.0 GB  0 B/s  100/300 layers
 `)
 	})
 	t.Run("log lines", func(t *testing.T) {
+		t.Parallel()
 		want := ""
 		for i := range 30 {
 			want += fmt.Sprintf("line %d %s\n", i, strings.Repeat("long ", 30))
@@ -215,6 +219,7 @@ total  0.0/2.0 GB  0 B/s  100/300 layers
 		}
 	})
 	t.Run("several images and a failure", func(t *testing.T) {
+		t.Parallel()
 		startTmux(t, 100, 24, "several").expect(`
 containerd-pull: pulling debian: reset
 quay.io/app:v1: up to date, 1.0 MB fetched, 0 B reused, 1.0s, 1.0 MB/s
@@ -224,6 +229,7 @@ total  0.0/3.0 MB  0 B/s  0/3 layers
 `)
 	})
 	t.Run("finished", func(t *testing.T) {
+		t.Parallel()
 		m := startTmux(t, 100, 24, "finished")
 		m.expect(`
 docker.io/library/debian:latest: new, 48.5 MB fetched, 0 B reused, 6.1s, 7.9 MB/s
@@ -235,6 +241,7 @@ docker.io/library/debian:latest
 		}
 	})
 	t.Run("lines", func(t *testing.T) {
+		t.Parallel()
 		m := startTmux(t, 80, 24, "halfway", "LC_ALL=C.UTF-8")
 		var got string
 		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(got, "retry 2") && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
