@@ -72,6 +72,7 @@ func (k *asker) arguments() map[string]candidates {
 		"profile check": k.profiles,
 		"completion":    atMost(1, words(nerdctl.Shells()...)),
 		"shell-init":    atMost(1, words(nerdctl.Shells()...)),
+		"timeline":      atMost(1, files),
 		"shim install":  atMost(1, folders),
 		"shim remove":   atMost(1, folders),
 		"help":          helpWords,
@@ -96,6 +97,8 @@ func (k *asker) flag(f *pflag.Flag) candidates {
 	case config.IsPath(f) && (key == "root" || key == "hosts_dir"):
 		return folders
 	case config.IsPath(f):
+		return files
+	case f.Name == "output":
 		return files
 	case f.Name == "format" && groupOf(f) == config.GroupOutput:
 		return words("json\tthe result as JSON", "go-template=\tfields of the JSON in a template")

@@ -83,6 +83,9 @@ func hintFor(err error, caller config.Caller) string {
 	if damage, ok := errors.AsType[*damageError](err); ok {
 		return damage.hint()
 	}
+	if isA[*streamError](err) {
+		return streamHint
+	}
 	if unknown, ok := errors.AsType[*config.UnknownProfile](err); ok {
 		return profileHint(unknown)
 	}

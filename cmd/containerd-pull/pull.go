@@ -113,6 +113,10 @@ func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, cont
 // showPull pulls under a display and writes the result once that is closed, so
 // that the two do not mix on a terminal.
 func showPull(ctx context.Context, o *pullOptions, b *batch, out *output) error {
+	picture, err := newTimeline(b.call.Timeline)
+	if err != nil {
+		return err
+	}
 	display, err := progress.New(progress.Options{
 		Mode:     b.call.Progress,
 		Out:      o.streams.err,
@@ -124,9 +128,9 @@ func showPull(ctx context.Context, o *pullOptions, b *batch, out *output) error 
 		return asUsage(err)
 	}
 	b.display, b.ledger = display, newLedger()
-	b.sink = tee(display.Sink(), b.ledger.note, out.sink())
+	b.sink = picture.watch(tee(display.Sink(), b.ledger.note, out.sink()))
 	defer routeLogs(display.Writer(), b.call)()
-	err = b.run(ctx)
+	err = picture.write(display.Writer(), b.run(ctx))
 	if cerr := display.Close(); err == nil && cerr != nil {
 		err = asOutput(cerr)
 	}

@@ -36,6 +36,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 		newCompletionCmd(s),
 		newShellInitCmd(s),
 		newShimCmd(s, caller),
+		newTimelineCmd(s),
 		newVersionCmd(s),
 	)
 	root.SetHelpCommand(newHelpCmd(s))

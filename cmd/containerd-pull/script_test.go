@@ -133,6 +133,8 @@ func (w *world) spoil(resp *http.Response) error {
 		resp.Body = io.NopCloser(io.MultiReader(resp.Body, strings.NewReader("and more")))
 		resp.ContentLength = -1
 		resp.Header.Del("Content-Length")
+	case fault == "slow" && blob:
+		time.Sleep(300 * time.Millisecond)
 	case fault == "stalling" && blob:
 		w.stalling <- struct{}{}
 		resp.Body = io.NopCloser(&stalled{resp.Request})

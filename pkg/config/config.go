@@ -51,10 +51,12 @@ type Config struct {
 	DigestFile string
 	// ChangedExitCode takes the place of 0 if something changed, unless it is 0.
 	ChangedExitCode int
-	HTTPDump        bool
-	HTTPTrace       bool
-	Debug           bool
-	DebugFull       bool
+	// Timeline is the file that gets a picture of the pull; empty means none.
+	Timeline  string
+	HTTPDump  bool
+	HTTPTrace bool
+	Debug     bool
+	DebugFull bool
 	// Experimental is nerdctl's switch for what it does not promise to keep.
 	Experimental bool
 	// AllMetadata was stated; it is the default and only excludes its opposite.

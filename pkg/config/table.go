@@ -330,6 +330,12 @@ func outputSettings() []*Setting {
 			bind:        func(c *Config) value { return (*exitCodeValue)(&c.ChangedExitCode) },
 		},
 		{
+			Flags: []Flag{{Name: "timeline"}},
+			Usage: "draw when what happened into this `file`, SVG or by extension HTML, also if the pull fails",
+			Group: GroupOutput,
+			bind:  func(c *Config) value { return path(&c.Timeline) },
+		},
+		{
 			Key:   "debug",
 			Flags: []Flag{{Name: "debug"}},
 			Usage: "log what is being decided",

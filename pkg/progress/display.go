@@ -36,7 +36,8 @@ type Options struct {
 	// Quiet shows nothing, not even warnings; only what goes through Writer
 	// still appears. It excludes every mode but ModeAuto and ModeNone.
 	Quiet bool
-	// Env looks up NO_COLOR, TERM and COLUMNS; nil means that none is set.
+	// Env looks up NO_COLOR, TERM, COLUMNS and the locale (LC_ALL, LC_CTYPE,
+	// LANG); nil means that none is set.
 	Env func(name string) string
 	// Classify describes an error in the JSON stream; nil leaves it at its
 	// message.

@@ -215,13 +215,17 @@ func (r *record) fetch(b *BlobState, e Event) {
 		r.Kind, r.Size, r.Offset, r.Host = b.Kind, &e.Total, &e.Offset, e.Host
 		r.docker(b, "Pulling fs layer", &detail{})
 	case FetchProgress:
+		r.Host = e.Host
 		r.docker(b, "Downloading", nil)
 		r.Detail = &detail{Current: e.Offset, Total: b.Size}
 	case FetchDone:
-		r.Size, r.Duration = &e.Total, millis(e.Duration)
+		r.Kind, r.Host, r.Size, r.Duration = e.Blob, e.Host, &e.Total, millis(e.Duration)
 		r.docker(b, "Download complete", &detail{HideCounts: true})
 	case Present:
 		r.Kind, r.ChainID = b.Kind, e.ChainID
+		if b.Size > 0 {
+			r.Size = new(b.Size)
+		}
 		r.docker(b, "Already exists", &detail{HideCounts: true})
 	}
 }

@@ -27,6 +27,7 @@ type Image struct {
 	// registered and the sum over Blobs before.
 	Fetched, Reused int64
 	Duration        time.Duration // of the pull, once registered
+	Engine          string        // that did the work, once registered
 	Err             error         // why Outcome is Failed
 }
 
@@ -90,6 +91,8 @@ func (b *BlobState) Status() Status {
 		return Retrying
 	case b.fetch == running:
 		return Fetching
+	case b.asked():
+		return Waiting
 	case b.unpack == running:
 		return Unpacking
 	case b.hash == running:
@@ -109,9 +112,15 @@ func (b *BlobState) Status() Status {
 // checked tells whether a check has looked at the blob, and nobody else.
 func (b *BlobState) checked() bool { return b.hash == finished && b.fetch == idle && !b.willUnpack }
 
+// asked tells whether an unpack has begun that waits for the first byte of its
+// layer: a host was asked and has not answered.
+func (b *BlobState) asked() bool {
+	return b.unpack == running && b.fetch == idle && !b.Present && b.Unpacked == 0
+}
+
 // active tells whether the blob is being worked on right now.
 func (b *BlobState) active() bool {
-	return slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
+	return b.asked() || slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
 }
 
 // over tells whether nothing remains to be done for the blob.
@@ -266,7 +275,7 @@ func (img *Image) blob(dgst digest.Digest) *BlobState {
 }
 
 func (img *Image) register(e Event) {
-	img.Digest, img.Duration = e.Digest, e.Duration
+	img.Digest, img.Duration, img.Engine = e.Digest, e.Duration, e.Engine
 	img.Fetched, img.Reused = e.Offset, e.Total
 	switch {
 	case !e.Changed:

@@ -2,7 +2,9 @@ package progress
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
@@ -23,8 +25,9 @@ const (
 // tty renders one region at the end of the screen, redrawn in place. Lines that
 // are to stay are written above it.
 type tty struct {
-	size  func() (width, height int)
-	color bool
+	size    func() (width, height int)
+	color   bool
+	unicode bool
 
 	buf    bytes.Buffer
 	lines  []string // to be written above the region with the next frame
@@ -37,9 +40,18 @@ type tty struct {
 
 func newTTY(o Options) *tty {
 	return &tty{
-		size:  o.size,
-		color: o.env("NO_COLOR") == "" && o.env("TERM") != "dumb",
+		size:    o.size,
+		color:   o.env("NO_COLOR") == "" && o.env("TERM") != "dumb",
+		unicode: o.unicode(),
 	}
+}
+
+// unicode tells whether the locale says that the terminal shows UTF-8. The
+// console of the kernel does, but its fonts lack what we draw with.
+func (o Options) unicode() bool {
+	locale := cmp.Or(o.env("LC_ALL"), o.env("LC_CTYPE"), o.env("LANG"))
+	locale = strings.ReplaceAll(strings.ToLower(locale), "-", "")
+	return strings.Contains(locale, "utf8") && o.env("TERM") != "linux"
 }
 
 // size returns the size of the screen. COLUMNS wins over what the terminal
@@ -79,11 +91,12 @@ func (t *tty) frame(s *State, now time.Time, final bool) []byte {
 	t.dirty, t.drawn = false, now
 	var rows []string
 	if !t.over {
-		rows = view{width: width - 1, height: height - 1, now: now, color: t.color}.rows(s)
+		rows = view{width: width - 1, height: height - 1, now: now, color: t.color, unicode: t.unicode}.rows(s)
 	}
-	t.rewind(width)
-	t.print(rows)
-	t.region, t.width = widths(rows), width
+	cells := widths(rows)
+	t.rewind(width, len(rows))
+	t.print(rows, cells)
+	t.region, t.width = cells, width
 	if final {
 		t.region, t.over = nil, true
 	}
@@ -94,9 +107,10 @@ func (t *tty) due(now time.Time, width int) bool {
 	return t.dirty || len(t.lines) > 0 || width != t.width || now.Sub(t.drawn) >= calmPeriod
 }
 
-// rewind moves the cursor to the first cell of the region. Terminals fold rows
-// that have become too long for a narrower screen, hence the division.
-func (t *tty) rewind(width int) {
+// rewind moves the cursor to the first cell of the region and makes room for
+// what is not written over row by row. Terminals fold rows that have become too
+// long for a narrower screen, hence the division.
+func (t *tty) rewind(width, rows int) {
 	height := 0
 	for _, cells := range t.region {
 		height += max(1, (cells+width-1)/width)
@@ -105,25 +119,35 @@ func (t *tty) rewind(width int) {
 		return
 	}
 	t.buf.WriteString("\r" + ansi.CursorUp(height))
-	if width != t.width || len(t.lines) > 0 {
-		t.buf.WriteString(ansi.EraseScreenBelow)
+	if width == t.width && len(t.lines) == 0 && rows > 0 {
+		return
 	}
+	// Not with EraseScreenBelow: what tmux is told to erase from the first cell of
+	// the screen on, it keeps in its history.
+	t.buf.WriteString(strings.Repeat(ansi.EraseLineRight+"\n", height) + ansi.CursorUp(height))
 }
 
 // print writes the lines that stay and then the rows. Wrapping is off for the
-// rows: if the screen has just become narrower, they are cut, not folded.
-func (t *tty) print(rows []string) {
+// rows: if the screen has just become narrower, they are cut, not folded. A row
+// that is shorter than the one before it erases that first, and as a whole:
+// terminals remember what was erased at the end of a row as blanks, which they
+// fold.
+func (t *tty) print(rows []string, cells []int) {
 	for _, text := range t.lines {
 		t.buf.WriteString(text + "\n")
 	}
 	t.lines = nil
-	if len(rows) > 0 {
-		t.buf.WriteString(ansi.ResetModeAutoWrap)
-		for _, row := range rows {
-			t.buf.WriteString(row + ansi.EraseLineRight + "\n")
-		}
-		t.buf.WriteString(ansi.SetModeAutoWrap)
+	if len(rows) == 0 {
+		return
 	}
+	t.buf.WriteString(ansi.ResetModeAutoWrap)
+	for i, row := range rows {
+		if i < len(t.region) && cells[i] < t.region[i] {
+			t.buf.WriteString(ansi.EraseLineRight)
+		}
+		t.buf.WriteString(row + "\n")
+	}
+	t.buf.WriteString(ansi.SetModeAutoWrap)
 	if len(t.region) > len(rows) {
 		t.buf.WriteString(ansi.EraseScreenBelow)
 	}

@@ -55,8 +55,9 @@ func halfway(sink progress.Sink) {
 	soon()
 }
 
-func TestFrames(t *testing.T) {
-	frames := map[int]string{
+// frames are the frames of halfway at each width.
+func frames() map[int]string {
+	return map[int]string{
 		40: `
 docker.io/library/debian:latest
 000000000000 present          10.0 MB
@@ -88,7 +89,10 @@ docker.io/library/debian:latest 3f1d6c17773a
 total  25.0/50.0 MB  8.3 MB/s  ETA 3s  2/6 layers  1 retry
 `,
 	}
-	for width, want := range frames {
+}
+
+func TestFrames(t *testing.T) {
+	for width, want := range frames() {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
 			var got string
 			onScreen(t, width, 24, nil, func(s *screen, d *progress.Display) {

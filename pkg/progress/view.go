@@ -16,6 +16,7 @@ type view struct {
 	width, height int // that may be used
 	now           time.Time
 	color         bool
+	unicode       bool // bars may be drawn with more than ASCII
 }
 
 // group is an image with those of its blobs that get a row.
@@ -234,7 +235,7 @@ func (v view) blob(b *BlobState, c columns) string {
 		v.paint(hue(b.Status()), pad(status, statusWidth)),
 	}
 	if c.bar > 0 {
-		cells = append(cells, v.paint(hue(b.Status()), b.bar(done, of, c.bar)))
+		cells = append(cells, v.bar(b.Status(), done, of, c.bar))
 	}
 	cells = append(cells, padLeft(fraction(done, of), bytesWidth))
 	if c.rate > 0 {
@@ -263,17 +264,32 @@ func (b *BlobState) amount(now time.Time) (done, of int64, rate string) {
 
 // bar draws done of total into width cells. Without a total it stays blank, as
 // any length would be a guess.
-func (b *BlobState) bar(done, total int64, width int) string {
+func (v view) bar(s Status, done, total int64, width int) string {
 	if total <= 0 {
 		return strings.Repeat(" ", width)
 	}
+	part := float64(min(done, total)) / float64(total)
+	if v.unicode {
+		return v.line(s, part, width)
+	}
 	inner := width - 2
-	n := int(float64(inner) * float64(min(done, total)) / float64(total))
+	n := int(float64(inner) * part)
 	mark := "="
-	if b.Status() == Unpacking {
+	if s == Unpacking {
 		mark = "#"
 	}
-	return "[" + strings.Repeat(mark, n) + strings.Repeat(" ", inner-n) + "]"
+	return v.paint(hue(s), "["+strings.Repeat(mark, n)+strings.Repeat(" ", inner-n)+"]")
+}
+
+// line is a bar of line-drawing characters, which grows by half a cell.
+func (v view) line(s Status, part float64, width int) string {
+	halves := int(float64(2*width) * part)
+	full, rest := strings.Repeat("━", halves/2), width-halves/2
+	if halves%2 == 1 {
+		full += "╸"
+		rest--
+	}
+	return v.paint(hue(s), full) + v.paint(faint, strings.Repeat("─", rest))
 }
 
 // total is the last row: what the call has done and when it will be over. What

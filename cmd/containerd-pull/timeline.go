@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+)
+
+type timelineOptions struct {
+	streams streams
+	output  string
+}
+
+func newTimelineCmd(s streams) *cobra.Command {
+	o := &timelineOptions{streams: s}
+	cmd := &cobra.Command{
+		Use:   "timeline [flags] EVENTS.json",
+		Short: "Draw a pull from what --progress json wrote",
+		Long: `Draws when what happened in a pull, from the events that it wrote to stderr:
+
+  containerd-pull --progress json debian 2>events.json
+  containerd-pull timeline events.json -o pull.svg
+
+"-" reads the events from stdin. A pull that draws itself, also when it fails,
+is containerd-pull --timeline pull.svg debian.`,
+		DisableFlagsInUseLine: true,
+		Args:                  oneStream,
+		RunE:                  func(_ *cobra.Command, args []string) error { return runTimeline(o, args[0]) },
+	}
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "`file` to draw into, SVG or by extension HTML; without it SVG goes to stdout")
+	return cmd
+}
+
+func oneStream(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("%s takes one file of events, or - for stdin: got %d arguments", cmd.CommandPath(), len(args))
+	}
+	return nil
+}
+
+func runTimeline(o *timelineOptions, events string) error {
+	draw, err := drawing(o.output)
+	if err != nil {
+		return err
+	}
+	t, err := readTimeline(o.streams.in, events)
+	if err != nil {
+		return err
+	}
+	if o.output == "" {
+		_, err := o.streams.out.Write(draw(t))
+		return asOutput(err)
+	}
+	return writeTimeline(o.output, draw(t))
+}
+
+// readTimeline folds a saved stream of events.
+func readTimeline(in io.Reader, path string) (*progress.Timeline, error) {
+	name := "the events on stdin"
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, asUsage(err)
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return nil, usagef("%s is a folder: want the file of events of one pull", path)
+		}
+		in, name = f, path
+	}
+	t := &progress.Timeline{}
+	if err := progress.ReadEvents(in, t.Apply); err != nil {
+		return nil, &streamError{fmt.Errorf("%s: %w", name, err)}
+	}
+	return t, nil
+}
+
+// streamError is a saved stream of events that cannot be read.
+type streamError struct{ err error }
+
+func (e *streamError) Error() string { return e.err.Error() }
+func (e *streamError) Unwrap() error { return e.err }
+
+const streamHint = "the events are what " + programName + " --progress json REF writes to stderr, one JSON object per line"
+
+// drawing is how to draw into a file of that name. SVG is what it is without a
+// name.
+func drawing(path string) (func(*progress.Timeline) []byte, error) {
+	switch ext := strings.ToLower(filepath.Ext(path)); ext {
+	case ".svg":
+		return (*progress.Timeline).SVG, nil
+	case ".html", ".htm":
+		return (*progress.Timeline).HTML, nil
+	}
+	if path == "" {
+		return (*progress.Timeline).SVG, nil
+	}
+	return nil, &usageError{
+		err:  fmt.Errorf("drawing a timeline into %s: its name does not say as what", path),
+		hint: "name a file that ends in .svg or .html",
+	}
+}
+
+// writeTimeline writes a picture as a whole or not at all.
+func writeTimeline(path string, picture []byte) error {
+	err := config.WriteFile(path, picture, 0o644)
+	if err == nil || isStorage(err) {
+		return err
+	}
+	return asOutput(err)
+}
+
+// timeline is the picture of a call that is under way. The nil timeline is that
+// of a call that nobody wants to see.
+type timeline struct {
+	path string
+	draw func(*progress.Timeline) []byte
+	fold progress.Timeline
+}
+
+// newTimeline prepares the picture that the call asks for.
+func newTimeline(path string) (*timeline, error) {
+	if path == "" {
+		return nil, nil
+	}
+	draw, err := drawing(path)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, usagef("--timeline: %s is a folder", path)
+	}
+	return &timeline{path: path, draw: draw}, nil
+}
+
+// watch returns a sink that draws what it passes on.
+func (t *timeline) watch(sink progress.Sink) progress.Sink {
+	if t == nil {
+		return sink
+	}
+	return func(e progress.Event) {
+		t.fold.Apply(e)
+		sink(e)
+	}
+}
+
+// write draws the picture, also of a pull that failed with err: that is when it
+// is wanted most. If that fails too, the pull's failure stays the outcome and
+// the picture's is told on out.
+func (t *timeline) write(out io.Writer, err error) error {
+	if t == nil {
+		return err
+	}
+	drawn := writeTimeline(t.path, t.draw(&t.fold))
+	if err == nil || drawn == nil {
+		return cmp.Or(err, drawn)
+	}
+	fmt.Fprintf(out, "%s: %v\n", programName, drawn)
+	return err
+}

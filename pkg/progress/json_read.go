@@ -1,0 +1,131 @@
+package progress
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// maxRecord bounds one line of a stream that is read: the longest we write is
+// the one that lists the images of a call.
+const maxRecord = 4 << 20
+
+// ReadEvents reads a stream that ModeJSON wrote and hands its events to each, as
+// far as the stream holds them. Lines that are no objects are what somebody
+// else wrote to the same file; they, and a last line without an end, which a
+// killed process leaves, are passed over. Everything else that is no event of
+// ours is an errdefs.ErrInvalidArgument with the number of its line, and so is a
+// stream without any event.
+func ReadEvents(r io.Reader, each func(Event)) error {
+	lines := bufio.NewReaderSize(r, 64<<10)
+	events := 0
+	for number := 1; ; number++ {
+		line, err := readLine(lines)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("reading line %d: %w", number, err)
+		}
+		if !bytes.HasPrefix(line, []byte("{")) {
+			continue
+		}
+		e, err := parseEvent(line)
+		if err != nil {
+			return fmt.Errorf("reading line %d: %w: %w", number, err, errdefs.ErrInvalidArgument)
+		}
+		each(e)
+		events++
+	}
+	if events == 0 {
+		return fmt.Errorf("no events in it: want what --progress json writes: %w", errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+// readLine returns the next line that has an end.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > maxRecord {
+			return nil, fmt.Errorf("longer than %s: %w", Size(maxRecord), errdefs.ErrInvalidArgument)
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, err
+		}
+	}
+}
+
+func parseEvent(line []byte) (Event, error) {
+	var r record
+	if err := json.Unmarshal(line, &r); err != nil {
+		return Event{}, err
+	}
+	if r.Version != 1 {
+		return Event{}, fmt.Errorf("got version %d, want 1", r.Version)
+	}
+	at, err := time.Parse(time.RFC3339Nano, r.Time)
+	if err != nil {
+		return Event{}, err
+	}
+	e := r.read()
+	e.Time = at
+	return e, nil
+}
+
+// read is the event that r was written for.
+func (r record) read() Event {
+	e := Event{
+		Kind: r.Event, Ref: r.Ref, Refs: r.Refs, Digest: r.Digest, MediaType: r.MediaType, Blob: r.Kind,
+		Phase: r.Phase, ChainID: r.ChainID, Previous: r.Previous, Host: r.Host, Engine: r.Engine,
+		Attempt: r.Attempt, Reason: r.Reason, Message: r.Message,
+		Duration: ofMillis(r.Duration), Wait: ofMillis(r.WaitMs),
+	}
+	if r.Changed != nil {
+		e.Changed = *r.Changed
+	}
+	switch r.Event {
+	case Planned, FetchStart:
+		e.Offset, e.Total = number(r.Offset), number(r.Size)
+	case FetchProgress, UnpackProgress:
+		if r.Detail != nil {
+			e.Offset, e.Total = r.Detail.Current, r.Detail.Total
+		}
+	case FetchDone:
+		e.Offset, e.Total = number(r.Size), number(r.Size)
+	case Present:
+		e.Total = number(r.Size)
+	case UnpackDone:
+		e.Offset, e.Total = number(r.Bytes), number(r.Bytes)
+	case PhaseDone:
+		e.Offset = number(r.Bytes)
+	case Registered:
+		e.Offset, e.Total = number(r.Fetched), number(r.Reused)
+	case Summary:
+		e.Total, e.Offset = number(r.Images), number(r.Failed)
+	case Error:
+		e.Err = errors.New(r.Message)
+	}
+	return e
+}
+
+func number(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return max(*n, 0)
+}
+
+// ofMillis is a number of milliseconds, as far as it can be a duration.
+func ofMillis(ms *int64) time.Duration {
+	const longest = int64(1<<63-1) / int64(time.Millisecond)
+	return time.Duration(min(number(ms), longest)) * time.Millisecond
+}
