@@ -161,6 +161,18 @@ func freeSpace(t *testing.T, dir string) int64 {
 	return int64(st.Bavail) * st.Bsize
 }
 
+// settledSpace is freeSpace once it is at least want. A process that a test
+// beside this one is about to start has our open files for a moment, and a file
+// that was removed takes its space until it has let go.
+func settledSpace(t *testing.T, dir string, want int64) int64 {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if got := freeSpace(t, dir); got >= want || time.Now().After(deadline) {
+			return got
+		}
+	}
+}
+
 // TestLostBlob fetches a layer again whose snapshot is there and whose blob is
 // not, as after a failure whose blobs were collected.
 func TestLostBlob(t *testing.T) {

@@ -147,7 +147,8 @@ func (s *Store) Lowers(ctx context.Context, name string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("viewing snapshot %s: %w", name, err)
 	}
-	if err := s.Snapshotter.Remove(ctx, key); err != nil {
+	// Nothing leases the view: a collection may have been faster.
+	if err := s.Snapshotter.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
 		return nil, fmt.Errorf("closing the view of snapshot %s: %w", name, err)
 	}
 	upper, ok := UpperOf(mounts)
