@@ -9,6 +9,7 @@ go 1.26
 require (
 	github.com/CycloneDX/cyclonedx-gomod v1.10.0
 	github.com/golangci/golangci-lint/v2 v2.15.0
-	github.com/goreleaser/goreleaser/v2 v2.17.0
+	github.com/goreleaser/goreleaser/v2 v2.15.1 // the newest all of whose dependencies the proxy serves
 	github.com/rhysd/actionlint v1.7.12
+	golang.org/x/vuln v1.9.0
 )
