@@ -11,5 +11,6 @@ require (
 	github.com/golangci/golangci-lint/v2 v2.15.0
 	github.com/goreleaser/goreleaser/v2 v2.15.1 // the newest all of whose dependencies the proxy serves
 	github.com/rhysd/actionlint v1.7.12
+	golang.org/x/exp v0.0.0-20261113113407-e3970619a1a4
 	golang.org/x/vuln v1.9.0
 )
