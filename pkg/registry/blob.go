@@ -64,7 +64,7 @@ func (r *Registry) Open(ctx context.Context, ref Ref, desc ocispec.Descriptor, r
 	if b := r.openForeign(ctx, up, c, desc, rng); b != nil {
 		return b, nil
 	}
-	return round(r, up, c, func(h *host) (*Body, error) {
+	return round(ctx, r, up, c, func(h *host) (*Body, error) {
 		return r.openAt(ctx, h, c, desc, rng, func(c call) (*http.Response, error) { return r.ask(ctx, h, c) })
 	})
 }

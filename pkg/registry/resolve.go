@@ -76,7 +76,7 @@ func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor
 		return Target{}, err
 	}
 	for n := 1; ; n++ {
-		t, err := round(r, up, c, func(h *host) (Target, error) { return r.documentFrom(ctx, h, c, want) })
+		t, err := round(ctx, r, up, c, func(h *host) (Target, error) { return r.documentFrom(ctx, h, c, want) })
 		if err == nil {
 			return t, nil
 		}
@@ -89,7 +89,7 @@ func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor
 // round asks the hosts for c in their order until one answers. Its error is
 // that of each host, or the first that is no host's, such as the cause of a
 // cancelled context.
-func round[T any](r *Registry, up *upstream, c call, try func(*host) (T, error)) (T, error) {
+func round[T any](_ context.Context, r *Registry, up *upstream, c call, try func(*host) (T, error)) (T, error) {
 	var none T
 	hosts, errs := r.candidates(up, c)
 	for _, h := range hosts {
