@@ -63,18 +63,18 @@ func (k *asker) arguments() map[string]candidates {
 	return map[string]candidates{
 		"":             k.references,
 		"pull":         k.references,
-		"config show":  atMost(1, k.references),
-		"hosts check":  atMost(1, k.references),
-		"hosts write":  atMost(1, folders),
+		"config show":  single(k.references),
+		"hosts check":  single(k.references),
+		"hosts write":  single(folders),
 		"verify":       k.images,
-		"profile show": atMost(1, k.profiles),
+		"profile show": single(k.profiles),
 		// Checking several profiles is as good as checking one.
 		"profile check": k.profiles,
-		"completion":    atMost(1, words(nerdctl.Shells()...)),
-		"shell-init":    atMost(1, words(nerdctl.Shells()...)),
-		"timeline":      atMost(1, files),
-		"shim install":  atMost(1, folders),
-		"shim remove":   atMost(1, folders),
+		"completion":    single(words(nerdctl.Shells()...)),
+		"shell-init":    single(words(nerdctl.Shells()...)),
+		"timeline":      single(files),
+		"shim install":  single(folders),
+		"shim remove":   single(folders),
 		"help":          helpWords,
 	}
 }
@@ -189,10 +189,10 @@ func fitting(all, args []string, word string) []string {
 	return fit
 }
 
-// atMost offers nothing once there are n arguments.
-func atMost(n int, inner candidates) candidates {
+// single offers nothing once there is an argument.
+func single(inner candidates) candidates {
 	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-		if len(args) >= n {
+		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return inner(cmd, args, word)
@@ -278,7 +278,7 @@ func (k *asker) snapshotters(cmd *cobra.Command, args []string, word string) ([]
 }
 
 // addresses are those of the sockets that there usually are.
-func (k *asker) addresses(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *asker) addresses(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	paths := []string{"/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock", "/run/docker/containerd/containerd.sock"}
 	if dir := k.caller.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		paths = append(paths, filepath.Join(dir, "containerd/containerd.sock"))

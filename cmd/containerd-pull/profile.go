@@ -134,7 +134,7 @@ func writeProfile(o *profileOptions, p shownProfile, said []config.Resolved) err
 	if err != nil {
 		return fmt.Errorf("writing profile %s as TOML: %w", p.Name, err)
 	}
-	return writeFormatted(o.streams.out, o.format, p, func(w io.Writer) { w.Write(text) })
+	return writeFormatted(o.streams.out, o.format, p, func(w io.Writer) { fmt.Fprintf(w, "%s", text) })
 }
 
 func put(tree map[string]any, keys []string, v any) {

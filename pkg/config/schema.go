@@ -16,7 +16,7 @@ const (
 
 // fileShape is what a configuration file may hold.
 func fileShape() shape {
-	top := settingsShape(func(s *Setting) bool { return true })
+	top := settingsShape(func(*Setting) bool { return true })
 	profile := profileShape()
 	top.Fields = append(top.Fields, field{Name: keyProfiles, Usage: "named sets of settings", shape: shape{Type: "object", Items: &profile}})
 	return top

@@ -62,7 +62,7 @@ func (s *implicitDirs) forget(path string) {
 }
 
 func (s *implicitDirs) list() []Directory {
-	var list []Directory
+	list := make([]Directory, 0, len(s.order))
 	for _, d := range s.order {
 		list = append(list, *d)
 	}

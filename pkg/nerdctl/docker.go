@@ -51,7 +51,7 @@ func ParseDocker(args []string) (DockerCall, error) {
 		args = args[n:]
 	}
 	if len(args) == 0 {
-		return c, errors.New("Docker's plugins are called as docker " + dockerWord)
+		return c, errors.New("plugins of Docker are called as docker " + dockerWord)
 	}
 	c.Args = append(c.Args, args[1:]...)
 	return c, nil

@@ -63,11 +63,11 @@ func (p Program) Next(searchPath string) (string, error) {
 		if p.Is(file) {
 			continue
 		}
-		real, err := filepath.EvalSymlinks(file)
+		target, err := filepath.EvalSymlinks(file)
 		if err != nil {
 			return "", fmt.Errorf("finding nerdctl: %w", err)
 		}
-		return real, nil
+		return target, nil
 	}
 	return "", fmt.Errorf("%w besides this shim", errNone)
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/remotes/docker/config"
+	dockerconfig "github.com/containerd/containerd/v2/core/remotes/docker/config"
 	"github.com/containerd/errdefs"
 )
 
@@ -65,7 +65,7 @@ func (r *Registry) Delegate(ref Ref) (Delegation, error) {
 func dirsOf(dirs []string, domain string) ([]string, error) {
 	var found []string
 	for _, dir := range dirs {
-		_, err := config.HostDirFromRoot(dir)(domain)
+		_, err := dockerconfig.HostDirFromRoot(dir)(domain)
 		if err == nil {
 			found = append(found, dir)
 		} else if !errdefs.IsNotFound(err) {

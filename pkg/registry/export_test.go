@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
@@ -27,7 +28,7 @@ func DocumentType(body []byte, contentType string) (string, error) {
 
 // JudgeAddress asks whether the registry called name may lead to addr.
 func JudgeAddress(name, addr string) error {
-	return (&host{name: name}).judgeAddress(nil, "tcp", addr, nil)
+	return (&host{name: name}).judgeAddress(context.Background(), "tcp", addr, nil)
 }
 
 func TokenLife(body string, now time.Time) time.Duration {

@@ -87,8 +87,9 @@ func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor
 }
 
 // round asks the hosts for c in their order until one answers. Its error is
-// that of each host, or the cause of ctx.
-func round[T any](ctx context.Context, r *Registry, up *upstream, c call, try func(*host) (T, error)) (T, error) {
+// that of each host, or the first that is no host's, such as the cause of a
+// cancelled context.
+func round[T any](_ context.Context, r *Registry, up *upstream, c call, try func(*host) (T, error)) (T, error) {
 	var none T
 	hosts, errs := r.candidates(up, c)
 	for _, h := range hosts {

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // viewTimeout is how long a View waits for whoever writes to a root.
@@ -90,7 +91,7 @@ func viewRoot(o Options) (*View, error) {
 	path := filepath.Join(o.Root, metadataDir, "meta.db")
 	db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: viewTimeout})
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("looking into %s: %w", o.Root, ErrBusy)
 	case err != nil:
 		return nil, fmt.Errorf("looking into %s: %w", o.Root, err)

@@ -91,9 +91,10 @@ func New(o Options) *Unpacker {
 	}
 }
 
-// Fetched and Unpacked are the bytes of layers that came over the network and
-// the uncompressed bytes applied, so far.
-func (u *Unpacker) Fetched() int64  { return u.fetched.Load() }
+// Fetched is how many bytes of layers came over the network so far.
+func (u *Unpacker) Fetched() int64 { return u.fetched.Load() }
+
+// Unpacked is how many uncompressed bytes were applied so far.
 func (u *Unpacker) Unpacked() int64 { return u.unpacked.Load() }
 
 // Brought tells whether the blob dgst was fetched or found in the content

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
-	version "github.com/containerd/containerd/api/services/version/v1"
+	versionapi "github.com/containerd/containerd/api/services/version/v1"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/proxy"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -139,7 +139,7 @@ func (d *Daemon) wait(ctx context.Context) error {
 	}
 	defer conn.Close()
 	for {
-		_, err := version.NewVersionClient(conn).Version(ctx, &emptypb.Empty{})
+		_, err := versionapi.NewVersionClient(conn).Version(ctx, &emptypb.Empty{})
 		if err == nil {
 			return nil
 		}

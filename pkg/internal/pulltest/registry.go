@@ -28,6 +28,9 @@ type RegistryOptions struct {
 	Addr string
 	// TLS serves https with a certificate of a CA of its own; see CA.
 	TLS bool
+	// Names are those of the certificate, beside localhost and the loopback
+	// addresses. Whoever uses them brings clients to Addr by them.
+	Names []string
 	// ClientCert refuses clients without a certificate of that CA; see
 	// ClientPair. It implies TLS.
 	ClientCert bool
@@ -91,7 +94,7 @@ func newRegistry(o RegistryOptions, c *content) (*Registry, error) {
 	r := &Registry{opts: o, content: c, addr: o.Addr}
 	r.SetBehave(o.Behave)
 	if o.TLS || o.ClientCert {
-		ca, err := newAuthority()
+		ca, err := newAuthority(o.Names...)
 		if err != nil {
 			return nil, err
 		}

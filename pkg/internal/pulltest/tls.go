@@ -16,15 +16,15 @@ import (
 	"time"
 )
 
-// authority is a private CA with one certificate for all loopback servers and
-// one for clients.
+// authority is a private CA with one certificate for all loopback servers, and
+// those named beside them, and one for clients.
 type authority struct {
 	key            *ecdsa.PrivateKey
 	cert           *x509.Certificate
 	server, client tls.Certificate
 }
 
-func newAuthority() (*authority, error) {
+func newAuthority(names ...string) (*authority, error) {
 	key, err := newKey()
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func newAuthority() (*authority, error) {
 	ca := &authority{key: key, cert: cert}
 	server := certTemplate("pulltest server", 2)
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	server.DNSNames = []string{"localhost"}
+	server.DNSNames = append([]string{"localhost"}, names...)
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 2), net.IPv6loopback}
 	if ca.server, err = ca.issue(server); err != nil {
 		return nil, err
