@@ -82,6 +82,9 @@ func hintFor(err error, caller config.Caller) string {
 	if damage, ok := errors.AsType[*damageError](err); ok {
 		return damage.hint()
 	}
+	if rootless, ok := errors.AsType[*rootlessError](err); ok && rootless.hint != "" {
+		return rootless.hint
+	}
 	if unknown, ok := errors.AsType[*config.UnknownProfile](err); ok {
 		return profileHint(unknown)
 	}

@@ -54,6 +54,9 @@ func runPull(ctx context.Context, o *pullOptions, args []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
+	if err := enterRootless(o.caller, each...); err != nil {
+		return err
+	}
 	ctx, cancel := withTimeout(ctx, call)
 	defer cancel()
 	own, err := login(ctx, o.streams, call, refs)
