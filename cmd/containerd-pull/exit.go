@@ -82,6 +82,11 @@ func hintFor(err error, caller config.Caller) string {
 	if damage, ok := errors.AsType[*damageError](err); ok {
 		return damage.hint()
 	}
+	if word, ok := errors.AsType[*config.UnknownWord](err); ok {
+		if near := config.Nearest(word.Word, word.Known); near != "" {
+			return fmt.Sprintf("did you mean %q?", near)
+		}
+	}
 	if rootless, ok := errors.AsType[*rootlessError](err); ok && rootless.hint != "" {
 		return rootless.hint
 	}

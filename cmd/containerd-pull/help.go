@@ -30,9 +30,34 @@ func runHelp(out io.Writer, root *cobra.Command, args []string) error {
 	}
 	cmd, rest, err := root.Find(args)
 	if err != nil || len(rest) > 0 {
-		return usagef("no help about %q", strings.Join(args, " "))
+		err := fmt.Errorf("no help about %q", strings.Join(args, " "))
+		return &usageError{err, oneOf(append(commandNames(cmd), topicNames()...), rest)}
 	}
 	return cmd.Help()
+}
+
+// commandNames lists the commands below cmd.
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
+}
+
+// mistyped warns of an image that has nearly the name of a command: whoever
+// mistypes a command gets somebody's image otherwise, or a puzzling error.
+func mistyped(root *cobra.Command, arg string) []string {
+	if strings.ContainsAny(arg, "/:@.") || len(arg) < 4 { // gcc is no gc
+		return nil
+	}
+	near := config.Nearest(arg, commandNames(root))
+	if near == "" || near == arg {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is pulled as an image; did you mean the command %q?", arg, near)}
 }
 
 // showUsage is what help ends with.

@@ -47,6 +47,8 @@ type Config struct {
 	DebugFull    bool
 	// AllMetadata was stated; it is the default and only excludes its opposite.
 	AllMetadata bool
+	// NoContentTrust was stated; there is none.
+	NoContentTrust bool
 
 	// Profile is the name of the profile in use; empty if there is none.
 	Profile string
