@@ -24,7 +24,9 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 		Short:                 "Pull images, as without a command word",
 		DisableFlagsInUseLine: true,
 		Args:                  someReferences,
-		RunE:                  func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), o, args, mistyped(cmd.Root(), args[0])) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPull(cmd.Context(), o, args, mistyped(cmd.Root(), args[0]))
+		},
 	}
 	cmd.Flags().SortFlags = false
 	o.flags = config.NewFlags(cmd.Flags(), config.Table())

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write the generated files")
 	testscript.Main(m, map[string]func(){programName: main})
 }
 
