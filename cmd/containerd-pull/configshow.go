@@ -16,9 +16,10 @@ import (
 // newGroupCmd is a command that only has commands.
 func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  cobra.ArbitraryArgs,
+		Use:                   use + " COMMAND",
+		DisableFlagsInUseLine: true,
+		Short:                 short,
+		Args:                  cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var names []string
 			for _, c := range sub {
@@ -26,12 +27,23 @@ func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
 			}
 			return &usageError{
 				err:  fmt.Errorf("%s: got %q, want a command", cmd.CommandPath(), strings.Join(args, " ")),
-				hint: "there are: " + strings.Join(names, ", "),
+				hint: oneOf(names, args),
 			}
 		},
 	}
 	cmd.AddCommand(sub...)
 	return cmd
+}
+
+// oneOf is the hint where a word that is missing or unknown should be one of
+// names.
+func oneOf(names, args []string) string {
+	if len(args) > 0 {
+		if near := config.Nearest(args[0], names); near != "" {
+			return fmt.Sprintf("did you mean %q?", near)
+		}
+	}
+	return "there are: " + strings.Join(names, ", ")
 }
 
 type configShowOptions struct {

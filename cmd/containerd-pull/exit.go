@@ -86,6 +86,14 @@ func hintFor(err error, caller config.Caller) string {
 	if isA[*streamError](err) {
 		return streamHint
 	}
+	if word, ok := errors.AsType[*config.UnknownWord](err); ok {
+		if near := config.Nearest(word.Word, word.Known); near != "" {
+			return fmt.Sprintf("did you mean %q?", near)
+		}
+	}
+	if rootless, ok := errors.AsType[*rootlessError](err); ok && rootless.hint != "" {
+		return rootless.hint
+	}
 	if unknown, ok := errors.AsType[*config.UnknownProfile](err); ok {
 		return profileHint(unknown)
 	}
@@ -263,10 +271,15 @@ func exitCodesText() string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "0\t\tevery image is registered, complete, and unpacked as asked")
 	for code := 1; code <= 143; code++ {
+		var name string
+		var when []string
 		for _, c := range classes() {
 			if c.code == code {
-				fmt.Fprintf(w, "%d\t%s\t%s\n", c.code, c.name, c.when)
+				name, when = c.name, append(when, c.when)
 			}
+		}
+		if name != "" {
+			fmt.Fprintf(w, "%d\t%s\t%s\n", code, name, strings.Join(when, "; "))
 		}
 	}
 	w.Flush()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,10 +49,34 @@ func flagError(cmd *cobra.Command, err error) error {
 		u.hint = hint
 		return u
 	}
-	if near := config.Nearest(name, visibleFlags(cmd.Flags())); near != "" {
-		u.hint = "did you mean --" + near + "?"
-	}
+	u.hint = flagHint(cmd, name)
 	return u
+}
+
+// flagHint says what an unknown flag may have been meant to be: one of another
+// command, or a misspelt one.
+func flagHint(cmd *cobra.Command, name string) string {
+	var owners []string
+	walk(cmd.Root(), func(c *cobra.Command) {
+		if f := c.Flags().Lookup(name); f != nil && !f.Hidden && c.Name() != "help" {
+			owners = append(owners, c.CommandPath())
+		}
+	})
+	if len(owners) > 0 {
+		return "--" + name + " is a flag of: " + strings.Join(owners, ", ")
+	}
+	if near := config.Nearest(name, visibleFlags(cmd.Flags())); near != "" {
+		return "did you mean --" + near + "?"
+	}
+	return ""
+}
+
+// walk visits a command and those below it.
+func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
+	visit(cmd)
+	for _, sub := range cmd.Commands() {
+		walk(sub, visit)
+	}
 }
 
 func visibleFlags(fs *pflag.FlagSet) []string {

@@ -50,6 +50,9 @@ func runGC(ctx context.Context, o *gcOptions) error {
 	if err != nil {
 		return asUsage(err)
 	}
+	if err := enterRootless(o.caller, cfg); err != nil {
+		return err
+	}
 	defer routeLogs(o.streams.err, cfg)()
 	ctx, cancel := withTimeout(ctx, cfg)
 	defer cancel()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -13,9 +14,10 @@ import (
 
 func newHelpCmd(s streams) *cobra.Command {
 	return &cobra.Command{
-		Use:   "help [COMMAND|TOPIC]",
-		Short: "Help about a command, or about one of: " + strings.Join(topicNames(), ", "),
-		RunE:  func(cmd *cobra.Command, args []string) error { return runHelp(s.out, cmd.Root(), args) },
+		Use:                   "help [COMMAND|TOPIC]",
+		Short:                 "Help about a command, or about one of: " + strings.Join(topicNames(), ", "),
+		DisableFlagsInUseLine: true,
+		RunE:                  func(cmd *cobra.Command, args []string) error { return runHelp(s.out, cmd.Root(), args) },
 	}
 }
 
@@ -30,9 +32,34 @@ func runHelp(out io.Writer, root *cobra.Command, args []string) error {
 	}
 	cmd, rest, err := root.Find(args)
 	if err != nil || len(rest) > 0 {
-		return usagef("no help about %q", strings.Join(args, " "))
+		err := fmt.Errorf("no help about %q", strings.Join(args, " "))
+		return &usageError{err, oneOf(append(commandNames(cmd), topicNames()...), rest)}
 	}
 	return cmd.Help()
+}
+
+// commandNames lists the commands below cmd.
+func commandNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
+}
+
+// mistyped warns of an image that has nearly the name of a command: whoever
+// mistypes a command gets somebody's image otherwise, or a puzzling error.
+func mistyped(root *cobra.Command, arg string) []string {
+	if strings.ContainsAny(arg, "/:@.") || len(arg) < 4 { // gcc is no gc
+		return nil
+	}
+	near := config.Nearest(arg, commandNames(root))
+	if near == "" || near == arg {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is pulled as an image; did you mean the command %q?", arg, near)}
 }
 
 // showUsage is what help ends with.
@@ -44,11 +71,23 @@ func showUsage(cmd *cobra.Command) error {
 // writeUsage shows the flags under the headings of the table of settings.
 func writeUsage(w io.Writer, cmd *cobra.Command) {
 	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
-	writeCommands(w, cmd)
-	for _, g := range config.Groups() {
-		writeFlags(w, string(g), cmd.Flags(), func(f *pflag.Flag) bool { return groupOf(f) == g })
+	if cmd.HasExample() {
+		fmt.Fprintf(w, "\nExamples:\n%s\n", indent(cmd.Example))
 	}
-	writeFlags(w, "Flags", cmd.Flags(), func(f *pflag.Flag) bool { return groupOf(f) == "" })
+	writeCommands(w, cmd)
+	for _, g := range flagGroups(cmd) {
+		fmt.Fprintf(w, "\n%s:\n%s", g.heading, g.flags.FlagUsages())
+	}
+	if !cmd.HasParent() {
+		fmt.Fprintf(w, "\nTopics:\n")
+		for _, t := range topics() {
+			fmt.Fprintf(w, "  %-32s %s\n", cmd.DisplayName()+" help "+t.name, t.short)
+		}
+	}
+}
+
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(text, "\n", "\n  ")
 }
 
 func writeCommands(w io.Writer, cmd *cobra.Command) {
@@ -70,20 +109,32 @@ func groupOf(f *pflag.Flag) config.Group {
 	return ""
 }
 
-// writeFlags lists the flags that want tells to belong under the heading.
-func writeFlags(w io.Writer, heading string, all *pflag.FlagSet, want func(*pflag.Flag) bool) {
-	some := pflag.NewFlagSet(heading, pflag.ContinueOnError)
-	some.SortFlags = false
-	all.VisitAll(func(f *pflag.Flag) {
-		if want(f) {
-			shown := *f
-			shown.Value = shownValue{f.Value}
-			some.AddFlag(&shown)
+// flagGroup is a part of a command's flags that belongs under a heading.
+type flagGroup struct {
+	heading string
+	flags   *pflag.FlagSet
+}
+
+// flagGroups are the visible flags of a command; those that are no settings
+// come last.
+func flagGroups(cmd *cobra.Command) []flagGroup {
+	var all []flagGroup
+	cmd.LocalFlags() // adds to cmd.Flags what those above it give
+	for _, g := range append(config.Groups(), "") {
+		some := pflag.NewFlagSet(string(g), pflag.ContinueOnError)
+		some.SortFlags = false
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if groupOf(f) == g && !f.Hidden {
+				shown := *f
+				shown.Value = shownValue{f.Value}
+				some.AddFlag(&shown)
+			}
+		})
+		if some.HasFlags() {
+			all = append(all, flagGroup{cmp.Or(string(g), "Flags"), some})
 		}
-	})
-	if some.HasAvailableFlags() {
-		fmt.Fprintf(w, "\n%s:\n%s", heading, some.FlagUsages())
 	}
+	return all
 }
 
 // shownValue hides from pflag what makes it add "[=true|false]" to each flag

@@ -233,6 +233,9 @@ func inProfile(name string, err error) error {
 func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Settings, name string, cfg *config.Config) []error {
 	var wrong []error
 	if cfg.Store.Root == "" {
+		if err := enterRootless(o.caller, cfg); err != nil {
+			return append(wrong, inProfile(name, err))
+		}
 		st, err := store.Dial(ctx, cfg.Store)
 		if err == nil {
 			err = st.Close()

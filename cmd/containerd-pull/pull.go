@@ -26,7 +26,9 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 		Short:                 "Pull images, as without a command word",
 		DisableFlagsInUseLine: true,
 		Args:                  someReferences,
-		RunE:                  func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPull(cmd.Context(), o, args, mistyped(cmd.Root(), args[0]))
+		},
 	}
 	cmd.Flags().SortFlags = false
 	o.flags = config.NewFlags(cmd.Flags(), config.Table())
@@ -43,7 +45,7 @@ func someReferences(cmd *cobra.Command, args []string) error {
 }
 
 // runPull pulls the references and writes the result.
-func runPull(ctx context.Context, o *pullOptions, args []string) error {
+func runPull(ctx context.Context, o *pullOptions, args, warnings []string) error {
 	jobs, err := parseRefs(args)
 	if err != nil {
 		return err
@@ -57,13 +59,16 @@ func runPull(ctx context.Context, o *pullOptions, args []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
+	if err := enterRootless(o.caller, each...); err != nil {
+		return err
+	}
 	ctx, cancel := withTimeout(ctx, call)
 	defer cancel()
 	own, err := login(ctx, o.streams, call, refs)
 	if err != nil {
 		return err
 	}
-	b := &batch{call: call, caller: o.caller, own: own, warnings: settings.Warnings()}
+	b := &batch{call: call, caller: o.caller, own: own, warnings: append(warnings, settings.Warnings()...)}
 	for i := range jobs {
 		jobs[i].cfg = each[i]
 	}

@@ -10,7 +10,6 @@ import (
 func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root := newPullCmd(s, caller)
 	root.Use = programName + " [flags] REF [REF...]"
-	root.Long = rootText
 	root.Version = buildVersion()
 	root.SilenceErrors = true
 	root.SilenceUsage = true
@@ -40,10 +39,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 		newVersionCmd(s),
 	)
 	root.SetHelpCommand(newHelpCmd(s))
+	root.InitDefaultHelpCmd() // which adds it
+	addChapters(root)
 	return root
 }
-
-const rootText = `containerd-pull brings OCI images into containerd, ready to run: it resolves
-each reference, fetches what is missing, unpacks the layers and registers the
-image. It works against a running containerd or, with --root, on containerd's
-own layout on disk without a daemon.`

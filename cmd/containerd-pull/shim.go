@@ -62,7 +62,7 @@ func shimError(file string, err error) error {
 		return &usageError{foreign, "it stays as it is; name another folder, or move it away"}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return &usageError{fmt.Errorf("%s: %w", file, fs.ErrNotExist), "name the folder: shim install DIR"}
+		return &usageError{fmt.Errorf("%s: %w", file, fs.ErrNotExist), "name the folder: shim install DIR, shim remove DIR"}
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return &usageError{err, "run it with sudo, or name a folder of your own that stands early on PATH"}

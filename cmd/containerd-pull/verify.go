@@ -76,6 +76,9 @@ func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
 	if err := v.resolve(args); err != nil {
 		return asUsage(err)
 	}
+	if err := enterRootless(o.caller, v.configs()...); err != nil {
+		return err
+	}
 	ctx, cancel := withTimeout(ctx, v.call)
 	defer cancel()
 	display, err := progress.New(progress.Options{
@@ -133,6 +136,18 @@ func (v *verification) resolve(args []string) error {
 		v.wanted = append(v.wanted, wanted{args[i], refs[i], cfg})
 	}
 	return nil
+}
+
+// configs are those of the images, or that of a call that names none.
+func (v *verification) configs() []*config.Config {
+	if len(v.wanted) == 0 {
+		return []*config.Config{v.call}
+	}
+	var all []*config.Config
+	for _, w := range v.wanted {
+		all = append(all, w.cfg)
+	}
+	return all
 }
 
 // run checks the images store by store: profiles may have put them into

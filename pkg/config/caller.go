@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/moby/sys/userns"
 )
 
 // Caller is what settings depend on besides flags and files: whose process
@@ -14,7 +16,9 @@ type Caller struct {
 	Lookup func(name string) (string, bool) // of environment variables
 	// Environ is the whole environment, for a program that this one becomes.
 	Environ []string
-	UID     int
+	// UID is the user whose files count, not root's in the user namespace of
+	// rootless containerd.
+	UID int
 	// Root is the folder that holds /etc; empty for the real one.
 	Root string
 	// Now is the time of the call.
@@ -26,7 +30,17 @@ type Caller struct {
 
 // ThisProcess is the caller as the operating system sees it.
 func ThisProcess() Caller {
-	return Caller{Lookup: os.LookupEnv, Environ: os.Environ(), UID: os.Geteuid(), Now: time.Now()}
+	return Caller{Lookup: os.LookupEnv, Environ: os.Environ(), UID: userOf(os.Geteuid(), os.Getenv("ROOTLESSKIT_PARENT_EUID")), Now: time.Now()}
+}
+
+// userOf is the user that root of a user namespace is outside of it, as
+// RootlessKit tells those within.
+func userOf(uid int, parent string) int {
+	outside, err := strconv.Atoi(parent)
+	if uid != 0 || err != nil || !userns.RunningInUserNS() {
+		return uid
+	}
+	return outside
 }
 
 // Getenv gives a variable of the environment, empty if it is not set.

@@ -61,6 +61,8 @@ type Config struct {
 	Experimental bool
 	// AllMetadata was stated; it is the default and only excludes its opposite.
 	AllMetadata bool
+	// NoContentTrust was stated; there is none.
+	NoContentTrust bool
 
 	// Profile is the name of the profile in use; empty if there is none.
 	Profile string

@@ -129,6 +129,12 @@ func selectSettings() []*Setting {
 			bind:  func(c *Config) value { return (*boolValue)(&c.AllMetadata) },
 		},
 		{
+			Flags: []Flag{{Name: "disable-content-trust", Hidden: true}},
+			Usage: "Docker's and podman's; content trust is never checked",
+			Group: GroupSelect,
+			bind:  func(c *Config) value { return &onlyTrue{boolValue: (*boolValue)(&c.NoContentTrust)} },
+		},
+		{
 			Key:     "unpack",
 			Flags:   []Flag{{Name: "unpack"}},
 			Default: string(pull.UnpackAuto),

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -180,6 +181,16 @@ func (v *boolValue) set(raw any) error {
 	return nil
 }
 
+// onlyTrue states what holds anyway; its opposite cannot be had.
+type onlyTrue struct{ *boolValue }
+
+func (v *onlyTrue) set(raw any) error {
+	if err := v.boolValue.set(raw); err != nil || bool(*v.boolValue) {
+		return err
+	}
+	return errors.New("content trust cannot be checked here; --verify bindir asks programs that do")
+}
+
 // notValue is a boolean whose field says the opposite.
 type notValue bool
 
@@ -265,7 +276,7 @@ func (v *wordValue[T]) set(raw any) error {
 		return err
 	}
 	if !slices.Contains(v.words, T(s)) {
-		return fmt.Errorf("got %q, want one of %s", s, strings.Join(v.shape().Words, ", "))
+		return &UnknownWord{Word: s, Known: v.shape().Words}
 	}
 	*v.field = T(s)
 	return nil

@@ -1,0 +1,354 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// rootlessUser is an ordinary user that exists for the tests alone.
+const rootlessUser = 4242
+
+// becomeRootless runs in mounts of its own, as root: it gives the user a name,
+// subordinate IDs and the device that slirp4netns needs, and becomes that
+// user's RootlessKit, as containerd-rootless.sh starts it. /etc and /run of the
+// machine stay as they are.
+const becomeRootless = `set -e
+cd "$1"
+(cat /etc/passwd; echo "rootless:x:$2:$2::$1/home:/bin/sh") >passwd
+(cat /etc/group; echo "rootless:x:$2:") >group
+echo "rootless:500000:65536" >subuid
+cp subuid subgid
+for f in passwd group subuid subgid; do mount --bind $f /etc/$f; done
+mkdir dev
+mount -t tmpfs tmpfs dev
+mknod -m 666 dev/tun c 10 200
+mount --bind dev/tun /dev/net/tun
+exec setpriv --reuid $2 --regid $2 --clear-groups \
+	rootlesskit --state-dir="$XDG_RUNTIME_DIR/containerd-rootless" \
+	--net=slirp4netns --mtu=65520 --port-driver=builtin --copy-up=/etc --copy-up=/run --copy-up=/var/lib \
+	sh -c 'rm -rf /run/containerd && exec ./containerd --config containerd.toml'`
+
+const rootlessConfig = `version = 2
+root = %q
+state = "/run/containerd/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+	"io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
+[grpc]
+address = "/run/containerd/containerd.sock"
+`
+
+// hostFromInside is the machine's loopback as slirp4netns shows it. From
+// outside, it leads nowhere.
+const hostFromInside = "10.0.2.2"
+
+// rootless is an ordinary user's containerd under RootlessKit.
+type rootless struct {
+	dir string // holds the programs, home and run
+	pid string // of RootlessKit's child
+	log bytes.Buffer
+}
+
+// newRootless starts RootlessKit and waits for the daemon in it.
+func newRootless(t *testing.T) *rootless {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "rootless") // others cannot enter the test's own
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	r := &rootless{dir: dir}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, from := range map[string]string{programName: self, "containerd": tool("containerd"), "ctr": tool("ctr")} {
+		copyProgram(t, from, filepath.Join(dir, name))
+	}
+	for _, name := range []string{"home", "run"} {
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, name), 0o700), os.Chown(filepath.Join(dir, name), rootlessUser, rootlessUser)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := fmt.Sprintf(rootlessConfig, filepath.Join(dir, "home/.local/share/containerd"))
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "containerd.toml"), []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	r.start(t)
+	return r
+}
+
+// tool is a program of containerd's that .ci/setup built.
+func tool(name string) string { return filepath.Join("../../.ci/tools/bin/2.4", name) }
+
+func copyProgram(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rootless) start(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", becomeRootless, "sh", r.dir, fmt.Sprint(rootlessUser))
+	cmd.Env = r.env()
+	cmd.Stdout, cmd.Stderr = &r.log, &r.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			t.Error("RootlessKit did not end")
+		}
+	})
+	for range 300 {
+		text, _ := os.ReadFile(filepath.Join(r.dir, "run/containerd-rootless/child_pid"))
+		r.pid = string(text)
+		if conn, err := net.Dial("unix", r.socket()); r.pid != "" && err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("RootlessKit ended: %v\n%s", err, &r.log)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	t.Fatal("rootless containerd does not answer")
+}
+
+// socket is that of the daemon as it is seen from outside.
+func (r *rootless) socket() string {
+	return "/proc/" + r.pid + "/root/run/containerd/containerd.sock"
+}
+
+func (r *rootless) env() []string {
+	const race = "GORACE=atexit_sleep_ms=0" // no second to wait for each process
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir + "/home", "XDG_RUNTIME_DIR=" + r.dir + "/run", race}
+}
+
+// command is the user's call of a program, with more variables.
+func (r *rootless) command(t *testing.T, env []string, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = filepath.Join(r.dir, "home")
+	cmd.Env = append(r.env(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: rootlessUser, Gid: rootlessUser}}
+	return cmd
+}
+
+// run gives what the program writes and its exit code.
+func (r *rootless) run(t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := r.command(t, env, filepath.Join(r.dir, programName), args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdin = strings.NewReader("canary\n")
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	code = exitCode(t, cmd.Run())
+	return out.String(), errOut.String(), code
+}
+
+// images lists the names of the daemon's images, as ctr shows them within.
+func (r *rootless) images(t *testing.T) string {
+	t.Helper()
+	cmd := r.command(t, nil, "nsenter", "--preserve-credentials", "-U", "-m", "-t", r.pid, filepath.Join(r.dir, "ctr"), "images", "ls", "-q")
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("listing images: %v: %s", err, &errOut)
+	}
+	return string(out)
+}
+
+func (r *rootless) write(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(r.dir, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// needRootless skips the test where RootlessKit cannot be had, which CI does
+// not allow.
+func needRootless(t *testing.T) {
+	t.Helper()
+	var missing []string
+	for _, name := range []string{"rootlesskit", "slirp4netns", "newuidmap", "nsenter", "setpriv", tool("containerd"), tool("ctr")} {
+		if _, err := exec.LookPath(name); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if os.Geteuid() != 0 {
+		missing = append(missing, "root")
+	}
+	switch {
+	case missing == nil:
+	case os.Getenv("CI") != "":
+		t.Fatalf("needed under CI: %s", strings.Join(missing, ", "))
+	default:
+		t.Skipf("needed: %s", strings.Join(missing, ", "))
+	}
+}
+
+// TestRootless pulls as an ordinary user into that user's own containerd, whose
+// namespaces, network and paths are its own.
+func TestRootless(t *testing.T) {
+	needRootless(t)
+	w := newWorld(t)
+	registry, err := url.Parse(w.registry.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := hostFromInside + ":" + registry.Port()
+	r := newRootless(t)
+	pull := []string{"--plain-http", "--progress", "none"}
+
+	// Before any layer is there, and under the number of the first process.
+	t.Run("signal", func(t *testing.T) {
+		cmd := r.command(t, nil, filepath.Join(r.dir, programName), append(pull, inside+"/stalling")...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.stalls(t)
+		cmd.Process.Signal(os.Interrupt)
+		if got := exitCode(t, cmd.Wait()); got != 130 {
+			t.Errorf("got code %d after SIGINT, want 130", got)
+		}
+	})
+	t.Run("inside", func(t *testing.T) {
+		ref := inside + "/good:latest"
+		if stdout, stderr, code := r.run(t, nil, append(pull, ref)...); code != 0 || stdout != ref+"\n" {
+			t.Fatalf("got code %d, %q and %s", code, stdout, stderr)
+		}
+		if got := r.images(t); !strings.Contains(got, ref) {
+			t.Errorf("got images %q, want %s", got, ref)
+		}
+		if _, stderr, code := r.run(t, nil, "verify", ref); code != 0 || !strings.Contains(stderr, "1 image whole") {
+			t.Errorf("verify: got code %d and %s", code, stderr)
+		}
+		if stdout, stderr, code := r.run(t, nil, "gc"); code != 0 || !strings.Contains(stdout, "freed 0 leases") {
+			t.Errorf("gc: got code %d, %q and %s", code, stdout, stderr)
+		}
+		if _, stderr, code := r.run(t, nil, append(pull, inside+"/missing")...); code != 4 {
+			t.Errorf("what is not there: got code %d and %s, want 4", code, stderr)
+		}
+	})
+	// What stdin holds is left to who reads it, and relative paths stay true.
+	t.Run("password and paths", func(t *testing.T) {
+		r.write(t, "home/sub/conf.toml", `labels = { "example.com/a" = "b" }`)
+		args := append(pull, "--config", "sub/conf.toml", "-u", "me", "--password-stdin", inside+"/private")
+		if _, stderr, code := r.run(t, nil, args...); code != 0 {
+			t.Errorf("got code %d and %s", code, stderr)
+		}
+	})
+	t.Run("hosts directory", func(t *testing.T) {
+		r.write(t, "home/.config/containerd/certs.d/app.example/hosts.toml", fmt.Sprintf("server = \"http://%s\"\n", inside))
+		if _, stderr, code := r.run(t, nil, "--progress", "none", "app.example/good"); code != 0 {
+			t.Errorf("got code %d and %s", code, stderr)
+		}
+	})
+	t.Run("profile check", func(t *testing.T) {
+		if stdout, stderr, code := r.run(t, nil, "profile", "check", "--online"); code != 0 {
+			t.Errorf("got code %d, %q and %s", code, stdout, stderr)
+		}
+	})
+	t.Run("outside", func(t *testing.T) { testRootlessOutside(t, r, w.host()) })
+	t.Run("broken", func(t *testing.T) { testRootlessBroken(t, r) })
+}
+
+// testRootlessOutside is about what has no business in the namespaces. The
+// registry's address is that of the machine's loopback, and there is no nsenter.
+func testRootlessOutside(t *testing.T, r *rootless, host string) {
+	none := []string{"PATH=" + t.TempDir()}
+	for _, args := range [][]string{
+		{"--address", r.socket(), "--progress", "none", host + "/good"},
+		{"--root", filepath.Join(r.dir, "home/root"), "--progress", "none", "--unpack=false", host + "/good"},
+		{"version"}, {"help"}, {"help", "engines"}, {"--help"}, {"config", "show"}, {"profile", "list"},
+		{"hosts", "check", host + "/good"},
+	} {
+		if _, stderr, code := r.run(t, none, args...); code != 0 {
+			t.Errorf("%q: got code %d and %s", args, code, stderr)
+		}
+	}
+	if got := r.images(t); !strings.Contains(got, host+"/good:latest") {
+		t.Errorf("got images %q, want %s/good", got, host)
+	}
+	if _, stderr, code := r.run(t, none, "nonsense/UPPER"); code != 2 {
+		t.Errorf("a bad reference: got code %d and %s, want 2", code, stderr)
+	}
+}
+
+// testRootlessBroken is about states of RootlessKit that lead nowhere, and
+// about one that leads to where we are.
+func testRootlessBroken(t *testing.T, r *rootless) {
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, pid string
+		env       []string
+		want      []string
+	}{
+		{"no nsenter", r.pid, []string{"PATH=/nonexistent"}, []string{"nsenter is not on PATH", "hint: install util-linux", r.socket()}},
+		{"ended", fmt.Sprint(gone.Process.Pid), nil, []string{"has ended", "hint: start it again"}},
+		{"no number", "many", nil, []string{`got "many", want the number of a process`, "hint: start it again"}},
+		{"somebody else's", fmt.Sprint(os.Getpid()), nil, []string{"permission denied", "ROOTLESSKIT_STATE_DIR"}},
+	} {
+		dir := "states/" + tc.name
+		r.write(t, dir+"/child_pid", tc.pid)
+		_, stderr, code := r.run(t, append(tc.env, "ROOTLESSKIT_STATE_DIR="+filepath.Join(r.dir, dir)), "alpine")
+		if code != 3 {
+			t.Errorf("%s: got code %d, want 3", tc.name, code)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s: got %q, want %q", tc.name, stderr, want)
+			}
+		}
+	}
+	// A process of the namespaces in which we are: nothing is entered, again
+	// and again least of all.
+	same := r.command(t, nil, "sleep", "60")
+	if err := same.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer same.Wait()
+	defer same.Process.Kill()
+	r.write(t, "states/same/child_pid", fmt.Sprint(same.Process.Pid))
+	_, stderr, code := r.run(t, []string{"ROOTLESSKIT_STATE_DIR=" + filepath.Join(r.dir, "states/same"), "CONTAINERD_PULL_CONNECT_TIMEOUT=1s"}, "alpine")
+	if code != 3 || !strings.Contains(stderr, "/run/containerd/containerd.sock") {
+		t.Errorf("our own namespaces: got code %d and %q, want 3 and the socket that is not there", code, stderr)
+	}
+}
