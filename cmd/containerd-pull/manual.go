@@ -33,7 +33,8 @@ func pathBelow(root, cmd *cobra.Command) string {
 }
 
 // chapters are the chapters by command. Each example is run by a test, with a
-// registry that has every image.
+// registry that has every image: it has to succeed in an empty home, and must
+// not write anywhere else.
 func chapters() map[string]chapter {
 	return map[string]chapter{
 		"": {`containerd-pull brings OCI images into containerd, ready to run: it resolves
@@ -130,13 +131,12 @@ eval "$(containerd-pull shell-init bash)"`},
 knows pull-ext, where shell functions do not reach: under sudo, in scripts, in
 units of systemd. Everything else is executed by nerdctl.`},
 		"shim install": {`Makes the link nerdctl in a folder. A file that is there and is not ours stays.`,
-			`# Where sudo finds it first, as root.
-containerd-pull shim install
-# For oneself.
+			`# For oneself. Without a folder it is /usr/local/sbin, where sudo looks first.
 containerd-pull shim install ~/bin`},
-		"shim remove": {`Removes the link, if it is ours.`, `containerd-pull shim remove ~/bin`},
+		"shim remove": {`Removes the link, if it is ours.`, `containerd-pull shim install ~/bin
+containerd-pull shim remove ~/bin`},
 		"shim status": {`Tells which nerdctl is found first and which one is executed. Exit code 1 says
-that the first one is not the shim.`, `containerd-pull shim status`},
+that the first one is not the shim.`, `containerd-pull shim status || echo "not the shim"`},
 
 		"timeline": {examples: `containerd-pull --progress json alpine 2>events.json
 containerd-pull timeline events.json -o pull.svg`},
