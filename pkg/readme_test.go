@@ -42,7 +42,7 @@ const (
 // The commands find a world like that of the reader: registries under their
 // real names at https, a containerd, a home folder, a terminal on which
 // passwords are typed. It is in network and mount namespaces of its own.
-// "sha256:…" stands for the digest of each image.
+// "sha256:…" stands for the digest of each image. A line with <TAB> is only shown.
 func TestReadme(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Program("ip"), pulltest.Program("bash"), pulltest.Tools("2.4/containerd"))
 	if os.Getenv(insideNamespaces) != "" {
@@ -207,7 +207,11 @@ func readmeScript(text string, packages bool) string {
 		if b.shown || b.packages && !packages {
 			continue
 		}
-		fmt.Fprintln(script, b.text)
+		for line := range strings.Lines(b.text + "\n") {
+			if !strings.Contains(line, "<TAB>") {
+				script.WriteString(line)
+			}
+		}
 	}
 	return script.String()
 }
