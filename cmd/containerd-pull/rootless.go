@@ -72,7 +72,7 @@ func leadsInside(cfg *config.Config) bool {
 	if err != nil {
 		return true
 	}
-	conn.Close()
+	_ = conn.Close() // it answered, which is all
 	return false
 }
 
