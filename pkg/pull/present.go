@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -67,8 +68,31 @@ func (r *run) checkPresent(ctx context.Context) error {
 		if err := r.checkImage(ctx, sel, r.result.Platforms[i]); err != nil {
 			return err
 		}
+		if err := r.checkLayers(ctx, sel); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// checkLayers wants the blobs of the layers, which a pull would fetch although
+// there are snapshots of them, with the labels that say where they are from.
+func (r *run) checkLayers(ctx context.Context, sel Selected) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(metadataFetches)
+	for _, l := range sel.Layers {
+		g.Go(func() error {
+			info, err := r.p.Store.Content.Info(ctx, l.Digest)
+			if errdefs.IsNotFound(err) && !r.p.Store.MakesOfBlobs() {
+				return nil
+			}
+			if err == nil && !fetch.Labelled(info, r.source.Labels) {
+				return errToDo
+			}
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // checkLabels wants a document with the labels that a pull would give it: they
