@@ -82,7 +82,7 @@ func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u use) (*verd
 	start := time.Now()
 	info, err := b.store.Info(ctx, desc.Digest)
 	if errdefs.IsNotFound(err) {
-		return &verdict{kind: Missing, message: "not in the content store"}, nil
+		return notStored(), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking up %s: %w", desc.Digest, err)
@@ -99,6 +99,10 @@ func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u use) (*verd
 	case abortive(ctx, err):
 		return nil, fmt.Errorf("reading %s: %w", desc.Digest, err)
 	case errdefs.IsNotFound(err):
+		if _, err := b.store.Info(ctx, desc.Digest); errdefs.IsNotFound(err) { // a collection has just removed both
+			v = notStored()
+			break
+		}
 		v.kind, v.message = Missing, "its file is gone"
 	default:
 		v.kind, v.message = Corrupt, "it cannot be read: "+err.Error()
@@ -107,6 +111,8 @@ func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u use) (*verd
 	b.emit.Emit(shown)
 	return v, nil
 }
+
+func notStored() *verdict { return &verdict{kind: Missing, message: "not in the content store"} }
 
 // hash reads the blob to its end and compares size and digest. It shows how far
 // it has come.

@@ -200,7 +200,7 @@ func TestConsumerSeesEachByteOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				b.stored()
-				b.served(size, size*3/2)
+				b.served(size, size*5/3)
 			})
 		})
 	}
