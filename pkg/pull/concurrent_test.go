@@ -247,3 +247,35 @@ func TestRemovedByForce(t *testing.T) {
 		}
 	})
 }
+
+// TestLookDuringCollections: what looks into a snapshot while a daemon collects
+// leaves nothing at it that would keep it from being removed.
+func TestLookDuringCollections(t *testing.T) {
+	each(t, places()[2:], func(t *testing.T, s *site) {
+		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/app:1", small(t, "app", pulltest.Gzip, pulltest.Spec{}))
+		top := s.mustPull(ref).Platforms[0].ChainID.String()
+		ctx, stop := context.WithCancel(s.ctx())
+		defer stop()
+		var g errgroup.Group
+		g.Go(func() error {
+			for ctx.Err() == nil {
+				if err := s.store().CollectNow(ctx); err != nil && ctx.Err() == nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for range 40 {
+			if _, err := s.store().Lowers(ctx, top); err != nil {
+				t.Error(err)
+			}
+		}
+		stop()
+		if err := g.Wait(); err != nil {
+			t.Error(err)
+		}
+		if err := s.store().Snapshotter.Remove(s.ctx(), top); err != nil {
+			t.Errorf("got %v, want the snapshot removed", err)
+		}
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
@@ -142,14 +143,9 @@ func (s *Store) Lowers(ctx context.Context, name string) ([]string, error) {
 	// A view whose making was cancelled may be there all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTime)
 	defer cancel()
-	key := viewPrefix + rand.Text()[:12] + " " + name
-	mounts, err := s.Snapshotter.View(ctx, key, name)
+	mounts, err := s.view(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("viewing snapshot %s: %w", name, err)
-	}
-	// Nothing leases the view: a collection may have been faster.
-	if err := s.Snapshotter.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
-		return nil, fmt.Errorf("closing the view of snapshot %s: %w", name, err)
+		return nil, err
 	}
 	upper, ok := UpperOf(mounts)
 	if !ok {
@@ -159,4 +155,27 @@ func (s *Store) Lowers(ctx context.Context, name string) ([]string, error) {
 		return []string{upper.Dir}, nil // there is only one layer
 	}
 	return upper.Lowers, nil
+}
+
+// view says what would be mounted to look at the snapshot name. It makes a view
+// for that, under a lease: a collection that removes one leaves a mark of it at
+// the snapshot below, which nobody can remove any more (core/metadata/gc.go in
+// containerd).
+func (s *Store) view(ctx context.Context, name string) (mounts []mount.Mount, err error) {
+	if _, held := leases.FromContext(ctx); !held {
+		l, err := s.newLease(ctx, "view", owner())
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, l.delete(ctx)) }()
+		ctx = leases.WithLease(ctx, l.lease.ID)
+	}
+	key := viewPrefix + rand.Text()[:12] + " " + name
+	if mounts, err = s.Snapshotter.View(ctx, key, name); err != nil {
+		return nil, fmt.Errorf("viewing snapshot %s: %w", name, err)
+	}
+	if err := s.Snapshotter.Remove(ctx, key); err != nil {
+		return nil, fmt.Errorf("closing the view of snapshot %s: %w", name, err)
+	}
+	return mounts, nil
 }
