@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	"golang.org/x/sync/errgroup"
 
@@ -59,10 +60,8 @@ func (r *run) checkPresent(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, desc := range r.plan.Others {
-		if _, err := r.p.Store.Content.Info(ctx, desc.Digest); err != nil {
-			return err
-		}
+	if err := r.checkOthers(ctx); err != nil {
+		return err
 	}
 	for i, sel := range r.plan.Images {
 		if err := r.checkImage(ctx, sel, r.result.Platforms[i]); err != nil {
@@ -73,6 +72,31 @@ func (r *run) checkPresent(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// labelConfig of a manifest keeps its config.
+const labelConfig = "containerd.io/gc.ref.content.config"
+
+// checkOthers wants the manifests of other platforms, and the configs that they
+// keep.
+func (r *run) checkOthers(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(metadataFetches)
+	for _, desc := range r.plan.Others {
+		g.Go(func() error {
+			info, err := r.p.Store.Content.Info(ctx, desc.Digest)
+			if err != nil {
+				return err
+			}
+			config := info.Labels[labelConfig]
+			if config == "" {
+				return errToDo
+			}
+			_, err = r.p.Store.Content.Info(ctx, digest.Digest(config))
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // checkLayers wants the blobs of the layers, which a pull would fetch although

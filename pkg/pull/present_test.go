@@ -7,6 +7,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -65,6 +66,29 @@ func TestPresentWithoutLabels(t *testing.T) {
 					t.Errorf("blobs differ from those of the first pull (-want +got):\n%s", diff)
 				}
 			})
+		}
+	})
+}
+
+// TestPresentWithoutOthers: the documents of other platforms are part of the
+// image, too.
+func TestPresentWithoutOthers(t *testing.T) {
+	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/app:1", img)
+		s.mustPull(ref)
+		blobs := s.blobs()
+		plan := pulltest.Must(s.puller(nil).Plan(t.Context(), s.request(ref)))(t)
+		for _, other := range plan.Others {
+			config := digest.Digest(blobs[other.Digest].Labels["containerd.io/gc.ref.content.config"])
+			if err := s.store().Content.Delete(s.ctx(), config); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.mustPull(ref)
+		times := cmpopts.IgnoreFields(content.Info{}, "CreatedAt", "UpdatedAt")
+		if diff := cmp.Diff(blobs, s.blobs(), times); len(plan.Others) == 0 || diff != "" {
+			t.Errorf("blobs differ from those of the first pull (-want +got), of %d other manifests:\n%s", len(plan.Others), diff)
 		}
 	})
 }
