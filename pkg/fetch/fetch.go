@@ -9,9 +9,12 @@ package fetch
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,6 +85,15 @@ func (b Blob) event(kind progress.Kind) progress.Event {
 	}
 }
 
+const (
+	// stallsOfOthers is for how many stall time-outs another client may hold an
+	// ingest without a byte: it may be waiting for a host that has asked it to.
+	stallsOfOthers = 2
+	// The pauses between two tries to open what another client has open.
+	lockPause    = 16 * time.Millisecond
+	maxLockPause = 2 * time.Second
+)
+
 // Ingest is a blob on its way into the content store. It belongs to one
 // goroutine, which must Close it.
 type Ingest struct {
@@ -107,7 +119,7 @@ func (f *Fetcher) Open(ctx context.Context, b Blob) (*Ingest, error) {
 }
 
 func (in *Ingest) open(ctx context.Context) error {
-	w, err := content.OpenWriter(ctx, in.f.content, content.WithRef(in.key), content.WithDescriptor(in.blob.Desc))
+	w, err := in.writer(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the ingest of %s: %w", in.blob.Desc.Digest, err)
 	}
@@ -124,6 +136,40 @@ func (in *Ingest) open(ctx context.Context) error {
 	}
 	in.offset = status.Offset
 	return nil
+}
+
+// writer opens the ingest. It waits for another client that has it open as long
+// as that one gets on, and then begins an ingest of its own: a client may hang,
+// and a daemon whose metadata had no room holds the lock of an ingest that
+// nobody has open until it is restarted.
+func (in *Ingest) writer(ctx context.Context) (content.Writer, error) {
+	var held content.Status
+	seen := time.Now()
+	for pause := lockPause; ; pause = min(2*pause, maxLockPause) {
+		w, err := in.f.content.Writer(ctx, content.WithRef(in.key), content.WithDescriptor(in.blob.Desc))
+		if !errdefs.IsUnavailable(err) {
+			return w, err
+		}
+		now, statusErr := in.f.content.Status(ctx, in.key)
+		if statusErr == nil && (now.Offset != held.Offset || !now.UpdatedAt.Equal(held.UpdatedAt)) {
+			held, seen = now, time.Now()
+		}
+		if time.Since(seen) > stallsOfOthers*in.f.registry.StallTimeout() {
+			in.warn("another client has held it for %v without a byte; it is fetched beside", time.Since(seen).Round(time.Second))
+			in.key, seen = in.key+"-"+strings.ToLower(rand.Text()[:8]), time.Now()
+		}
+		select {
+		case <-time.After(pause/2 + mathrand.N(pause/2)):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func (in *Ingest) warn(format string, args ...any) {
+	e := in.blob.event(progress.Warning)
+	e.Message = fmt.Sprintf("blob %s: ", in.blob.Desc.Digest) + fmt.Sprintf(format, args...)
+	in.f.emit.Emit(e)
 }
 
 func (in *Ingest) giveUp(err error) error {

@@ -218,3 +218,6 @@ func (r *Registry) notify(n Notice) {
 		r.opts.Notify(n)
 	}
 }
+
+// StallTimeout is how long a connection may be without a byte.
+func (r *Registry) StallTimeout() time.Duration { return r.opts.StallTimeout }
