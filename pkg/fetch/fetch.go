@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -159,7 +158,7 @@ func (in *Ingest) writer(ctx context.Context) (content.Writer, error) {
 			in.key, seen = in.key+"-"+strings.ToLower(rand.Text()[:8]), time.Now()
 		}
 		select {
-		case <-time.After(pause/2 + mathrand.N(pause/2)):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return nil, err
 		}
