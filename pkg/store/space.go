@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -174,7 +175,8 @@ func (s *Store) CollectContent(ctx context.Context) error {
 	if err := content.WriteBlob(ctx, s.Content, leasePrefix+text, strings.NewReader(text), desc); err != nil {
 		return fmt.Errorf("writing a blob to be collected: %w", err)
 	}
-	if err := s.Content.Delete(ctx, desc.Digest); err != nil {
+	// A collection may have been faster.
+	if err := s.Content.Delete(ctx, desc.Digest); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("deleting a blob to be collected: %w", err)
 	}
 	return s.MakeRoom(ctx)
