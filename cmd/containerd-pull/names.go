@@ -22,9 +22,6 @@ type persona struct {
 }
 
 // runAs is run under the name by which the program was called.
-//
-// Whoever re-enters the namespaces of rootless containerd does it here, before
-// anything else, and for pulls alone.
 func runAs(ctx context.Context, s streams, caller config.Caller, name string, args []string) int {
 	switch name {
 	case nerdctl.Name:

@@ -150,6 +150,9 @@ func (in *Ingest) writer(ctx context.Context) (content.Writer, error) {
 			return w, err
 		}
 		now, statusErr := in.f.content.Status(ctx, in.key)
+		if errdefs.IsUnavailable(statusErr) { // it is the daemon that is away
+			seen = time.Now()
+		}
 		if statusErr == nil && (now.Offset != held.Offset || !now.UpdatedAt.Equal(held.UpdatedAt)) {
 			held, seen = now, time.Now()
 		}
