@@ -77,6 +77,7 @@ func blame(err error) error {
 }
 
 func (a *applier) create(ctx context.Context, d *dir, base string, hdr *tar.Header) error {
+	a.become(hdr.Uid, hdr.Gid)
 	switch hdr.Typeflag {
 	case tar.TypeReg:
 		return a.file(ctx, d, base, hdr)

@@ -88,6 +88,7 @@ func (a *applier) mkdir(path string) (*dir, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.become(0, 0)
 	if err := unix.Mkdirat(parent.fd, base, implicitMode); err != nil {
 		return nil, fmt.Errorf("creating the parent directory %q: %w", shown(path), err)
 	}

@@ -72,7 +72,11 @@ func apply(ctx context.Context, root string, r io.Reader, o Options, open func(s
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	a := newApplier(t, r, o)
-	if err := a.run(ctx); err != nil {
+	alone(func() {
+		a.creator = newCreator(a.userns)
+		err = a.run(ctx)
+	})
+	if err != nil {
 		return Result{}, err
 	}
 	return a.result(), nil
@@ -89,6 +93,7 @@ const (
 // applier is one Apply under way.
 type applier struct {
 	*tree
+	creator
 	opts    Options
 	src     *source
 	stream  *bufio.Reader

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -275,4 +276,58 @@ func openDescriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(entries)
+}
+
+// TestIdentityStaysInside makes files of many owners, and of ours beside them.
+func TestIdentityStaysInside(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	var entries []entry
+	for i := range 500 {
+		entries = append(entries, file(fmt.Sprintf("f%d", i), "x", owner(1000+i, 2000+i)))
+	}
+	data := archive(t, entries...)
+	outside := t.TempDir()
+	stop := make(chan struct{})
+	var beside sync.WaitGroup
+	for i := range 4 {
+		beside.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				name := filepath.Join(outside, fmt.Sprintf("%d-%d", i, n%100))
+				if err := os.WriteFile(name, nil, 0o600); err != nil {
+					t.Error(err)
+					return
+				}
+				wantOwner(t, name, 0, 0)
+				if err := os.Remove(name); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 8 {
+		root := t.TempDir()
+		if _, err := layer.Apply(t.Context(), root, bytes.NewReader(data), layer.Options{}); err != nil {
+			t.Error(err)
+		}
+		wantOwner(t, filepath.Join(root, "f77"), 1077, 2077)
+	}
+	close(stop)
+	beside.Wait()
+}
+
+func wantOwner(t *testing.T, path string, uid, gid uint32) {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		t.Error(err)
+	}
+	if st.Uid != uid || st.Gid != gid {
+		t.Errorf("%s belongs to %d:%d, want %d:%d", path, st.Uid, st.Gid, uid, gid)
+	}
 }

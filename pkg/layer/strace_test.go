@@ -101,6 +101,10 @@ func TestSystemCalls(t *testing.T) {
 	}{
 		"file":       {func(i int) []entry { return []entry{file(fmt.Sprintf("d/%d", i), "body", mine())} }, 5},
 		"executable": {func(i int) []entry { return []entry{file(fmt.Sprintf("d/%d", i), "body", mine(), mode(0o755))} }, 5},
+		"somebody's file": {func(i int) []entry {
+			needRoot(t)
+			return []entry{file(fmt.Sprintf("d/%d", i), "body", owner(1000, 1001))}
+		}, 5},
 		"empty file": {func(i int) []entry { return []entry{file(fmt.Sprintf("d/%d", i), "", mine())} }, 4},
 		"symlink":    {func(i int) []entry { return []entry{symlink(fmt.Sprintf("d/%d", i), "x", mine())} }, 3},
 		"directory":  {func(i int) []entry { return []entry{dir(fmt.Sprintf("d/%d", i), mine())} }, 4},
@@ -140,5 +144,17 @@ func TestWithoutOpenat2(t *testing.T) {
 				t.Errorf("%s: got %q, %v in %q, want %q", errno, got, err, name, "body")
 			}
 		}
+	}
+}
+
+// TestWithoutIDs makes files that are somebody's where threads may not change
+// their identity.
+func TestWithoutIDs(t *testing.T) {
+	needRoot(t)
+	data := archive(t, file("f", "body", owner(1000, 1001), mode(0o4755)))
+	for _, call := range []string{"prctl", "setfsuid"} {
+		root := t.TempDir()
+		strace(t, root, data, "-e", "trace="+call, "-e", "inject="+call+":error=EPERM")
+		wantOwner(t, filepath.Join(root, "f"), 1000, 1001)
 	}
 }
