@@ -104,6 +104,7 @@ type Ingest struct {
 	host   string // that served the last bytes
 	start  time.Time
 	came   int64 // bytes that came over the network
+	sure   bool  // the digest of all bytes is that of the blob
 }
 
 // Open opens the ingest of b, or continues one that was interrupted. It waits
@@ -189,6 +190,10 @@ func (in *Ingest) Close() error {
 	return w.Close()
 }
 
+// Verified tells whether Receive found the digest right. Only one of another
+// algorithm than the store's is left to Commit.
+func (in *Ingest) Verified() bool { return in.sure }
+
 // Offset is the number of bytes held.
 func (in *Ingest) Offset() int64 { return in.offset }
 
@@ -220,7 +225,8 @@ func (in *Ingest) verify(ctx context.Context) error {
 		return fmt.Errorf("reading the ingest of %s: %w", in.blob.Desc.Digest, err)
 	}
 	got, want := in.w.Digest(), in.blob.Desc.Digest
-	if got == want || got.Algorithm() != want.Algorithm() {
+	in.sure = got == want
+	if in.sure || got.Algorithm() != want.Algorithm() {
 		return nil
 	}
 	return in.restart(ctx, fmt.Errorf("%s: got %s, want %s: %w", in.host, got, want, ErrCorrupt))

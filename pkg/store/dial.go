@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 )
 
 const (
@@ -52,13 +54,14 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, l.conn.Close())
 	}
 	s := &Store{
-		Content:   newDaemonContent(client.ContentStore(), l.conn),
 		Images:    client.ImageService(),
 		Leases:    client.LeasesService(),
 		Applier:   client.DiffService(),
 		Namespace: namespaceOr(o.Namespace),
+		Hasher:    multibuffer.New(),
 		daemon:    &daemon{link: l, client: client},
 	}
+	s.Content = newDaemonContent(client.ContentStore(), l.conn, func() string { return s.traits.Load().contentRoot })
 	l.choose = func(ctx context.Context) error {
 		dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
 		defer cancel()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"os"
 
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 )
@@ -13,3 +14,8 @@ func VerifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin) Verifi
 
 // ConfigFlag lets the tests read command lines of containerd.
 func ConfigFlag(args []string) (string, bool) { return configFlag(args) }
+
+// IngestData is the file of a daemon's ingest, as a writer finds it.
+func (s *Store) IngestData(ref string) *os.File {
+	return ingestData(s.traits.Load().contentRoot, s.Namespace, ref)
+}

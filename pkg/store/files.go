@@ -13,12 +13,9 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
-)
 
-// writeback is how many bytes are written before the kernel is asked to begin
-// putting them on disk, so that little is left to wait for at the end.
-const writeback = 8 << 20
+	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
+)
 
 // files is containerd's local content store with a writer of our own for new
 // ingests. The folders and files are the same; what differs is when they are
@@ -27,6 +24,7 @@ const writeback = 8 << 20
 type files struct {
 	content.Store
 	root   string
+	hasher *multibuffer.Hasher
 	settle func() error // writes the metadata
 
 	mu      sync.Mutex
@@ -35,8 +33,8 @@ type files struct {
 	lost    map[string]error // blobs that could not be put there, and why
 }
 
-func newFiles(store content.Store, root string, settle func() error) *files {
-	return &files{Store: store, root: root, settle: settle, open: map[string]bool{}, lost: map[string]error{}}
+func newFiles(store content.Store, root string, hasher *multibuffer.Hasher, settle func() error) *files {
+	return &files{Store: store, root: root, hasher: hasher, settle: settle, open: map[string]bool{}, lost: map[string]error{}}
 }
 
 // Delete implements content.Manager. A blob goes only when no record on disk
@@ -112,7 +110,7 @@ func (f *files) create(o content.WriterOpts) (*fileWriter, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	w := &fileWriter{f: f, dir: dir, started: time.Now(), hash: digest.Canonical.Digester()}
+	w := &fileWriter{f: f, dir: dir, started: time.Now(), sum: f.hasher.Stream()}
 	w.status = content.Status{Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest, StartedAt: w.started}
 	if err := w.describe(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -184,10 +182,10 @@ type fileWriter struct {
 	f       *files
 	dir     string
 	data    *os.File
-	hash    digest.Digester
+	sum     *multibuffer.Stream // of the data so far
 	started time.Time
 	status  content.Status
-	begun   int64 // writeback has begun up to here
+	early   writeback
 }
 
 // describe writes the files beside the data, from which containerd resumes.
@@ -206,24 +204,24 @@ func (w *fileWriter) describe() error {
 		}
 	}
 	w.data, err = os.OpenFile(filepath.Join(w.dir, "data"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	w.early.file = w.data
 	return err
 }
 
 // Write implements io.Writer.
 func (w *fileWriter) Write(p []byte) (int, error) {
 	n, err := w.data.Write(p)
-	w.hash.Hash().Write(p[:n])
+	_, _ = w.sum.Write(p[:n])
 	w.status.Offset += int64(n)
-	if w.status.Offset-w.begun >= writeback {
-		// Only a hint: what it does not do, the sync at the end does.
-		_ = unix.SyncFileRange(int(w.data.Fd()), w.begun, w.status.Offset-w.begun, unix.SYNC_FILE_RANGE_WRITE)
-		w.begun = w.status.Offset
-	}
+	w.early.grown(w.status.Offset)
 	return n, err
 }
 
 // Digest implements content.Writer.
-func (w *fileWriter) Digest() digest.Digest { return w.hash.Digest() }
+func (w *fileWriter) Digest() digest.Digest {
+	sum := w.sum.Sum()
+	return digest.NewDigestFromBytes(digest.SHA256, sum[:])
+}
 
 // Status implements content.Writer.
 func (w *fileWriter) Status() (content.Status, error) {
@@ -237,8 +235,8 @@ func (w *fileWriter) Truncate(size int64) error {
 	if size != 0 {
 		return fmt.Errorf("truncating an ingest to %d bytes: %w", size, errdefs.ErrInvalidArgument)
 	}
-	w.hash.Hash().Reset()
-	w.status.Offset, w.begun = 0, 0
+	w.sum.Reset()
+	w.status.Offset = 0
 	if _, err := w.data.Seek(0, 0); err != nil {
 		return err
 	}

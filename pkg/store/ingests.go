@@ -36,7 +36,7 @@ func (f *files) ListStatuses(_ context.Context, fs ...string) ([]content.Status,
 	if err != nil {
 		return nil, err
 	}
-	dirs, err := f.ingests()
+	dirs, err := ingestsIn(f.root)
 	var all []content.Status
 	for _, dir := range dirs {
 		status, err := statusIn(dir)
@@ -58,7 +58,7 @@ func adaptRef(ref string) filters.Adaptor {
 // nameless are the folders of ingests that do not tell the ref they are named
 // after, so that nobody can ask for them, with the bytes that they hold.
 func (f *files) nameless() (map[string]int64, error) {
-	dirs, err := f.ingests()
+	dirs, err := ingestsIn(f.root)
 	all := map[string]int64{}
 	for _, dir := range dirs {
 		if _, err := statusIn(dir); err != nil {
@@ -68,9 +68,9 @@ func (f *files) nameless() (map[string]int64, error) {
 	return all, err
 }
 
-// ingests lists the folders.
-func (f *files) ingests() ([]string, error) {
-	top := filepath.Join(f.root, "ingest")
+// ingestsIn lists the folders of the ingests in a content folder.
+func ingestsIn(root string) ([]string, error) {
+	top := filepath.Join(root, "ingest")
 	entries, err := os.ReadDir(top)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil

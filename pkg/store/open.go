@@ -20,6 +20,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 )
 
 // The folders of a containerd root, with the modes that containerd gives them.
@@ -127,7 +129,8 @@ func (r *root) wire(ns string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the content store: %w", err)
 	}
-	r.blobs = newFiles(blobs, dir, r.settle)
+	hasher := multibuffer.New()
+	r.blobs = newFiles(blobs, dir, hasher, r.settle)
 	var capabilities []string
 	if r.snapshotter, capabilities, err = r.openSnapshotter(); err != nil {
 		return nil, err
@@ -145,6 +148,7 @@ func (r *root) wire(ns string) (*Store, error) {
 		Namespace:   ns,
 		Name:        r.name,
 		Embedded:    true,
+		Hasher:      hasher,
 		sharing:     sharing{capabilities: capabilities},
 		root:        r,
 	}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/protobuf"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -37,11 +39,12 @@ const (
 type daemonContent struct {
 	content.Store
 	client  contentapi.ContentClient
-	buffers *sync.Pool // of *[messageSize]byte
+	buffers *sync.Pool    // of *[messageSize]byte
+	root    func() string // the daemon's content folder, as it says
 }
 
-func newDaemonContent(store content.Store, conn grpc.ClientConnInterface) *daemonContent {
-	return &daemonContent{Store: store, client: contentapi.NewContentClient(conn), buffers: &sync.Pool{}}
+func newDaemonContent(store content.Store, conn grpc.ClientConnInterface, root func() string) *daemonContent {
+	return &daemonContent{Store: store, client: contentapi.NewContentClient(conn), buffers: &sync.Pool{}, root: root}
 }
 
 // Writer implements content.Ingester.
@@ -52,6 +55,10 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 			return nil, err
 		}
 	}
+	ns, err := namespaces.NamespaceRequired(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ctx, end := Outlive(ctx)
 	stream, err := c.client.Write(ctx, grpc.ForceCodecV2(byReference{}))
 	if err != nil {
@@ -59,6 +66,7 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 		return nil, errgrpc.ToNative(err)
 	}
 	s := &sender{ref: o.Ref, stream: stream, end: end, buffers: c.buffers}
+	s.early.find = func() *os.File { return ingestData(c.root(), ns, o.Ref) }
 	answer, err := s.ask(&contentapi.WriteContentRequest{
 		Action: contentapi.WriteAction_STAT, Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest.String(),
 	})
@@ -98,6 +106,7 @@ type sender struct {
 	began   time.Time            // to fill it
 	sent    []*[messageSize]byte // not answered, oldest first
 	buffers *sync.Pool
+	early   writeback // of the file that the daemon will sync when it commits
 	closed  bool
 }
 
@@ -156,6 +165,7 @@ func (s *sender) settle() error {
 	s.digest = digest.Digest(answer.Digest)
 	s.buffers.Put(s.sent[0])
 	s.sent = s.sent[1:]
+	s.early.grown(answer.Offset)
 	return nil
 }
 
@@ -262,6 +272,9 @@ func (s *sender) Close() error {
 	}
 	s.closed = true
 	defer s.end()
+	if s.early.file != nil {
+		defer s.early.file.Close()
+	}
 	_ = s.quiet()
 	err := s.stream.CloseSend()
 	for {

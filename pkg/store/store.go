@@ -25,6 +25,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 )
 
 var (
@@ -54,6 +56,8 @@ type Store struct {
 	Name      string
 	// Embedded is true for a root of our own, false for a daemon.
 	Embedded bool
+	// Hasher is for all that is hashed on the way into the store.
+	Hasher *multibuffer.Hasher
 
 	traits    atomic.Pointer[traits]
 	sharing   sharing

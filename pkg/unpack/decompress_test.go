@@ -3,7 +3,6 @@ package unpack_test
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"testing/iotest"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
@@ -43,8 +43,8 @@ func TestDecompress(t *testing.T) {
 			if err != nil || !bytes.Equal(got, tt.want) {
 				t.Errorf("%s, %s: got %d bytes and %v, want %d", name, how, len(got), err, len(tt.want))
 			}
-			if want := sha256.Sum256(tt.want); !bytes.Equal(sum, want[:]) {
-				t.Errorf("%s, %s: got sum %x, want %x", name, how, sum, want)
+			if want := digest.FromBytes(tt.want); sum != want {
+				t.Errorf("%s, %s: got sum %s, want %s", name, how, sum, want)
 			}
 		}
 	}
@@ -103,8 +103,8 @@ func FuzzDecompress(f *testing.F) {
 			}
 			return
 		}
-		if want := sha256.Sum256(got); !bytes.Equal(sum, want[:]) {
-			t.Errorf("got sum %x, want %x", sum, want)
+		if want := digest.FromBytes(got); sum != want {
+			t.Errorf("got sum %s, want %s", sum, want)
 		}
 		if !bytes.HasPrefix(blob, []byte{0x1f, 0x8b}) || len(blob) < 4 {
 			return

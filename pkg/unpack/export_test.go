@@ -1,9 +1,12 @@
 package unpack
 
 import (
-	"crypto/sha256"
 	"io"
 	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 )
 
 // What the tests of package unpack_test look at from inside: the queue between
@@ -47,21 +50,22 @@ func (t Turn) Waits() int {
 	return len(t.t.all.waiting)
 }
 
-// Decompress returns what a layer's blob decompresses to, and the sum that is
+// Decompress returns what a layer's blob decompresses to, and the digest that is
 // made of it on the way.
-func Decompress(src io.Reader) (data, sum []byte, err error) {
-	q := &hashed{newQueue(&sync.Pool{}), sha256.New()}
+func Decompress(src io.Reader) (data []byte, sum digest.Digest, err error) {
+	q := &hashed{newQueue(&sync.Pool{}), newSum(multibuffer.New(), digest.SHA256)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, err := decompress(src, q)
+		_, err := decompress(src, q, maxDecoders)
 		q.end(err)
 	}()
 	data, err = io.ReadAll(q)
 	q.stop(err)
 	<-done
+	sum = q.sum.digest()
 	q.recycle()
-	return data, q.hash.Sum(nil), err
+	return data, sum, err
 }
 
 // Of is what a layer of size compressed bytes may become, and the setting that

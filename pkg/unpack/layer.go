@@ -49,9 +49,10 @@ type layer struct {
 	desc    ocispec.Descriptor
 	diffID  digest.Digest
 	chainID string
-	parent  string // chain ID of the layer below, "" for the first
-	ready   chan struct{}
-	behind  int64 // work that waits for the commit of this one, see weight
+	parent  string        // chain ID of the layer below, "" for the first
+	ready   chan struct{} // closed when its commit may begin; where layers are applied in order, its apply
+	isReady func()        // closes ready, once
+	behind  int64         // work that waits for the commit of this one, see weight
 
 	once      sync.Once // of prepareOnce
 	onceErr   error
@@ -70,6 +71,7 @@ func (c *chain) newLayer(i int) *layer {
 		c: c, u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
 		chainID: c.chainIDs[i].String(), ready: make(chan struct{}),
 	}
+	l.isReady = sync.OnceFunc(func() { close(l.ready) })
 	if i > 0 {
 		l.parent = c.chainIDs[i-1].String()
 	}
@@ -240,6 +242,7 @@ func (l *layer) applyStored(ctx context.Context) error {
 	if err := l.applyBlob(ctx); err != nil {
 		return err
 	}
+	l.isReady()
 	info := content.Info{Digest: l.desc.Digest, Labels: map[string]string{labels.LabelUncompressed: l.diffID.String()}}
 	if _, err := l.u.store.Content.Update(ctx, info, "labels."+labels.LabelUncompressed); err != nil {
 		return fmt.Errorf("labelling layer %s: %w", l.desc.Digest, err)

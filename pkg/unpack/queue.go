@@ -3,6 +3,7 @@ package unpack
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,7 +36,10 @@ type queue struct {
 }
 
 // chunk is data within the buffer that it came in.
-type chunk struct{ data, buf []byte }
+type chunk struct {
+	data, buf []byte
+	users     *atomic.Int32 // who are not done with it yet; nil is the reader alone
+}
 
 func newQueue(pool *sync.Pool) *queue {
 	return &queue{
@@ -79,7 +83,22 @@ func (q *queue) buffer() ([]byte, error) {
 
 // send passes data, a part of buf, to the reader. There is always room: no
 // more buffers exist than full can hold.
-func (q *queue) send(data, buf []byte) { q.full <- chunk{data, buf} }
+func (q *queue) send(data, buf []byte) { q.full <- chunk{data: data, buf: buf} }
+
+// share is send for data that somebody else reads as well, who calls done.
+func (q *queue) share(data, buf []byte) (done func()) {
+	c := chunk{data, buf, new(atomic.Int32)}
+	c.users.Store(2)
+	q.full <- c
+	return func() { q.release(c) }
+}
+
+// release frees the buffer of c after its last use.
+func (q *queue) release(c chunk) {
+	if c.users == nil || c.users.Add(-1) == 0 {
+		q.free <- c.buf
+	}
+}
 
 // Write implements io.Writer for a writer that has no buffers of its own.
 func (q *queue) Write(p []byte) (int, error) {
@@ -122,7 +141,7 @@ func (q *queue) next() ([]byte, error) {
 		return q.cur.data, nil
 	}
 	if q.cur.buf != nil {
-		q.free <- q.cur.buf
+		q.release(q.cur)
 		q.cur = chunk{}
 	}
 	c, ok := q.receive()
@@ -161,13 +180,14 @@ func (q *queue) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// recycle gives the buffers back once neither side uses the queue any more.
+// recycle gives the buffers back once nobody uses the queue and what it shared
+// any more.
 func (q *queue) recycle() {
 	if q.cur.buf != nil {
-		q.free <- q.cur.buf
+		q.release(q.cur)
 	}
 	for c := range q.full {
-		q.free <- c.buf
+		q.release(c)
 	}
 	for {
 		select {

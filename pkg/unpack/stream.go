@@ -20,12 +20,14 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/inflate"
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
+	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // stream is the fused pipeline: while in receives and stores the layer, its
-// bytes are inflated and applied. The blob is committed, with its diff ID,
-// when both agree with the manifest and the config.
+// bytes are inflated and applied. When both agree with the manifest and the
+// config the blob is committed, with its diff ID, and beside it the snapshot:
+// either waits for the disk.
 func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 	arrived := newQueue(&l.u.buffers)
 	defer arrived.recycle()
@@ -57,6 +59,9 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 		set = map[string]string{}
 	}
 	set[labels.LabelUncompressed] = l.diffID.String()
+	if in.Verified() {
+		l.isReady()
+	}
 	return in.Commit(ctx, set)
 }
 
@@ -81,7 +86,8 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	plain.writerTurn = l.u.turns.of(l.weight())
 	plain.readerTurn = l.u.turns.of(l.weight() + 1) // what is inflated goes first
 	var g errgroup.Group
-	sum := l.diffID.Algorithm().Hash()
+	sum := newSum(l.u.store.Hasher, l.diffID.Algorithm())
+	defer sum.drop()
 	g.Go(func() error { return l.inflate(src, &hashed{plain, sum}) })
 	n, err := l.apply(ctx, plain)
 	plain.stop(err)
@@ -92,7 +98,7 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
 	}
-	if got := digest.NewDigest(l.diffID.Algorithm(), sum); got != l.diffID {
+	if got := sum.digest(); got != l.diffID {
 		return l.wrongDiffID(got)
 	}
 	l.applied(n)
@@ -109,7 +115,7 @@ func (l *layer) inflate(src io.Reader, plain *hashed) error {
 	turn.take()
 	defer turn.give()
 	start, before := time.Now(), turn.waited
-	n, err := decompress(src, plain)
+	n, err := decompress(src, plain, l.u.decoders)
 	busy := time.Since(start) - plain.writerIdle - (turn.waited - before)
 	if arrived != nil {
 		busy -= arrived.readerIdle
@@ -193,8 +199,9 @@ func (o *origin) judge(err error) error {
 
 // decompress copies src to q, inflated if it is compressed, and returns the
 // number of bytes that came out. What it is shows in its first bytes, since
-// media types cannot be relied on.
-func decompress(src io.Reader, q *hashed) (int64, error) {
+// media types cannot be relied on. Of decoders a format that can takes several
+// goroutines.
+func decompress(src io.Reader, q *hashed, decoders int) (int64, error) {
 	o := &origin{src: src}
 	peek := bufio.NewReaderSize(o, 64<<10)
 	magic, err := peek.Peek(4)
@@ -205,7 +212,7 @@ func decompress(src io.Reader, q *hashed) (int64, error) {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		return inflateInto(q, peek, o)
 	case isZstd(magic):
-		return unzstdInto(q, peek, o)
+		return unzstdInto(q, peek, o, decoders)
 	}
 	return copyInto(q, peek, o)
 }
@@ -244,8 +251,8 @@ func inflateInto(q *hashed, src io.Reader, o *origin) (n int64, err error) {
 	}
 }
 
-func unzstdInto(q *hashed, src io.Reader, o *origin) (int64, error) {
-	z, err := zstd.NewReader(src, zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(2))
+func unzstdInto(q *hashed, src io.Reader, o *origin, decoders int) (int64, error) {
+	z, err := zstd.NewReader(src, zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(decoders))
 	if err != nil {
 		return 0, o.judge(err)
 	}
@@ -286,12 +293,48 @@ func fill(src io.Reader, buf []byte) (n int, err error) {
 // inflater, which has less to do than the applier.
 type hashed struct {
 	*queue
-	hash hash.Hash
+	sum sum
 }
 
-func (h *hashed) send(data, buf []byte) {
-	h.hash.Write(data)
-	h.queue.send(data, buf)
+func (h *hashed) send(data, buf []byte) { h.sum.add(data, h.share(data, buf)) }
+
+// sum is the digest of what it is given.
+type sum struct {
+	algorithm digest.Algorithm
+	stream    *multibuffer.Stream // for SHA-256
+	other     hash.Hash           // for other algorithms
+}
+
+func newSum(h *multibuffer.Hasher, algorithm digest.Algorithm) sum {
+	if algorithm == digest.SHA256 {
+		return sum{algorithm: algorithm, stream: h.Stream()}
+	}
+	return sum{algorithm: algorithm, other: algorithm.Hash()}
+}
+
+// add hashes p, and calls done when it has.
+func (s sum) add(p []byte, done func()) {
+	if s.stream != nil {
+		s.stream.Add(p, done)
+		return
+	}
+	s.other.Write(p)
+	done()
+}
+
+// drop lets go of what is not hashed yet.
+func (s sum) drop() {
+	if s.stream != nil {
+		s.stream.Drop()
+	}
+}
+
+func (s sum) digest() digest.Digest {
+	if s.stream == nil {
+		return digest.NewDigest(s.algorithm, s.other)
+	}
+	all := s.stream.Sum()
+	return digest.NewDigestFromBytes(s.algorithm, all[:])
 }
 
 // meter counts what the applier reads.

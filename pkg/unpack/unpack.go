@@ -55,6 +55,10 @@ type Unpacker struct {
 	discard bool
 	engine  string
 	bounds  Bounds
+	// decoders are those of a layer of zstd, which are not among turns: where the
+	// stages keep the processors busy, passing data between two costs more than
+	// it gains.
+	decoders int
 
 	downloads *semaphore.Weighted
 	turns     *turns
@@ -80,10 +84,14 @@ type Options struct {
 	Bounds    Bounds
 }
 
+// maxDecoders is how many goroutines a decoder of zstd makes use of.
+const maxDecoders = 2
+
 // New returns an Unpacker.
 func New(o Options) *Unpacker {
 	return &Unpacker{
 		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds,
+		decoders:  min(max(o.Unpacks/2, 1), maxDecoders),
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
 		turns:     newTurns(o.Unpacks),
 		blobs:     locker.New(),
@@ -377,7 +385,7 @@ func (c *chain) parallel(ctx context.Context) error {
 			if err := l.bring(ctx); err != nil {
 				return err
 			}
-			close(l.ready)
+			l.isReady() // if there was nothing to do
 			return nil
 		})
 	}
@@ -423,7 +431,7 @@ func (c *chain) ordered(ctx context.Context) error {
 			if err := c.u.fetch(ctx, c.img, l.desc); err != nil {
 				return err
 			}
-			close(l.ready)
+			l.isReady()
 			return nil
 		})
 	}
