@@ -44,15 +44,15 @@ func checkUsage(t testing.TB, root string, u layer.Usage) bool {
 // mkfs.ext4 is told; tmpfs needs none.
 func countable() map[string][]string {
 	return map[string][]string{
-		"tmpfs":               nil,
-		"ext4":                {"-b", "4096"},
-		"ext4 small blocks":   {"-b", "1024", "-g", "1024"}, // no extent is larger than 1 MiB
-		"ext4 small inodes":   {"-b", "4096", "-I", "128"},  // no room for extended attributes
-		"ext4 inline data":    {"-b", "4096", "-O", "inline_data"},
-		"ext4 clusters":       {"-b", "4096", "-O", "bigalloc", "-C", "16384"},
-		"ext4 without a map":  {"-b", "4096", "-O", "^extents,^64bit"},
-		"ext4 large xattrs":   {"-b", "4096", "-O", "ea_inode"},
-		"ext4 by linear dirs": {"-b", "4096", "-O", "^dir_index"},
+		"tmpfs":                nil,
+		"ext4":                 {"-b", "4096"},
+		"ext4 small blocks":    {"-b", "1024", "-g", "1024"}, // no extent is larger than 1 MiB
+		"ext4 small inodes":    {"-b", "4096", "-I", "128"},  // no room for extended attributes
+		"ext4 inline data":     {"-b", "4096", "-O", "inline_data"},
+		"ext4 clusters":        {"-b", "4096", "-O", "bigalloc", "-C", "16384"},
+		"ext4 without extents": {"-b", "4096", "-O", "^extents,^64bit"},
+		"ext4 large xattrs":    {"-b", "4096", "-O", "ea_inode"},
+		"ext4 without indexes": {"-b", "4096", "-O", "^dir_index"},
 	}
 }
 
@@ -216,7 +216,7 @@ func TestUsage(t *testing.T) {
 // back is measured late enough.
 func TestUsageOfMaps(t *testing.T) {
 	const size = 6 << 20
-	for _, name := range []string{"ext4 small blocks", "ext4 without a map"} {
+	for _, name := range []string{"ext4 small blocks", "ext4 without extents"} {
 		dir := mounted(t, "", countable()[name])
 		c, err := count(t, dir, archive(t, file("f", strings.Repeat("x", size))), layer.Overlay)
 		if err != nil {
