@@ -46,8 +46,8 @@ func countable() map[string][]string {
 	return map[string][]string{
 		"tmpfs":                nil,
 		"ext4":                 {"-b", "4096"},
-		"ext4 small blocks":    {"-b", "1024", "-g", "1024"}, // no extent is larger than 1 MiB
-		"ext4 small inodes":    {"-b", "4096", "-I", "128"},  // no room for extended attributes
+		"ext4 small blocks":    {"-b", "1024", "-g", "1024", "-O", "^flex_bg"}, // no extent is larger than 1 MiB
+		"ext4 small inodes":    {"-b", "4096", "-I", "128"},                    // no room for extended attributes
 		"ext4 inline data":     {"-b", "4096", "-O", "inline_data"},
 		"ext4 clusters":        {"-b", "4096", "-O", "bigalloc", "-C", "16384"},
 		"ext4 without extents": {"-b", "4096", "-O", "^extents,^64bit"},
