@@ -19,8 +19,8 @@ const (
 	unchanged = math.MaxUint32
 )
 
-// node is what attributes are set on: an open file, or else a name in a
-// directory, which is never followed if it is a link.
+// node is what attributes are set on: a name in a directory, which is never
+// followed if it is a link, or by way of a handle if it is open.
 type node struct {
 	dir  *dir
 	name string
@@ -98,6 +98,28 @@ func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
 	a.times = timesOf(hdr)
 	if err := n.utimes(&a.times); err != nil {
 		return fmt.Errorf("setting times: %w", err)
+	}
+	return a.count(n, &st, changed, shared)
+}
+
+// count adds a new file to the usage. st is from before extended attributes
+// changed, which may take a block. A file that is shared with another name was
+// counted with that; chown may have taken attributes from it.
+func (a *applier) count(n node, st *unix.Stat_t, changed, shared bool) error {
+	if !a.usage.known || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return nil
+	}
+	before := st.Blocks
+	if changed || shared {
+		if err := n.stat(st); err != nil {
+			return fmt.Errorf("counting blocks: %w", err)
+		}
+	}
+	switch {
+	case !shared:
+		a.usage.add(n, st)
+	case st.Blocks != before:
+		a.usage.lose()
 	}
 	return nil
 }

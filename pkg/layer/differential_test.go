@@ -173,6 +173,7 @@ func (sc *scene) ours(t testing.TB, apply applyFunc, data []byte) outcome {
 	if err != nil {
 		return outcome{err: err}
 	}
+	checkUsage(t, s.root, res.Usage)
 	if res.Bytes != int64(len(data)) {
 		t.Errorf("got %d bytes read, want %d", res.Bytes, len(data))
 	}

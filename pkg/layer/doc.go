@@ -22,7 +22,9 @@
 // close. Owner and mode are only set where the stat shows that they are not
 // right already, so that the umask of the process, set-group-ID parents,
 // default ACLs and mount options need no special care. Directories are handles
-// of a small cache, so that a parent is looked up once and not per entry.
+// of a small cache, so that a parent is looked up once and not per entry. What
+// the layer takes up is counted on the way (usage.go), which takes whiteouts,
+// hard links and files with extended attributes one more call.
 //
 // The package needs /proc, and as containerd's applier it expects to be root
 // unless the archive names no other owner and no device.

@@ -111,7 +111,7 @@ func (a *applier) file(ctx context.Context, d *dir, base string, hdr *tar.Header
 	if err := a.write(ctx, fd); err != nil {
 		return err
 	}
-	return a.dress(node{fd: fd}, hdr, false)
+	return a.dress(node{dir: d, name: base, fd: fd}, hdr, false)
 }
 
 // write copies the body of the current entry to a file.
@@ -152,7 +152,10 @@ func (a *applier) directory(d *dir, base string, hdr *tar.Header) error {
 	a.listed = append(a.listed, listedDir{name: cleaned(hdr.Name), times: timesOf(hdr)})
 	mode := uint32(hdr.Mode) & permBits
 	err := unix.Mkdirat(d.fd, base, mode)
-	if err == unix.EEXIST {
+	switch err {
+	case nil:
+		a.usage.postpone(d, base)
+	case unix.EEXIST:
 		err = a.reuse(d, base, mode)
 	}
 	if err != nil {
@@ -279,6 +282,7 @@ func (a *applier) clear(d *dir, base string) error {
 
 // remove removes what is at base, with all below it, and what was known of it.
 func (a *applier) remove(d *dir, base string, mode uint32) error {
+	a.usage.lose()
 	switch mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		a.replaced = true

@@ -93,6 +93,7 @@ func (a *applier) mkdir(path string) (*dir, error) {
 		return nil, fmt.Errorf("creating the parent directory %q: %w", shown(path), err)
 	}
 	parent.touch()
+	a.usage.postpone(parent, base)
 	if a.opts.Whiteouts == Overlay {
 		a.implicit.add(path)
 	}

@@ -44,6 +44,8 @@ type Result struct {
 	// before it used them, in the order of their creation. They are recorded
 	// for Whiteouts Overlay, and Inherit completes them.
 	Implicit []Directory
+	// Usage is what is in the root now. Inherit may still change it.
+	Usage Usage
 	// Warnings name what the file system or containerd's rules left out.
 	Warnings []string
 }
@@ -109,6 +111,7 @@ type applier struct {
 	replaced bool                // a directory or a link was removed: names may mean something else now
 	unpacked map[string]struct{} // InPlace: the names that whiteouts must spare
 	opaque   map[string]struct{} // InPlace: directories emptied already
+	usage    Usage
 	warnings warnings
 }
 
@@ -117,7 +120,7 @@ func newApplier(t *tree, r io.Reader, o Options) *applier {
 	stream := bufio.NewReaderSize(src, readAhead)
 	a := &applier{
 		tree: t, opts: o, src: src, stream: stream, archive: tar.NewReader(stream),
-		body: make([]byte, bodySize), userns: userns.RunningInUserNS(),
+		body: make([]byte, bodySize), userns: userns.RunningInUserNS(), usage: newUsage(t.root),
 	}
 	a.mkdirs = a.ensure
 	if o.Whiteouts == InPlace {
@@ -161,7 +164,7 @@ func (a *applier) unreadable(err error) error {
 func (a *applier) result() Result {
 	return Result{
 		Bytes: a.src.n, Entries: a.entries,
-		Implicit: a.implicit.list(), Warnings: a.warnings.list(),
+		Implicit: a.implicit.list(), Usage: a.usage, Warnings: a.warnings.list(),
 	}
 }
 

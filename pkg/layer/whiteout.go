@@ -49,7 +49,7 @@ func (a *applier) hide(d *dir, name string, hdr *tar.Header) error {
 	if err := unix.Fchownat(d.fd, name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("setting the whiteout's owner %d:%d: %w", hdr.Uid, hdr.Gid, err)
 	}
-	return nil
+	return a.count(node{dir: d, name: name, fd: -1}, &unix.Stat_t{}, true, false)
 }
 
 // empty removes all of d that this archive did not list, once.

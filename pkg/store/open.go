@@ -307,7 +307,7 @@ func (r *root) openSnapshotter() (snapshots.Snapshotter, []string, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", r.name, err)
 	}
-	return &guarded{Snapshotter: sn, settle: r.settle}, capabilities, nil
+	return &guarded{Snapshotter: sn, settle: r.settle, overlay: r.overlay}, capabilities, nil
 }
 
 func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {

@@ -280,7 +280,8 @@ func (m *snapshotMeta) flush(n uint64) error {
 // refers to them any more.
 type guarded struct {
 	snapshots.Snapshotter
-	settle func() error
+	settle  func() error
+	overlay *snapshotMeta // nil with another snapshotter
 }
 
 // Remove implements snapshots.Snapshotter.

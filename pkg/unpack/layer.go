@@ -64,6 +64,7 @@ type layer struct {
 	lowers    []string // folders of the layers below that the mount names
 	overlay   bool
 	implicit  []lay.Directory
+	usage     lay.Usage
 }
 
 func (c *chain) newLayer(i int) *layer {
@@ -329,7 +330,7 @@ func (l *layer) commit(ctx context.Context) error {
 	if l.preparent != l.parent {
 		opts = append(opts, snapshots.WithParent(l.parent))
 	}
-	err := l.u.store.Snapshotter.Commit(ctx, l.chainID, l.key, opts...)
+	err := l.u.store.Snapshotter.Commit(l.measured(ctx), l.chainID, l.key, opts...)
 	switch {
 	case errdefs.IsAlreadyExists(err): // another pull was faster
 		l.abort(ctx)
@@ -342,6 +343,18 @@ func (l *layer) commit(ctx context.Context) error {
 	l.key, l.done = "", true
 	l.phase(progress.Commit, time.Since(start), 0)
 	return nil
+}
+
+// measured tells an embedded store what is in the layer, if that is known.
+func (l *layer) measured(ctx context.Context) context.Context {
+	if !l.u.store.Embedded {
+		return ctx
+	}
+	inodes, bytes, ok := l.usage.Measure(l.dir)
+	if !ok {
+		return ctx
+	}
+	return store.WithUsage(ctx, snapshots.Usage{Inodes: inodes, Size: bytes})
 }
 
 // hold leases the snapshot that another pull committed: before 2.0 containerd

@@ -136,7 +136,7 @@ func (l *layer) apply(ctx context.Context, plain *queue) (int64, error) {
 	bound := l.u.bounds.of(l.desc.Size)
 	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions(bound))
 	l.phase(progress.Apply, time.Since(start)-plain.readerIdle-(turn.waited-before), meter.n)
-	l.implicit = result.Implicit
+	l.implicit, l.usage = result.Implicit, result.Usage
 	l.warn(result.Warnings)
 	return meter.n, bound.explain(err)
 }

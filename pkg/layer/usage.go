@@ -1,0 +1,102 @@
+package layer
+
+import (
+	"math"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	statBlock = 512 // bytes that st_blocks counts by
+	// mapped is how many blocks of a file every layout of ext4 finds without
+	// blocks of its own for their map.
+	mapped = 4
+)
+
+// Usage is what Apply left in its root, counted on the way. The zero value
+// knows nothing.
+type Usage struct {
+	known  bool
+	inodes int64
+	blocks int64 // those of the inodes that are not in later
+	// later are the inodes that may still get blocks.
+	later []place
+	// settled is the most that st_blocks may say of a file for it to be final.
+	// ext4 maps a file when it writes it back, and a map that does not fit into
+	// the inode takes blocks of its own.
+	settled int64
+}
+
+// place is a name in a directory by its path, which is free of links.
+type place struct{ dir, name string }
+
+// newUsage counts the root. Only an empty one can be counted, and only on file
+// systems where a file has its blocks, or a claim to them, once it is written.
+// Others give it more than it keeps (XFS) or choose later (Btrfs, ZFS).
+func newUsage(root *dir) Usage {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(root.fd, &st); err != nil {
+		return Usage{}
+	}
+	u := Usage{known: true}
+	switch st.Type {
+	case unix.EXT4_SUPER_MAGIC: // of ext2 and ext3 too
+		u.settled = mapped * st.Bsize / statBlock
+	case unix.TMPFS_MAGIC:
+		u.settled = math.MaxInt64
+	default:
+		return Usage{}
+	}
+	if there, err := os.ReadDir(root.proc()); err != nil || len(there) > 0 {
+		return Usage{}
+	}
+	u.postpone(root, ".")
+	return u
+}
+
+// add counts a file that is no directory and that is done.
+func (u *Usage) add(n node, st *unix.Stat_t) {
+	if st.Blocks > u.settled {
+		u.postpone(n.dir, n.name)
+		return
+	}
+	u.inodes++
+	u.blocks += st.Blocks
+}
+
+// postpone counts what may still get blocks.
+func (u *Usage) postpone(d *dir, name string) {
+	if u.known {
+		u.inodes++
+		u.later = append(u.later, place{d.path, name})
+	}
+}
+
+// lose gives up: something that may have been counted is not there any more.
+func (u *Usage) lose() { *u = Usage{} }
+
+// Measure returns the inodes and bytes that containerd's fs.DiskUsage would
+// find in root, that of Apply, after Inherit. It looks only at directories and
+// at files of more than a few blocks. ok is false where only fs.DiskUsage can
+// tell: always if Apply removed something.
+func (u Usage) Measure(root string) (inodes, bytes int64, ok bool) {
+	if !u.known {
+		return 0, 0, false
+	}
+	fd, err := unix.Open(root, pathFlags, 0)
+	if err != nil {
+		return 0, 0, false
+	}
+	defer unix.Close(fd)
+	blocks := u.blocks
+	for _, p := range u.later {
+		var st unix.Stat_t
+		d := dir{path: p.dir}
+		if err := statAt(fd, d.join(p.name), &st); err != nil {
+			return 0, 0, false
+		}
+		blocks += st.Blocks
+	}
+	return u.inodes, blocks * statBlock, true
+}
