@@ -16,50 +16,53 @@ import (
 // its capabilities when its IDs change.
 const noSetuidFixup = 1 << 2
 
-// alone calls f on a thread that ends with it, so that nothing else ever runs
-// under the IDs that f leaves behind.
+// alone calls f on a goroutine of its own. If f has taken its thread for itself,
+// the thread ends with it, so that nothing else ever runs under the IDs that f
+// leaves behind.
 func alone(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread()
 		f()
 	}()
 	<-done
 }
 
-// creator makes files as somebody's. The zero value makes them as root's.
+// creator makes files as somebody's, at first as root's.
 type creator struct {
-	able     bool
-	uid, gid int // of this thread, for file systems
+	barred   bool // from changing IDs
+	taken    bool // this thread is ours
+	uid, gid int  // of this thread, for file systems
 }
 
-// newCreator is for this thread alone. It cannot change IDs in a user namespace,
-// where some may not exist, nor without the right to keep its capabilities.
-func newCreator(userns bool) creator {
-	if userns || unix.Geteuid() != 0 {
-		return creator{}
+// newCreator is for a goroutine that is alone. It does not change IDs in a user
+// namespace, where some may not exist.
+func newCreator(userns bool) creator { return creator{barred: userns || unix.Geteuid() != 0} }
+
+// become makes uid and gid the owner of what is made next.
+func (c *creator) become(uid, gid int) {
+	uid, gid = known(uid), known(gid)
+	if c.barred || uid == c.uid && gid == c.gid || !c.taken && !c.take() {
+		return
 	}
+	_ = unix.Setfsuid(uid)
+	_ = unix.Setfsgid(gid)
+	c.uid, c.gid = uid, gid
+}
+
+// take reserves this thread, which keeps its capabilities from now on. Layers
+// that are root's do without: to pass data between threads takes longer.
+func (c *creator) take() bool {
+	runtime.LockOSThread()
 	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
 	if err == nil {
 		err = unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits|noSetuidFixup), 0, 0, 0)
 	}
-	return creator{able: err == nil, uid: 0, gid: unix.Getegid()}
-}
-
-// become makes uid and gid the owner of what is made next.
-func (c *creator) become(uid, gid int) {
-	if !c.able {
-		return
+	c.taken, c.barred = err == nil, err != nil
+	if c.barred {
+		runtime.UnlockOSThread()
 	}
-	if uid = known(uid); uid != c.uid {
-		_ = unix.Setfsuid(uid)
-		c.uid = uid
-	}
-	if gid = known(gid); gid != c.gid {
-		_ = unix.Setfsgid(gid)
-		c.gid = gid
-	}
+	return c.taken
 }
 
 // known is root for the ID that means nobody in particular.

@@ -246,18 +246,42 @@ func (r *run) bring(ctx context.Context) error {
 	}
 }
 
-// fetchAll brings the images, and beside them the documents of the others.
+// fetchAll brings the images and their documents, and beside them the documents
+// of the others.
 func (r *run) fetchAll(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
+	unpacked := make(chan struct{})
 	g.Go(func() error { return r.fetchOthers(gctx) })
-	for i, sel := range r.plan.Images {
-		g.Go(func() error { return r.image(gctx, sel, &r.result.Platforms[i]) })
-	}
-	if err := g.Wait(); err != nil {
+	g.Go(func() error {
+		err := r.images(gctx)
+		if err == nil {
+			close(unpacked)
+		}
 		return err
-	}
+	})
+	g.Go(func() error {
+		// In good time, or the pull would wait for the disk at its end, but not
+		// before there is anything that a later pull could use.
+		select {
+		case <-r.unpacker.First():
+		case <-unpacked:
+		case <-gctx.Done():
+			return nil
+		}
+		return r.storeDocuments(gctx)
+	})
+	err := g.Wait()
 	r.fetched = time.Now()
-	return r.storeDocuments(ctx)
+	return err
+}
+
+// images fetches and unpacks.
+func (r *run) images(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i, sel := range r.plan.Images {
+		g.Go(func() error { return r.image(ctx, sel, &r.result.Platforms[i]) })
+	}
+	return g.Wait()
 }
 
 func (r *run) image(ctx context.Context, sel Selected, into *Platform) error {
@@ -364,9 +388,8 @@ func (r *run) fetchOther(ctx context.Context, desc ocispec.Descriptor) error {
 	return errors.Join(r.storeDocument(ctx, config, r.labels(config)), r.storeDocument(ctx, manifest, r.labels(manifest)))
 }
 
-// storeDocuments writes children before parents, so that whoever watches the
-// content store never sees a parent that refers to nothing. The snapshots that
-// configs refer to are all there by now.
+// storeDocuments writes children before parents. The layers and snapshots that
+// they refer to are under way meanwhile; the lease holds what is there already.
 func (r *run) storeDocuments(ctx context.Context) error {
 	for i := len(r.plan.Documents) - 1; i >= 0; i-- {
 		d := r.plan.Documents[i]
@@ -422,13 +445,12 @@ func (r *run) labels(d Document) map[string]string {
 	return set
 }
 
-// snapshotLabels of a config refer to the snapshots that were made of its
-// layers. They are known when all images are unpacked.
+// snapshotLabels of a config refer to the snapshots that are made of its layers.
 func (r *run) snapshotLabels(d Document) map[string]string {
 	set := map[string]string{}
-	for _, p := range r.result.Platforms {
-		if d.Desc.Digest == p.Config && p.ChainID != "" {
-			set[labelSnapshotRef+r.p.Store.Name] = p.ChainID.String()
+	for _, sel := range r.plan.Images {
+		if d.Desc.Digest == sel.Config.Digest && sel.Unpack && len(sel.DiffIDs) > 0 {
+			set[labelSnapshotRef+r.p.Store.Name] = identity.ChainID(sel.DiffIDs).String()
 		}
 	}
 	return set

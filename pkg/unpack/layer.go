@@ -76,8 +76,8 @@ func (c *chain) newLayer(i int) *layer {
 	if i > 0 {
 		l.parent = c.chainIDs[i-1].String()
 	}
-	for _, above := range c.img.Layers[i+1:] {
-		l.behind += commitCost + above.Size/commitShare
+	if !c.u.store.Embedded {
+		l.behind = commitWork(c.img.Layers[i+1:])
 	}
 	return l
 }
@@ -176,7 +176,7 @@ func (l *layer) bring(ctx context.Context) error {
 		}
 		err := l.fill(ctx)
 		if err == nil {
-			l.u.brought.Store(l.desc.Digest, true)
+			l.u.bring(l.desc.Digest)
 		}
 		if !errors.Is(err, fetch.ErrCorrupt) || round == rounds {
 			return err
@@ -185,12 +185,20 @@ func (l *layer) bring(ctx context.Context) error {
 	}
 }
 
-// To commit a layer takes the time in which commitCost compressed bytes are
-// unpacked, and, since its files are counted, a share of what its unpack takes.
+// To commit a layer takes a daemon the time in which commitCost compressed bytes
+// are unpacked, and, since it counts the files, a share of what the unpack takes.
 const (
 	commitCost  = 512 << 10
 	commitShare = 8
 )
+
+// commitWork is what a daemon has to do to commit layers, one after the other.
+func commitWork(layers []ocispec.Descriptor) (work int64) {
+	for _, l := range layers {
+		work += commitCost + l.Size/commitShare
+	}
+	return work
+}
 
 // weight is how much the pull has to do once this layer begins, in compressed
 // bytes: to unpack it, and to commit those above, one after the other.

@@ -68,6 +68,8 @@ type Unpacker struct {
 	fetched   atomic.Int64
 	unpacked  atomic.Int64
 	brought   sync.Map // digests of blobs that were fetched, or found in the content store
+	first     chan struct{}
+	isFirst   func() // closes first, once
 }
 
 // Options of an Unpacker. Downloads and Unpacks bound how many layers are
@@ -89,7 +91,9 @@ const maxDecoders = 2
 
 // New returns an Unpacker.
 func New(o Options) *Unpacker {
+	first := make(chan struct{})
 	return &Unpacker{
+		first: first, isFirst: sync.OnceFunc(func() { close(first) }),
 		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds,
 		decoders:  min(max(o.Unpacks/2, 1), maxDecoders),
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
@@ -169,10 +173,19 @@ func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor
 	u.phase(img.event(desc), progress.Fetch, time.Since(start), n)
 	u.fetched.Add(n)
 	if err == nil {
-		u.brought.Store(desc.Digest, true)
+		u.bring(desc.Digest)
 	}
 	return err
 }
+
+// bring notes that the blob dgst is in the content store.
+func (u *Unpacker) bring(dgst digest.Digest) {
+	u.brought.Store(dgst, true)
+	u.isFirst()
+}
+
+// First is closed when the first blob is in the content store.
+func (u *Unpacker) First() <-chan struct{} { return u.first }
 
 // phase completes e to say how long a part of the work took.
 func (u *Unpacker) phase(e progress.Event, p progress.Phase, d time.Duration, n int64) {
