@@ -40,10 +40,14 @@ func packedImage(b *testing.B, c pulltest.Compression, names ...string) *pulltes
 	b.Helper()
 	var layers []pulltest.Layer
 	for _, name := range names {
-		f := pulltest.Must(os.Open(pulltest.Must(pulltest.Content(name))(b)))(b)
-		defer f.Close()
-		z := pulltest.Must(gzip.NewReader(f))(b)
-		layers = append(layers, pulltest.Must(pulltest.LayerFromTar(c, pulltest.Must(io.ReadAll(z))(b)))(b))
+		layers = append(layers, pulltest.Must(pulltest.LayerFromTar(c, unzipped(b, name)))(b))
 	}
 	return pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: layers}))(b)
+}
+
+func unzipped(b *testing.B, name string) []byte {
+	b.Helper()
+	f := pulltest.Must(os.Open(pulltest.Must(pulltest.Content(name))(b)))(b)
+	defer f.Close()
+	return pulltest.Must(io.ReadAll(pulltest.Must(gzip.NewReader(f))(b)))(b)
 }
