@@ -46,32 +46,32 @@ func (pl *Plan) mayBePresent() bool {
 	return pl.Previous == pl.Target.Digest && len(req.Labels) == 0 && !req.DiscardLayers && !req.SyncFS && req.Engine != EngineTransfer
 }
 
-// checkPresent looks for everything that a pull would write, or tidy up.
+// checkPresent looks for everything that a pull would write, or tidy up. The
+// questions are asked at once: a daemon's answers take longer on the way than
+// to be found.
 func (r *run) checkPresent(ctx context.Context) error {
-	orphans, err := r.p.Store.Orphans(ctx, r.plan.Name)
-	if err != nil {
-		return err
-	}
-	if len(orphans) > 0 {
-		return errToDo
-	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.checkOrphans(ctx) })
+	g.Go(func() error { return r.checkOthers(ctx) })
 	for _, d := range r.plan.Documents {
-		if err := r.checkLabels(ctx, d); err != nil {
-			return err
+		g.Go(func() error { return r.checkLabels(ctx, d) })
+	}
+	for _, sel := range r.plan.Images {
+		g.Go(func() error { return r.checkLayers(ctx, sel) })
+		if sel.Unpack {
+			g.Go(func() error { return r.p.Store.CheckChain(ctx, sel.DiffIDs) })
 		}
 	}
-	if err := r.checkOthers(ctx); err != nil {
-		return err
+	return g.Wait()
+}
+
+// checkOrphans wants no leases that dead pulls of the image left.
+func (r *run) checkOrphans(ctx context.Context) error {
+	orphans, err := r.p.Store.Orphans(ctx, r.plan.Name)
+	if err == nil && len(orphans) > 0 {
+		err = errToDo
 	}
-	for i, sel := range r.plan.Images {
-		if err := r.checkImage(ctx, sel, r.result.Platforms[i]); err != nil {
-			return err
-		}
-		if err := r.checkLayers(ctx, sel); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // labelConfig of a manifest keeps its config.
