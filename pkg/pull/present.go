@@ -99,7 +99,7 @@ func (r *run) checkOthers(ctx context.Context) error {
 	return g.Wait()
 }
 
-// checkLayers wants the blobs of the layers, which a pull would fetch although
+// checkLayers wants the blobs of the layers, which a pull would fetch even if
 // there are snapshots of them, with the labels that say where they are from.
 func (r *run) checkLayers(ctx context.Context, sel Selected) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -107,7 +107,7 @@ func (r *run) checkLayers(ctx context.Context, sel Selected) error {
 	for _, l := range sel.Layers {
 		g.Go(func() error {
 			info, err := r.p.Store.Content.Info(ctx, l.Digest)
-			if errdefs.IsNotFound(err) && !r.p.Store.MakesOfBlobs() {
+			if errdefs.IsNotFound(err) && sel.Unpack && !r.p.Store.MakesOfBlobs() {
 				return nil
 			}
 			if err == nil && !fetch.Labelled(info, r.source.Labels) {

@@ -272,9 +272,7 @@ func (s *sender) Close() error {
 	}
 	s.closed = true
 	defer s.end()
-	if s.early.file != nil {
-		defer s.early.file.Close()
-	}
+	defer s.early.release()
 	_ = s.quiet()
 	err := s.stream.CloseSend()
 	for {

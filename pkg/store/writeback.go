@@ -36,6 +36,13 @@ func (w *writeback) grown(size int64) {
 	w.begun = size
 }
 
+// release closes a file that was found.
+func (w *writeback) release() {
+	if w.file != nil {
+		_ = w.file.Close() // it was only read
+	}
+}
+
 // ingestData opens the file in which a daemon, whose content folder is root,
 // collects the ingest ref of namespace ns, to read. It is nil if that is not to
 // be seen from here.
@@ -46,8 +53,8 @@ func ingestData(root, ns, ref string) *os.File {
 	}
 	for _, dir := range dirs {
 		// A daemon puts the namespace and a number before the ref.
-		full, err := os.ReadFile(filepath.Join(dir, "ref"))
-		if err != nil || !strings.HasPrefix(string(full), ns+"/") || !strings.HasSuffix(string(full), "/"+ref) {
+		status, err := statusIn(dir)
+		if err != nil || !strings.HasPrefix(status.Ref, ns+"/") || !strings.HasSuffix(status.Ref, "/"+ref) {
 			continue
 		}
 		if file, err := os.Open(filepath.Join(dir, "data")); err == nil {
