@@ -6,14 +6,17 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
@@ -187,13 +190,63 @@ func TestLostBlob(t *testing.T) {
 			}
 		}
 		s.mustPull(ref)
-		for _, l := range img.Layers {
-			if _, err := s.store().Content.Info(s.ctx(), l.Digest); err != nil {
-				t.Errorf("got %v of a layer after the second pull, want all blobs", err)
-			}
-		}
+		s.wantDiffIDs(img)
 		s.noLitter()
 		s.usable(t, ref)
+	})
+}
+
+// wantDiffIDs wants all layers of img as blobs that know what they become.
+func (s *site) wantDiffIDs(img *pulltest.Image) {
+	s.t.Helper()
+	for _, l := range img.Layers {
+		info, err := s.store().Content.Info(s.ctx(), l.Digest)
+		if err != nil {
+			s.t.Errorf("got %v of a layer, want all blobs", err)
+		} else if got := info.Labels[labels.LabelUncompressed]; got != l.DiffID.String() {
+			s.t.Errorf("got diff ID %q of a layer, want %s", got, l.DiffID)
+		}
+	}
+}
+
+// TestSnapshotBeforeBlob pulls what another pull left that was killed between
+// the commit of a snapshot and that of its blob, or the blob's label.
+func TestSnapshotBeforeBlob(t *testing.T) {
+	img := small(t, "before", pulltest.Gzip, pulltest.Spec{})
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		s.mustPull(pulltest.Push(t, reg, "team/app:1", img))
+		unlabelled := content.Info{Digest: img.Layers[0].Digest, Labels: map[string]string{labels.LabelUncompressed: ""}}
+		if _, err := s.store().Content.Update(s.ctx(), unlabelled, "labels."+labels.LabelUncompressed); err != nil {
+			t.Fatal(err)
+		}
+		again := pulltest.Push(t, reg, "team/app:2", img)
+		s.mustPull(again)
+		s.wantDiffIDs(img)
+		s.noLitter()
+		s.usable(t, again)
+	})
+}
+
+// TestBlobOfAnotherSnapshot refuses an image whose layer is not what its config
+// says, also where there is a snapshot of what it says.
+func TestBlobOfAnotherSnapshot(t *testing.T) {
+	img := small(t, "honest", pulltest.Gzip, pulltest.Spec{})
+	other := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("other", "content")))(t)
+	layers := slices.Clone(img.Layers)
+	layers[0].Blob = other.Blob
+	lie := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: layers}))(t)
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		s.mustPull(pulltest.Push(t, reg, "team/app:1", img))
+		ref := pulltest.Push(t, reg, "team/app:2", lie)
+		if _, err := s.pull(ref); !errdefs.IsDataLoss(err) {
+			t.Errorf("got %v, want an error about the diff ID", err)
+		}
+		if got := s.image(ref); got != nil {
+			t.Errorf("got record %+v, want none", got)
+		}
+		s.noLitter()
 	})
 }
 

@@ -244,7 +244,8 @@ func TestKillDaemon(t *testing.T) {
 		want := undisturbed(t, s.place, program, ref, img)
 		for i := range kills[s.version] {
 			began := time.Now()
-			s.killDaemon(program, ref, random, i%4 == 3)
+			reg.ResetLog()
+			s.killDaemon(program, ref, reg, random, i%4 == 3)
 			s.honest(ref, img)
 			s.succeed(program, ref)
 			s.same(img, began, want)
@@ -257,8 +258,9 @@ func TestKillDaemon(t *testing.T) {
 }
 
 // killDaemon wants a pull to survive the death of its daemon, or to say that it
-// has none.
-func (s *site) killDaemon(program, ref string, random *rand.Rand, away bool) {
+// has none. Until the registry is asked, the command may still be looking for
+// a daemon, and does not wait for one that was never there.
+func (s *site) killDaemon(program, ref string, reg *pulltest.Registry, random *rand.Rand, away bool) {
 	s.t.Helper()
 	s.close()
 	wait := "10s"
@@ -266,6 +268,9 @@ func (s *site) killDaemon(program, ref string, random *rand.Rand, away bool) {
 		wait = "500ms"
 	}
 	c := s.command(program, ref, "--connect-timeout", wait)
+	for start := time.Now(); len(reg.Requests()) == 0 && time.Since(start) < time.Minute; {
+		time.Sleep(time.Millisecond)
+	}
 	time.Sleep(upTo(random, 1500*time.Millisecond))
 	if err := s.daemon.Kill(); err != nil {
 		s.t.Fatal(err)

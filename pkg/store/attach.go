@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,12 +29,9 @@ func (s *Store) Attach(ctx context.Context) (attached context.Context, end func(
 	if s.daemon == nil {
 		return ctx, func() {}, nil
 	}
-	if err := s.daemon.ready(ctx); err != nil {
+	dial, err := s.daemon.settle(ctx)
+	if err != nil {
 		return nil, nil, err
-	}
-	dial := s.daemon.dials.Load()
-	if err := s.describe(ctx, dial); err != nil {
-		return nil, nil, asUnavailable(s.daemon.address, err)
 	}
 	attached, end = s.daemon.watch(ctx, dial)
 	return attached, end, nil
@@ -61,21 +59,6 @@ func (s *Store) Lost(ctx context.Context) bool {
 	return true
 }
 
-// describe finds out once for each connection what the daemon's snapshotter can
-// do, and forgets what was proven over another one.
-func (s *Store) describe(ctx context.Context, dial int64) error {
-	s.daemon.mu.Lock()
-	defer s.daemon.mu.Unlock()
-	if s.daemon.described == dial {
-		return nil
-	}
-	if err := s.daemon.choose(ctx); err != nil {
-		return err
-	}
-	s.daemon.described = dial
-	return nil
-}
-
 // link is the connection to a daemon, over all restarts of it.
 type link struct {
 	conn    *grpc.ClientConn
@@ -86,6 +69,43 @@ type link struct {
 	choose    func(context.Context) error // settles the snapshotter anew
 	mu        sync.Mutex
 	described int64 // the connection over which it was settled
+}
+
+// settle waits for a daemon that answers and says what it has. It returns the
+// number of the connection to it. One that goes away meanwhile is waited for
+// like one that was away before.
+func (l *link) settle(ctx context.Context) (dial int64, err error) {
+	limited, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	for {
+		if err := l.ready(limited); err != nil {
+			return 0, cmp.Or(context.Cause(ctx), err)
+		}
+		dial := l.dials.Load()
+		err := asUnavailable(l.address, l.describe(limited, dial))
+		if !errors.Is(err, ErrUnavailable) || limited.Err() != nil {
+			return dial, cmp.Or(context.Cause(ctx), err)
+		}
+		select {
+		case <-limited.Done():
+		case <-time.After(firstRetry):
+		}
+	}
+}
+
+// describe finds out once for each connection what the daemon's snapshotter can
+// do, and forgets what was proven over another one.
+func (l *link) describe(ctx context.Context, dial int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.described == dial {
+		return nil
+	}
+	if err := l.choose(ctx); err != nil {
+		return err
+	}
+	l.described = dial
+	return nil
 }
 
 type attachmentKey struct{}
@@ -100,21 +120,16 @@ func (l *link) lost() error {
 	return fmt.Errorf("%w: the connection to %s was lost", ErrUnavailable, l.address)
 }
 
-// ready waits for a daemon that answers.
+// ready waits for a daemon that answers, at most until ctx ends.
 func (l *link) ready(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, l.timeout)
-	defer cancel()
 	for {
 		state := l.conn.GetState()
 		if state == connectivity.Ready {
 			return nil
 		}
 		l.conn.Connect()
-		if l.conn.WaitForStateChange(limited, state) {
+		if l.conn.WaitForStateChange(ctx, state) {
 			continue
-		}
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
 		}
 		return fmt.Errorf("%w: nobody answered at %s within %s", ErrUnavailable, l.address, l.timeout)
 	}

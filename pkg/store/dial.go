@@ -25,6 +25,8 @@ import (
 
 const (
 	defaultConnectTimeout = 10 * time.Second
+	// firstRetry is the pause before a daemon that went away is asked again.
+	firstRetry = 50 * time.Millisecond
 	// labelSnapshotter on a namespace names its default snapshotter.
 	labelSnapshotter = "containerd.io/defaults/snapshotter"
 	pluginSnapshots  = "io.containerd.snapshotter.v1"
@@ -36,9 +38,10 @@ const (
 	exportRoot = "root"
 )
 
-// Dial connects to a running daemon. It fails with ErrUnavailable when the
-// daemon does not answer within o.ConnectTimeout, and with errdefs.ErrNotFound
-// when the snapshotter is not one of the daemon's.
+// Dial connects to a running daemon. It fails with ErrUnavailable at once when
+// nobody listens, or when the daemon does not answer within o.ConnectTimeout,
+// in which it may restart, and with errdefs.ErrInvalidArgument when the
+// snapshotter is not one of the daemon's.
 func Dial(ctx context.Context, o Options) (*Store, error) {
 	address := socketPath(o.Address)
 	timeout := o.ConnectTimeout
@@ -63,18 +66,18 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.Content = newDaemonContent(client.ContentStore(), l.conn, func() string { return s.traits.Load().contentRoot })
 	l.choose = func(ctx context.Context) error {
-		dctx, cancel := context.WithTimeout(s.Context(ctx), timeout)
-		defer cancel()
-		pid, err := knock(dctx, address, timeout)
+		pid, err := knock(ctx, address, timeout)
 		if err != nil {
 			return err
 		}
-		return s.introspect(dctx, client, cmp.Or(s.Name, o.Snapshotter), pid)
+		return s.introspect(s.Context(ctx), client, cmp.Or(s.Name, o.Snapshotter), pid)
 	}
-	if err := l.choose(ctx); err != nil {
-		return nil, errors.Join(asUnavailable(address, err), client.Close())
+	if _, err := knock(ctx, address, timeout); err != nil {
+		return nil, errors.Join(err, client.Close())
 	}
-	l.described = l.dials.Load()
+	if _, err := l.settle(ctx); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
 	s.Snapshotter = client.SnapshotService(s.Name)
 	return s, nil
 }
@@ -107,7 +110,7 @@ func connect(address string, timeout time.Duration) (*link, error) {
 		l.dials.Add(1)
 		return dialer.ContextDialer(ctx, address)
 	}
-	retry := backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
+	retry := backoff.Config{BaseDelay: firstRetry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
 	var err error
 	l.conn, err = grpc.NewClient(dialer.DialAddress(address),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

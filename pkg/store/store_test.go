@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -234,6 +236,42 @@ func TestDialSaysWhatIsWrong(t *testing.T) {
 	cancel(cause)
 	if _, err := store.Dial(ctx, store.Options{Address: deaf}); !errors.Is(err, cause) {
 		t.Errorf("got %v after a cancel, want its cause", err)
+	}
+}
+
+// TestDialSurvivesARestart hangs up on whoever connects, like a daemon that is
+// being killed, before there is one.
+func TestDialSurvivesARestart(t *testing.T) {
+	pulltest.Need(t, pulltest.Root)
+	d := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
+	if err := d.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(d.Address); err != nil {
+		t.Fatal(err)
+	}
+	dying := pulltest.Must(net.Listen("unix", d.Address))(t)
+	var g errgroup.Group
+	g.Go(func() error {
+		for range 2 { // the question who listens, and gRPC's connection
+			conn, err := dying.Accept()
+			if err != nil {
+				return err
+			}
+			conn.Close()
+		}
+		dying.Close()
+		return d.Start(t.Context())
+	})
+	s, err := store.Dial(t.Context(), store.Options{Address: d.Address})
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatalf("got %v from a daemon that restarts, want it waited for", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

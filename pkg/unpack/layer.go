@@ -53,6 +53,9 @@ type layer struct {
 	ready   chan struct{} // closed when its commit may begin; where layers are applied in order, its apply
 	isReady func()        // closes ready, once
 	behind  int64         // work that waits for the commit of this one, see weight
+	// blobOnly says that the snapshot exists: nothing is written, but what the
+	// blob inflates to is verified, since the snapshot may be made of another.
+	blobOnly bool
 
 	once      sync.Once // of prepareOnce
 	onceErr   error
@@ -115,7 +118,7 @@ func (l *layer) labels() map[string]string {
 
 // prepare makes an active snapshot on top of parent, unless there is one.
 func (l *layer) prepare(ctx context.Context, parent string) error {
-	if l.key != "" || l.done {
+	if l.key != "" || l.done || l.blobOnly {
 		return nil
 	}
 	var failed error
@@ -183,6 +186,27 @@ func (l *layer) bring(ctx context.Context) error {
 		}
 		l.abort(ctx)
 	}
+}
+
+// keep labels the blob of a layer that has a snapshot, and fetches one that was
+// lost. One without a diff ID was left by a pull that was killed.
+func (l *layer) keep(ctx context.Context) error {
+	info, err := l.u.store.Content.Info(ctx, l.desc.Digest)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("looking up layer %s: %w", l.desc.Digest, err)
+	}
+	known := err == nil && (info.Labels[labels.LabelUncompressed] != "" || isEncrypted(l.desc))
+	if known || l.u.discard || !l.u.store.MakesOfBlobs() {
+		return l.u.fetcher.Present(ctx, l.img.blob(l.desc), l.img.Source.Labels)
+	}
+	if isEncrypted(l.desc) {
+		return l.u.fetch(ctx, l.img, l.desc)
+	}
+	if err := l.u.downloads.Acquire(ctx, 1); err != nil {
+		return context.Cause(ctx)
+	}
+	defer l.u.downloads.Release(1)
+	return l.bring(ctx)
 }
 
 // To commit a layer takes a daemon the time in which commitCost compressed bytes
@@ -260,7 +284,7 @@ func (l *layer) applyStored(ctx context.Context) error {
 }
 
 func (l *layer) applyBlob(ctx context.Context) error {
-	if !l.c.ours {
+	if !l.c.ours && !l.blobOnly {
 		return l.applyElsewhere(ctx)
 	}
 	ra, err := l.u.store.Content.ReaderAt(ctx, l.desc)
@@ -299,6 +323,9 @@ func (l *layer) wrongDiffID(got digest.Digest) error {
 }
 
 func (l *layer) applied(size int64) {
+	if l.blobOnly {
+		return
+	}
 	l.u.unpacked.Add(size)
 	e := l.event(progress.UnpackDone)
 	e.Offset, e.Total = size, size

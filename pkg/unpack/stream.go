@@ -3,6 +3,7 @@ package unpack
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +81,9 @@ func (l *layer) suspectBytes(in *fetch.Ingest, err error) error {
 // pour inflates and applies what src delivers, and checks the diff ID over all
 // of it, what follows the end of the archive included.
 func (l *layer) pour(ctx context.Context, src io.Reader) error {
-	l.u.emit.Emit(l.event(progress.UnpackStart))
+	if !l.blobOnly {
+		l.u.emit.Emit(l.event(progress.UnpackStart))
+	}
 	plain := newQueue(&l.u.buffers)
 	defer plain.recycle()
 	plain.writerTurn = l.u.turns.of(l.weight())
@@ -131,14 +134,30 @@ func (l *layer) apply(ctx context.Context, plain *queue) (int64, error) {
 	turn := plain.readerTurn
 	turn.take()
 	defer turn.give()
+	bound := l.u.bounds.of(l.desc.Size)
+	if l.blobOnly {
+		n, err := drain(plain, bound.bytes)
+		return n, bound.explain(err)
+	}
 	start, before := time.Now(), turn.waited
 	meter := &meter{l: l, src: plain}
-	bound := l.u.bounds.of(l.desc.Size)
 	result, err := lay.Apply(ctx, l.dir, meter, l.applyOptions(bound))
 	l.phase(progress.Apply, time.Since(start)-plain.readerIdle-(turn.waited-before), meter.n)
 	l.implicit, l.usage = result.Implicit, result.Usage
 	l.warn(result.Warnings)
 	return meter.n, bound.explain(err)
+}
+
+// drain reads q to its end, and at most limit bytes of it if that is not 0.
+func drain(q *queue, limit int64) (int64, error) {
+	if limit == 0 {
+		return io.Copy(io.Discard, q)
+	}
+	n, err := io.CopyN(io.Discard, q, limit+1)
+	if err == io.EOF {
+		return n, nil
+	}
+	return n, cmp.Or(err, error(lay.ErrLimit))
 }
 
 // warn tells what of the layer this system cannot hold; one line stands for

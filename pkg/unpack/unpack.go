@@ -275,19 +275,14 @@ func (c *chain) firstMissing(ctx context.Context) (int, error) {
 	}
 }
 
-// keep labels the blobs of the layers that have a snapshot, and fetches those
-// that were lost: without them the image could be neither pushed nor unpacked
-// again.
+// keep sees to the blobs of the layers that have a snapshot: without them the
+// image could be neither pushed nor unpacked again.
 func (c *chain) keep(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, desc := range c.img.Layers[:c.below] {
-		g.Go(func() error {
-			_, err := c.u.store.Content.Info(ctx, desc.Digest)
-			if errdefs.IsNotFound(err) && !c.u.discard && c.u.store.MakesOfBlobs() {
-				return c.u.fetch(ctx, c.img, desc)
-			}
-			return c.u.fetcher.Present(ctx, c.img.blob(desc), c.img.Source.Labels)
-		})
+	for i := range c.below {
+		l := c.newLayer(i)
+		l.blobOnly = true
+		g.Go(func() error { return l.keep(ctx) })
 	}
 	return g.Wait()
 }
