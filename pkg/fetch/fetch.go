@@ -336,6 +336,9 @@ func (in *Ingest) at(kind progress.Kind) progress.Event {
 func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 	desc := in.blob.Desc
 	err := in.w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(labels))
+	if errdefs.IsUnavailable(err) {
+		err = in.recommit(ctx, labels, err)
+	}
 	switch {
 	case err == nil, errdefs.IsAlreadyExists(err):
 	case errdefs.IsFailedPrecondition(err):
@@ -344,6 +347,18 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 		return fmt.Errorf("committing %s: %w", desc.Digest, err)
 	}
 	return nil
+}
+
+// recommit commits an ingest that another client has opened meanwhile: when that
+// one lets go of it, or by then has committed it.
+func (in *Ingest) recommit(ctx context.Context, labels map[string]string, cause error) error {
+	if err := errors.Join(in.Close(), in.open(ctx)); err != nil {
+		return err
+	}
+	if in.offset != in.blob.Desc.Size {
+		return cause
+	}
+	return in.w.Commit(ctx, in.blob.Desc.Size, in.blob.Desc.Digest, content.WithLabels(labels))
 }
 
 // restart drops an ingest whose bytes are wrong and tells the registry who sent

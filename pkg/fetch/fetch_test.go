@@ -47,8 +47,8 @@ type bench struct {
 	events  []progress.Event
 }
 
-// each runs the test on an embedded root and on a daemon, whose writers have
-// little in common.
+// each runs the test on an embedded root, on a daemon, and on a daemon whose
+// files we write, whose writers have little in common.
 func each(t *testing.T, size int, test func(t *testing.T, b *bench)) {
 	t.Helper()
 	pulltest.Need(t, pulltest.Root)
@@ -61,6 +61,22 @@ func each(t *testing.T, size int, test func(t *testing.T, b *bench)) {
 		d := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
 		test(t, newBench(t, size, pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)))
 	})
+	t.Run("in place", func(t *testing.T) {
+		t.Parallel()
+		test(t, inPlace(t, size))
+	})
+}
+
+// inPlace is a daemon that is proven to share its file system.
+func inPlace(t *testing.T, size int) *bench {
+	t.Helper()
+	d := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
+	b := newBench(t, size, pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t))
+	mounts := pulltest.Must(b.store.Snapshotter.Prepare(b.ctx, "proof", ""))(t)
+	if ok, why := b.store.Writable(b.ctx, "proof", mounts); !ok {
+		t.Fatalf("the file system is not shared: %s", why)
+	}
+	return b
 }
 
 func newBench(t testing.TB, size int, s *store.Store) *bench {

@@ -9,8 +9,10 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/defaults"
@@ -64,7 +66,11 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		Hasher:    multibuffer.New(),
 		daemon:    &daemon{link: l, client: client},
 	}
-	s.Content = newDaemonContent(client.ContentStore(), l.conn, func() string { return s.traits.Load().contentRoot })
+	s.Content = &daemonContent{
+		Store: client.ContentStore(), client: contentapi.NewContentClient(l.conn), buffers: &sync.Pool{}, hasher: s.Hasher,
+		root:   func() string { return s.traits.Load().contentRoot },
+		shared: s.sharing.isProven,
+	}
 	l.choose = func(ctx context.Context) error {
 		pid, err := knock(ctx, address, timeout)
 		if err != nil {

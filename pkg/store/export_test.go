@@ -17,5 +17,5 @@ func ConfigFlag(args []string) (string, bool) { return configFlag(args) }
 
 // IngestData is the file of a daemon's ingest, as a writer finds it.
 func (s *Store) IngestData(ref string) *os.File {
-	return ingestData(s.traits.Load().contentRoot, s.Namespace, ref)
+	return ingestData(s.traits.Load().contentRoot, s.Namespace, ref, os.O_RDONLY)
 }

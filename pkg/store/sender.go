@@ -17,6 +17,8 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
+
+	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 )
 
 const (
@@ -34,17 +36,16 @@ const (
 	grace = time.Second
 )
 
-// daemonContent is the daemon's content store with a writer of our own, which
-// does not wait for the answer to each message before it sends the next.
+// daemonContent is the daemon's content store with writers of our own: one that
+// does not wait for the answer to each message before it sends the next, and
+// one that writes into the daemon's file.
 type daemonContent struct {
 	content.Store
 	client  contentapi.ContentClient
-	buffers *sync.Pool    // of *[messageSize]byte
+	buffers *sync.Pool // of *[messageSize]byte
+	hasher  *multibuffer.Hasher
 	root    func() string // the daemon's content folder, as it says
-}
-
-func newDaemonContent(store content.Store, conn grpc.ClientConnInterface, root func() string) *daemonContent {
-	return &daemonContent{Store: store, client: contentapi.NewContentClient(conn), buffers: &sync.Pool{}, root: root}
+	shared  func() bool   // whether it is proven that we see the same files
 }
 
 // Writer implements content.Ingester.
@@ -59,6 +60,18 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 	if err != nil {
 		return nil, err
 	}
+	s, err := c.open(ctx, ns, o)
+	if err != nil {
+		return nil, err
+	}
+	if s.offset > 0 || !suits(o.Desc) || !c.shared() {
+		return s, nil
+	}
+	return c.inPlace(s, ns, o), nil
+}
+
+// open opens an ingest to send its bytes.
+func (c *daemonContent) open(ctx context.Context, ns string, o content.WriterOpts) (*sender, error) {
 	ctx, end := Outlive(ctx)
 	stream, err := c.client.Write(ctx, grpc.ForceCodecV2(byReference{}))
 	if err != nil {
@@ -66,7 +79,7 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 		return nil, errgrpc.ToNative(err)
 	}
 	s := &sender{ref: o.Ref, stream: stream, end: end, buffers: c.buffers}
-	s.early.find = func() *os.File { return ingestData(c.root(), ns, o.Ref) }
+	s.early.find = func() *os.File { return ingestData(c.root(), ns, o.Ref, os.O_RDONLY) }
 	answer, err := s.ask(&contentapi.WriteContentRequest{
 		Action: contentapi.WriteAction_STAT, Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest.String(),
 	})

@@ -100,6 +100,13 @@ func (s *sharing) reset(capabilities []string) {
 	s.capabilities, s.proven = capabilities, false
 }
 
+// isProven tells whether it is known that mounts are ours to write.
+func (s *sharing) isProven() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proven && s.ok
+}
+
 // Context returns ctx with the store's namespace, as every call needs it.
 func (s *Store) Context(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, s.Namespace)

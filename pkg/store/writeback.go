@@ -2,8 +2,6 @@ package store
 
 import (
 	"os"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,25 +39,4 @@ func (w *writeback) release() {
 	if w.file != nil {
 		_ = w.file.Close() // it was only read
 	}
-}
-
-// ingestData opens the file in which a daemon, whose content folder is root,
-// collects the ingest ref of namespace ns, to read. It is nil if that is not to
-// be seen from here.
-func ingestData(root, ns, ref string) *os.File {
-	dirs, err := ingestsIn(root)
-	if err != nil {
-		return nil
-	}
-	for _, dir := range dirs {
-		// A daemon puts the namespace and a number before the ref.
-		status, err := statusIn(dir)
-		if err != nil || !strings.HasPrefix(status.Ref, ns+"/") || !strings.HasSuffix(status.Ref, "/"+ref) {
-			continue
-		}
-		if file, err := os.Open(filepath.Join(dir, "data")); err == nil {
-			return file
-		}
-	}
-	return nil
 }

@@ -1,0 +1,148 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// large is a blob that is worth writing in place.
+func large() ([]byte, ocispec.Descriptor) {
+	noise := make([]byte, 3<<20)
+	rand.NewChaCha8([32]byte{}).Read(noise) // never fails
+	b := pulltest.NewBlob(noise)
+	return noise, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: b.Digest, Size: b.Size}
+}
+
+// shared dials a daemon and proves that it shares the file system.
+func shared(t *testing.T, d *pulltest.Daemon) (*store.Store, context.Context) {
+	t.Helper()
+	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, _, _ := lease(t, s, ref)
+	mounts := pulltest.Must(s.Snapshotter.Prepare(ctx, "proof", ""))(t)
+	if ok, why := s.Writable(ctx, "proof", mounts); !ok {
+		t.Fatalf("the file system is not shared: %s", why)
+	}
+	return s, ctx
+}
+
+// TestInPlace writes blobs into the daemon's file, whatever becomes of that
+// before they are committed.
+func TestInPlace(t *testing.T) {
+	blob, desc := large()
+	for name, strike := range map[string]func(path string) error{
+		"undisturbed": func(string) error { return nil },
+		// As if the daemon had another file.
+		"removed": os.Remove,
+	} {
+		for _, version := range pulltest.DaemonVersions() {
+			t.Run(name+"/"+version, func(t *testing.T) {
+				t.Parallel()
+				s, ctx := shared(t, pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: version}))
+				w := pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
+				if _, err := w.Write(bytes.Repeat([]byte("wrong"), 1<<19)); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.Truncate(0); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.Write(blob); err != nil {
+					t.Fatal(err)
+				}
+				file := s.IngestData("layer")
+				defer file.Close()
+				if info, err := file.Stat(); err != nil || info.Size() != desc.Size {
+					t.Errorf("got %v and %v before the commit, want all bytes in the daemon's file", info, err)
+				}
+				if status, err := w.Status(); err != nil || status.Offset != desc.Size || w.Digest() != desc.Digest {
+					t.Errorf("got %+v, %v and digest %s, want that of the blob", status, err, w.Digest())
+				}
+				if err := strike(file.Name()); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(map[string]string{"a": "b"})); err != nil {
+					t.Fatal(err)
+				}
+				got, err := content.ReadBlob(ctx, s.Content, desc)
+				if err != nil || !bytes.Equal(got, blob) {
+					t.Errorf("got %d bytes and %v from the store, want the blob", len(got), err)
+				}
+				if info, err := s.Content.Info(ctx, desc.Digest); err != nil || info.Labels["a"] != "b" {
+					t.Errorf("got %+v and %v, want the label", info, err)
+				}
+				if in, err := s.Content.ListStatuses(ctx); len(in) > 0 || err != nil {
+					t.Errorf("got ingests %+v and %v, want none", in, err)
+				}
+				if err := w.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// TestInPlaceIsVerified lets the daemon find what does not belong into its file.
+func TestInPlaceIsVerified(t *testing.T) {
+	blob, desc := large()
+	s, ctx := shared(t, pulltest.StartDaemon(t, pulltest.DaemonOptions{}))
+	w := pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
+	if _, err := w.Write(blob); err != nil {
+		t.Fatal(err)
+	}
+	found := s.IngestData("layer")
+	defer found.Close()
+	file := pulltest.Must(os.OpenFile(found.Name(), os.O_WRONLY, 0))(t)
+	if _, err := file.WriteAt([]byte("flipped"), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	if err := w.Commit(ctx, desc.Size, desc.Digest); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("got %v, want the digest refused", err)
+	}
+	if _, err := s.Content.Info(ctx, desc.Digest); !errdefs.IsNotFound(err) {
+		t.Errorf("got %v of the blob, want none", err)
+	}
+}
+
+// TestInPlaceResumes leaves an ingest half-way, which containerd's own writer
+// goes on with.
+func TestInPlaceResumes(t *testing.T) {
+	blob, desc := large()
+	s, ctx := shared(t, pulltest.StartDaemon(t, pulltest.DaemonOptions{}))
+	open := func() content.Writer {
+		return pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
+	}
+	w := open()
+	if _, err := w.Write(blob[:2<<20]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)); !errdefs.IsUnavailable(err) {
+		t.Errorf("got %v from a second writer, want the ingest locked", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w = open()
+	if status, err := w.Status(); err != nil || status.Offset != 2<<20 {
+		t.Errorf("got %+v and %v, want what was written", status, err)
+	}
+	_, err := w.Write(blob[2<<20:])
+	if err := errors.Join(err, w.Commit(ctx, desc.Size, desc.Digest)); err != nil {
+		t.Error(err)
+	}
+}
