@@ -3,6 +3,7 @@ package unpack
 import (
 	"io"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -33,10 +34,13 @@ func (q Queue) Recycle()                    { q.q.recycle() }
 // Turn is a stage's right to work among others.
 type Turn struct{ t *turn }
 
-// NewTurns lets n stages work at once, and returns what makes their turns.
+// NewTurns lets n stages work at once, and returns what makes their turns, of
+// weights in seconds.
 func NewTurns(n int) func(weight int64) Turn {
 	all := newTurns(n)
-	return func(weight int64) Turn { return Turn{all.of(weight)} }
+	return func(weight int64) Turn {
+		return Turn{all.of(func() time.Duration { return time.Duration(weight) * time.Second })}
+	}
 }
 
 func (t Turn) Take() { t.t.take() }

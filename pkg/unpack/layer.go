@@ -52,7 +52,7 @@ type layer struct {
 	parent  string        // chain ID of the layer below, "" for the first
 	ready   chan struct{} // closed when its commit may begin; where layers are applied in order, its apply
 	isReady func()        // closes ready, once
-	behind  int64         // work that waits for the commit of this one, see weight
+	load    load
 	// blobOnly says that the snapshot exists: nothing is written, but what the
 	// blob inflates to is verified, since the snapshot may be made of another.
 	blobOnly bool
@@ -79,8 +79,9 @@ func (c *chain) newLayer(i int) *layer {
 	if i > 0 {
 		l.parent = c.chainIDs[i-1].String()
 	}
+	l.load.size = l.desc.Size
 	if !c.u.store.Embedded {
-		l.behind = commitWork(c.img.Layers[i+1:])
+		l.load.behind = commitTime(c.img.Layers[i:])
 	}
 	return l
 }
@@ -209,24 +210,20 @@ func (l *layer) keep(ctx context.Context) error {
 	return l.bring(ctx)
 }
 
-// To commit a layer takes a daemon the time in which commitCost compressed bytes
-// are unpacked, and, since it counts the files, a share of what the unpack takes.
+// To commit a layer takes a daemon a transaction and, since it counts the files,
+// a share of what the unpack takes.
 const (
-	commitCost  = 512 << 10
-	commitShare = 8
+	commitCost    = 6 * time.Millisecond
+	commitPerByte = 1.5 // ns of the blob
 )
 
-// commitWork is what a daemon has to do to commit layers, one after the other.
-func commitWork(layers []ocispec.Descriptor) (work int64) {
+// commitTime is how long a daemon takes to commit layers, one after the other.
+func commitTime(layers []ocispec.Descriptor) (d time.Duration) {
 	for _, l := range layers {
-		work += commitCost + l.Size/commitShare
+		d += commitCost + time.Duration(commitPerByte*float64(l.Size))
 	}
-	return work
+	return d
 }
-
-// weight is how much the pull has to do once this layer begins, in compressed
-// bytes: to unpack it, and to commit those above, one after the other.
-func (l *layer) weight() int64 { return l.desc.Size + l.behind }
 
 // fill streams the layer into its snapshot. What is in the content store, or
 // was begun by an earlier pull, is read back from there.
@@ -298,7 +295,7 @@ func (l *layer) applyBlob(ctx context.Context) error {
 // applyElsewhere lets the store's applier do it, which does not tell how far it
 // is.
 func (l *layer) applyElsewhere(ctx context.Context) error {
-	turn := l.u.turns.of(l.weight())
+	turn := l.u.turns.of(l.load.left)
 	turn.take()
 	defer turn.give()
 	l.u.emit.Emit(l.event(progress.UnpackStart))

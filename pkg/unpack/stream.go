@@ -86,8 +86,7 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	}
 	plain := newQueue(&l.u.buffers)
 	defer plain.recycle()
-	plain.writerTurn = l.u.turns.of(l.weight())
-	plain.readerTurn = l.u.turns.of(l.weight() + 1) // what is inflated goes first
+	plain.writerTurn, plain.readerTurn = l.load.begin(l.u.turns)
 	var g errgroup.Group
 	sum := newSum(l.u.store.Hasher, l.diffID.Algorithm())
 	defer sum.drop()
@@ -118,7 +117,7 @@ func (l *layer) inflate(src io.Reader, plain *hashed) error {
 	turn.take()
 	defer turn.give()
 	start, before := time.Now(), turn.waited
-	n, err := decompress(src, plain, l.u.decoders)
+	n, err := decompress(reader{src, &l.load}, plain, l.u.decoders)
 	busy := time.Since(start) - plain.writerIdle - (turn.waited - before)
 	if arrived != nil {
 		busy -= arrived.readerIdle

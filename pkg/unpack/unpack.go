@@ -415,7 +415,7 @@ func prepareAll(ctx context.Context, layers []*layer) error {
 // heaviestFirst sorts the layers by what is left to do when they begin, which
 // makes the last of them end soonest.
 func (c *chain) heaviestFirst() []*layer {
-	return slices.SortedStableFunc(slices.Values(c.layers), func(a, b *layer) int { return cmp.Compare(b.weight(), a.weight()) })
+	return slices.SortedStableFunc(slices.Values(c.layers), func(a, b *layer) int { return cmp.Compare(b.load.left(), a.load.left()) })
 }
 
 func (c *chain) commit(ctx context.Context) error {
