@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -105,6 +106,7 @@ type Ingest struct {
 	start  time.Time
 	came   int64 // bytes that came over the network
 	sure   bool  // the digest of all bytes is that of the blob
+	taken  bool  // another client has committed it
 }
 
 // Open opens the ingest of b, or continues one that was interrupted. It waits
@@ -201,8 +203,9 @@ func (in *Ingest) Offset() int64 { return in.offset }
 func (in *Ingest) Fetched() int64 { return in.came }
 
 // Receive fetches what is missing, retrying within the registry's budget, and
-// copies it to each as it arrives. After an error of the consumer nothing is
-// retried. An ErrCorrupt leaves the ingest empty, so that Receive may be called
+// copies it to each as it arrives, after the store has it. After an error of the
+// consumer nothing is retried. A consumer that never makes it wait can be a
+// Hungry one, or it would seem to starve whenever the network is waited for. An ErrCorrupt leaves the ingest empty, so that Receive may be called
 // again for another round over the hosts.
 func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
 	if err := in.receive(ctx, each); err != nil {
@@ -221,7 +224,11 @@ func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
 // of earlier attempts included, so that they are hashed once. Digests of
 // another algorithm than the store's are left to the commit.
 func (in *Ingest) verify(ctx context.Context) error {
-	if _, err := in.w.Status(); err != nil { // only now has a daemon seen every byte
+	_, err := in.w.Status() // only now has a daemon seen every byte
+	if errdefs.IsUnavailable(err) || errdefs.IsAlreadyExists(err) {
+		return in.rejoin(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("reading the ingest of %s: %w", in.blob.Desc.Digest, err)
 	}
 	got, want := in.w.Digest(), in.blob.Desc.Digest
@@ -230,6 +237,50 @@ func (in *Ingest) verify(ctx context.Context) error {
 		return nil
 	}
 	return in.restart(ctx, fmt.Errorf("%s: got %s, want %s: %w", in.host, got, want, ErrCorrupt))
+}
+
+// rejoin waits for another client that has opened the ingest when it was whole.
+// That one has committed it, or has let go of it.
+func (in *Ingest) rejoin(ctx context.Context) error {
+	err := errors.Join(in.Close(), in.open(ctx))
+	if errdefs.IsAlreadyExists(err) {
+		in.sure, in.taken = true, true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if in.offset < in.blob.Desc.Size {
+		return fmt.Errorf("%w: another client has emptied the ingest of %s", ErrCorrupt, in.blob.Desc.Digest)
+	}
+	return in.verify(ctx)
+}
+
+// Followed is a content.Writer whose bytes can be read while they are being
+// written.
+type Followed interface {
+	// Follow opens the file that has them, to read.
+	Follow() (*os.File, error)
+}
+
+// Hungry is a consumer that never makes a fetch wait.
+type Hungry interface {
+	// Waited is for how long it has waited for bytes so far.
+	Waited() time.Duration
+}
+
+// Follow opens the file in which the store collects the bytes, to read them behind
+// Receive. It is nil if there is none to be seen.
+func (in *Ingest) Follow() *os.File {
+	w, ok := in.w.(Followed)
+	if !ok {
+		return nil
+	}
+	file, err := w.Follow()
+	if err != nil {
+		return nil
+	}
+	return file
 }
 
 func (in *Ingest) receive(ctx context.Context, each io.Writer) error {
@@ -279,7 +330,7 @@ func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
 	in.serving(body.Host)
 	buf := in.f.buffer()
 	defer in.f.buffers.Put(buf)
-	p := newPace(in.f.conns)
+	p := newPace(in.f.conns, each)
 	for {
 		start := time.Now()
 		n, err := body.Read(buf[:])
@@ -335,10 +386,10 @@ func (in *Ingest) at(kind progress.Kind) progress.Event {
 // is emptied and the error is ErrCorrupt.
 func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 	desc := in.blob.Desc
-	err := in.w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(labels))
-	if errdefs.IsUnavailable(err) {
-		err = in.recommit(ctx, labels, err)
+	if in.taken {
+		return in.f.Label(ctx, desc.Digest, labels)
 	}
+	err := in.w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(labels))
 	switch {
 	case err == nil, errdefs.IsAlreadyExists(err):
 	case errdefs.IsFailedPrecondition(err):
@@ -347,18 +398,6 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 		return fmt.Errorf("committing %s: %w", desc.Digest, err)
 	}
 	return nil
-}
-
-// recommit commits an ingest that another client has opened meanwhile: when that
-// one lets go of it, or by then has committed it.
-func (in *Ingest) recommit(ctx context.Context, labels map[string]string, cause error) error {
-	if err := errors.Join(in.Close(), in.open(ctx)); err != nil {
-		return err
-	}
-	if in.offset != in.blob.Desc.Size {
-		return cause
-	}
-	return in.w.Commit(ctx, in.blob.Desc.Size, in.blob.Desc.Digest, content.WithLabels(labels))
 }
 
 // restart drops an ingest whose bytes are wrong and tells the registry who sent

@@ -9,7 +9,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
@@ -67,12 +66,13 @@ func TestHeldByOthers(t *testing.T) {
 	}
 }
 
-// interloper is a content store of which another client opens each ingest just
-// before it is committed, and then does something with it.
+// interloper is a content store of which another client opens an ingest when it
+// is whole, before its writer does for the second time.
 type interloper struct {
 	content.Store
-	does func(content.Writer) error
-	errs chan error
+	whole int64
+	does  func(content.Writer) error // once
+	errs  chan error
 }
 
 func (s *interloper) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
@@ -80,41 +80,50 @@ func (s *interloper) Writer(ctx context.Context, opts ...content.WriterOpt) (con
 	if err != nil || s.does == nil {
 		return w, err
 	}
-	return &interrupted{w, s, opts}, nil
+	return &interrupted{w, s, func() (content.Writer, error) { return s.Store.Writer(ctx, opts...) }}, nil
 }
 
 type interrupted struct {
 	content.Writer
-	by   *interloper
-	opts []content.WriterOpt
+	by    *interloper
+	other func() (content.Writer, error)
 }
 
-func (w *interrupted) Commit(ctx context.Context, size int64, expected digest.Digest, opts ...content.Opt) error {
+func (w *interrupted) Write(p []byte) (int, error) {
+	w.by.whole -= int64(len(p))
+	return w.Writer.Write(p)
+}
+
+func (w *interrupted) Status() (content.Status, error) {
+	if w.by.whole > 0 {
+		return w.Writer.Status()
+	}
 	does := w.by.does
 	w.by.does = nil
 	if err := w.Close(); err != nil {
-		return err
+		return content.Status{}, err
 	}
-	other, err := w.by.Store.Writer(ctx, w.opts...)
+	other, err := w.other()
 	if err != nil {
-		return err
+		return content.Status{}, err
 	}
 	go func() {
 		time.Sleep(100 * time.Millisecond)
 		w.by.errs <- errors.Join(does(other), other.Close())
 	}()
-	return w.Writer.Commit(ctx, size, expected, opts...)
+	_, err = w.other()
+	return content.Status{}, err
 }
 
-// TestTakenAtTheEnd: a writer in place lets go of the ingest for a moment before
-// it commits. Whoever opens it then finds it whole.
+// TestTakenAtTheEnd: a writer in place lets go of the ingest for a moment when it
+// is whole. Whoever opens it then may commit it, or not.
 func TestTakenAtTheEnd(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	for name, commits := range map[string]bool{"lets go": false, "commits": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := inPlace(t, size)
-			taken := &interloper{b.store.Content, func(w content.Writer) error {
+			taken := &interloper{b.store.Content, size, func(w content.Writer) error {
 				if commits {
 					return w.Commit(b.ctx, b.blob.Desc.Size, b.blob.Desc.Digest)
 				}
@@ -124,11 +133,17 @@ func TestTakenAtTheEnd(t *testing.T) {
 			if err := in.Receive(b.ctx, io.Discard); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(in.Commit(b.ctx, nil), in.Close(), <-taken.errs); err != nil {
+			if !in.Verified() {
+				t.Error("got bytes that are not verified")
+			}
+			if err := errors.Join(in.Commit(b.ctx, map[string]string{"a": "b"}), in.Close(), <-taken.errs); err != nil {
 				t.Fatal(err)
 			}
 			b.stored()
 			b.served(size, size)
+			if info, err := b.store.Content.Info(b.ctx, b.blob.Desc.Digest); err != nil || info.Labels["a"] != "b" {
+				t.Errorf("got %+v and %v, want the label", info, err)
+			}
 		})
 	}
 }

@@ -37,14 +37,27 @@ type pace struct {
 	bytes int64
 	idle  time.Duration // of the consumer, waiting for bytes
 	rate  float64       // bytes per second with fewer connections
+
+	hungry Hungry        // the consumer, if it can tell
+	waited time.Duration // by the hungry one, up to here
 }
 
-func newPace(conns int) *pace { return &pace{conns: conns, since: time.Now()} }
+func newPace(conns int, consumer io.Writer) *pace {
+	p := &pace{conns: conns, since: time.Now()}
+	if h, ok := consumer.(Hungry); ok {
+		p.hungry, p.waited = h, h.Waited()
+	}
+	return p
+}
 
-// add counts n bytes for which the consumer waited, and returns true when an
-// interval is over and the number of connections has grown.
+// add counts n bytes for which the network was waited for, and returns true when
+// an interval is over and the number of connections has grown.
 func (p *pace) add(n int, waited time.Duration, left int64) bool {
 	p.bytes += int64(n)
+	if p.hungry != nil {
+		total := p.hungry.Waited()
+		waited, p.waited = total-p.waited, total
+	}
 	p.idle += waited
 	elapsed := time.Since(p.since)
 	if elapsed < interval {

@@ -67,7 +67,7 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		daemon:    &daemon{link: l, client: client},
 	}
 	s.Content = &daemonContent{
-		Store: client.ContentStore(), client: contentapi.NewContentClient(l.conn), buffers: &sync.Pool{}, hasher: s.Hasher,
+		Store: client.ContentStore(), client: contentapi.NewContentClient(l.conn), buffers: &sync.Pool{},
 		root:   func() string { return s.traits.Load().contentRoot },
 		shared: s.sharing.isProven,
 	}

@@ -110,7 +110,7 @@ func (f *files) create(o content.WriterOpts) (*fileWriter, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	w := &fileWriter{f: f, dir: dir, started: time.Now()}
+	w := &fileWriter{f: f, dir: dir, started: time.Now(), sum: f.hasher.Stream()}
 	w.status = content.Status{Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest, StartedAt: w.started}
 	if err := w.describe(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -179,11 +179,13 @@ func syncPath(path string) error {
 
 // fileWriter writes a new ingest. It belongs to one goroutine.
 type fileWriter struct {
-	ingestFile
 	f       *files
 	dir     string
+	data    *os.File
+	sum     *multibuffer.Stream // of the data so far
 	started time.Time
 	status  content.Status
+	early   writeback
 }
 
 // describe writes the files beside the data, from which containerd resumes.
@@ -201,35 +203,64 @@ func (w *fileWriter) describe() error {
 			return err
 		}
 	}
-	file, err := os.OpenFile(filepath.Join(w.dir, "data"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	w.ingestFile = newIngestFile(file, w.f.hasher)
+	w.data, err = os.OpenFile(filepath.Join(w.dir, "data"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	w.early.file = w.data
 	return err
+}
+
+// Write implements io.Writer.
+func (w *fileWriter) Write(p []byte) (int, error) {
+	n, err := w.data.Write(p)
+	_, _ = w.sum.Write(p[:n])
+	w.status.Offset += int64(n)
+	w.early.grown(w.status.Offset)
+	return n, err
+}
+
+// Follow implements fetch.Followed.
+func (w *fileWriter) Follow() (*os.File, error) { return follow(w.data) }
+
+// Digest implements content.Writer.
+func (w *fileWriter) Digest() digest.Digest {
+	sum := w.sum.Sum()
+	return digest.NewDigestFromBytes(digest.SHA256, sum[:])
 }
 
 // Status implements content.Writer.
 func (w *fileWriter) Status() (content.Status, error) {
 	s := w.status
-	s.Offset, s.UpdatedAt = w.size, time.Now()
+	s.UpdatedAt = time.Now()
 	return s, nil
 }
 
 // Truncate implements content.Writer; as in containerd's, only to nothing.
-func (w *fileWriter) Truncate(size int64) error { return w.truncate(size) }
+func (w *fileWriter) Truncate(size int64) error {
+	if size != 0 {
+		return fmt.Errorf("truncating an ingest to %d bytes: %w", size, errdefs.ErrInvalidArgument)
+	}
+	w.sum.Reset()
+	w.status.Offset = 0
+	if _, err := w.data.Seek(0, 0); err != nil {
+		return err
+	}
+	return w.data.Truncate(0)
+}
 
 // Close keeps the ingest for a later pull.
 func (w *fileWriter) Close() error {
-	if w.file == nil {
+	if w.data == nil {
 		return nil
 	}
-	err := w.close()
+	data := w.data
+	w.data = nil
 	w.f.unlock(w.status.Ref)
-	return err
+	return data.Close()
 }
 
 // Commit makes the blob visible in the folder. It becomes durable with the
 // metadata that refers to it.
 func (w *fileWriter) Commit(_ context.Context, size int64, expected digest.Digest, _ ...content.Opt) error {
-	if w.file == nil {
+	if w.data == nil {
 		return fmt.Errorf("committing a closed ingest: %w", errdefs.ErrFailedPrecondition)
 	}
 	got, err := w.verified(size, expected)
@@ -240,8 +271,8 @@ func (w *fileWriter) Commit(_ context.Context, size int64, expected digest.Diges
 }
 
 func (w *fileWriter) verified(size int64, expected digest.Digest) (digest.Digest, error) {
-	if size > 0 && size != w.size {
-		return "", fmt.Errorf("size: got %d, want %d: %w", w.size, size, errdefs.ErrFailedPrecondition)
+	if size > 0 && size != w.status.Offset {
+		return "", fmt.Errorf("size: got %d, want %d: %w", w.status.Offset, size, errdefs.ErrFailedPrecondition)
 	}
 	got := w.Digest()
 	if expected != "" && expected.Algorithm() != got.Algorithm() {

@@ -3,19 +3,15 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
-
-	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 )
 
 const (
@@ -34,66 +30,115 @@ func suits(desc ocispec.Descriptor) bool {
 
 // inPlace writes the bytes of an ingest into the file in which the daemon
 // collects them, instead of sending them through a socket. The ingest is begun
-// through the daemon's API, which keeps others away from it meanwhile, and is
-// opened through it again in the end, as one that was interrupted: then the
-// daemon reads and hashes what it has, and commits it as any other. What it does
-// not have by then is sent. It belongs to one goroutine.
+// through the daemon's API, which keeps others away from it meanwhile. When it is
+// whole it is opened through the API again, as one that was interrupted: then the
+// daemon reads and hashes what it has, and goes on with it as with any other.
+// What it does not have is sent. An inPlace belongs to one goroutine.
 type inPlace struct {
 	*sender // holds the daemon's lock
-	ingestFile
-	again func(context.Context) (*sender, error)
+	file    *os.File
+	size    int64 // of the file
+	total   int64 // of the blob
+	early   writeback
+	again   func() (*sender, error)
 }
 
 // inPlace takes over an empty ingest, unless its file cannot be found.
-func (c *daemonContent) inPlace(s *sender, ns string, o content.WriterOpts) content.Writer {
+func (c *daemonContent) inPlace(ctx context.Context, s *sender, ns string, o content.WriterOpts) content.Writer {
 	file := ingestData(c.root(), ns, o.Ref, os.O_RDWR)
 	if file == nil {
 		return s
 	}
 	return &inPlace{
-		sender: s, ingestFile: newIngestFile(file, c.hasher),
-		again: func(ctx context.Context) (*sender, error) { return c.open(ctx, ns, o) },
+		sender: s, file: file, total: o.Desc.Size, early: writeback{file: file},
+		again: func() (*sender, error) { return c.open(ctx, ns, o) },
 	}
 }
 
 // Write implements io.Writer.
-func (w *inPlace) Write(p []byte) (int, error) { return w.ingestFile.Write(p) }
-
-// Digest implements content.Writer.
-func (w *inPlace) Digest() digest.Digest { return w.ingestFile.Digest() }
-
-// Status implements content.Writer.
-func (w *inPlace) Status() (content.Status, error) {
-	return content.Status{Ref: w.ref, Offset: w.size}, nil
+func (w *inPlace) Write(p []byte) (int, error) {
+	if w.file == nil {
+		return w.sender.Write(p)
+	}
+	n, err := w.file.Write(p)
+	w.size += int64(n)
+	w.early.grown(w.size)
+	return n, err
 }
 
-// Truncate implements content.Writer; as in containerd's, only to nothing.
-func (w *inPlace) Truncate(size int64) error { return w.truncate(size) }
+// Follow implements fetch.Followed.
+func (w *inPlace) Follow() (*os.File, error) { return follow(w.file) }
 
-// Close implements content.Writer.
-func (w *inPlace) Close() error { return errors.Join(w.close(), w.sender.Close()) }
+// Status implements content.Writer. If the ingest is whole it is the daemon's,
+// from then on. errdefs.ErrUnavailable may mean that another client has opened it
+// in between.
+func (w *inPlace) Status() (content.Status, error) {
+	if w.file != nil && w.size < w.total {
+		return content.Status{Ref: w.ref, Offset: w.size, Total: w.total}, nil
+	}
+	if err := w.handOver(); err != nil {
+		return content.Status{}, err
+	}
+	return w.sender.Status()
+}
 
-// Commit implements content.Writer. errdefs.ErrUnavailable may mean that
-// another client has opened the ingest.
-func (w *inPlace) Commit(ctx context.Context, size int64, expected digest.Digest, opts ...content.Opt) error {
-	defer w.close()
+func (w *inPlace) handOver() error {
+	if w.file == nil {
+		return nil
+	}
+	file := w.file
+	w.file = nil
+	defer file.Close() // or fs-verity could not seal it
 	if err := w.sender.Close(); err != nil {
 		return err
 	}
-	s, err := w.again(ctx)
+	s, err := w.again()
 	if err != nil {
 		return err
 	}
 	w.sender = s
 	if rest := w.size - s.offset; rest > 0 {
-		if _, err := io.Copy(s, io.NewSectionReader(w.file, s.offset, rest)); err != nil {
-			return errors.Join(err, s.Close())
-		}
+		_, err = io.Copy(s, io.NewSectionReader(file, s.offset, rest))
 	}
-	if err := w.close(); err != nil { // a file that is open to be written cannot be sealed by fs-verity
-		return errors.Join(err, s.Close())
+	return err
+}
+
+// Truncate implements content.Writer; as in containerd's, only to nothing.
+func (w *inPlace) Truncate(size int64) error {
+	if w.file == nil || size != 0 {
+		return w.sender.Truncate(size)
 	}
-	return s.Commit(ctx, size, expected, opts...)
+	w.size = 0
+	if _, err := w.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return w.file.Truncate(0)
+}
+
+// Commit implements content.Writer.
+func (w *inPlace) Commit(ctx context.Context, size int64, expected digest.Digest, opts ...content.Opt) error {
+	if err := w.handOver(); err != nil {
+		return errors.Join(err, w.Close())
+	}
+	return w.sender.Commit(ctx, size, expected, opts...)
+}
+
+// Close implements content.Writer.
+func (w *inPlace) Close() error {
+	var err error
+	if w.file != nil {
+		err = w.file.Close()
+		w.file = nil
+	}
+	return errors.Join(err, w.sender.Close())
+}
+
+// follow opens a file again, to read.
+func follow(file *os.File) (*os.File, error) {
+	if file == nil {
+		return nil, os.ErrClosed
+	}
+	return os.Open(file.Name())
 }
 
 // ingestData opens the file in which a daemon, whose content folder is root,
@@ -115,52 +160,4 @@ func ingestData(root, ns, ref string, flags int) *os.File {
 		}
 	}
 	return nil
-}
-
-// ingestFile is the data of an ingest, hashed as it is written.
-type ingestFile struct {
-	file  *os.File            // nil when it is closed
-	sum   *multibuffer.Stream // of the data so far
-	size  int64
-	early writeback
-}
-
-func newIngestFile(file *os.File, hasher *multibuffer.Hasher) ingestFile {
-	return ingestFile{file: file, sum: hasher.Stream(), early: writeback{file: file}}
-}
-
-// Write implements io.Writer.
-func (f *ingestFile) Write(p []byte) (int, error) {
-	n, err := f.file.Write(p)
-	_, _ = f.sum.Write(p[:n]) // never fails
-	f.size += int64(n)
-	f.early.grown(f.size)
-	return n, err
-}
-
-// Digest is that of the data so far.
-func (f *ingestFile) Digest() digest.Digest {
-	sum := f.sum.Sum()
-	return digest.NewDigestFromBytes(digest.SHA256, sum[:])
-}
-
-func (f *ingestFile) truncate(size int64) error {
-	if size != 0 {
-		return fmt.Errorf("truncating an ingest to %d bytes: %w", size, errdefs.ErrInvalidArgument)
-	}
-	f.sum.Reset()
-	f.size = 0
-	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	return f.file.Truncate(0)
-}
-
-func (f *ingestFile) close() error {
-	if f.file == nil {
-		return nil
-	}
-	file := f.file
-	f.file = nil
-	return file.Close()
 }

@@ -69,11 +69,11 @@ func TestInPlace(t *testing.T) {
 				if info, err := file.Stat(); err != nil || info.Size() != desc.Size {
 					t.Errorf("got %v and %v before the commit, want all bytes in the daemon's file", info, err)
 				}
-				if status, err := w.Status(); err != nil || status.Offset != desc.Size || w.Digest() != desc.Digest {
-					t.Errorf("got %+v, %v and digest %s, want that of the blob", status, err, w.Digest())
-				}
 				if err := strike(file.Name()); err != nil {
 					t.Fatal(err)
+				}
+				if status, err := w.Status(); err != nil || status.Offset != desc.Size || w.Digest() != desc.Digest {
+					t.Errorf("got %+v, %v and digest %s, want that of the blob", status, err, w.Digest())
 				}
 				if err := w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(map[string]string{"a": "b"})); err != nil {
 					t.Fatal(err)

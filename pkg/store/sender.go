@@ -17,8 +17,6 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
-
-	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 )
 
 const (
@@ -42,8 +40,7 @@ const (
 type daemonContent struct {
 	content.Store
 	client  contentapi.ContentClient
-	buffers *sync.Pool // of *[messageSize]byte
-	hasher  *multibuffer.Hasher
+	buffers *sync.Pool    // of *[messageSize]byte
 	root    func() string // the daemon's content folder, as it says
 	shared  func() bool   // whether it is proven that we see the same files
 }
@@ -67,7 +64,7 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 	if s.offset > 0 || !suits(o.Desc) || !c.shared() {
 		return s, nil
 	}
-	return c.inPlace(s, ns, o), nil
+	return c.inPlace(ctx, s, ns, o), nil
 }
 
 // open opens an ingest to send its bytes.

@@ -52,6 +52,7 @@ type layer struct {
 	parent  string        // chain ID of the layer below, "" for the first
 	ready   chan struct{} // closed when its commit may begin; where layers are applied in order, its apply
 	isReady func()        // closes ready, once
+	arrived func()        // ends the download, once
 	load    load
 	// blobOnly says that the snapshot exists: nothing is written, but what the
 	// blob inflates to is verified, since the snapshot may be made of another.
@@ -73,7 +74,7 @@ type layer struct {
 func (c *chain) newLayer(i int) *layer {
 	l := &layer{
 		c: c, u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
-		chainID: c.chainIDs[i].String(), ready: make(chan struct{}),
+		chainID: c.chainIDs[i].String(), ready: make(chan struct{}), arrived: func() {},
 	}
 	l.isReady = sync.OnceFunc(func() { close(l.ready) })
 	if i > 0 {
@@ -203,11 +204,22 @@ func (l *layer) keep(ctx context.Context) error {
 	if isEncrypted(l.desc) {
 		return l.u.fetch(ctx, l.img, l.desc)
 	}
+	if err := l.download(ctx, time.Now()); err != nil {
+		return err
+	}
+	defer l.arrived()
+	return l.bring(ctx)
+}
+
+// download waits until the layer may be fetched, which was asked for some time
+// ago. What follows must call arrived.
+func (l *layer) download(ctx context.Context, asked time.Time) error {
 	if err := l.u.downloads.Acquire(ctx, 1); err != nil {
 		return context.Cause(ctx)
 	}
-	defer l.u.downloads.Release(1)
-	return l.bring(ctx)
+	l.arrived = sync.OnceFunc(func() { l.u.downloads.Release(1) })
+	l.phase(progress.Wait, time.Since(asked), 0)
+	return nil
 }
 
 // To commit a layer takes a daemon a transaction and, since it counts the files,
@@ -269,6 +281,7 @@ func (l *layer) applyStored(ctx context.Context) error {
 	if l.staged() {
 		return nil
 	}
+	l.arrived()
 	if err := l.applyBlob(ctx); err != nil {
 		return err
 	}

@@ -180,6 +180,10 @@ func (q *queue) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+func (q *queue) readBy(t *turn) { q.readerTurn = t }
+
+func (q *queue) idle() (writer, reader time.Duration) { return q.writerIdle, q.readerIdle }
+
 // recycle gives the buffers back once nobody uses the queue and what it shared
 // any more.
 func (q *queue) recycle() {

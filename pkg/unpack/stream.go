@@ -30,7 +30,7 @@ import (
 // config the blob is committed, with its diff ID, and beside it the snapshot:
 // either waits for the disk.
 func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
-	arrived := newQueue(&l.u.buffers)
+	arrived := l.arrival(in)
 	defer arrived.recycle()
 	var received error
 	g, gctx := errgroup.WithContext(ctx)
@@ -38,7 +38,9 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 		start := time.Now()
 		received = in.Receive(gctx, arrived)
 		arrived.end(received)
-		l.phase(progress.Fetch, time.Since(start)-arrived.writerIdle, in.Fetched())
+		idle, _ := arrived.idle()
+		l.phase(progress.Fetch, time.Since(start)-idle, in.Fetched())
+		l.arrived()
 		return received
 	})
 	g.Go(func() error {
@@ -66,6 +68,15 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 	return in.Commit(ctx, set)
 }
 
+// arrival passes on what in receives, through the file that it is stored in
+// where we see one.
+func (l *layer) arrival(in *fetch.Ingest) arrival {
+	if file := in.Follow(); file != nil {
+		return newFollower(file)
+	}
+	return newQueue(&l.u.buffers)
+}
+
 // suspectBytes decides what a failure to apply means: if the blob was not
 // whole yet, its bytes may have been wrong, which only the rest can tell.
 func (l *layer) suspectBytes(in *fetch.Ingest, err error) error {
@@ -81,6 +92,12 @@ func (l *layer) suspectBytes(in *fetch.Ingest, err error) error {
 // pour inflates and applies what src delivers, and checks the diff ID over all
 // of it, what follows the end of the archive included.
 func (l *layer) pour(ctx context.Context, src io.Reader) error {
+	if l.desc.Size > smallLayer {
+		if err := l.u.pipelines.Acquire(ctx, 1); err != nil {
+			return context.Cause(ctx)
+		}
+		defer l.u.pipelines.Release(1)
+	}
 	if !l.blobOnly {
 		l.u.emit.Emit(l.event(progress.UnpackStart))
 	}
@@ -110,9 +127,9 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 // inflate is the stage of pour that ends plain.
 func (l *layer) inflate(src io.Reader, plain *hashed) error {
 	turn := plain.writerTurn
-	arrived, _ := src.(*queue)
+	arrived, _ := src.(arrival)
 	if arrived != nil {
-		arrived.readerTurn = turn
+		arrived.readBy(turn)
 	}
 	turn.take()
 	defer turn.give()
@@ -120,7 +137,8 @@ func (l *layer) inflate(src io.Reader, plain *hashed) error {
 	n, err := decompress(reader{src, &l.load}, plain, l.u.decoders)
 	busy := time.Since(start) - plain.writerIdle - (turn.waited - before)
 	if arrived != nil {
-		busy -= arrived.readerIdle
+		_, idle := arrived.idle()
+		busy -= idle
 	}
 	plain.end(err)
 	l.phase(progress.Wait, turn.waited, 0)

@@ -61,6 +61,7 @@ type Unpacker struct {
 	decoders int
 
 	downloads *semaphore.Weighted
+	pipelines *semaphore.Weighted
 	turns     *turns
 	blobs     *locker.Locker // a blob is fetched once, whoever else wants it
 	chains    *locker.Locker // a chain ID is unpacked once
@@ -86,6 +87,14 @@ type Options struct {
 	Bounds    Bounds
 }
 
+// Layers of more than smallLayer bytes wait until fewer than maxPipelines others
+// are being inflated, which bounds the memory in use. The others need little of
+// it, for a moment.
+const (
+	maxPipelines = 8
+	smallLayer   = 1 << 20
+)
+
 // maxDecoders is how many goroutines a decoder of zstd makes use of.
 const maxDecoders = 2
 
@@ -97,6 +106,7 @@ func New(o Options) *Unpacker {
 		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds,
 		decoders:  min(max(o.Unpacks/2, 1), maxDecoders),
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
+		pipelines: semaphore.NewWeighted(maxPipelines),
 		turns:     newTurns(o.Unpacks),
 		blobs:     locker.New(),
 		chains:    locker.New(),
@@ -384,12 +394,11 @@ func (c *chain) parallel(ctx context.Context) error {
 	g.Go(func() error { return c.commit(ctx) })
 	g.Go(func() error { return prepareAll(ctx, sorted) })
 	for _, l := range sorted {
-		if c.u.downloads.Acquire(ctx, 1) != nil {
+		if l.download(ctx, asked) != nil {
 			break // ctx is done; the group knows why
 		}
-		l.phase(progress.Wait, time.Since(asked), 0)
 		g.Go(func() error {
-			defer c.u.downloads.Release(1)
+			defer l.arrived()
 			if err := l.bring(ctx); err != nil {
 				return err
 			}
@@ -457,12 +466,10 @@ func (c *chain) ordered(ctx context.Context) error {
 func (c *chain) step(ctx context.Context, l *layer, first bool) error {
 	switch {
 	case first && c.ours:
-		asked := time.Now()
-		if err := c.u.downloads.Acquire(ctx, 1); err != nil {
-			return context.Cause(ctx)
+		if err := l.download(ctx, time.Now()); err != nil {
+			return err
 		}
-		defer c.u.downloads.Release(1)
-		l.phase(progress.Wait, time.Since(asked), 0)
+		defer l.arrived()
 		if err := l.bring(ctx); err != nil {
 			return err
 		}
