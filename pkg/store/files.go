@@ -217,9 +217,6 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Follow implements fetch.Followed.
-func (w *fileWriter) Follow() (*os.File, error) { return follow(w.data) }
-
 // Digest implements content.Writer.
 func (w *fileWriter) Digest() digest.Digest {
 	sum := w.sum.Sum()

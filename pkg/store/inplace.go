@@ -67,7 +67,7 @@ func (w *inPlace) Write(p []byte) (int, error) {
 }
 
 // Follow implements fetch.Followed.
-func (w *inPlace) Follow() (*os.File, error) { return follow(w.file) }
+func (w *inPlace) Follow() (*os.File, error) { return os.Open(w.file.Name()) }
 
 // Status implements content.Writer. If the ingest is whole it is the daemon's,
 // from then on. errdefs.ErrUnavailable may mean that another client has opened it
@@ -131,14 +131,6 @@ func (w *inPlace) Close() error {
 		w.file = nil
 	}
 	return errors.Join(err, w.sender.Close())
-}
-
-// follow opens a file again, to read.
-func follow(file *os.File) (*os.File, error) {
-	if file == nil {
-		return nil, os.ErrClosed
-	}
-	return os.Open(file.Name())
 }
 
 // ingestData opens the file in which a daemon, whose content folder is root,
