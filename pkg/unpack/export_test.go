@@ -2,6 +2,7 @@ package unpack
 
 import (
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -15,6 +16,27 @@ import (
 
 // Queue is a queue with buffers of its own.
 type Queue struct{ q *queue }
+
+// Follower passes on what is written to a file.
+type Follower struct{ f *follower }
+
+func NewFollower(file *os.File) Follower { return Follower{newFollower(file)} }
+
+func (f Follower) Write(p []byte) (int, error) { return f.f.Write(p) }
+func (f Follower) Read(p []byte) (int, error)  { return f.f.Read(p) }
+func (f Follower) End(err error)               { f.f.end(err) }
+func (f Follower) Stop(err error)              { f.f.stop(err) }
+func (f Follower) ReadBy(t Turn)               { f.f.readBy(t.t) }
+func (f Follower) Waited() time.Duration       { return f.f.Waited() }
+
+// Left is how long a layer of size bytes is thought to take that are not read,
+// when a stage has worked for some time.
+func Left(size, read int64, worked, behind time.Duration) time.Duration {
+	l := &load{size: size, behind: behind, stages: []*turn{{}, {}}}
+	l.read.Store(read)
+	l.stages[1].worked.Store(int64(worked))
+	return l.left()
+}
 
 // BufferSize is how much a queue passes on at a time, Buffers how often it does
 // before it waits.

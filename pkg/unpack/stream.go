@@ -78,12 +78,12 @@ func (l *layer) arrival(in *fetch.Ingest) arrival {
 }
 
 // suspectBytes decides what a failure to apply means: if the blob was not
-// whole yet, its bytes may have been wrong, which only the rest can tell.
+// verified yet, its bytes may have been wrong, which only the rest can tell.
 func (l *layer) suspectBytes(in *fetch.Ingest, err error) error {
 	if !errdefs.IsInvalidArgument(err) && !errdefs.IsDataLoss(err) {
 		return err
 	}
-	if in.Offset() == l.desc.Size {
+	if in.Verified() {
 		return err
 	}
 	return fmt.Errorf("%w: %w", fetch.ErrCorrupt, err)

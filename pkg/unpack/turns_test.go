@@ -98,3 +98,24 @@ func TestPass(t *testing.T) {
 		t.Errorf("order differs, where 0 is the holder (-want +got):\n%s", diff)
 	}
 }
+
+// TestLoad guesses what a layer takes until some of it was seen.
+func TestLoad(t *testing.T) {
+	const mib = 1 << 20
+	fast, slow := 8*time.Nanosecond, 40*time.Nanosecond
+	seen := func(size, read int64, perByte time.Duration) time.Duration {
+		return unpack.Left(size, read, time.Duration(read)*perByte, 0)
+	}
+	if unseen := unpack.Left(50*mib, 0, 0, 0); unseen <= seen(50*mib, mib, fast) || unseen >= seen(60*mib, mib, slow) {
+		t.Errorf("got %v for a layer of which nothing is known, want more than for a fast one and less than for a slow one", unseen)
+	}
+	if large, small := seen(300*mib, 10*mib, fast), seen(110*mib, 4*mib, slow); large >= small {
+		t.Errorf("got %v for a large and fast layer, want less than the %v for a small and slow one", large, small)
+	}
+	if got, want := seen(100*mib, 60*mib, fast), 40*mib*fast; got < want || got > want*11/10 {
+		t.Errorf("got %v for what is left of a layer, want about %v", got, want)
+	}
+	if got := unpack.Left(mib, mib, time.Second, time.Minute); got != time.Minute {
+		t.Errorf("got %v for a layer that is read, want what is behind it", got)
+	}
+}
