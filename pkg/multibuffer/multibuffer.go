@@ -99,6 +99,21 @@ func (s *Stream) Add(p []byte, release func()) {
 	}
 }
 
+// Help hashes some of what waits, if there is any and nobody else does, and tells
+// whether it did. Unlike the rest of a Stream it may be called from any goroutine.
+func (s *Stream) Help() bool {
+	if s.plain != nil {
+		return false
+	}
+	s.h.mu.Lock()
+	defer s.h.mu.Unlock()
+	if s.busy || len(s.chunks) == 0 {
+		return false
+	}
+	s.h.advance(s)
+	return true
+}
+
 // Write implements io.Writer. Everything is hashed when it returns.
 func (s *Stream) Write(p []byte) (int, error) {
 	if s.plain != nil {

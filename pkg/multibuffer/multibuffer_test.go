@@ -143,6 +143,52 @@ func TestDrop(t *testing.T) {
 	}
 }
 
+// TestHelp hashes for streams that others feed, until nothing waits.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for name, h := range hashers() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var all sync.WaitGroup
+			for i := range uint64(8) {
+				all.Go(func() {
+					r := rand.New(rand.NewPCG(i, 3))
+					data := bytesOf(i, 1<<19)
+					s := h.Stream()
+					fed := make(chan struct{})
+					all.Go(func() {
+						for {
+							select {
+							case <-fed:
+								return
+							default:
+								s.Help()
+							}
+						}
+					})
+					_, released := feed(s, data, r)
+					close(fed)
+					for s.Help() {
+					}
+					if got, want := s.Sum(), sha256.Sum256(data); got != want {
+						t.Errorf("stream %d: got %x, want %x", i, got, want)
+					}
+					released.Wait()
+				})
+			}
+			all.Wait()
+		})
+	}
+	s := multibuffer.New().Stream()
+	kept := true
+	s.Add(bytesOf(4, 1<<16), func() { kept = false })
+	for s.Help() {
+	}
+	if kept {
+		t.Error("got data that is kept after all help")
+	}
+}
+
 // TestPairs tells whether two streams share their work: the chunk of the first
 // waits for the second to come.
 func TestPairs(t *testing.T) {

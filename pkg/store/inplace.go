@@ -67,7 +67,12 @@ func (w *inPlace) Write(p []byte) (int, error) {
 }
 
 // Follow implements fetch.Followed.
-func (w *inPlace) Follow() (*os.File, error) { return os.Open(w.file.Name()) }
+func (w *inPlace) Follow() (*os.File, error) {
+	if w.file == nil {
+		return nil, os.ErrClosed
+	}
+	return os.Open(w.file.Name())
+}
 
 // Status implements content.Writer. If the ingest is whole it is the daemon's,
 // from then on. errdefs.ErrUnavailable may mean that another client has opened it

@@ -52,6 +52,7 @@ func (q Queue) Read(p []byte) (int, error)  { return q.q.Read(p) }
 func (q Queue) End(err error)               { q.q.end(err) }
 func (q Queue) Stop(err error)              { q.q.stop(err) }
 func (q Queue) Recycle()                    { q.q.recycle() }
+func (q Queue) Lull(work func() bool)       { q.q.lull = work }
 
 // Turn is a stage's right to work among others.
 type Turn struct{ t *turn }

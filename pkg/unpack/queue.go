@@ -31,6 +31,10 @@ type queue struct {
 	// and passed on between buffers. They may be nil.
 	writerTurn, readerTurn *turn
 
+	// lull is work that the reader may do instead of waiting; it returns false if
+	// there is none. It may be nil.
+	lull func() bool
+
 	// writerIdle and readerIdle are how long each side waited for the other.
 	writerIdle, readerIdle time.Duration
 }
@@ -154,10 +158,15 @@ func (q *queue) next() ([]byte, error) {
 
 func (q *queue) receive() (chunk, bool) {
 	q.readerTurn.pass()
-	select {
-	case c, ok := <-q.full:
-		return c, ok
-	default:
+	for {
+		select {
+		case c, ok := <-q.full:
+			return c, ok
+		default:
+		}
+		if q.lull == nil || !q.lull() {
+			break
+		}
 	}
 	since := time.Now()
 	q.readerTurn.give()

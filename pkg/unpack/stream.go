@@ -107,6 +107,7 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	var g errgroup.Group
 	sum := newSum(l.u.store.Hasher, l.diffID.Algorithm())
 	defer sum.drop()
+	plain.lull = sum.help
 	g.Go(func() error { return l.inflate(src, &hashed{plain, sum}) })
 	n, err := l.apply(ctx, plain)
 	plain.stop(err)
@@ -325,8 +326,8 @@ func fill(src io.Reader, buf []byte) (n int, err error) {
 	return n, err
 }
 
-// hashed is a queue that hashes what it is sent. That is on the side of the
-// inflater, which has less to do than the applier.
+// hashed is a queue that hashes what it is sent: whichever side would wait for
+// the other does it.
 type hashed struct {
 	*queue
 	sum sum
@@ -357,6 +358,9 @@ func (s sum) add(p []byte, done func()) {
 	s.other.Write(p)
 	done()
 }
+
+// help hashes a little of what waits for it, if anything does.
+func (s sum) help() bool { return s.stream != nil && s.stream.Help() }
 
 // drop lets go of what is not hashed yet.
 func (s sum) drop() {
