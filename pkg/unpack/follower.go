@@ -18,8 +18,10 @@ type arrival interface {
 	// readBy names the reader's turn, which is given up while there is nothing to
 	// read.
 	readBy(t *turn)
-	// idle is how long each side waited for the other.
-	idle() (writer, reader time.Duration)
+	// idleWriter and idleReader are how long each side waited for the other; only
+	// that side may ask.
+	idleWriter() time.Duration
+	idleReader() time.Duration
 	// recycle ends the use of it.
 	recycle()
 }
@@ -115,7 +117,9 @@ func (f *follower) stop(err error) {
 
 func (f *follower) readBy(t *turn) { f.turn = t }
 
-func (f *follower) idle() (writer, reader time.Duration) { return 0, f.Waited() }
+func (f *follower) idleWriter() time.Duration { return 0 }
+
+func (f *follower) idleReader() time.Duration { return f.Waited() }
 
 // Waited implements fetch.Hungry.
 func (f *follower) Waited() time.Duration {

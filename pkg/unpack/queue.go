@@ -191,7 +191,9 @@ func (q *queue) Read(p []byte) (int, error) {
 
 func (q *queue) readBy(t *turn) { q.readerTurn = t }
 
-func (q *queue) idle() (writer, reader time.Duration) { return q.writerIdle, q.readerIdle }
+func (q *queue) idleWriter() time.Duration { return q.writerIdle }
+
+func (q *queue) idleReader() time.Duration { return q.readerIdle }
 
 // recycle gives the buffers back once nobody uses the queue and what it shared
 // any more.

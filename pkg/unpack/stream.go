@@ -38,8 +38,7 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 		start := time.Now()
 		received = in.Receive(gctx, arrived)
 		arrived.end(received)
-		idle, _ := arrived.idle()
-		l.phase(progress.Fetch, time.Since(start)-idle, in.Fetched())
+		l.phase(progress.Fetch, time.Since(start)-arrived.idleWriter(), in.Fetched())
 		l.arrived()
 		return received
 	})
@@ -138,8 +137,7 @@ func (l *layer) inflate(src io.Reader, plain *hashed) error {
 	n, err := decompress(reader{src, &l.load}, plain, l.u.decoders)
 	busy := time.Since(start) - plain.writerIdle - (turn.waited - before)
 	if arrived != nil {
-		_, idle := arrived.idle()
-		busy -= idle
+		busy -= arrived.idleReader()
 	}
 	plain.end(err)
 	l.phase(progress.Wait, turn.waited, 0)
