@@ -204,9 +204,10 @@ func (in *Ingest) Fetched() int64 { return in.came }
 
 // Receive fetches what is missing, retrying within the registry's budget, and
 // copies it to each as it arrives, after the store has it. After an error of the
-// consumer nothing is retried. A consumer that never makes it wait can be a
-// Hungry one, or it would seem to starve whenever the network is waited for. An ErrCorrupt leaves the ingest empty, so that Receive may be called
-// again for another round over the hosts.
+// consumer nothing is retried. A consumer that never makes it wait should be a
+// Hungry one, or it seems to starve whenever the network is waited for. An
+// ErrCorrupt leaves the ingest empty, so that Receive may be called again for
+// another round over the hosts.
 func (in *Ingest) Receive(ctx context.Context, each io.Writer) error {
 	if err := in.receive(ctx, each); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -448,11 +449,41 @@ func (l *layer) abort(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
-	if err := l.u.store.Snapshotter.Remove(ctx, l.key); err != nil && !errdefs.IsNotFound(err) {
+	if err := l.remove(ctx); err != nil {
 		l.u.emit.Emit(progress.Event{
 			Kind: progress.Warning, Ref: l.img.Source.Ref.Name, Digest: l.desc.Digest,
 			Message: fmt.Sprintf("removing the unfinished snapshot %s: %v", l.key, err),
 		})
 	}
 	l.key, l.mounts = "", nil
+}
+
+// remove removes the active snapshot. Where that takes room that is not there,
+// its files make some.
+func (l *layer) remove(ctx context.Context) error {
+	err := l.u.store.Snapshotter.Remove(ctx, l.key)
+	if errors.Is(store.WithErrno(err), unix.ENOSPC) && l.dir != "" {
+		if err := empty(l.dir); err != nil {
+			return err
+		}
+		err = l.u.store.Snapshotter.Remove(ctx, l.key)
+	}
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// empty removes what is in dir.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
