@@ -39,7 +39,9 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 		received = in.Receive(gctx, arrived)
 		arrived.end(received)
 		l.phase(progress.Fetch, time.Since(start)-arrived.idleWriter(), in.Fetched())
-		l.arrived()
+		if _, follows := arrived.(*follower); follows { // what is in a queue takes memory
+			l.arrived()
+		}
 		return received
 	})
 	g.Go(func() error {
