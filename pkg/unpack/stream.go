@@ -175,7 +175,7 @@ func drain(q *queue, limit int64) (int64, error) {
 	if err == io.EOF {
 		return n, nil
 	}
-	return n, cmp.Or(err, error(lay.ErrLimit))
+	return n, cmp.Or(err, lay.ErrLimit)
 }
 
 // warn tells what of the layer this system cannot hold; one line stands for
