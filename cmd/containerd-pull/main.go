@@ -14,10 +14,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 const programName = "containerd-pull"
@@ -31,17 +33,37 @@ func main() {
 	os.Exit(code)
 }
 
+// The shares of the memory in use by which it grows before it is collected. What
+// starts and looks is soon over and needs little. Where layers come, nearly all of
+// it is large buffers, which cost the collector nothing to look at.
+const (
+	looking = 800 // %: not below 32 MiB
+	pulling = 50
+)
+
 // tune fits the runtime to what pulls are like, unless the environment says
 // otherwise. The unpacks keep every CPU busy for milliseconds at a time; with one
 // thread more than CPUs, bytes that arrive meanwhile and a daemon's answers need
-// not wait for one of them to pause. And nearly all memory is large buffers, which
-// cost the collector nothing to look at.
+// not wait for one of them to pause.
 func tune(caller config.Caller) {
 	if caller.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	if caller.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(looking)
+	}
+}
+
+// thrift has memory collected more often from the first layer on.
+func thrift(caller config.Caller) progress.Sink {
+	if caller.Getenv("GOGC") != "" {
+		return func(progress.Event) {}
+	}
+	begin := sync.OnceFunc(func() { debug.SetGCPercent(pulling) })
+	return func(e progress.Event) {
+		if e.Kind == progress.FetchStart || e.Kind == progress.UnpackStart {
+			begin()
+		}
 	}
 }
 

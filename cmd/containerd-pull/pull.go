@@ -133,7 +133,7 @@ func showPull(ctx context.Context, o *pullOptions, b *batch, out *output) error 
 		return asUsage(err)
 	}
 	b.display, b.ledger = display, newLedger()
-	b.sink = picture.watch(tee(display.Sink(), b.ledger.note, out.sink()))
+	b.sink = picture.watch(tee(thrift(o.caller), display.Sink(), b.ledger.note, out.sink()))
 	defer routeLogs(display.Writer(), b.call)()
 	err = picture.write(display.Writer(), b.run(ctx))
 	if cerr := display.Close(); err == nil && cerr != nil {

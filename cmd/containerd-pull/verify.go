@@ -88,7 +88,7 @@ func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
 		return asUsage(err)
 	}
 	defer routeLogs(display.Writer(), v.call)()
-	v.batch = &batch{call: v.call, caller: o.caller, display: display, sink: display.Sink(), registries: map[string]*registry.Registry{}}
+	v.batch = &batch{call: v.call, caller: o.caller, display: display, sink: tee(thrift(o.caller), display.Sink()), registries: map[string]*registry.Registry{}}
 	for _, w := range settings.Warnings() {
 		v.batch.sink.Emit(progress.Event{Kind: progress.Warning, Message: w})
 	}
