@@ -95,7 +95,7 @@ func sweep(dir string, sn snapshots.Snapshotter) error {
 	}
 	err := cleaner.Cleanup(context.Background())
 	if errdefs.IsNotFound(err) { // the database knows of no snapshot at all
-		err = empty(filepath.Join(dir, "snapshots"))
+		err = Empty(filepath.Join(dir, "snapshots"))
 	}
 	if err != nil {
 		return fmt.Errorf("removing unknown snapshots: %w", err)
@@ -103,8 +103,8 @@ func sweep(dir string, sn snapshots.Snapshotter) error {
 	return nil
 }
 
-// empty removes everything in dir.
-func empty(dir string) error {
+// Empty removes everything in dir.
+func Empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -463,7 +462,7 @@ func (l *layer) abort(ctx context.Context) {
 func (l *layer) remove(ctx context.Context) error {
 	err := l.u.store.Snapshotter.Remove(ctx, l.key)
 	if errors.Is(store.WithErrno(err), unix.ENOSPC) && l.dir != "" {
-		if err := empty(l.dir); err != nil {
+		if err := store.Empty(l.dir); err != nil {
 			return err
 		}
 		err = l.u.store.Snapshotter.Remove(ctx, l.key)
@@ -472,18 +471,4 @@ func (l *layer) remove(ctx context.Context) error {
 		return nil
 	}
 	return err
-}
-
-// empty removes what is in dir.
-func empty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
