@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -19,9 +20,9 @@ import (
 // gc runs a collection of ours and wants its dry run to have foretold it.
 func (s *site) gc() store.Freed {
 	s.t.Helper()
-	blobs, snapshots, leases, ingests := len(s.blobs()), len(s.snapshots()), len(s.leases()), len(s.ingests())
+	before := s.steady()
 	foretold := pulltest.Must(s.store().GC(s.t.Context(), true))(s.t)
-	if diff := cmp.Diff([]int{blobs, snapshots, leases, ingests}, []int{len(s.blobs()), len(s.snapshots()), len(s.leases()), len(s.ingests())}); diff != "" {
+	if diff := cmp.Diff(before, s.numbers()); diff != "" {
 		s.t.Errorf("numbers of blobs, snapshots, leases and ingests changed by the dry run (-want +got):\n%s", diff)
 	}
 	freed := pulltest.Must(s.store().GC(s.t.Context(), false))(s.t)
@@ -29,6 +30,24 @@ func (s *site) gc() store.Freed {
 		s.t.Errorf("what was freed differs from what the dry run said (-dry +freed):\n%s", diff)
 	}
 	return freed
+}
+
+// numbers counts the blobs, snapshots, leases and ingests.
+func (s *site) numbers() [4]int {
+	return [4]int{len(s.blobs()), len(s.snapshots()), len(s.leases()), len(s.ingests())}
+}
+
+// steady waits for numbers that stay: a daemon finishes what a process asked it
+// for before it was killed.
+func (s *site) steady() [4]int {
+	last, since := s.numbers(), time.Now()
+	s.waitFor(func() bool {
+		if now := s.numbers(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > time.Second/2
+	})
+	return last
 }
 
 // stalled starts a process that pulls img and gets after bytes of its noise.
@@ -117,7 +136,7 @@ func TestGCBesideAPull(t *testing.T) {
 	each(t, twoPlaces()[1:], func(t *testing.T, s *site) { // nobody else can open an embedded root meanwhile
 		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
 		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Rate: noise / 3}))
+		reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Rate: noise / 5}))
 		cmd := s.start(ref)
 		s.waitFor(func() bool { return s.onDisk() >= noise/8 })
 		freed := s.gc()
