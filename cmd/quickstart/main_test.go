@@ -69,6 +69,8 @@ func copySelf(path string) error {
 		return err
 	}
 	defer self.Close()
+	syscall.ForkLock.RLock() // or a child could hold the file open, and nobody run it
+	defer syscall.ForkLock.RUnlock()
 	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func (w *world) write(name, text string, mode os.FileMode) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+	if err := pulltest.WriteProgram(path, text, mode); err != nil {
 		w.t.Fatal(err)
 	}
 }

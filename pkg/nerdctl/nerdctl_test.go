@@ -86,7 +86,7 @@ func (w *world) write(t *testing.T, name, text string) string {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+	if err := pulltest.WriteProgram(path, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path

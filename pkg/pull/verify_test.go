@@ -147,7 +147,7 @@ func TestJudgedAgainAfterRestart(t *testing.T) {
 			verdict := strings.Replace(pulltest.Verdict(allow, "not any more"), "\n", "\ntouch "+asked+"\n", 1)
 			var g errgroup.Group
 			restart := halfway(&g, img.Layers[1], func() error {
-				return errors.Join(s.daemon.Kill(), os.WriteFile(filepath.Join(dir, "judge"), []byte(verdict), 0o755), s.daemon.Start(t.Context()))
+				return errors.Join(s.daemon.Kill(), pulltest.WriteProgram(filepath.Join(dir, "judge"), verdict, 0o755), s.daemon.Start(t.Context()))
 			})
 			_, err := s.puller(restart).Pull(t.Context(), s.request(ref))
 			if err := g.Wait(); err != nil {

@@ -12,16 +12,20 @@ import (
 func Verifiers(t testing.TB, programs map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
-	// Whoever forks while a program is open for writing keeps it from being
-	// run (ETXTBSY).
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
 	for name, text := range programs {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+		if err := WriteProgram(filepath.Join(dir, name), text, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir
+}
+
+// WriteProgram is os.WriteFile for what may be run right afterwards: whoever
+// forks while a program is open for writing keeps it from being run (ETXTBSY).
+func WriteProgram(path, text string, mode os.FileMode) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(path, []byte(text), mode)
 }
 
 // Verdict is the text of a verifier program that allows everything, or nothing,
