@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -429,8 +427,7 @@ func (r *repairer) fetch(ctx context.Context, s *source, f fix) error {
 			return err
 		}
 	}
-	err = content.WriteBlob(ctx, r.Store.Content, remotes.MakeRefKey(ctx, f.desc), bytes.NewReader(doc.Body), f.desc, content.WithLabels(labels))
-	if err != nil {
+	if err := s.fetcher.Put(ctx, blob, doc.Body, labels); err != nil {
 		return fmt.Errorf("storing %s %s: %w", f.blob, f.desc.Digest, err)
 	}
 	return nil

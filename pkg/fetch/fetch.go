@@ -89,6 +89,9 @@ const (
 	// stallsOfOthers is for how many stall time-outs another client may hold an
 	// ingest without a byte: it may be waiting for a host that has asked it to.
 	stallsOfOthers = 2
+	// lostLock is for how long a lock may be without an ingest, until it is clear
+	// that nobody was about to commit it.
+	lostLock = 2 * time.Second
 	// The pauses between two tries to open what another client has open.
 	lockPause    = 16 * time.Millisecond
 	maxLockPause = 2 * time.Second
@@ -142,8 +145,8 @@ func (in *Ingest) open(ctx context.Context) error {
 
 // writer opens the ingest. It waits for another client that has it open as long
 // as that one gets on, and then begins an ingest of its own: a client may hang,
-// and a daemon whose metadata had no room holds the lock of an ingest that
-// nobody has open until it is restarted.
+// and a daemon whose metadata had no room for an ingest holds the lock of it
+// until it is restarted.
 func (in *Ingest) writer(ctx context.Context) (content.Writer, error) {
 	var held content.Status
 	seen := time.Now()
@@ -159,8 +162,12 @@ func (in *Ingest) writer(ctx context.Context) (content.Writer, error) {
 		if statusErr == nil && (now.Offset != held.Offset || !now.UpdatedAt.Equal(held.UpdatedAt)) {
 			held, seen = now, time.Now()
 		}
-		if time.Since(seen) > stallsOfOthers*in.f.registry.StallTimeout() {
-			in.warn("another client has held it for %v without a byte; it is fetched beside", time.Since(seen).Round(time.Second))
+		patience := stallsOfOthers * in.f.registry.StallTimeout()
+		if errdefs.IsNotFound(statusErr) {
+			patience = min(patience, lostLock)
+		}
+		if time.Since(seen) > patience {
+			in.warn("its ingest has been locked for %v without a byte; another is begun beside it", time.Since(seen).Round(time.Second))
 			in.key, seen = in.key+"-"+strings.ToLower(rand.Text()[:8]), time.Now()
 		}
 		select {

@@ -105,7 +105,12 @@ func newBench(t testing.TB, size int, s *store.Store) *bench {
 // fetcher remembers nothing of those before it.
 func (b *bench) fetcher() *fetch.Fetcher {
 	b.t.Helper()
-	return fetch.New(pulltest.Must(registry.New(b.options))(b.t), b.store.Content, func(e progress.Event) {
+	return b.fetcherInto(b.store.Content)
+}
+
+func (b *bench) fetcherInto(c content.Store) *fetch.Fetcher {
+	b.t.Helper()
+	return fetch.New(pulltest.Must(registry.New(b.options))(b.t), c, func(e progress.Event) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.events = append(b.events, e)

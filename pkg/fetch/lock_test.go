@@ -3,12 +3,15 @@ package fetch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/errdefs"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
@@ -64,6 +67,79 @@ func TestHeldByOthers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// lost is a content store that has lost an ingest and kept its lock, as a daemon
+// does that had no room to note the ingest.
+type lost struct {
+	content.Store
+	ref string
+}
+
+func (s *lost) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+	var o content.WriterOpts
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return nil, err
+		}
+	}
+	if o.Ref == s.ref {
+		return nil, fmt.Errorf("ref %s locked: %w", o.Ref, errdefs.ErrUnavailable)
+	}
+	return s.Store.Writer(ctx, opts...)
+}
+
+// TestLostLock begins another ingest long before the stall time-out.
+func TestLostLock(t *testing.T) {
+	brings := map[string]func(b *bench, f *fetch.Fetcher) error{
+		"store": func(b *bench, f *fetch.Fetcher) error {
+			_, err := f.Store(b.ctx, b.blob, nil)
+			return err
+		},
+		"put": func(b *bench, f *fetch.Fetcher) error { return f.Put(b.ctx, b.blob, b.data, nil) },
+	}
+	for name, bring := range brings {
+		t.Run(name, func(t *testing.T) {
+			each(t, 1000, func(t *testing.T, b *bench) {
+				b.options.StallTimeout = time.Hour
+				ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+				defer cancel()
+				b.ctx = ctx
+				if err := bring(b, b.fetcherInto(&lost{b.store.Content, remotes.MakeRefKey(b.ctx, b.blob.Desc)})); err != nil {
+					t.Fatal(err)
+				}
+				b.stored()
+				if got := b.count(progress.Warning); got != 1 {
+					t.Errorf("got %d warnings, want one", got)
+				}
+			})
+		})
+	}
+}
+
+// TestPut stores bytes that are in hand whatever was left in the ingest, with
+// labels, and adds labels to those that are there.
+func TestPut(t *testing.T) {
+	each(t, 1000, func(t *testing.T, b *bench) {
+		left := pulltest.Must(b.store.Content.Writer(b.ctx, content.WithRef(remotes.MakeRefKey(b.ctx, b.blob.Desc)), content.WithDescriptor(b.blob.Desc)))(t)
+		if _, err := left.Write([]byte("something else")); err != nil {
+			t.Fatal(err)
+		}
+		if err := left.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, label := range []string{"first", "second"} {
+			if err := b.fetcher().Put(b.ctx, b.blob, b.data, map[string]string{label: "yes"}); err != nil {
+				t.Fatal(err)
+			}
+			b.stored()
+		}
+		info, err := b.store.Content.Info(b.ctx, b.blob.Desc.Digest)
+		if diff := cmp.Diff(map[string]string{"first": "yes", "second": "yes"}, info.Labels); err != nil || diff != "" {
+			t.Errorf("got error %v and labels (-want +got):\n%s", err, diff)
+		}
+		b.served(0, 0)
+	})
 }
 
 // interloper is a content store of which another client opens an ingest when it

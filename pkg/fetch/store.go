@@ -47,6 +47,31 @@ func (f *Fetcher) Store(ctx context.Context, b Blob, set map[string]string) (int
 	}
 }
 
+// Put stores b, whose bytes are body, unless the store has it. In either case it
+// gets those labels of set that it lacks.
+func (f *Fetcher) Put(ctx context.Context, b Blob, body []byte, set map[string]string) error {
+	in, err := f.Open(ctx, b)
+	if err == nil {
+		err = errors.Join(in.put(ctx, body, set), in.Close())
+	}
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return err
+	}
+	return f.Label(ctx, b.Desc.Digest, set)
+}
+
+func (in *Ingest) put(ctx context.Context, body []byte, set map[string]string) error {
+	if in.offset > 0 { // left by another, and not worth to be trusted
+		if err := in.w.Truncate(0); err != nil {
+			return fmt.Errorf("emptying the ingest of %s: %w", in.blob.Desc.Digest, err)
+		}
+	}
+	if _, err := in.w.Write(body); err != nil {
+		return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
+	}
+	return in.Commit(ctx, set)
+}
+
 // Present reports that b need not be fetched. If it is in the store it gets
 // those labels of set that it lacks; of a list of distribution sources, those
 // entries.

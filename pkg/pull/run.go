@@ -1,7 +1,6 @@
 package pull
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -431,11 +428,11 @@ func (r *run) tellDocument(d Document, took time.Duration) {
 
 // write puts a document into the content store, under the lease, with labels.
 func (r *run) write(ctx context.Context, d Document, labels map[string]string) error {
-	err := content.WriteBlob(ctx, r.p.Store.Content, remotes.MakeRefKey(ctx, d.Desc), bytes.NewReader(d.Body), d.Desc, content.WithLabels(labels))
-	if err != nil {
+	blob := fetch.Blob{Ref: r.source.Ref, Desc: d.Desc, Kind: d.Kind}
+	if err := r.fetcher.Put(ctx, blob, d.Body, labels); err != nil {
 		return fmt.Errorf("storing %s %s: %w", d.Kind, d.Desc.Digest, err)
 	}
-	return r.fetcher.Label(ctx, d.Desc.Digest, labels)
+	return nil
 }
 
 // labels of a document: where it comes from and what it refers to.
