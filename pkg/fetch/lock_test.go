@@ -120,26 +120,35 @@ func TestLostLock(t *testing.T) {
 // TestPut stores bytes that are in hand whatever was left in the ingest, with
 // labels, and adds labels to those that are there.
 func TestPut(t *testing.T) {
-	each(t, 1000, func(t *testing.T, b *bench) {
-		left := pulltest.Must(b.store.Content.Writer(b.ctx, content.WithRef(remotes.MakeRefKey(b.ctx, b.blob.Desc)), content.WithDescriptor(b.blob.Desc)))(t)
-		if _, err := left.Write([]byte("something else")); err != nil {
-			t.Fatal(err)
-		}
-		if err := left.Close(); err != nil {
-			t.Fatal(err)
-		}
-		for _, label := range []string{"first", "second"} {
-			if err := b.fetcher().Put(b.ctx, b.blob, b.data, map[string]string{label: "yes"}); err != nil {
-				t.Fatal(err)
-			}
-			b.stored()
-		}
-		info, err := b.store.Content.Info(b.ctx, b.blob.Desc.Digest)
-		if diff := cmp.Diff(map[string]string{"first": "yes", "second": "yes"}, info.Labels); err != nil || diff != "" {
-			t.Errorf("got error %v and labels (-want +got):\n%s", err, diff)
-		}
-		b.served(0, 0)
-	})
+	for name, leave := range map[string]func(data []byte) []byte{
+		"nothing left":   func([]byte) []byte { return nil },
+		"half of it":     func(data []byte) []byte { return data[:len(data)/2] },
+		"all of it":      func(data []byte) []byte { return data },
+		"something else": func([]byte) []byte { return []byte("something else") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, 1000, func(t *testing.T, b *bench) {
+				left := pulltest.Must(b.store.Content.Writer(b.ctx, content.WithRef(remotes.MakeRefKey(b.ctx, b.blob.Desc)), content.WithDescriptor(b.blob.Desc)))(t)
+				if _, err := left.Write(leave(b.data)); err != nil {
+					t.Fatal(err)
+				}
+				if err := left.Close(); err != nil {
+					t.Fatal(err)
+				}
+				for _, label := range []string{"first", "second"} {
+					if err := b.fetcher().Put(b.ctx, b.blob, b.data, map[string]string{label: "yes"}); err != nil {
+						t.Fatal(err)
+					}
+					b.stored()
+				}
+				info, err := b.store.Content.Info(b.ctx, b.blob.Desc.Digest)
+				if diff := cmp.Diff(map[string]string{"first": "yes", "second": "yes"}, info.Labels); err != nil || diff != "" {
+					t.Errorf("got error %v and labels (-want +got):\n%s", err, diff)
+				}
+				b.served(0, 0)
+			})
+		})
+	}
 }
 
 // interloper is a content store of which another client opens an ingest when it

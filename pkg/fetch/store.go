@@ -41,7 +41,7 @@ func (f *Fetcher) Store(ctx context.Context, b Blob, set map[string]string) (int
 		if err = in.Receive(ctx, io.Discard); err == nil {
 			err = in.Commit(ctx, set)
 		}
-		if !errors.Is(err, ErrCorrupt) || round == rounds {
+		if !errors.Is(err, ErrCorrupt) || in.w == nil || round == rounds {
 			return in.came, errors.Join(err, in.Close())
 		}
 	}
@@ -60,16 +60,19 @@ func (f *Fetcher) Put(ctx context.Context, b Blob, body []byte, set map[string]s
 	return f.Label(ctx, b.Desc.Digest, set)
 }
 
+// put goes on with what the ingest holds, which may be all: a store has the bytes
+// of other namespaces and of pulls that were killed. Wrong bytes are dropped, once.
 func (in *Ingest) put(ctx context.Context, body []byte, set map[string]string) error {
-	if in.offset > 0 { // left by another, and not worth to be trusted
-		if err := in.w.Truncate(0); err != nil {
-			return fmt.Errorf("emptying the ingest of %s: %w", in.blob.Desc.Digest, err)
+	for {
+		held := in.offset > 0
+		if _, err := in.w.Write(body[in.offset:]); err != nil {
+			return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
+		}
+		err := in.Commit(ctx, set)
+		if !held || !errors.Is(err, ErrCorrupt) || in.w == nil || in.offset > 0 {
+			return err
 		}
 	}
-	if _, err := in.w.Write(body); err != nil {
-		return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
-	}
-	return in.Commit(ctx, set)
 }
 
 // Present reports that b need not be fetched. If it is in the store it gets
