@@ -65,7 +65,7 @@ func (f *Fetcher) Put(ctx context.Context, b Blob, body []byte, set map[string]s
 func (in *Ingest) put(ctx context.Context, body []byte, set map[string]string) error {
 	for {
 		held := in.offset > 0
-		if _, err := in.w.Write(body[in.offset:]); err != nil {
+		if _, err := in.w.Write(body[min(in.offset, int64(len(body))):]); err != nil {
 			return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
 		}
 		err := in.Commit(ctx, set)
