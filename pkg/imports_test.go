@@ -28,22 +28,22 @@ const module = "github.com/containerd-pull/containerd-pull/"
 // import; a trailing slash stands for everything below.
 func rooms() map[string][]string {
 	return map[string][]string{
-		"cmd/containerd-pull":   {"pkg/"},
-		"cmd/quickstart":        {"pkg/"},
-		"pkg/config":            {"pkg/store", "pkg/registry", "pkg/pull", "pkg/progress", "pkg/verify"},
-		"pkg/registry":          {},
-		"pkg/store":             {"pkg/multibuffer"},
-		"pkg/fetch":             {"pkg/progress", "pkg/registry"},
-		"pkg/inflate":           {},
-		"pkg/layer":             {},
-		"pkg/multibuffer":       {},
-		"pkg/unpack":            {"pkg/fetch", "pkg/inflate", "pkg/layer", "pkg/multibuffer", "pkg/progress", "pkg/store"},
-		"pkg/pull":              {"pkg/store", "pkg/registry", "pkg/fetch", "pkg/unpack", "pkg/verify", "pkg/progress"},
-		"pkg/verify":            {"pkg/registry"},
-		"pkg/check":             {"pkg/store", "pkg/registry", "pkg/fetch", "pkg/unpack", "pkg/layer", "pkg/progress"},
-		"pkg/progress":          {},
-		"pkg/nerdctl":           {},
-		"pkg/internal/pulltest": {"pkg/store"},
+		"cmd/containerd-pull":      {"pkg/"},
+		"cmd/quickstart":           {"pkg/"},
+		"pkg/config":               {"pkg/store", "pkg/registry", "pkg/pull", "pkg/progress", "pkg/trust"},
+		"pkg/registry":             {},
+		"pkg/store":                {"pkg/internal/multibuffer"},
+		"pkg/fetch":                {"pkg/progress", "pkg/registry"},
+		"pkg/inflate":              {},
+		"pkg/layer":                {},
+		"pkg/internal/multibuffer": {},
+		"pkg/unpack":               {"pkg/fetch", "pkg/inflate", "pkg/layer", "pkg/internal/multibuffer", "pkg/progress", "pkg/store"},
+		"pkg/pull":                 {"pkg/store", "pkg/registry", "pkg/fetch", "pkg/unpack", "pkg/trust", "pkg/progress"},
+		"pkg/trust":                {"pkg/registry"},
+		"pkg/check":                {"pkg/store", "pkg/registry", "pkg/fetch", "pkg/unpack", "pkg/layer", "pkg/progress"},
+		"pkg/progress":             {},
+		"pkg/plugin":               {},
+		"pkg/internal/pulltest":    {"pkg/store"},
 		// The way of cmd/quickstart to pulltest, which Go hides from cmd.
 		"pkg/sample": {"pkg/internal/pulltest"},
 	}
@@ -237,7 +237,7 @@ func TestImportRulesCatchViolations(t *testing.T) {
 		{"cmd/containerd-pull", file("", module+"pkg/internal/pulltest"), []string{
 			"may not import " + module + "pkg/internal/pulltest, only pkg/sample may",
 		}},
-		{"pkg/nerdctl", file("", "github.com/spf13/cobra/doc"), []string{
+		{"pkg/plugin", file("", "github.com/spf13/cobra/doc"), []string{
 			"may not import github.com/spf13/cobra/doc, only cmd/containerd-pull may",
 		}},
 		{"pkg/pull", file("", "github.com/containerd/containerd/v2/plugins/snapshots/native"), []string{

@@ -13,7 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // job is one reference with the settings of its profile.
@@ -110,7 +110,7 @@ func (b *batch) pull(ctx context.Context, j job) (*pull.Result, error) {
 	if err := b.openStore(ctx, j.cfg.Store); err != nil {
 		return nil, err
 	}
-	verifier, err := verify.New(j.cfg.Verify)
+	verifier, err := trust.New(j.cfg.Verify)
 	if err != nil {
 		return nil, asUsage(err)
 	}

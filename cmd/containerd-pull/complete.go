@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -70,8 +70,8 @@ func (k *asker) arguments() map[string]candidates {
 		"profile show": single(k.profiles),
 		// Checking several profiles is as good as checking one.
 		"profile check": k.profiles,
-		"completion":    single(words(nerdctl.Shells()...)),
-		"shell-init":    single(words(nerdctl.Shells()...)),
+		"completion":    single(words(plugin.Shells()...)),
+		"shell-init":    single(words(plugin.Shells()...)),
 		"timeline":      single(files),
 		"shim install":  single(folders),
 		"shim remove":   single(folders),

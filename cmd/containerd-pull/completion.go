@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
 //go:generate go test -run TestCompletionFiles -update
@@ -16,7 +16,7 @@ import (
 // candidates; see complete.go.
 func newCompletionCmd(s streams) *cobra.Command {
 	return &cobra.Command{
-		Use:                   "completion " + strings.Join(nerdctl.Shells(), "|"),
+		Use:                   "completion " + strings.Join(plugin.Shells(), "|"),
 		Short:                 "Print the script that completes command lines in a shell",
 		DisableFlagsInUseLine: true,
 		Args:                  oneShell,
@@ -31,12 +31,12 @@ func oneShell(cmd *cobra.Command, args []string) error {
 	if err := exactlyOne(cmd, args); err != nil {
 		return err
 	}
-	for _, shell := range nerdctl.Shells() {
+	for _, shell := range plugin.Shells() {
 		if shell == args[0] {
 			return nil
 		}
 	}
-	return usagef("%s: got %q, want one of %s", cmd.CommandPath(), args[0], strings.Join(nerdctl.Shells(), ", "))
+	return usagef("%s: got %q, want one of %s", cmd.CommandPath(), args[0], strings.Join(plugin.Shells(), ", "))
 }
 
 func writeCompletion(w io.Writer, root *cobra.Command, shell string) error {

@@ -17,7 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // class is a sort of failure that whoever called us may act upon. Codes and
@@ -44,7 +44,7 @@ func classes() []class {
 		{10, "storage", "no space or inodes, read-only, quota, I/O error", "make room on the file system that holds containerd's root, for instance by removing images (df -h and df -i show what it has), and run the same command again", isStorage},
 		{2, "usage", "command line or configuration", "see " + programName + " --help", isA[*usageError]},
 		{1, "internal", "the output could not be written", "", isA[*outputError]},
-		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*verify.Refusal]},
+		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
 		{12, "busy", "the root is held by a daemon or by another pull", "stop the containerd that runs on this root, or pull through it with --address", is(store.ErrBusy)},
 		{3, "daemon", "containerd cannot be reached", "is containerd running, and may you open its socket? --address names another socket, --root DIR pulls without a daemon", is(store.ErrUnavailable)},
 		{6, "rate-limit", "the registry wants fewer requests", "come back later, or log in: many registries allow more to those they know", fromRegistry(errdefs.IsResourceExhausted)},

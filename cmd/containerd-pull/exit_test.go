@@ -16,7 +16,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 func asked(class error) error {
@@ -55,8 +55,8 @@ func TestClassify(t *testing.T) {
 		{"quota", fmt.Errorf("x: %w", syscall.EDQUOT), 10},
 		{"read-only", fmt.Errorf("x: %w", syscall.EROFS), 10},
 		{"I/O", fmt.Errorf("x: %w", syscall.EIO), 10},
-		{"refused", &pull.Error{Stage: pull.StageVerify, Err: &verify.Refusal{Verifier: "bindir", Reason: "no"}}, 11},
-		{"a signal while a verifier is asked", errors.Join(&verify.Refusal{}, stopped(os.Interrupt)), 130},
+		{"refused", &pull.Error{Stage: pull.StageVerify, Err: &trust.Refusal{Verifier: "bindir", Reason: "no"}}, 11},
+		{"a signal while a verifier is asked", errors.Join(&trust.Refusal{}, stopped(os.Interrupt)), 130},
 		{"busy", fmt.Errorf("opening: %w", store.ErrBusy), 12},
 		{"partial", &partialError{1, 2}, 20},
 		{"SIGINT", stopped(os.Interrupt), 130},

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
 // persona is what the program is under one of its names.
@@ -24,15 +24,15 @@ type persona struct {
 // runAs is run under the name by which the program was called.
 func runAs(ctx context.Context, s streams, caller config.Caller, name string, args []string) int {
 	switch name {
-	case nerdctl.Name:
+	case plugin.Name:
 		return runShim(ctx, s, caller, args)
-	case nerdctl.PullExt:
-		return runPersona(ctx, s, caller, persona{display: nerdctlName(caller) + " " + nerdctl.Word}, args)
-	case nerdctl.DockerPlugin:
+	case plugin.PullExt:
+		return runPersona(ctx, s, caller, persona{display: nerdctlName(caller) + " " + plugin.Word}, args)
+	case plugin.DockerPlugin:
 		return runDocker(ctx, s, caller, args)
-	case nerdctl.KubectlPlugin:
+	case plugin.KubectlPlugin:
 		return runPersona(ctx, s, caller, kubectl(), args)
-	case nerdctl.KubectlCompletions:
+	case plugin.KubectlCompletions:
 		if len(args) == 0 {
 			args = []string{""}
 		}
@@ -46,14 +46,14 @@ func nerdctlName(caller config.Caller) string {
 	if path := caller.Getenv("NERDCTL_BIN"); path != "" {
 		return filepath.Base(path)
 	}
-	return nerdctl.Name
+	return plugin.Name
 }
 
 // kubectl looks at the images of Kubernetes, and to its users -n means one of
 // Kubernetes' own namespaces.
 func kubectl() persona {
 	return persona{
-		display:  "kubectl " + nerdctl.Word,
+		display:  "kubectl " + plugin.Word,
 		defaults: map[string]string{"namespace": "k8s.io"},
 		noShortN: true,
 	}
@@ -108,11 +108,11 @@ func (kubernetesNamespace) Set(string) error {
 
 // runDocker is the program as a plugin of Docker's.
 func runDocker(ctx context.Context, s streams, caller config.Caller, args []string) int {
-	if len(args) > 0 && args[0] == nerdctl.MetadataRequest {
-		_, err := s.out.Write(nerdctl.Metadata(buildVersion()))
+	if len(args) > 0 && args[0] == plugin.MetadataRequest {
+		_, err := s.out.Write(plugin.Metadata(buildVersion()))
 		return report(s, caller, asOutput(err))
 	}
-	call, err := nerdctl.ParseDocker(args)
+	call, err := plugin.ParseDocker(args)
 	if err != nil {
 		return report(s, caller, asUsage(err))
 	}
@@ -150,7 +150,7 @@ func followDocker(ctx context.Context, caller config.Caller) (context.Context, f
 		return ctx, func() {}, nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop, err := nerdctl.Follow(socket, func() { cancel(&signalError{os.Interrupt}) })
+	stop, err := plugin.Follow(socket, func() { cancel(&signalError{os.Interrupt}) })
 	if err != nil {
 		cancel(nil)
 		return ctx, nil, fmt.Errorf("DOCKER_CLI_PLUGIN_SOCKET: %w", err)

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
 // TestDockerEndsItsPlugin closes Docker's socket during a pull.
@@ -22,7 +22,7 @@ func TestDockerEndsItsPlugin(t *testing.T) {
 	}
 	defer l.Close()
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), nerdctl.DockerPlugin, "pullext", "--root", t.TempDir(), "--unpack=false", w.host()+"/stalling")
+	cmd := exec.CommandContext(t.Context(), plugin.DockerPlugin, "pullext", "--root", t.TempDir(), "--unpack=false", w.host()+"/stalling")
 	cmd.Env = append(os.Environ(), "DOCKER_CLI_PLUGIN_SOCKET="+socket)
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {

@@ -21,7 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
 )
 
@@ -29,12 +29,12 @@ func TestMain(m *testing.M) {
 	os.Setenv("GORACE", os.Getenv("GORACE")+" "+noRaceSleep)
 	flag.Bool("update", false, "write the generated files")
 	testscript.Main(m, map[string]func(){
-		programName:                main,
-		nerdctl.Name:               main,
-		nerdctl.PullExt:            main,
-		nerdctl.DockerPlugin:       main,
-		nerdctl.KubectlPlugin:      main,
-		nerdctl.KubectlCompletions: main,
+		programName:               main,
+		plugin.Name:               main,
+		plugin.PullExt:            main,
+		plugin.DockerPlugin:       main,
+		plugin.KubectlPlugin:      main,
+		plugin.KubectlCompletions: main,
 	})
 }
 

@@ -6,17 +6,17 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
 func newShellInitCmd(s streams) *cobra.Command {
 	return &cobra.Command{
-		Use:                   "shell-init " + strings.Join(nerdctl.Shells(), "|"),
-		Short:                 "Print a shell function that gives nerdctl the command " + nerdctl.Word,
+		Use:                   "shell-init " + strings.Join(plugin.Shells(), "|"),
+		Short:                 "Print a shell function that gives nerdctl the command " + plugin.Word,
 		DisableFlagsInUseLine: true,
 		Args:                  oneShell,
 		RunE: func(_ *cobra.Command, args []string) error {
-			text, err := nerdctl.Init(args[0])
+			text, err := plugin.Init(args[0])
 			if err != nil {
 				return asUsage(err)
 			}

@@ -13,17 +13,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
 // newShimCmd is about the program that stands in front of nerdctl where shell
 // functions do not reach: under sudo, in scripts, in systemd's units.
 func newShimCmd(s streams, caller config.Caller) *cobra.Command {
-	sub := func(use, short string, args cobra.PositionalArgs, run func(nerdctl.Program, []string) error) *cobra.Command {
+	sub := func(use, short string, args cobra.PositionalArgs, run func(plugin.Program, []string) error) *cobra.Command {
 		return &cobra.Command{
 			Use: use, Short: short, DisableFlagsInUseLine: true, Args: args,
 			RunE: func(_ *cobra.Command, args []string) error {
-				p, err := nerdctl.ThisProgram()
+				p, err := plugin.ThisProgram()
 				if err != nil {
 					return err
 				}
@@ -32,11 +32,11 @@ func newShimCmd(s streams, caller config.Caller) *cobra.Command {
 		}
 	}
 	in := " [DIR]"
-	return newGroupCmd("shim", "Put a program in front of nerdctl that knows "+nerdctl.Word,
-		sub("install"+in, "Make the link nerdctl in DIR, by default "+nerdctl.DefaultShimDir, atMostOne, func(p nerdctl.Program, args []string) error {
+	return newGroupCmd("shim", "Put a program in front of nerdctl that knows "+plugin.Word,
+		sub("install"+in, "Make the link nerdctl in DIR, by default "+plugin.DefaultShimDir, atMostOne, func(p plugin.Program, args []string) error {
 			return installShim(s, caller, p, shimDir(args))
 		}),
-		sub("remove"+in, "Remove it", atMostOne, func(p nerdctl.Program, args []string) error {
+		sub("remove"+in, "Remove it", atMostOne, func(p plugin.Program, args []string) error {
 			file, err := p.Remove(shimDir(args))
 			if err != nil {
 				return shimError(file, err)
@@ -44,7 +44,7 @@ func newShimCmd(s streams, caller config.Caller) *cobra.Command {
 			_, err = fmt.Fprintln(s.out, file)
 			return asOutput(err)
 		}),
-		sub("status", "Tell which nerdctl is found first and which one is executed", noArgs, func(p nerdctl.Program, _ []string) error {
+		sub("status", "Tell which nerdctl is found first and which one is executed", noArgs, func(p plugin.Program, _ []string) error {
 			return showShim(s, caller, p)
 		}))
 }
@@ -53,12 +53,12 @@ func shimDir(args []string) string {
 	if len(args) > 0 {
 		return args[0]
 	}
-	return nerdctl.DefaultShimDir
+	return plugin.DefaultShimDir
 }
 
 // shimError says what to do about a shim that cannot be made or removed.
 func shimError(file string, err error) error {
-	if foreign, ok := errors.AsType[*nerdctl.ForeignError](err); ok {
+	if foreign, ok := errors.AsType[*plugin.ForeignError](err); ok {
 		return &usageError{foreign, "it stays as it is; name another folder, or move it away"}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -72,7 +72,7 @@ func shimError(file string, err error) error {
 
 // installShim names the shim that it made, and warns where another nerdctl
 // would be found before it.
-func installShim(s streams, caller config.Caller, p nerdctl.Program, dir string) error {
+func installShim(s streams, caller config.Caller, p plugin.Program, dir string) error {
 	file, err := p.Install(dir, shimTarget(p))
 	if err != nil {
 		return shimError(file, err)
@@ -90,14 +90,14 @@ func installShim(s streams, caller config.Caller, p nerdctl.Program, dir string)
 
 // shimTarget is the path under which the program is found, if it is: an update
 // may replace what that leads to.
-func shimTarget(p nerdctl.Program) string {
+func shimTarget(p plugin.Program) string {
 	if path, err := exec.LookPath(programName); err == nil && p.Is(path) {
 		return path
 	}
 	return p.Path
 }
 
-func showShim(s streams, caller config.Caller, p nerdctl.Program) error {
+func showShim(s streams, caller config.Caller, p plugin.Program) error {
 	status := p.Status(caller.Getenv("PATH"))
 	what := "not the shim"
 	if status.Shim {
@@ -129,9 +129,9 @@ const (
 // nerdctl itself, under its real path: nerdctl may execute its own command line
 // once more, in other namespaces, and must not come back to us then.
 func runShim(ctx context.Context, s streams, caller config.Caller, args []string) int {
-	call := nerdctl.Parse(args)
+	call := plugin.Parse(args)
 	if call.Ours {
-		return runPersona(ctx, s, caller, persona{display: nerdctl.Name + " " + nerdctl.Word}, call.Args)
+		return runPersona(ctx, s, caller, persona{display: plugin.Name + " " + plugin.Word}, call.Args)
 	}
 	for _, c := range call.Candidates {
 		fmt.Fprintln(s.out, c)
@@ -147,7 +147,7 @@ func becomeNerdctl(caller config.Caller, args []string) error {
 	if shims >= maxShims {
 		return usagef("nerdctl on PATH comes back to the shim again and again: see containerd-pull shim status")
 	}
-	p, err := nerdctl.ThisProgram()
+	p, err := plugin.ThisProgram()
 	if err != nil {
 		return err
 	}

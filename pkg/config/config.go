@@ -18,7 +18,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // Config is the outcome: the option structs of the packages, filled.
@@ -28,7 +28,7 @@ type Config struct {
 	// Request lacks its Ref.
 	Request pull.Request
 	Limits  pull.Limits
-	Verify  verify.Options
+	Verify  trust.Options
 	Login   Login
 	// Credentials are what is configured for hosts.
 	Credentials []registry.CredentialEntry
@@ -286,7 +286,7 @@ func (c *Config) checkVerify() error {
 	if checksSignatures(c.Verify.Mode) {
 		return fmt.Errorf("%s: %w", c.Origin(keyVerifyMode).subject(verifyMode()), c.noSignatures())
 	}
-	if _, err := verify.New(c.Verify); err != nil {
+	if _, err := trust.New(c.Verify); err != nil {
 		return fmt.Errorf("%s: %w", c.Origin(keyVerifyMode).subject(verifyMode()), err)
 	}
 	if c.Origin(keyVerifyMode).Kind != BuiltIn {

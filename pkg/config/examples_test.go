@@ -12,7 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // example is one of the examples of docs/profiles.md with a world in which it
@@ -279,7 +279,7 @@ func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name
 	defer st.Close()
 	req := cfg.Request
 	req.Ref = ref
-	verifier := pulltest.Must(verify.New(cfg.Verify))(t)
+	verifier := pulltest.Must(trust.New(cfg.Verify))(t)
 	req.Ref = pulltest.Must(cfg.Verify.Pin(ref))(t)
 	p := pull.Puller{Store: st, Registry: reg, Verifier: verifier, Limits: cfg.Limits}
 	if _, err := p.Pull(t.Context(), req); err != nil {

@@ -3,7 +3,7 @@ package config
 import (
 	"fmt"
 
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 const keyVerifyMode = "verify.mode"
@@ -12,11 +12,11 @@ func verifyMode() *Setting {
 	return &Setting{
 		Key:     keyVerifyMode,
 		Flags:   []Flag{{Name: "verify"}},
-		Default: string(verify.ModeNone),
+		Default: string(trust.ModeNone),
 		Usage:   "`policy` that decides what may be pulled: none, pinned (only what has a digest), bindir (what all programs of verify.bin_dir allow); verifiers of the daemon decide as well",
 		Group:   GroupVerify,
 		bind: func(c *Config) value {
-			return modeValue{&wordValue[verify.Mode]{&c.Verify.Mode, []verify.Mode{verify.ModeNone, verify.ModePinned, verify.ModeBindir}}}
+			return modeValue{&wordValue[trust.Mode]{&c.Verify.Mode, []trust.Mode{trust.ModeNone, trust.ModePinned, trust.ModeBindir}}}
 		},
 	}
 }
@@ -58,17 +58,17 @@ func verifySettings() []*Setting {
 }
 
 // modeValue knows nerdctl's words for what there is none of yet.
-type modeValue struct{ *wordValue[verify.Mode] }
+type modeValue struct{ *wordValue[trust.Mode] }
 
 func (v modeValue) set(raw any) error {
-	if word, err := one(raw); err == nil && checksSignatures(verify.Mode(word)) {
-		*v.field = verify.Mode(word)
+	if word, err := one(raw); err == nil && checksSignatures(trust.Mode(word)) {
+		*v.field = trust.Mode(word)
 		return nil
 	}
 	return v.wordValue.set(raw)
 }
 
-func checksSignatures(mode verify.Mode) bool { return mode == "cosign" || mode == "notation" }
+func checksSignatures(mode trust.Mode) bool { return mode == "cosign" || mode == "notation" }
 
 // noSignatures says why a mode is refused that checks signatures.
 func (c *Config) noSignatures() error {
@@ -101,7 +101,7 @@ func (v pinsValue) set(raw any) error {
 	if err != nil {
 		return err
 	}
-	if _, err := verify.ParsePins(l); err != nil {
+	if _, err := trust.ParsePins(l); err != nil {
 		return err
 	}
 	*v.listValue = l

@@ -26,14 +26,14 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // Puller pulls images from registries into one store.
 type Puller struct {
 	Store    *store.Store
 	Registry *registry.Registry
-	Verifier verify.Verifier // nil allows everything; verifiers of the daemon count in any case
+	Verifier trust.Verifier // nil allows everything; verifiers of the daemon count in any case
 	Progress progress.Sink
 	Limits   Limits
 }
@@ -59,7 +59,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Stage == StageResolve || errors.As(e.Err, new(*verify.Refusal)) { // they name the reference already
+	if e.Stage == StageResolve || errors.As(e.Err, new(*trust.Refusal)) { // they name the reference already
 		return e.Err.Error()
 	}
 	return fmt.Sprintf("pulling %s: %v", e.Ref, e.Err)
@@ -82,7 +82,7 @@ func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err er
 	if asked, ok := errors.AsType[*registry.Error](err); ok {
 		e.Host, e.Digest = asked.Host, asked.Digest
 	}
-	if refused, ok := errors.AsType[*verify.Refusal](err); ok {
+	if refused, ok := errors.AsType[*trust.Refusal](err); ok {
 		e.Stage, e.Digest = StageVerify, refused.Digest
 	}
 	return e

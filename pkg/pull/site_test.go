@@ -22,7 +22,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // place is a kind of store.
@@ -72,7 +72,7 @@ type site struct {
 	daemon    *pulltest.Daemon
 	options   registry.Options
 	limits    pull.Limits
-	verify    verify.Verifier
+	verify    trust.Verifier
 	relay     bool // the daemon is reached through a socket that is not its own
 	// declines has a child find that the daemon's applier cannot do it.
 	declines bool

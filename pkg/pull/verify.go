@@ -11,8 +11,8 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
 )
 
 // daemonVerifiers names in refusals what the daemon has configured.
@@ -48,7 +48,7 @@ func (p *Puller) judgeOwn(ctx context.Context, ref registry.Ref, target ocispec.
 	return p.ask(ctx, p.Verifier, ref, target)
 }
 
-func (p *Puller) ask(ctx context.Context, v verify.Verifier, ref registry.Ref, target ocispec.Descriptor) error {
+func (p *Puller) ask(ctx context.Context, v trust.Verifier, ref registry.Ref, target ocispec.Descriptor) error {
 	judged, err := v.Verify(ctx, ref, target)
 	if err != nil {
 		return err
@@ -58,8 +58,8 @@ func (p *Puller) ask(ctx context.Context, v verify.Verifier, ref registry.Ref, t
 }
 
 // daemonPrograms asks the daemon's programs as the daemon would.
-func daemonPrograms(p store.VerifierPrograms) verify.Bindir {
-	return verify.Bindir{Dir: p.Dir, Max: p.Max, Timeout: p.Timeout, Optional: true}
+func daemonPrograms(p store.VerifierPrograms) trust.Bindir {
+	return trust.Bindir{Dir: p.Dir, Max: p.Max, Timeout: p.Timeout, Optional: true}
 }
 
 // leaveToDaemon has the transfer service pull, whose verifiers cannot be asked
@@ -73,7 +73,7 @@ func (p *Puller) leaveToDaemon(ctx context.Context, pl *Plan, why string) error 
 		cannot = p.transferable(ctx, pl.Request)
 	}
 	if cannot != nil {
-		return &verify.Refusal{Verifier: daemonVerifiers, Ref: pl.Name, Digest: pl.Target.Digest, Reason: fmt.Sprintf("%s; %v", why, cannot)}
+		return &trust.Refusal{Verifier: daemonVerifiers, Ref: pl.Name, Digest: pl.Target.Digest, Reason: fmt.Sprintf("%s; %v", why, cannot)}
 	}
 	pl.Request.Engine, pl.EngineReason = EngineTransfer, why
 	return nil
@@ -112,7 +112,7 @@ func (pl *Plan) checkVerified() error {
 	if pl.Verified == pl.Target.Digest {
 		return nil
 	}
-	return &verify.Refusal{Verifier: "of the plan", Ref: pl.Name, Digest: pl.Target.Digest, Reason: fmt.Sprintf("the digest that was judged is %q", pl.Verified)}
+	return &trust.Refusal{Verifier: "of the plan", Ref: pl.Name, Digest: pl.Target.Digest, Reason: fmt.Sprintf("the digest that was judged is %q", pl.Verified)}
 }
 
 // refusedThere makes a Refusal of what a daemon says when its verifiers block a
@@ -122,5 +122,5 @@ func refusedThere(pl *Plan, err error) error {
 	if err == nil || !strings.Contains(err.Error(), "image verifier ") {
 		return err
 	}
-	return &verify.Refusal{Verifier: daemonVerifiers, Ref: pl.Name, Digest: pl.Target.Digest, Reason: verify.Clean(err.Error())}
+	return &trust.Refusal{Verifier: daemonVerifiers, Ref: pl.Name, Digest: pl.Target.Digest, Reason: trust.Clean(err.Error())}
 }

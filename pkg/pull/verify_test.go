@@ -15,11 +15,11 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
-func programs(dir string) verify.Bindir {
-	return verify.Bindir{Dir: dir, Max: 10, Timeout: 500 * time.Millisecond}
+func programs(dir string) trust.Bindir {
+	return trust.Bindir{Dir: dir, Max: 10, Timeout: 500 * time.Millisecond}
 }
 
 // judging is a daemon's configuration of programs that judge pulls.
@@ -34,7 +34,7 @@ func judgingBy(dir string) pulltest.DaemonOptions {
 // refused wants err to be a refusal of dgst, and nothing registered.
 func (s *site) refused(err error, ref string, dgst digest.Digest, reason string) {
 	s.t.Helper()
-	r, ok := errors.AsType[*verify.Refusal](err)
+	r, ok := errors.AsType[*trust.Refusal](err)
 	if !ok {
 		s.t.Errorf("got %v, want a refusal", err)
 		return
@@ -64,13 +64,13 @@ func TestVerifierRefuses(t *testing.T) {
 	all := append(twoPlaces(), place{name: "containerd 1.7", snapshotter: "overlayfs", version: "1.7"})
 	for _, tc := range []struct {
 		name, reason string
-		verifier     verify.Verifier
+		verifier     trust.Verifier
 	}{
 		{"denies", "the judge says so", programs(pulltest.Verifiers(t, map[string]string{"a": pulltest.Verdict(true, ""), "b": pulltest.Verdict(false, "the judge says so")}))},
 		{"times out", "for 500ms at most", programs(pulltest.Verifiers(t, map[string]string{"a": "#!/bin/sh\nsleep 60\n"}))},
 		{"is missing", "no such file", programs(filepath.Join(t.TempDir(), "none"))},
 		{"cannot be executed", "verifier a ", programs(pulltest.Verifiers(t, map[string]string{"a": "#!/none/such\n"}))},
-		{"wants a digest", "no digest", verify.Pinned{}},
+		{"wants a digest", "no digest", trust.Pinned{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			each(t, all, func(t *testing.T, s *site) {
@@ -96,7 +96,7 @@ func TestVerifierAllows(t *testing.T) {
 		s.verify = programs(pulltest.Verifiers(t, map[string]string{"a": pulltest.Verdict(true, "fine")}))
 		s.mustPull(ref)
 		s.usable(t, ref)
-		s.verify = verify.Pinned{}
+		s.verify = trust.Pinned{}
 		s.mustPull(pulltest.Push(t, reg, "team/other:1", img) + "@" + img.Desc.Digest.String())
 		s.noLitter()
 	})
@@ -119,7 +119,7 @@ func TestVerifierJudgesWhatIsThere(t *testing.T) {
 				asked += "@" + img.Desc.Digest.String()
 			}
 			_, err := s.pull(asked, withPolicy(policy))
-			if r, ok := errors.AsType[*verify.Refusal](err); !ok || r.Digest != img.Desc.Digest {
+			if r, ok := errors.AsType[*trust.Refusal](err); !ok || r.Digest != img.Desc.Digest {
 				t.Errorf("policy %s: got %v, want a refusal of %s", policy, err, img.Desc.Digest)
 			}
 			if s.image(ref) == nil {
@@ -163,7 +163,7 @@ func TestJudgedAgainAfterRestart(t *testing.T) {
 				s.noLitter()
 				return
 			}
-			if r, ok := errors.AsType[*verify.Refusal](err); !ok || !strings.Contains(r.Reason, "not any more") {
+			if r, ok := errors.AsType[*trust.Refusal](err); !ok || !strings.Contains(r.Reason, "not any more") {
 				t.Errorf("got %v, want a refusal", err)
 			}
 			if got := s.image(ref); got != nil {
@@ -338,7 +338,7 @@ func TestTransferOfATagThatMoved(t *testing.T) {
 	s := newSite(t, place{snapshotter: "overlayfs"})
 	s.serve(pulltest.DaemonOptions{})
 	allow := programs(pulltest.Verifiers(t, map[string]string{"a": pulltest.Verdict(true, "fine")}))
-	for name, v := range map[string]verify.Verifier{"unverified": nil, "verified": allow} {
+	for name, v := range map[string]trust.Verifier{"unverified": nil, "verified": allow} {
 		t.Run(name, func(t *testing.T) {
 			s := s.in(t)
 			s.verify = v

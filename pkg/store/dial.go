@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
 
 const (

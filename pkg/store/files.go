@@ -14,7 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
 
 // files is containerd's local content store with a writer of our own for new

@@ -26,7 +26,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
 
 var (

@@ -8,7 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
 
 // What the tests of package unpack_test look at from inside: the queue between

@@ -20,8 +20,8 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/inflate"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
-	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 

@@ -1,4 +1,4 @@
-package nerdctl_test
+package plugin_test
 
 import (
 	"fmt"
@@ -12,28 +12,28 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
 func TestParse(t *testing.T) {
 	for _, tc := range []struct {
 		line string
-		want nerdctl.Call
+		want plugin.Call
 	}{
-		{"pull-ext alpine", nerdctl.Call{Ours: true, Args: []string{"alpine"}}},
-		{"-n k8s.io --debug pull-ext -q alpine", nerdctl.Call{Ours: true, Args: []string{"-n", "k8s.io", "--debug", "-q", "alpine"}}},
-		{"--data-root /x --cgroup-manager=y --kube-hide-dupe -a s image pull-ext alpine", nerdctl.Call{Ours: true, Args: []string{"-a", "s", "alpine"}}},
-		{"__complete --namespace=k8s.io pull-ext _", nerdctl.Call{Ours: true, Args: []string{"__complete", "--namespace=k8s.io", ""}}},
-		{"-n pull-ext ps", nerdctl.Call{}},
-		{"image image pull-ext", nerdctl.Call{}},
-		{"pull pull-ext", nerdctl.Call{}},
-		{"__complete pull-ext", nerdctl.Call{Candidates: []string{"pull-ext\tPull images by containerd-pull"}}},
-		{"__completeNoDesc _", nerdctl.Call{Candidates: []string{"pull-ext"}}},
-		{"__complete -n _", nerdctl.Call{}},
-		{"__complete image pu", nerdctl.Call{Candidates: []string{"pull-ext\tPull images by containerd-pull"}}},
-		{"__complete -", nerdctl.Call{}},
+		{"pull-ext alpine", plugin.Call{Ours: true, Args: []string{"alpine"}}},
+		{"-n k8s.io --debug pull-ext -q alpine", plugin.Call{Ours: true, Args: []string{"-n", "k8s.io", "--debug", "-q", "alpine"}}},
+		{"--data-root /x --cgroup-manager=y --kube-hide-dupe -a s image pull-ext alpine", plugin.Call{Ours: true, Args: []string{"-a", "s", "alpine"}}},
+		{"__complete --namespace=k8s.io pull-ext _", plugin.Call{Ours: true, Args: []string{"__complete", "--namespace=k8s.io", ""}}},
+		{"-n pull-ext ps", plugin.Call{}},
+		{"image image pull-ext", plugin.Call{}},
+		{"pull pull-ext", plugin.Call{}},
+		{"__complete pull-ext", plugin.Call{Candidates: []string{"pull-ext\tPull images by containerd-pull"}}},
+		{"__completeNoDesc _", plugin.Call{Candidates: []string{"pull-ext"}}},
+		{"__complete -n _", plugin.Call{}},
+		{"__complete image pu", plugin.Call{Candidates: []string{"pull-ext\tPull images by containerd-pull"}}},
+		{"__complete -", plugin.Call{}},
 	} {
-		if diff := cmp.Diff(tc.want, nerdctl.Parse(fields(tc.line))); diff != "" {
+		if diff := cmp.Diff(tc.want, plugin.Parse(fields(tc.line))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.line, diff)
 		}
 	}
@@ -95,7 +95,7 @@ func (w *world) write(t *testing.T, name, text string) string {
 // expected is what a line leads to.
 func expected(line string) string {
 	args := fields(line)
-	call := nerdctl.Parse(args)
+	call := plugin.Parse(args)
 	text := "nerdctl"
 	if call.Ours {
 		text, args = "containerd-pull", call.Args
@@ -113,7 +113,7 @@ func TestFunctionsDoWhatParseDoes(t *testing.T) {
 		t.Run(shell, func(t *testing.T) {
 			pulltest.Need(t, pulltest.Program(shell))
 			w := newWorld(t)
-			init, err := nerdctl.Init(shell)
+			init, err := plugin.Init(shell)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +147,7 @@ func TestFunctionsWarnOfAnAlias(t *testing.T) {
 		t.Run(shell, func(t *testing.T) {
 			pulltest.Need(t, pulltest.Program(shell))
 			w := newWorld(t)
-			text, err := nerdctl.Init(shell)
+			text, err := plugin.Init(shell)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -179,7 +179,7 @@ func TestFunctionsFailAsTheirProgram(t *testing.T) {
 			w := newWorld(t)
 			w.write(t, "bin/containerd-pull", "#!/bin/sh\nexit 4\n")
 			w.write(t, "bin/nerdctl", "#!/bin/sh\nexit 5\n")
-			text, err := nerdctl.Init(shell)
+			text, err := plugin.Init(shell)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -202,11 +202,11 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string) {
 		args := strings.Split(line, "\x00")
 		before := slices.Clone(args)
-		call := nerdctl.Parse(args)
+		call := plugin.Parse(args)
 		if !slices.Equal(before, args) {
 			t.Errorf("arguments changed from %q to %q", before, args)
 		}
-		if call.Ours && !slices.Contains(args, nerdctl.Word) {
+		if call.Ours && !slices.Contains(args, plugin.Word) {
 			t.Errorf("%q is taken for ours", args)
 		}
 		if len(call.Args) >= len(args) && len(args) > 0 {
@@ -216,11 +216,11 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestInitRefuses(t *testing.T) {
-	if _, err := nerdctl.Init("tcsh"); err == nil || !strings.Contains(err.Error(), "bash, zsh, fish, powershell") {
+	if _, err := plugin.Init("tcsh"); err == nil || !strings.Contains(err.Error(), "bash, zsh, fish, powershell") {
 		t.Errorf("got %v, want the shells that there are", err)
 	}
-	for _, shell := range nerdctl.Shells() {
-		if text, err := nerdctl.Init(shell); err != nil || strings.Contains(text, "@") && shell != "powershell" && strings.Contains(text, "@OURS@") {
+	for _, shell := range plugin.Shells() {
+		if text, err := plugin.Init(shell); err != nil || strings.Contains(text, "@") && shell != "powershell" && strings.Contains(text, "@OURS@") {
 			t.Errorf("%s: got %v and %s", shell, err, fmt.Sprintf("%.80q", text))
 		}
 	}

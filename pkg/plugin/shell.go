@@ -1,4 +1,4 @@
-package nerdctl
+package plugin
 
 import (
 	"fmt"

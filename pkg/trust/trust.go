@@ -1,4 +1,4 @@
-// Package verify judges whether the target of a reference may be pulled.
+// Package trust judges whether the target of a reference may be pulled.
 //
 // A Verifier answers for one digest, after the reference was resolved and
 // before anything but manifests is fetched. Pinned wants a digest that somebody
@@ -8,7 +8,7 @@
 //
 // The package neither resolves nor fetches: pkg/pull asks it, and compares the
 // digest once more before it writes a record.
-package verify
+package trust
 
 import (
 	"context"

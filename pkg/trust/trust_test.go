@@ -1,4 +1,4 @@
-package verify_test
+package trust_test
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
-	"github.com/containerd-pull/containerd-pull/pkg/verify"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 func target() ocispec.Descriptor {
@@ -31,7 +31,7 @@ func ref(t *testing.T, s string) registry.Ref { return pulltest.Must(registry.Pa
 // refusal wants err to refuse, by the verifier, with a text in its reason.
 func refusal(t *testing.T, err error, verifier, text string) {
 	t.Helper()
-	r, ok := errors.AsType[*verify.Refusal](err)
+	r, ok := errors.AsType[*trust.Refusal](err)
 	if !ok {
 		t.Errorf("got %v, want a refusal", err)
 		return
@@ -59,7 +59,7 @@ func TestPinned(t *testing.T) {
 		{"another tag is pinned", "app:2", []string{"app:1=" + right.String()}, "no digest"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			v := pulltest.Must(verify.New(verify.Options{Mode: verify.ModePinned, Digests: tc.pins}))(t)
+			v := pulltest.Must(trust.New(trust.Options{Mode: trust.ModePinned, Digests: tc.pins}))(t)
 			_, err := v.Verify(t.Context(), ref(t, tc.ref), target())
 			if tc.refused != "" {
 				refusal(t, err, "pinned", tc.refused)
@@ -72,7 +72,7 @@ func TestPinned(t *testing.T) {
 
 func TestPinGivesTheDigest(t *testing.T) {
 	pin, own := digest.FromString("pin"), digest.FromString("own")
-	o := verify.Options{Mode: verify.ModePinned, Digests: []string{"app:1=" + pin.String()}}
+	o := trust.Options{Mode: trust.ModePinned, Digests: []string{"app:1=" + pin.String()}}
 	for text, want := range map[string]string{
 		"app:1":                      "docker.io/library/app:1@" + pin.String(),
 		"app:2":                      "docker.io/library/app:2",
@@ -86,7 +86,7 @@ func TestPinGivesTheDigest(t *testing.T) {
 			t.Errorf("pinning %s: got %s named %s, want %s", text, got, got.Name, want)
 		}
 	}
-	if got := pulltest.Must(verify.Options{Digests: o.Digests}.Pin(ref(t, "app:1")))(t); got.Digest != "" {
+	if got := pulltest.Must(trust.Options{Digests: o.Digests}.Pin(ref(t, "app:1")))(t); got.Digest != "" {
 		t.Errorf("got %s pinned without the mode, want it as it was", got)
 	}
 }
@@ -100,15 +100,15 @@ func TestPinsAreParsedOrRefused(t *testing.T) {
 		"pinned to " + one:         {"app:1=" + one, "docker.io/library/app:1=" + two},
 		`parsing reference "APP"`:  {"APP=" + one},
 	} {
-		if _, err := verify.ParsePins(pins); err == nil || !strings.Contains(err.Error(), text) {
+		if _, err := trust.ParsePins(pins); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("parsing %q: got %v, want …%s", pins, err, text)
 		}
 	}
 }
 
 // bindir is the verifier of a caller who wants programs in dir to be asked.
-func bindir(dir string) verify.Bindir {
-	return verify.Bindir{Dir: dir, Max: 10, Timeout: 5 * time.Second}
+func bindir(dir string) trust.Bindir {
+	return trust.Bindir{Dir: dir, Max: 10, Timeout: 5 * time.Second}
 }
 
 // TestBindirContract has a program write down what it is told.
@@ -120,7 +120,7 @@ func TestBindirContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (verify.Judgement{Verifier: "bindir", Reason: "record => seen"}); got != want {
+	if want := (trust.Judgement{Verifier: "bindir", Reason: "record => seen"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	args := string(pulltest.Must(os.ReadFile(filepath.Join(parent, "args")))(t))
@@ -191,7 +191,7 @@ func TestBindirAsksTheFirst(t *testing.T) {
 	_, err = v.Verify(t.Context(), ref(t, "app:1"), target())
 	refusal(t, err, "bindir", "may be asked")
 	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none")} {
-		if _, err := (verify.Bindir{Dir: dir, Max: 10, Timeout: time.Second, Optional: true}).Verify(t.Context(), ref(t, "app:1"), target()); err != nil {
+		if _, err := (trust.Bindir{Dir: dir, Max: 10, Timeout: time.Second, Optional: true}).Verify(t.Context(), ref(t, "app:1"), target()); err != nil {
 			t.Errorf("got %v from a daemon's folder without programs, want it allowed", err)
 		}
 	}
@@ -205,25 +205,25 @@ func TestBindirEndsWithItsContext(t *testing.T) {
 	dir := pulltest.Verifiers(t, map[string]string{"a": "#!/bin/sh\nsleep 60\n"})
 	start := time.Now()
 	_, err := bindir(dir).Verify(ctx, ref(t, "app:1"), target())
-	if !errors.Is(err, stop) || errors.As(err, new(*verify.Refusal)) || time.Since(start) > 3*time.Second {
+	if !errors.Is(err, stop) || errors.As(err, new(*trust.Refusal)) || time.Since(start) > 3*time.Second {
 		t.Errorf("got %v after %s, want the cause at once", err, time.Since(start))
 	}
 }
 
 func TestNewRefusesNonsense(t *testing.T) {
-	for _, o := range []verify.Options{
+	for _, o := range []trust.Options{
 		{Mode: "cosign"},
-		{Mode: verify.ModePinned, Digests: []string{"x"}},
-		{Mode: verify.ModeBindir, BinDir: "/x", PerVerifierTimeout: 1},
-		{Mode: verify.ModeBindir, BinDir: "/x", MaxVerifiers: 1},
-		{Mode: verify.ModeBindir, MaxVerifiers: 1, PerVerifierTimeout: 1},
+		{Mode: trust.ModePinned, Digests: []string{"x"}},
+		{Mode: trust.ModeBindir, BinDir: "/x", PerVerifierTimeout: 1},
+		{Mode: trust.ModeBindir, BinDir: "/x", MaxVerifiers: 1},
+		{Mode: trust.ModeBindir, MaxVerifiers: 1, PerVerifierTimeout: 1},
 	} {
-		if v, err := verify.New(o); err == nil {
+		if v, err := trust.New(o); err == nil {
 			t.Errorf("got %+v of %+v, want an error", v, o)
 		}
 	}
-	for _, mode := range []verify.Mode{"", verify.ModeNone} {
-		if v, err := verify.New(verify.Options{Mode: mode}); v != nil || err != nil {
+	for _, mode := range []trust.Mode{"", trust.ModeNone} {
+		if v, err := trust.New(trust.Options{Mode: mode}); v != nil || err != nil {
 			t.Errorf("got %v and %v for mode %q, want neither", v, err, mode)
 		}
 	}
@@ -236,7 +236,7 @@ func FuzzClean(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		got := verify.Clean(s)
+		got := trust.Clean(s)
 		if len(got) > 1<<10+64 || !utf8.ValidString(got) {
 			t.Errorf("got %d bytes, valid %v", len(got), utf8.ValidString(got))
 		}
@@ -249,7 +249,7 @@ func FuzzClean(f *testing.F) {
 }
 
 func ExampleNew() {
-	v, err := verify.New(verify.Options{Mode: verify.ModePinned})
+	v, err := trust.New(trust.Options{Mode: trust.ModePinned})
 	if err != nil {
 		panic(err)
 	}

@@ -1,4 +1,4 @@
-package nerdctl_test
+package plugin_test
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
 // place is a machine with the program, a stand-in for nerdctl with cobra's
@@ -156,7 +156,7 @@ func (p *place) testDocker(t *testing.T) {
 	if err := os.MkdirAll(plugins, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(p.dir, "bin/containerd-pull"), filepath.Join(plugins, nerdctl.DockerPlugin)); err != nil {
+	if err := os.Symlink(filepath.Join(p.dir, "bin/containerd-pull"), filepath.Join(plugins, plugin.DockerPlugin)); err != nil {
 		t.Fatal(err)
 	}
 	call := func(args ...string) (string, error) {
@@ -202,16 +202,16 @@ func holdsPlugin(out string) bool {
 // PATH by their names, executed with what follows the command, and for
 // completion with the word to be completed as the last argument.
 func (p *place) testKubectl(t *testing.T) {
-	for _, name := range []string{nerdctl.KubectlPlugin, nerdctl.KubectlCompletions} {
+	for _, name := range []string{plugin.KubectlPlugin, plugin.KubectlCompletions} {
 		if err := os.Symlink("containerd-pull", filepath.Join(p.dir, "bin", name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ref := p.registry.Ref("web:1")
-	if got := p.run(t, nerdctl.KubectlPlugin, "-q", "--policy", "never", "--unpack=false", ref); got != ref+"\n" {
+	if got := p.run(t, plugin.KubectlPlugin, "-q", "--policy", "never", "--unpack=false", ref); got != ref+"\n" {
 		t.Errorf("kubectl pull-ext: got %q, want the image of k8s.io", got)
 	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(p.dir, "bin", nerdctl.KubectlCompletions), "verify", "")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(p.dir, "bin", plugin.KubectlCompletions), "verify", "")
 	cmd.Env = p.env()
 	out, err := cmd.Output()
 	if err != nil || !strings.HasPrefix(string(out), ref+"\t") || !strings.HasSuffix(string(out), "\n:36\n") {

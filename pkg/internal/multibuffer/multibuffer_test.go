@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/multibuffer"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
 
 // hashers are all ways to hash, by name.

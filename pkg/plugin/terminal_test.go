@@ -1,4 +1,4 @@
-package nerdctl_test
+package plugin_test
 
 import (
 	"os"

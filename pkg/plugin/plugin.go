@@ -1,11 +1,11 @@
-// Package nerdctl is about living next to nerdctl, Docker and kubectl, none of
+// Package plugin is about living next to nerdctl, Docker and kubectl, none of
 // which knows us: their command lines taken apart (Parse, ParseDocker), the
 // shell function that gives nerdctl a further command (Init), the program that
 // stands in front of it (Shim), and what Docker asks of its plugins.
 //
 // It pulls nothing and knows no command of ours; cmd/containerd-pull does. The
 // facts about nerdctl are those of version 2.3, see docs/nerdctl.md.
-package nerdctl
+package plugin
 
 import (
 	"slices"

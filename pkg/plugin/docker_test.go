@@ -1,4 +1,4 @@
-package nerdctl_test
+package plugin_test
 
 import (
 	"net"
@@ -9,11 +9,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/containerd-pull/containerd-pull/pkg/nerdctl"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
 func TestParseDocker(t *testing.T) {
-	for line, want := range map[string]nerdctl.DockerCall{
+	for line, want := range map[string]plugin.DockerCall{
 		"pullext alpine": {Args: []string{"alpine"}},
 		"--config /c -D pullext --config f pullext":         {Config: "/c", Debug: true, Args: []string{"--config", "f", "pullext"}},
 		"--config=/c --debug=false -l debug pullext":        {Config: "/c", Debug: true, Args: []string{}},
@@ -22,7 +22,7 @@ func TestParseDocker(t *testing.T) {
 		"__complete pullext --policy _":                     {Args: []string{"__complete", "--policy", ""}},
 		"__completeNoDesc --config /c pullext -p pullext _": {Config: "/c", Args: []string{"__completeNoDesc", "-p", "pullext", ""}},
 	} {
-		got, err := nerdctl.ParseDocker(fields(line))
+		got, err := plugin.ParseDocker(fields(line))
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
@@ -45,7 +45,7 @@ func TestParseDocker(t *testing.T) {
 		"--config pullext":            "docker pullext", // the value of the flag
 		"--debug=true --verbose=true": "docker --verbose=true: unknown",
 	} {
-		if _, err := nerdctl.ParseDocker(fields(line)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := plugin.ParseDocker(fields(line)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", line, err, want)
 		}
 	}
@@ -60,7 +60,7 @@ func TestFollow(t *testing.T) {
 	defer l.Close()
 	closed := make(chan bool, 2)
 	for _, docker := range []bool{true, false} { // which side ends it
-		stop, err := nerdctl.Follow(socket, func() { closed <- true })
+		stop, err := plugin.Follow(socket, func() { closed <- true })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestFollow(t *testing.T) {
 		t.Error("the end of the following was taken for Docker's")
 	}
 	l.Close()
-	if _, err := nerdctl.Follow(socket, func() {}); err == nil {
+	if _, err := plugin.Follow(socket, func() {}); err == nil {
 		t.Error("got no error without a socket")
 	}
 }
