@@ -12,13 +12,14 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // job is one reference with the settings of its profile.
 type job struct {
-	ref      registry.Ref
+	ref      source.Ref
 	cfg      *config.Config
 	typed    string // as it was given
 	untagged bool   // it was given without tag and digest

@@ -14,7 +14,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -228,7 +228,7 @@ func helpWords(cmd *cobra.Command, args []string, word string) ([]string, cobra.
 
 // typed are the settings that the words in front of the one to complete make,
 // and the configuration for a reference, or for none.
-func (k *asker) typed(cmd *cobra.Command, ref registry.Ref) (*config.Settings, *config.Config, error) {
+func (k *asker) typed(cmd *cobra.Command, ref source.Ref) (*config.Settings, *config.Config, error) {
 	settings, err := config.Load(k.caller, config.FlagsOf(cmd.Flags()))
 	if err != nil {
 		return nil, nil, err
@@ -242,7 +242,7 @@ func (k *asker) live(cmd *cobra.Command, word string, list func(context.Context,
 	const none = cobra.ShellCompDirectiveNoFileComp
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
 	defer cancel()
-	_, cfg, err := k.typed(cmd, registry.Ref{})
+	_, cfg, err := k.typed(cmd, source.Ref{})
 	if err != nil {
 		return nil, none
 	}
@@ -271,7 +271,7 @@ func (k *asker) namespaces(cmd *cobra.Command, _ []string, word string) ([]strin
 
 // snapshotters do not need a root that exists.
 func (k *asker) snapshotters(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	if _, cfg, err := k.typed(cmd, registry.Ref{}); err == nil && cfg.Store.Root != "" {
+	if _, cfg, err := k.typed(cmd, source.Ref{}); err == nil && cfg.Store.Root != "" {
 		return words(store.RootSnapshotters()...)(cmd, args, word)
 	}
 	return k.live(cmd, word, func(ctx context.Context, v *store.View) ([]string, error) { return v.Snapshotters(ctx) })

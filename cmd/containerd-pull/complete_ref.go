@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // references completes what can be pulled: names of images that are there and
@@ -40,7 +41,7 @@ func (k *asker) images(cmd *cobra.Command, args []string, word string) ([]string
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
 	defer cancel()
 	q := &query{asker: k, cmd: cmd, word: word}
-	return finish(q.local(ctx, registry.Ref{}), args, word)
+	return finish(q.local(ctx, source.Ref{}), args, word)
 }
 
 // finish keeps the order, drops repetitions, and lets the cursor stay where
@@ -84,10 +85,10 @@ func (q *query) repository() (string, bool) {
 func looksLikeHost(name string) bool { return strings.ContainsAny(name, ".:") || name == "localhost" }
 
 // local are the images of the namespace, or only those of the repository of ref.
-func (q *query) local(ctx context.Context, of registry.Ref) []string {
+func (q *query) local(ctx context.Context, of source.Ref) []string {
 	var all []string
 	for _, img := range q.records(ctx, of) {
-		ref, err := registry.ParseRef(img.Name)
+		ref, err := source.ParseRef(img.Name)
 		if err != nil || ref.Tag == "" { // as CRI's sha256:…
 			continue
 		}
@@ -102,7 +103,7 @@ func (q *query) local(ctx context.Context, of registry.Ref) []string {
 }
 
 // records are the image records of the namespace, or of one repository.
-func (q *query) records(ctx context.Context, of registry.Ref) []images.Image {
+func (q *query) records(ctx context.Context, of source.Ref) []images.Image {
 	_, cfg, err := q.typed(q.cmd, of)
 	if err != nil {
 		return nil
@@ -117,7 +118,7 @@ func (q *query) records(ctx context.Context, of registry.Ref) []images.Image {
 		return nil
 	}
 	return slices.DeleteFunc(all, func(img images.Image) bool {
-		ref, err := registry.ParseRef(img.Name)
+		ref, err := source.ParseRef(img.Name)
 		return err != nil || of.Domain != "" && (ref.Domain != of.Domain || ref.Path != of.Path)
 	})
 }
@@ -125,7 +126,7 @@ func (q *query) records(ctx context.Context, of registry.Ref) []images.Image {
 // digests completes name@ by those of the images that are there under the
 // name, or under any tag if it has none.
 func (q *query) digests(ctx context.Context, name string) []string {
-	ref, err := registry.ParseRef(name)
+	ref, err := source.ParseRef(name)
 	if err != nil {
 		return nil
 	}
@@ -142,7 +143,7 @@ func (q *query) digests(ctx context.Context, name string) []string {
 // tags completes repository: by the tags at the registry, newest first, and by
 // those that are there.
 func (q *query) tags(ctx context.Context, repository string) []string {
-	ref, err := registry.ParseRef(repository)
+	ref, err := source.ParseRef(repository)
 	if err != nil {
 		return nil
 	}
@@ -150,7 +151,7 @@ func (q *query) tags(ctx context.Context, repository string) []string {
 	var both sync.WaitGroup
 	both.Go(func() {
 		for _, img := range q.records(ctx, ref) {
-			if named, err := registry.ParseRef(img.Name); err == nil && named.Tag != "" {
+			if named, err := source.ParseRef(img.Name); err == nil && named.Tag != "" {
 				local = append(local, repository+":"+named.Tag+"\timage that is there")
 			}
 		}
@@ -174,12 +175,12 @@ func (q *query) tags(ctx context.Context, repository string) []string {
 // there.
 func (q *query) names(ctx context.Context) []string {
 	var local, catalog []string
-	settings, cfg, err := q.typed(q.cmd, registry.Ref{})
+	settings, cfg, err := q.typed(q.cmd, source.Ref{})
 	if err != nil {
 		return nil
 	}
 	var both sync.WaitGroup
-	both.Go(func() { local = q.local(ctx, registry.Ref{}) })
+	both.Go(func() { local = q.local(ctx, source.Ref{}) })
 	both.Go(func() { catalog = q.catalogs(ctx, settings, cfg) })
 	both.Wait()
 	return slices.Concat(local, known(settings, cfg.Profile), catalog)
@@ -212,7 +213,7 @@ func literal(pattern string) string {
 	case !strings.Contains(pattern, "/"):
 		pattern += "/"
 	default:
-		ref, err := registry.ParseRef(pattern)
+		ref, err := source.ParseRef(pattern)
 		if err != nil {
 			return ""
 		}
@@ -240,7 +241,7 @@ func (q *query) catalogs(ctx context.Context, settings *config.Settings, cfg *co
 		if !looksLikeHost(host) {
 			return nil
 		}
-		if cfg, err := settings.Resolve(registry.Ref{Domain: host, Path: path}); err == nil {
+		if cfg, err := settings.Resolve(source.Ref{Domain: host, Path: path}); err == nil {
 			places = append(places, place{host, cfg})
 		}
 	} else {
@@ -259,11 +260,11 @@ func (q *query) catalogs(ctx context.Context, settings *config.Settings, cfg *co
 	found := make([][]string, len(places))
 	var each sync.WaitGroup
 	for i, p := range places {
-		if registry.CanonicalHost(p.host) == "docker.io" { // it has no catalog
+		if source.CanonicalHost(p.host) == "docker.io" { // it has no catalog
 			continue
 		}
 		each.Go(func() {
-			ref := registry.Ref{Name: p.host, Domain: p.host}
+			ref := source.Ref{Name: p.host, Domain: p.host}
 			for _, name := range q.remote(ctx, p.cfg, "catalog", ref, func(ctx context.Context, reg *registry.Registry) ([]string, error) {
 				return reg.Repositories(ctx, p.host)
 			}) {
@@ -299,7 +300,7 @@ func (k *asker) platforms(cmd *cobra.Command, args []string, word string) ([]str
 }
 
 func (q *query) platformsOf(ctx context.Context, name string) []string {
-	ref, err := registry.ParseRef(name)
+	ref, err := source.ParseRef(name)
 	if err != nil {
 		return nil
 	}

@@ -14,11 +14,12 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // remote asks a registry as a pull would, or remembers what it said a moment
 // ago. It fails by giving nothing, or what there was before the time was up.
-func (k *asker) remote(ctx context.Context, cfg *config.Config, kind string, ref registry.Ref, list func(context.Context, *registry.Registry) ([]string, error)) []string {
+func (k *asker) remote(ctx context.Context, cfg *config.Config, kind string, ref source.Ref, list func(context.Context, *registry.Registry) ([]string, error)) []string {
 	find, err := k.credentials(cfg)
 	if err != nil {
 		return nil
@@ -84,7 +85,7 @@ func once(find registry.Credentials) registry.Credentials {
 		err  error
 	}
 	found := map[string]answer{}
-	return func(ctx context.Context, host string, ref registry.Ref) (registry.Credential, error) {
+	return func(ctx context.Context, host string, ref source.Ref) (registry.Credential, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		key := host + "/" + ref.Path
@@ -99,7 +100,7 @@ func once(find registry.Credentials) registry.Credentials {
 
 // identify names a question: what is asked, of which hosts, and as whom. A
 // secret is no part of it, not even in the form of its hash.
-func identify(ctx context.Context, cfg *config.Config, kind string, reg *registry.Registry, find registry.Credentials, ref registry.Ref) (string, error) {
+func identify(ctx context.Context, cfg *config.Config, kind string, reg *registry.Registry, find registry.Credentials, ref source.Ref) (string, error) {
 	hosts, err := reg.Hosts(ctx, ref)
 	if err != nil {
 		return "", err

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // newGroupCmd is a command that only has commands.
@@ -140,10 +140,10 @@ type shownConfig struct {
 }
 
 func runConfigShow(o *configShowOptions, args []string) error {
-	var ref registry.Ref
+	var ref source.Ref
 	if len(args) > 0 {
 		var err error
-		if ref, err = registry.ParseRef(args[0]); err != nil {
+		if ref, err = source.ParseRef(args[0]); err != nil {
 			return asUsage(err)
 		}
 	}

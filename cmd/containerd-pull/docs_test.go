@@ -21,8 +21,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // section returns the part of a page below a heading.
@@ -107,7 +107,7 @@ func shownTypes(t *testing.T, o outcome) map[string]string {
 func TestOutputDocumentation(t *testing.T) {
 	good := debian(t, "debian", true)
 	good.account.warnings = []string{"x"}
-	bad := outcome{job: good.job, err: &registry.Error{Err: os.ErrNotExist}}
+	bad := outcome{job: good.job, err: &source.Error{Err: os.ErrNotExist}}
 	known := bad
 	known.namespace, known.snapshotter = "default", "overlayfs"
 	known.account = account{target: ocispec.Descriptor{Digest: debianIndex, MediaType: "x"}, host: "example.com"}

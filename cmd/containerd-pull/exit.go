@@ -15,7 +15,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
@@ -128,11 +128,11 @@ func notFoundHint(err error, c class) string {
 	if reason == "image" {
 		return "check the name, --namespace and --root"
 	}
-	asked, ok := errors.AsType[*registry.Error](err)
+	asked, ok := errors.AsType[*source.Error](err)
 	if !ok || reason != "tag" || asked.Code != codeNoManifest {
 		return c.hint
 	}
-	ref, err := registry.ParseRef(asked.Ref)
+	ref, err := source.ParseRef(asked.Ref)
 	if err != nil {
 		return c.hint
 	}
@@ -151,7 +151,7 @@ func notFoundReason(err error) string {
 	if isA[*pull.NoPlatform](err) {
 		return "platform"
 	}
-	asked, ok := errors.AsType[*registry.Error](err)
+	asked, ok := errors.AsType[*source.Error](err)
 	switch {
 	case !ok:
 		return "image"
@@ -242,7 +242,7 @@ func isStorage(err error) bool {
 }
 
 func fromRegistry(fn func(error) bool) func(error) bool {
-	return func(err error) bool { return isA[*registry.Error](err) && fn(err) }
+	return func(err error) bool { return isA[*source.Error](err) && fn(err) }
 }
 
 // isNetwork takes what a registry could not be asked; that the daemon cannot

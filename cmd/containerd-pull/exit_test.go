@@ -14,13 +14,13 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 func asked(class error) error {
-	return &pull.Error{Stage: pull.StageResolve, Err: &registry.Error{Host: "example.com", Err: fmt.Errorf("asking: %w", class)}}
+	return &pull.Error{Stage: pull.StageResolve, Err: &source.Error{Host: "example.com", Err: fmt.Errorf("asking: %w", class)}}
 }
 
 func TestClassify(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -46,7 +46,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	cfg, err := settings.Resolve(registry.Ref{})
+	cfg, err := settings.Resolve(source.Ref{})
 	if err != nil {
 		return asUsage(err)
 	}

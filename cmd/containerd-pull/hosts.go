@@ -16,6 +16,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 type hostsOptions struct {
@@ -68,7 +69,7 @@ type shownHost struct {
 }
 
 func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
-	ref, err := registry.ParseRef(arg)
+	ref, err := source.ParseRef(arg)
 	if err != nil {
 		return asUsage(err)
 	}
@@ -188,7 +189,7 @@ func (o *hostsOptions) hostsFiles() (files []registry.HostsFile, profile string,
 	if err != nil {
 		return nil, "", asUsage(err)
 	}
-	cfg, err := settings.Resolve(registry.Ref{})
+	cfg, err := settings.Resolve(source.Ref{})
 	if err != nil {
 		return nil, "", asUsage(err)
 	}

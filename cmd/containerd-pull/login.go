@@ -11,11 +11,12 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // login makes the credential of the command line, asking for what it lacks. It
 // is nil if there is none.
-func login(ctx context.Context, s streams, cfg *config.Config, refs []registry.Ref) (*registry.Credential, error) {
+func login(ctx context.Context, s streams, cfg *config.Config, refs []source.Ref) (*registry.Credential, error) {
 	l := cfg.Login
 	if l.PasswordStdin && l.User+l.Username == "" {
 		return nil, usagef("--password-stdin needs --username or --user")
@@ -34,7 +35,7 @@ func login(ctx context.Context, s streams, cfg *config.Config, refs []registry.R
 
 // oneHost refuses a credential that would have to serve several registries,
 // because it would be shown to those that it was not meant for.
-func oneHost(refs []registry.Ref) error {
+func oneHost(refs []source.Ref) error {
 	for _, ref := range refs {
 		if ref.Domain != refs[0].Domain {
 			return usagef("a credential of the command line is for one registry: got references on %s and %s", refs[0].Domain, ref.Domain)

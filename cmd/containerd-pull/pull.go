@@ -10,7 +10,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 type pullOptions struct {
@@ -88,7 +88,7 @@ func parseRefs(args []string) ([]job, error) {
 		if strings.HasPrefix(arg, "ipfs://") || strings.HasPrefix(arg, "ipns://") {
 			return nil, &schemeError{arg}
 		}
-		ref, err := registry.ParseRef(arg)
+		ref, err := source.ParseRef(arg)
 		if err != nil {
 			return nil, asUsage(err)
 		}
@@ -100,8 +100,8 @@ func parseRefs(args []string) ([]job, error) {
 	return jobs, nil
 }
 
-func refsOf(jobs []job) []registry.Ref {
-	refs := make([]registry.Ref, len(jobs))
+func refsOf(jobs []job) []source.Ref {
+	refs := make([]source.Ref, len(jobs))
 	for i, j := range jobs {
 		refs[i] = j.ref
 	}

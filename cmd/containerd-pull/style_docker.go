@@ -11,7 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // dockerPull writes what "docker pull" writes when it is not on a terminal: the
@@ -74,7 +74,7 @@ func (d *dockerPull) close(all []outcome) error {
 
 // dockerImage turns the events of one image into docker's lines.
 type dockerImage struct {
-	ref    registry.Ref
+	ref    source.Ref
 	text   bytes.Buffer
 	opened bool // the line with the repository is written
 	layers map[digest.Digest]dockerStage
@@ -135,7 +135,7 @@ func (d *dockerImage) event(e progress.Event) {
 
 // asked is the reference as docker asks its daemon for it: by the digest alone
 // if there is one.
-func (d *dockerImage) asked() registry.Ref {
+func (d *dockerImage) asked() source.Ref {
 	ref := d.ref
 	if ref.Digest != "" {
 		ref.Tag = ""

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 type verifyOptions struct {
@@ -102,7 +103,7 @@ func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
 // wanted is an image that was named.
 type wanted struct {
 	arg string
-	ref registry.Ref // zero for a name that is no reference
+	ref source.Ref // zero for a name that is no reference
 	cfg *config.Config
 }
 
@@ -119,11 +120,11 @@ type verification struct {
 // resolve finds the configuration of each name. A record may have a name that
 // is no reference.
 func (v *verification) resolve(args []string) error {
-	var refs []registry.Ref
+	var refs []source.Ref
 	for _, arg := range args {
-		ref, err := registry.ParseRef(arg)
+		ref, err := source.ParseRef(arg)
 		if err != nil {
-			ref = registry.Ref{}
+			ref = source.Ref{}
 		}
 		refs = append(refs, ref)
 	}
@@ -205,9 +206,9 @@ func (v *verification) check(ctx context.Context, c *check.Checker, imgs []image
 	if !v.o.repair {
 		return c.Check(ctx, imgs)
 	}
-	var refs []registry.Ref
+	var refs []source.Ref
 	for _, img := range imgs {
-		if ref, err := registry.ParseRef(img.Name); err == nil {
+		if ref, err := source.ParseRef(img.Name); err == nil {
 			refs = append(refs, ref)
 		}
 	}
@@ -221,7 +222,7 @@ func (v *verification) check(ctx context.Context, c *check.Checker, imgs []image
 }
 
 // registry is that of the profile of the image's name.
-func (v *verification) registry(ref registry.Ref) (*registry.Registry, error) {
+func (v *verification) registry(ref source.Ref) (*registry.Registry, error) {
 	cfg, err := v.settings.Resolve(ref)
 	if err != nil {
 		return nil, asUsage(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -31,7 +32,7 @@ type story struct {
 	dir         string // holds everything
 	snapshotter string
 	registry    *sample.Registry
-	ref         registry.Ref
+	ref         source.Ref
 }
 
 // tell runs the story and cleans up after it.
@@ -77,7 +78,7 @@ func (s *story) serveSample() (err error) {
 	if err != nil {
 		return err
 	}
-	s.ref, err = registry.ParseRef(s.registry.Ref())
+	s.ref, err = source.ParseRef(s.registry.Ref())
 	if err != nil {
 		return errors.Join(err, s.registry.Close())
 	}

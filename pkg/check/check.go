@@ -25,6 +25,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -39,7 +40,7 @@ type Checker struct {
 	Platforms    []ocispec.Platform
 	AllPlatforms bool
 	// Registry is where Repair fetches what is missing of an image.
-	Registry func(registry.Ref) (*registry.Registry, error)
+	Registry func(source.Ref) (*registry.Registry, error)
 	// Downloads and Unpacks bound what Repair does at once; 0 is one per CPU.
 	Downloads, Unpacks int
 }

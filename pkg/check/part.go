@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -107,7 +107,7 @@ func (w *walk) readConfig(ctx context.Context, p *part) error {
 		p.platform = platforms.FormatAll(config.Platform)
 		w.report.Platforms = append(w.report.Platforms, p.platform)
 	}
-	if len(config.RootFS.DiffIDs) != len(p.layers) || slices.ContainsFunc(config.RootFS.DiffIDs, func(d digest.Digest) bool { return registry.ValidDigest(d) != nil }) {
+	if len(config.RootFS.DiffIDs) != len(p.layers) || slices.ContainsFunc(config.RootFS.DiffIDs, func(d digest.Digest) bool { return source.ValidDigest(d) != nil }) {
 		w.found(Finding{Kind: Malformed, Platform: p.platform, Digest: p.config.Digest, Message: fmt.Sprintf("the diff IDs do not fit the %d layers", len(p.layers))})
 		return nil
 	}

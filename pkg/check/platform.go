@@ -10,7 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // choose returns the parts that the image promises: those of the platforms
@@ -110,7 +110,7 @@ func (w *walk) peek(ctx context.Context, l listed) (*part, error) {
 	p.manifest.children = append(p.manifest.children, m.Layers...)
 	p.config, p.layers = m.Config, m.Layers
 	for _, child := range p.manifest.children {
-		if registry.ValidDigest(child.Digest) != nil {
+		if source.ValidDigest(child.Digest) != nil {
 			return p, nil
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // stage is what mends a finding.
@@ -120,7 +121,7 @@ func (r *repairer) again(damaged []Report) (imgs []images.Image) {
 // repairer is one Repair under way.
 type repairer struct {
 	*run
-	sources map[string]*source      // by name of the image
+	sources map[string]*origin      // by name of the image
 	tried   map[string]string       // why a finding could not be mended; empty if it was
 	met     map[string][]Finding    // by name of the image, each once
 	touched map[string]images.Image // by name, that lost snapshots
@@ -129,7 +130,7 @@ type repairer struct {
 
 func newRepairer(run *run, all []Report) *repairer {
 	r := &repairer{
-		run: run, sources: map[string]*source{}, tried: map[string]string{}, met: map[string][]Finding{},
+		run: run, sources: map[string]*origin{}, tried: map[string]string{}, met: map[string][]Finding{},
 		touched: map[string]images.Image{}, latest: map[string]Report{},
 	}
 	r.learn(all)
@@ -325,8 +326,8 @@ func (d *document) freeKey(child string) string {
 	}
 }
 
-// source is where the blobs of an image come from.
-type source struct {
+// origin is where the blobs of an image come from.
+type origin struct {
 	fetch.Source
 	registry *registry.Registry
 	fetcher  *fetch.Fetcher
@@ -335,18 +336,18 @@ type source struct {
 
 // source asks the registry once whether it has the image still, before
 // anything is removed for its sake.
-func (r *repairer) source(ctx context.Context, img images.Image) *source {
+func (r *repairer) source(ctx context.Context, img images.Image) *origin {
 	s := r.sources[img.Name]
 	if s == nil {
-		s = &source{}
+		s = &origin{}
 		s.err = r.open(ctx, s, img)
 		r.sources[img.Name] = s
 	}
 	return s
 }
 
-func (r *repairer) open(ctx context.Context, s *source, img images.Image) error {
-	ref, err := registry.ParseRef(img.Name)
+func (r *repairer) open(ctx context.Context, s *origin, img images.Image) error {
+	ref, err := source.ParseRef(img.Name)
 	if err != nil || ref.Name != img.Name {
 		return fmt.Errorf("the name %q does not say which registry to ask", img.Name)
 	}
@@ -406,7 +407,7 @@ func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
 	return nil
 }
 
-func (r *repairer) fetch(ctx context.Context, s *source, f fix) error {
+func (r *repairer) fetch(ctx context.Context, s *origin, f fix) error {
 	r.blobs.forget(f.desc.Digest)
 	if f.blob == progress.Config && !f.drop {
 		r.blank[f.desc.Digest] = true
@@ -434,7 +435,7 @@ func (r *repairer) fetch(ctx context.Context, s *source, f fix) error {
 }
 
 // labelChildren adds the labels by which a document keeps all that it lists.
-func labelChildren(doc registry.Target, labels map[string]string) error {
+func labelChildren(doc source.Target, labels map[string]string) error {
 	var listed struct {
 		Manifests, Layers []ocispec.Descriptor
 		Config            *ocispec.Descriptor

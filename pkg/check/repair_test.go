@@ -14,6 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 func twoPlaces() []place {
@@ -174,7 +175,7 @@ func TestCancel(t *testing.T) {
 		spoil(t, s.blob(img.Config.Digest), flip)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		c := s.checker(true)
-		c.Registry = func(ref registry.Ref) (*registry.Registry, error) {
+		c.Registry = func(ref source.Ref) (*registry.Registry, error) {
 			cancel(why)
 			return newRegistry(ref)
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -90,7 +91,7 @@ func (s *site) ctx() context.Context { return s.Context(s.t.Context()) }
 
 func (s *site) pull(ref string, edits ...func(*pull.Request)) {
 	s.t.Helper()
-	r := pull.Request{Ref: pulltest.Must(registry.ParseRef(ref))(s.t)}
+	r := pull.Request{Ref: pulltest.Must(source.ParseRef(ref))(s.t)}
 	for _, edit := range edits {
 		edit(&r)
 	}
@@ -98,7 +99,7 @@ func (s *site) pull(ref string, edits ...func(*pull.Request)) {
 	pulltest.Must(p.Pull(s.t.Context(), r))(s.t)
 }
 
-func newRegistry(registry.Ref) (*registry.Registry, error) {
+func newRegistry(source.Ref) (*registry.Registry, error) {
 	return registry.New(registry.Options{
 		PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
 	})

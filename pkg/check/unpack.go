@@ -58,7 +58,7 @@ func (r *repairer) unpack(ctx context.Context, t task) error {
 // layerSource is where the layers of a part come from when the snapshots gone
 // are. It needs no registry if all that are to be unpacked are in the content
 // store.
-func (r *repairer) layerSource(ctx context.Context, img images.Image, p *part, gone []snapshots.Info) (*source, error) {
+func (r *repairer) layerSource(ctx context.Context, img images.Image, p *part, gone []snapshots.Info) (*origin, error) {
 	first := slices.IndexFunc(p.chain, func(name string) bool {
 		return !r.hasSnapshot(name) || slices.ContainsFunc(gone, func(info snapshots.Info) bool { return info.Name == name })
 	})
@@ -75,7 +75,7 @@ func (r *repairer) layerSource(ctx context.Context, img images.Image, p *part, g
 	if s := r.sources[img.Name]; s != nil && s.err == nil {
 		return s, nil
 	}
-	return &source{fetcher: fetch.New(nil, r.Store.Content, r.Progress)}, nil
+	return &origin{fetcher: fetch.New(nil, r.Store.Content, r.Progress)}, nil
 }
 
 // removeDamaged removes snapshots to have them made anew, and those on top of

@@ -13,7 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 const (
@@ -59,7 +59,7 @@ func (d *document) keeps(dgst digest.Digest) bool {
 
 // target checks everything that the record of the image promises.
 func (w *walk) target(ctx context.Context) error {
-	if err := registry.ValidDigest(w.report.Image.Target.Digest); err != nil {
+	if err := source.ValidDigest(w.report.Image.Target.Digest); err != nil {
 		w.found(Finding{Kind: Malformed, Digest: w.report.Image.Target.Digest, Message: err.Error()})
 		return nil
 	}
@@ -138,7 +138,7 @@ func (w *walk) manifests(ctx context.Context, desc ocispec.Descriptor, parent *d
 	d := &document{desc: desc, labels: w.kept[desc.Digest], children: index.Manifests}
 	var all []listed
 	for _, child := range index.Manifests {
-		if registry.ValidDigest(child.Digest) != nil {
+		if source.ValidDigest(child.Digest) != nil {
 			w.found(Finding{Kind: Malformed, Digest: desc.Digest, Message: fmt.Sprintf("it lists %q", child.Digest)})
 			continue
 		}

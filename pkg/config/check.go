@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // checker looks through a document for what would otherwise be found out by a
@@ -156,7 +156,7 @@ func (c *checker) profile(name string) {
 	if raw, ok := c.doc.at(append(keys, keyMatch)); ok {
 		patterns, err := list(raw)
 		for _, p := range patterns {
-			err = errors.Join(err, registry.CheckPattern(p))
+			err = errors.Join(err, source.CheckPattern(p))
 		}
 		if err != nil {
 			c.find(append(keys, keyMatch), err, "")

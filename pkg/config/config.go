@@ -17,6 +17,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
@@ -141,7 +142,7 @@ func (s *Settings) Files() []string {
 
 // Resolve gives the configuration for a reference. The zero Ref stands for a
 // call that has none: no pattern chooses a profile for it.
-func (s *Settings) Resolve(ref registry.Ref) (*Config, error) {
+func (s *Settings) Resolve(ref source.Ref) (*Config, error) {
 	layers, err := s.layers(ref)
 	if err != nil {
 		return nil, err
@@ -163,7 +164,7 @@ func (s *Settings) Resolve(ref registry.Ref) (*Config, error) {
 }
 
 // layers orders the sources for a reference, the weakest first.
-func (s *Settings) layers(ref registry.Ref) ([]layer, error) {
+func (s *Settings) layers(ref source.Ref) ([]layer, error) {
 	all := []layer{builtIn{s.caller}}
 	files, err := s.files.layers()
 	if err != nil {
@@ -185,7 +186,7 @@ func (s *Settings) layers(ref registry.Ref) ([]layer, error) {
 
 // chosenOtherwise is the profile of a call that names none by flag: that of the
 // environment, of a pattern, or the default of the files.
-func (s *Settings) chosenOtherwise(ref registry.Ref, layers []layer) ([]layer, error) {
+func (s *Settings) chosenOtherwise(ref source.Ref, layers []layer) ([]layer, error) {
 	if what, ok, err := (environment{s.caller}).lookup(profileChoice()); ok || err != nil {
 		return s.mustProfile(what, err)
 	}
@@ -327,7 +328,7 @@ func (c *Config) finish(fields labelFields) error {
 // ResolveAll gives the configuration of each reference, and that of what
 // concerns the whole call, such as its time limit and its display. The latter
 // follows a pattern only if all references agree about it.
-func (s *Settings) ResolveAll(refs []registry.Ref) (call *Config, each []*Config, err error) {
+func (s *Settings) ResolveAll(refs []source.Ref) (call *Config, each []*Config, err error) {
 	agreed := true
 	for _, ref := range refs {
 		cfg, err := s.Resolve(ref)
@@ -340,7 +341,7 @@ func (s *Settings) ResolveAll(refs []registry.Ref) (call *Config, each []*Config
 	if agreed && len(each) > 0 {
 		return each[0], each, nil
 	}
-	call, err = s.Resolve(registry.Ref{})
+	call, err = s.Resolve(source.Ref{})
 	return call, each, err
 }
 

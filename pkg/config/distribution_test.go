@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // guard is one way to guard a registry, and what somebody without the right
@@ -94,7 +95,7 @@ func (g *guarded) pull() error {
 func (g *guarded) login() error {
 	g.t.Helper()
 	caller, settings := g.load(call{env: g.env})
-	ref, err := registry.ParseRef(g.d.Ref("team/app:1"))
+	ref, err := source.ParseRef(g.d.Ref("team/app:1"))
 	if err != nil {
 		g.t.Fatal(err)
 	}

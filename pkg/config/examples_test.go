@@ -11,6 +11,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
@@ -256,7 +257,7 @@ func pullWithOwn(t *testing.T, caller config.Caller, settings *config.Settings, 
 // tryPull is pullWithOwn for a pull that may fail.
 func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name string, own *registry.Credential) (*config.Config, error) {
 	t.Helper()
-	ref, err := registry.ParseRef(name)
+	ref, err := source.ParseRef(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // FuzzFile reads any text as a configuration. It either counts, and then every
@@ -53,7 +53,7 @@ func FuzzFile(f *testing.F) {
 				}
 			}
 		}
-		if cfg, err := settings.Resolve(registry.Ref{Name: "a/b:c", Domain: "a", Path: "b", Tag: "c"}); err == nil {
+		if cfg, err := settings.Resolve(source.Ref{Name: "a/b:c", Domain: "a", Path: "b", Tag: "c"}); err == nil {
 			cfg.Resolved()
 		}
 	})

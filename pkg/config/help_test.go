@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // call is one command line in one environment, with files below a folder that
@@ -80,9 +80,9 @@ func (c call) load(t *testing.T) (*config.Config, string, error) {
 	if err != nil {
 		return nil, root, err
 	}
-	var ref registry.Ref
+	var ref source.Ref
 	if c.ref != "" {
-		if ref, err = registry.ParseRef(c.ref); err != nil {
+		if ref, err = source.ParseRef(c.ref); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Profile is a named set of settings.
@@ -115,7 +115,7 @@ func (s *Settings) profileLayer(name string) (layer, error) {
 // byPattern finds the profile whose pattern fits the reference best: the one
 // with the longest text before its first wildcard, and of two equal ones the
 // one without a wildcard.
-func (s *Settings) byPattern(ref registry.Ref) (name, pattern string, err error) {
+func (s *Settings) byPattern(ref source.Ref) (name, pattern string, err error) {
 	var best claim
 	var rivals []string
 	for _, p := range s.Profiles() {
@@ -144,7 +144,7 @@ type claim struct {
 	strength int
 }
 
-func (p Profile) claim(ref registry.Ref) claim {
+func (p Profile) claim(ref source.Ref) claim {
 	var best claim
 	for _, pattern := range p.Match {
 		full := pattern
@@ -152,8 +152,8 @@ func (p Profile) claim(ref registry.Ref) claim {
 			full += "/*"
 		}
 		host, path, _ := strings.Cut(full, "/")
-		full = registry.CanonicalHost(host) + "/" + path
-		if !registry.MatchPattern(full, ref.Domain+"/"+ref.Path) {
+		full = source.CanonicalHost(host) + "/" + path
+		if !source.MatchPattern(full, ref.Domain+"/"+ref.Path) {
 			continue
 		}
 		literal := strings.IndexAny(full, "*?")
@@ -192,7 +192,7 @@ func (s *Settings) ShowProfile(name string) ([]Resolved, error) {
 func (s *Settings) WithProfile(name string) (*Config, error) {
 	named := *s
 	named.flags = s.flags.with(profileChoice(), name)
-	return named.Resolve(registry.Ref{})
+	return named.Resolve(source.Ref{})
 }
 
 // Hosts lists the registries that the patterns of a profile name outright, and

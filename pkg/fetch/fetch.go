@@ -25,7 +25,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // ErrCorrupt says that the bytes received are not those of the digest. What
@@ -46,9 +46,9 @@ func (e *unserved) Is(target error) bool { return target == ErrUnserved }
 // Fetcher brings blobs into a content store. It may be used from many
 // goroutines and must not be copied.
 type Fetcher struct {
-	registry *registry.Registry
-	content  content.Store
-	emit     progress.Sink
+	source  source.Source
+	content content.Store
+	emit    progress.Sink
 
 	conns      int                 // that a blob begins with
 	buffers    sync.Pool           // of *[bufferSize]byte
@@ -57,23 +57,23 @@ type Fetcher struct {
 }
 
 // New returns a Fetcher that fetches from r into c.
-func New(r *registry.Registry, c content.Store, sink progress.Sink) *Fetcher {
-	return &Fetcher{registry: r, content: c, emit: sink, conns: 1, pieces: semaphore.NewWeighted(maxPieces)}
+func New(src source.Source, c content.Store, sink progress.Sink) *Fetcher {
+	return &Fetcher{source: src, content: c, emit: sink, conns: 1, pieces: semaphore.NewWeighted(maxPieces)}
 }
 
 // Source is where blobs come from: the repository of Ref. Labels are given to
 // every blob.
 type Source struct {
-	Ref    registry.Ref
+	Ref    source.Ref
 	Labels map[string]string
 }
 
 // From returns the source of the blobs of ref.
-func From(ref registry.Ref) Source { return Source{Ref: ref, Labels: sourceLabels(ref)} }
+func From(ref source.Ref) Source { return Source{Ref: ref, Labels: sourceLabels(ref)} }
 
 // Blob is what to fetch.
 type Blob struct {
-	Ref  registry.Ref
+	Ref  source.Ref
 	Desc ocispec.Descriptor
 	Kind progress.Blob
 }
@@ -162,7 +162,7 @@ func (in *Ingest) writer(ctx context.Context) (content.Writer, error) {
 		if statusErr == nil && (now.Offset != held.Offset || !now.UpdatedAt.Equal(held.UpdatedAt)) {
 			held, seen = now, time.Now()
 		}
-		patience := stallsOfOthers * in.f.registry.StallTimeout()
+		patience := stallsOfOthers * in.f.source.StallTimeout()
 		if errdefs.IsNotFound(statusErr) {
 			patience = min(patience, lostLock)
 		}
@@ -308,11 +308,11 @@ func (in *Ingest) receive(ctx context.Context, each io.Writer) error {
 			// The host sends more than the blob, and has been blamed for it.
 			return in.drop(ctx, fmt.Errorf("fetching %s: %w: %w", in.blob.Desc.Digest, ErrCorrupt, err))
 		}
-		if in.offset > before && !registry.Slow(err) { // or a host could trickle for ever
+		if in.offset > before && !in.f.source.Slow(err) { // or a host could trickle for ever
 			failures = 0
 		}
 		failures++
-		if err := in.f.registry.Backoff(ctx, failures, err); err != nil {
+		if err := in.f.source.Backoff(ctx, failures, err); err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
@@ -330,7 +330,7 @@ func (e *sinkError) Unwrap() error { return e.err }
 
 // stream copies one response body.
 func (in *Ingest) stream(ctx context.Context, each io.Writer) error {
-	body, err := in.f.registry.Open(ctx, in.blob.Ref, in.blob.Desc, registry.Range{Offset: in.offset})
+	body, err := in.f.source.Open(ctx, in.blob.Ref, in.blob.Desc, source.Range{Offset: in.offset})
 	if err != nil {
 		return err
 	}
@@ -411,7 +411,7 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 // restart drops an ingest whose bytes are wrong and tells the registry who sent
 // them.
 func (in *Ingest) restart(ctx context.Context, cause error) error {
-	in.f.registry.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
+	in.f.source.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
 	return in.drop(ctx, cause)
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -95,7 +96,7 @@ func newBench(t testing.TB, size int, s *store.Store) *bench {
 	b.reg.AddBlob(blob)
 	b.options = registry.Options{PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 3, Delay: time.Millisecond}}
 	b.blob = fetch.Blob{
-		Ref:  pulltest.Must(registry.ParseRef(b.reg.Ref("team/app:1")))(t),
+		Ref:  pulltest.Must(source.ParseRef(b.reg.Ref("team/app:1")))(t),
 		Desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: blob.Digest, Size: blob.Size},
 		Kind: progress.Layer,
 	}

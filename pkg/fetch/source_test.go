@@ -10,7 +10,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // TestSourceLabels gives a blob one source after the other, by containerd's own
@@ -36,7 +36,7 @@ func TestSourceLabels(t *testing.T) {
 		b.blob.Desc = ours
 		pulltest.Must(f.Store(b.ctx, b.blob, nil))(t)
 		for _, name := range refs {
-			ref := pulltest.Must(registry.ParseRef(name))(t)
+			ref := pulltest.Must(source.ParseRef(name))(t)
 			handler := pulltest.Must(docker.AppendDistributionSourceLabel(b.store.Content, ref.Name))(t)
 			if _, err := handler(b.ctx, desc); err != nil {
 				t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 const (
@@ -138,7 +138,7 @@ func mergeSources(list, repo string) string {
 // sourceLabels say where the blobs of ref come from, so that a later push may
 // mount them and a peer may serve them. The key has the registry's host
 // without its port, as containerd writes it.
-func sourceLabels(ref registry.Ref) map[string]string {
+func sourceLabels(ref source.Ref) map[string]string {
 	key := sourcePrefix + (&url.URL{Host: ref.Domain}).Hostname()
 	if labels.Validate(key, ref.Path) != nil { // too long for a label
 		return map[string]string{}
@@ -160,7 +160,7 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 		body, host, err := f.read(ctx, b)
 		if err == nil && b.Desc.Digest.Algorithm().FromBytes(body) != b.Desc.Digest {
 			err = fmt.Errorf("%s served other bytes: %w", host, ErrCorrupt)
-			f.registry.Blame(b.Ref, b.Desc, host, err)
+			f.source.Blame(b.Ref, b.Desc, host, err)
 			if failures < rounds {
 				continue
 			}
@@ -168,14 +168,14 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 		if err == nil {
 			return body, nil
 		}
-		if err := f.registry.Backoff(ctx, failures, err); err != nil {
+		if err := f.source.Backoff(ctx, failures, err); err != nil {
 			return nil, fmt.Errorf("fetching %s %s: %w", b.Kind, b.Desc.Digest, err)
 		}
 	}
 }
 
 func (f *Fetcher) read(ctx context.Context, b Blob) ([]byte, string, error) {
-	body, err := f.registry.Open(ctx, b.Ref, b.Desc, registry.Range{})
+	body, err := f.source.Open(ctx, b.Ref, b.Desc, source.Range{})
 	if err != nil {
 		return nil, "", err
 	}

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 const (
@@ -146,9 +146,9 @@ func (w *window) begin(ctx context.Context, open func() (io.ReadCloser, string, 
 }
 
 func (w *window) opener(ctx context.Context) func() (io.ReadCloser, string, error) {
-	rng := registry.Range{Offset: w.next, Length: min(pieceSize, w.in.blob.Desc.Size-w.next)}
+	rng := source.Range{Offset: w.next, Length: min(pieceSize, w.in.blob.Desc.Size-w.next)}
 	return func() (io.ReadCloser, string, error) {
-		body, err := w.in.f.registry.Open(ctx, w.in.blob.Ref, w.in.blob.Desc, rng)
+		body, err := w.in.f.source.Open(ctx, w.in.blob.Ref, w.in.blob.Desc, rng)
 		if err != nil {
 			return nil, "", err
 		}

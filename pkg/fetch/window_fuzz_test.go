@@ -21,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Each byte of a script is how one request is answered: what happens, in the
@@ -150,7 +151,7 @@ func FuzzWindow(f *testing.F) {
 		fetcher := fetch.New(client, store, nil)
 		fetcher.BeginWith(2 + int(conns%(fetch.MaxConns-1)))
 		in, err := fetcher.Open(t.Context(), fetch.Blob{
-			Ref:  pulltest.Must(registry.ParseRef(reg.Ref("team/app:1")))(t),
+			Ref:  pulltest.Must(source.ParseRef(reg.Ref("team/app:1")))(t),
 			Desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: blob.Digest, Size: blob.Size}, Kind: progress.Layer,
 		})
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -168,9 +169,9 @@ func TestDocumentation(t *testing.T) {
 func TestDocumentationOfPull(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	doc := readDocumentation(t)
-	source := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
-	ref, err := registry.ParseRef(pulltest.Push(t, source, "doc/sample:v1", img))
+	ref, err := source.ParseRef(pulltest.Push(t, reg, "doc/sample:v1", img))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func TestDocumentationOfPull(t *testing.T) {
 	}
 }
 
-func pullInto(t *testing.T, root string, ref registry.Ref, sink progress.Sink) {
+func pullInto(t *testing.T, root string, ref source.Ref, sink progress.Sink) {
 	t.Helper()
 	st, err := store.Open(t.Context(), store.Options{Root: root})
 	if err != nil {

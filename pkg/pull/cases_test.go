@@ -19,6 +19,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // TestFaults lets each fault happen to an embedded root and to a daemon. What
@@ -425,7 +426,7 @@ const secret = "canary-password"
 // knows gives the registry's own host a credential.
 func knows(c *scene) {
 	host := c.reg.Host()
-	c.options.Credentials = func(_ context.Context, asked string, _ registry.Ref) (registry.Credential, error) {
+	c.options.Credentials = func(_ context.Context, asked string, _ source.Ref) (registry.Credential, error) {
 		if asked != host {
 			return registry.Credential{}, nil
 		}

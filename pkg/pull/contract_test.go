@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // TestContract is what every kind of store is held to, with an image as they
@@ -84,7 +84,7 @@ func (s *site) firstPull(t *testing.T, ref string, img *pulltest.Image) {
 // labels that containerd gives.
 func (s *site) checkBlobs(t *testing.T, ref string, img *pulltest.Image) {
 	t.Helper()
-	repository := pulltest.Must(registry.ParseRef(ref))(t).Path
+	repository := pulltest.Must(source.ParseRef(ref))(t).Path
 	source := map[string]string{"containerd.io/distribution.source.127.0.0.1": repository}
 	want := map[digest.Digest]map[string]string{}
 	manifest := maps.Clone(source)

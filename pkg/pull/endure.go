@@ -7,7 +7,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -21,7 +21,7 @@ const (
 // endure does work on a daemon that answers. When the daemon goes away in the
 // middle and comes back in time, the work is done over again: it must find what
 // it left. The context that work gets ends with the daemon.
-func endure[T any](ctx context.Context, p *Puller, stage Stage, ref registry.Ref, work func(context.Context) (T, error)) (T, error) {
+func endure[T any](ctx context.Context, p *Puller, stage Stage, ref source.Ref, work func(context.Context) (T, error)) (T, error) {
 	var none T
 	for again := 0; ; again++ {
 		attached, end, err := p.Store.Attach(ctx)
@@ -55,5 +55,5 @@ func asUnavailable(err error) error {
 // that we put there: somebody removes what a pull is about to use. What a
 // registry does not have is another matter.
 func vanished(err error) bool {
-	return errdefs.IsNotFound(err) && !errors.As(err, new(*registry.Error))
+	return errdefs.IsNotFound(err) && !errors.As(err, new(*source.Error))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -29,7 +30,7 @@ func ExamplePuller_Pull() {
 		if err != nil {
 			return err
 		}
-		ref, err := registry.ParseRef(image)
+		ref, err := source.ParseRef(image)
 		if err != nil {
 			return err
 		}
@@ -66,7 +67,7 @@ func ExamplePuller_Plan() {
 		if err != nil {
 			return err
 		}
-		ref, err := registry.ParseRef(image)
+		ref, err := source.ParseRef(image)
 		if err != nil {
 			return err
 		}

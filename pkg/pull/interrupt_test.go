@@ -25,6 +25,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -188,7 +189,7 @@ func pullAsChild(ctx context.Context, job string) error {
 	if c.Declines {
 		s.Applier = declining{}
 	}
-	ref, refErr := registry.ParseRef(c.Ref)
+	ref, refErr := source.ParseRef(c.Ref)
 	reg, regErr := registry.New(registry.Options{PlainHTTP: true})
 	if err := errors.Join(refErr, regErr); err != nil {
 		return err

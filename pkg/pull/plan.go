@@ -17,7 +17,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -98,7 +98,7 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 	return pl.plan, nil
 }
 
-func (p *Puller) newPlanner(r Request, target registry.Target) *planner {
+func (p *Puller) newPlanner(r Request, target source.Target) *planner {
 	return &planner{
 		p: p, fetcher: p.fetcher(), target: target, seen: map[digest.Digest]bool{},
 		plan: &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
@@ -109,7 +109,7 @@ func (p *Puller) newPlanner(r Request, target registry.Target) *planner {
 type planner struct {
 	p       *Puller
 	fetcher *fetch.Fetcher
-	target  registry.Target
+	target  source.Target
 	plan    *Plan
 	seen    map[digest.Digest]bool
 	held    int64
@@ -170,7 +170,7 @@ func (pl *planner) walk(ctx context.Context, desc ocispec.Descriptor, body []byt
 
 // see keeps the tree within its bounds.
 func (pl *planner) see(desc ocispec.Descriptor, depth int) error {
-	if err := registry.ValidDigest(desc.Digest); err != nil {
+	if err := source.ValidDigest(desc.Digest); err != nil {
 		return err
 	}
 	pl.seen[desc.Digest] = true
@@ -196,7 +196,7 @@ func (pl *planner) manifest(ctx context.Context, desc ocispec.Descriptor, kind p
 }
 
 func (pl *planner) config(ctx context.Context, desc ocispec.Descriptor) (Document, error) {
-	if err := registry.ValidDigest(desc.Digest); err != nil {
+	if err := source.ValidDigest(desc.Digest); err != nil {
 		return Document{}, err
 	}
 	if desc.Size < 0 || desc.Size > maxConfig {
@@ -294,7 +294,7 @@ func (pl *planner) image(c candidate) error {
 
 // checkLayer refuses descriptors that cannot be those of a blob.
 func checkLayer(desc ocispec.Descriptor) error {
-	if err := registry.ValidDigest(desc.Digest); err != nil {
+	if err := source.ValidDigest(desc.Digest); err != nil {
 		return err
 	}
 	if desc.Size < 0 || desc.Size == 0 && desc.Digest != desc.Digest.Algorithm().FromBytes(nil) {
@@ -323,7 +323,7 @@ func (s *Selected) readRootFS(config []byte) (why string, err error) {
 		return "", fmt.Errorf("config %s has a rootfs of type %q, want \"layers\": %w", s.Config.Digest, t, errdefs.ErrInvalidArgument)
 	}
 	for _, id := range image.RootFS.DiffIDs {
-		if err := registry.ValidDigest(id); err != nil {
+		if err := source.ValidDigest(id); err != nil {
 			return "", fmt.Errorf("diff ID of config %s: %w", s.Config.Digest, err)
 		}
 	}

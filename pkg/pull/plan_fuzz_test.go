@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -61,7 +62,7 @@ func FuzzPlan(f *testing.F) {
 			PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: -1},
 		}))(t)}
 		start := time.Now()
-		plan, err := puller.Plan(t.Context(), pull.Request{Ref: pulltest.Must(registry.ParseRef(reg.Ref("team/app:1")))(t), AllPlatforms: all})
+		plan, err := puller.Plan(t.Context(), pull.Request{Ref: pulltest.Must(source.ParseRef(reg.Ref("team/app:1")))(t), AllPlatforms: all})
 		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("got an end after %s, want it soon", took)
 		}
@@ -106,7 +107,7 @@ func feasible(t *testing.T, plan *pull.Plan) {
 	t.Helper()
 	for _, image := range plan.Images {
 		for _, desc := range append(image.Layers, image.Manifest, image.Config) {
-			if err := registry.ValidDigest(desc.Digest); err != nil || desc.Size < 0 {
+			if err := source.ValidDigest(desc.Digest); err != nil || desc.Size < 0 {
 				t.Errorf("got %v of %d bytes in the plan (%v), want what may be a blob", desc.Digest, desc.Size, err)
 			}
 		}

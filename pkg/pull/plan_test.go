@@ -18,7 +18,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // TestPlanChangesNothing and says what would be done.
@@ -312,7 +312,7 @@ func TestReferences(t *testing.T) {
 		}
 	}
 	wrong := tagged + "@" + digest.FromString("another").String()
-	if _, err := s.pull(wrong); err == nil || s.image(pulltest.Must(registry.ParseRef(wrong))(t).String()) != nil {
+	if _, err := s.pull(wrong); err == nil || s.image(pulltest.Must(source.ParseRef(wrong))(t).String()) != nil {
 		t.Errorf("got %v for a tag with another digest, want an error", err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -47,7 +47,7 @@ func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 		return nil, p.fail(ctx, StagePlan, r.Ref, fmt.Errorf("not whole in the store, and by its policy no registry is asked: %w", errdefs.ErrNotFound))
 	}
 	result, err := p.fetchNew(ctx, r)
-	if held != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) && errors.As(err, new(*registry.Error)) {
+	if held != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) && errors.As(err, new(*source.Error)) {
 		p.warn(r.Ref, "keeping the image that is there: %v", err)
 		return p.keep(ctx, r, held)
 	}
@@ -99,7 +99,7 @@ func (p *Puller) inspect(ctx context.Context, r Request, image *images.Image) (*
 	if err != nil {
 		return nil, err
 	}
-	pl := p.newPlanner(r, registry.Target{Desc: image.Target, Body: body})
+	pl := p.newPlanner(r, source.Target{Desc: image.Target, Body: body})
 	pl.offline = true
 	if err := pl.make(ctx); err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
@@ -70,7 +71,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // fail gives an error its place; that of a refusal is always StageVerify. What
 // failed because ctx has ended says why it ended: a daemon knows no more than
 // that a call was cancelled.
-func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err error) error {
+func (p *Puller) fail(ctx context.Context, stage Stage, ref source.Ref, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -79,7 +80,7 @@ func (p *Puller) fail(ctx context.Context, stage Stage, ref registry.Ref, err er
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	e := &Error{Stage: stage, Ref: ref.Name, Err: err}
-	if asked, ok := errors.AsType[*registry.Error](err); ok {
+	if asked, ok := errors.AsType[*source.Error](err); ok {
 		e.Host, e.Digest = asked.Host, asked.Digest
 	}
 	if refused, ok := errors.AsType[*trust.Refusal](err); ok {
@@ -134,10 +135,10 @@ func resumable(ctx context.Context, err error) bool {
 }
 
 // phase tells what a part of the pull as a whole took that began at start.
-func (p *Puller) phase(ref registry.Ref, phase progress.Phase, start time.Time, n int64) {
+func (p *Puller) phase(ref source.Ref, phase progress.Phase, start time.Time, n int64) {
 	p.Progress.Emit(progress.Event{Kind: progress.PhaseDone, Ref: ref.Name, Phase: phase, Duration: time.Since(start), Offset: n})
 }
 
-func (p *Puller) warn(ref registry.Ref, format string, args ...any) {
+func (p *Puller) warn(ref source.Ref, format string, args ...any) {
 	p.Progress.Emit(progress.Event{Kind: progress.Warning, Ref: ref.Name, Message: fmt.Sprintf(format, args...)})
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -43,7 +43,7 @@ func (e Engine) auto() bool { return e == EngineAuto || e == "" }
 // Request asks for one image.
 type Request struct {
 	// Ref is what to pull.
-	Ref registry.Ref
+	Ref source.Ref
 	// Platforms to fetch and unpack; none means the host's.
 	Platforms []ocispec.Platform
 	// AllPlatforms takes every platform of the index and excludes Platforms.

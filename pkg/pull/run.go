@@ -21,7 +21,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
@@ -179,7 +179,7 @@ func (e Engine) unpacker() string {
 }
 
 // close ends the lease of a pull that failed.
-func (p *Puller) close(ctx context.Context, ref registry.Ref, lease *store.Lease, cause error) error {
+func (p *Puller) close(ctx context.Context, ref source.Ref, lease *store.Lease, cause error) error {
 	if p.Store.Lost(ctx) { // what it holds is for the next round, or for the next pull
 		lease.Abandon()
 		return nil
@@ -467,7 +467,7 @@ func childLabels(children []ocispec.Descriptor, reference func(ocispec.Descripto
 	set := map[string]string{}
 	count := map[string]int{}
 	for _, child := range children {
-		if registry.ValidDigest(child.Digest) != nil {
+		if source.ValidDigest(child.Digest) != nil {
 			continue // nothing can be kept under such a name
 		}
 		for _, key := range reference(child) {

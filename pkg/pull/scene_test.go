@@ -19,6 +19,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // fault is one way in which a pull can go wrong, and what has to come of it.
@@ -306,7 +307,7 @@ func (c *scene) whole(img *pulltest.Image) {
 // exitCode is the code of an error that concerns an image or its registry, in
 // the order of precedence of cmd/containerd-pull/exit.go.
 func exitCode(err error) int {
-	_, fromRegistry := errors.AsType[*registry.Error](err)
+	_, fromRegistry := errors.AsType[*source.Error](err)
 	switch {
 	case err == nil:
 		return 0

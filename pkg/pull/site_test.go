@@ -21,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
@@ -175,7 +176,7 @@ func (s *site) puller(sink progress.Sink) *pull.Puller {
 
 func (s *site) request(ref string, edits ...func(*pull.Request)) pull.Request {
 	s.t.Helper()
-	r := pull.Request{Ref: pulltest.Must(registry.ParseRef(ref))(s.t)}
+	r := pull.Request{Ref: pulltest.Must(source.ParseRef(ref))(s.t)}
 	for _, edit := range edits {
 		edit(&r)
 	}

@@ -15,7 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -98,7 +98,7 @@ func (s Selected) unpacked() Platform {
 // only at intervals: a stage that was short is never reported.
 type delegated struct {
 	p       *Puller
-	ref     registry.Ref
+	ref     source.Ref
 	fetched map[digest.Digest]bool
 }
 

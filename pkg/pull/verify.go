@@ -9,7 +9,7 @@ import (
 	"github.com/containerd/log"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
@@ -41,14 +41,14 @@ func (p *Puller) judge(ctx context.Context, pl *Plan) error {
 
 // judgeOwn asks the caller's verifier alone, as is right for an image that is
 // there already.
-func (p *Puller) judgeOwn(ctx context.Context, ref registry.Ref, target ocispec.Descriptor) error {
+func (p *Puller) judgeOwn(ctx context.Context, ref source.Ref, target ocispec.Descriptor) error {
 	if p.Verifier == nil {
 		return nil
 	}
 	return p.ask(ctx, p.Verifier, ref, target)
 }
 
-func (p *Puller) ask(ctx context.Context, v trust.Verifier, ref registry.Ref, target ocispec.Descriptor) error {
+func (p *Puller) ask(ctx context.Context, v trust.Verifier, ref source.Ref, target ocispec.Descriptor) error {
 	judged, err := v.Verify(ctx, ref, target)
 	if err != nil {
 		return err

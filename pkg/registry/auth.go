@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // authorizer finds what to put into the Authorization header for one host. It
@@ -39,7 +41,7 @@ func newAuthorizer(r *Registry, h *host) *authorizer {
 }
 
 // take waits for the turn at the grant of ref's repository.
-func (a *authorizer) take(ctx context.Context, ref Ref) (*grant, error) {
+func (a *authorizer) take(ctx context.Context, ref source.Ref) (*grant, error) {
 	a.mu.Lock()
 	g := a.grants[ref.Path]
 	if g == nil {
@@ -59,7 +61,7 @@ func (g *grant) leave() { <-g.turn }
 
 // current returns the header to begin with: none before the host has asked,
 // and a fresh one if the token has expired by its own word.
-func (a *authorizer) current(ctx context.Context, ref Ref) (string, error) {
+func (a *authorizer) current(ctx context.Context, ref source.Ref) (string, error) {
 	g, err := a.take(ctx, ref)
 	if err != nil {
 		return "", err
@@ -76,7 +78,7 @@ func (a *authorizer) current(ctx context.Context, ref Ref) (string, error) {
 
 // renew answers a 401 that came although used was sent. If another request has
 // renewed the header since, that is the answer.
-func (a *authorizer) renew(ctx context.Context, ref Ref, answer http.Header, used string) (string, error) {
+func (a *authorizer) renew(ctx context.Context, ref source.Ref, answer http.Header, used string) (string, error) {
 	g, err := a.take(ctx, ref)
 	if err != nil {
 		return "", err
@@ -114,7 +116,7 @@ func choose(answer http.Header) (auth.Challenge, error) {
 
 // obtain fills g with a fresh header. Nothing of a failure is kept, so that
 // the next try begins anew.
-func (a *authorizer) obtain(ctx context.Context, ref Ref, g *grant) error {
+func (a *authorizer) obtain(ctx context.Context, ref source.Ref, g *grant) error {
 	g.header, g.expires = "", time.Time{}
 	if err := a.lookUp(ctx, ref, g); err != nil {
 		return err
@@ -135,7 +137,7 @@ func (a *authorizer) obtain(ctx context.Context, ref Ref, g *grant) error {
 
 // lookUp finds the credential once per repository: helpers are slow, and some
 // ask a person.
-func (a *authorizer) lookUp(ctx context.Context, ref Ref, g *grant) error {
+func (a *authorizer) lookUp(ctx context.Context, ref source.Ref, g *grant) error {
 	if g.asked || a.r.opts.Credentials == nil {
 		return nil
 	}
@@ -170,7 +172,7 @@ func (g *grant) bearer(t token) error {
 
 // used describes the credential that was sent for ref, with a leading space,
 // and reports whether there was one.
-func (a *authorizer) used(ctx context.Context, ref Ref) (source string, sent bool) {
+func (a *authorizer) used(ctx context.Context, ref source.Ref) (source string, sent bool) {
 	g, err := a.take(ctx, ref)
 	if err != nil {
 		return "", false

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // tokenRegistry is a registry with its token server. It accepts the token that
@@ -74,12 +75,12 @@ func (s *tokenRegistry) expire() {
 }
 
 func credential(c registry.Credential) registry.Credentials {
-	return func(context.Context, string, registry.Ref) (registry.Credential, error) { return c, nil }
+	return func(context.Context, string, source.Ref) (registry.Credential, error) { return c, nil }
 }
 
 // onlyAt has a credential for one host.
 func onlyAt(host string, c registry.Credential) registry.Credentials {
-	return func(_ context.Context, asked string, _ registry.Ref) (registry.Credential, error) {
+	return func(_ context.Context, asked string, _ source.Ref) (registry.Credential, error) {
 		if asked != host {
 			return registry.Credential{}, nil
 		}
@@ -140,7 +141,7 @@ func TestManyRequestsShareOneToken(t *testing.T) {
 		srv.issue(w, req)
 	}
 	var asked atomic.Int64
-	r := open(t, registry.Options{Credentials: func(context.Context, string, registry.Ref) (registry.Credential, error) {
+	r := open(t, registry.Options{Credentials: func(context.Context, string, source.Ref) (registry.Credential, error) {
 		asked.Add(1)
 		return registry.Credential{}, nil
 	}})
@@ -304,7 +305,7 @@ func TestRefusedAgainAfterTheToken(t *testing.T) {
 func TestCredentialsThatFail(t *testing.T) {
 	srv := serveTokens(t)
 	why := errors.New("the helper has no agent")
-	r := open(t, registry.Options{Credentials: func(context.Context, string, registry.Ref) (registry.Credential, error) {
+	r := open(t, registry.Options{Credentials: func(context.Context, string, source.Ref) (registry.Credential, error) {
 		return registry.Credential{}, why
 	}})
 	_, err := r.Resolve(t.Context(), srv.ref(t, "a/b"))

@@ -12,25 +12,14 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Range is a part of a blob. The zero value is all of it.
-type Range struct {
-	Offset int64
-	Length int64 // 0 means to the end
-}
-
-// Body yields the bytes of a blob, beginning at the offset that was asked for.
-// It ends with io.EOF after as many bytes as were asked for, or with an *Error
-// that says why there are fewer or more. It must be closed; only a body that
-// was read to its end gives its connection back.
-type Body struct {
-	// Host served the answer; Blame wants its name.
-	Host string
-	// Ranged says that the host honours ranges: it did, or where no range was
-	// asked for, it says so. If it does not, a request for another part would
-	// transfer the whole blob again.
-	Ranged bool
+// body reads one answer. It ends with io.EOF after as many bytes as were asked
+// for, or with an *Error that says why there are fewer or more.
+type body struct {
+	ranged bool // the host honours ranges
 
 	r     *Registry
 	ended func() error // why Open's caller gave up, nil if it did not
@@ -44,14 +33,14 @@ type Body struct {
 	err   error
 }
 
-func blobCall(ref Ref, d digest.Digest) call {
+func blobCall(ref source.Ref, d digest.Digest) call {
 	return call{op: "blob", ref: ref, digest: d, kind: "blobs", object: d.String(), accept: "*/*"}
 }
 
 // Open asks the hosts that may serve ref's blobs, in order, for a part of the
 // blob desc. It is one round without waits: after an error, Backoff decides
 // whether there is another. Bytes are counted here and hashed by the caller.
-func (r *Registry) Open(ctx context.Context, ref Ref, desc ocispec.Descriptor, rng Range) (*Body, error) {
+func (r *Registry) Open(ctx context.Context, ref source.Ref, desc ocispec.Descriptor, rng source.Range) (*source.Body, error) {
 	if err := checkRange(desc, rng); err != nil {
 		return nil, err
 	}
@@ -60,17 +49,17 @@ func (r *Registry) Open(ctx context.Context, ref Ref, desc ocispec.Descriptor, r
 		return nil, err
 	}
 	c := blobCall(ref, desc.Digest)
-	c.rng = rng.header(desc.Size)
+	c.rng = rangeHeader(rng, desc.Size)
 	if b := r.openForeign(ctx, up, c, desc, rng); b != nil {
 		return b, nil
 	}
-	return round(ctx, r, up, c, func(h *host) (*Body, error) {
+	return round(ctx, r, up, c, func(h *host) (*source.Body, error) {
 		return r.openAt(ctx, h, c, desc, rng, func(c call) (*http.Response, error) { return r.ask(ctx, h, c) })
 	})
 }
 
-func checkRange(desc ocispec.Descriptor, rng Range) error {
-	if err := ValidDigest(desc.Digest); err != nil {
+func checkRange(desc ocispec.Descriptor, rng source.Range) error {
+	if err := source.ValidDigest(desc.Digest); err != nil {
 		return err
 	}
 	if desc.Size < 0 || rng.Offset < 0 || rng.Length < 0 || rng.Length > desc.Size-rng.Offset ||
@@ -80,18 +69,10 @@ func checkRange(desc ocispec.Descriptor, rng Range) error {
 	return nil
 }
 
-// length is how many bytes of a blob of that size the range covers.
-func (rng Range) length(size int64) int64 {
-	if rng.Length > 0 {
-		return rng.Length
-	}
-	return size - rng.Offset
-}
-
-// header is empty for all of a blob, because a plain request is what every
+// rangeHeader is empty for all of a blob, because a plain request is what every
 // registry understands.
-func (rng Range) header(size int64) string {
-	length := rng.length(size)
+func rangeHeader(rng source.Range, size int64) string {
+	length := rng.Of(size)
 	if length == size || length == 0 {
 		return ""
 	}
@@ -104,7 +85,7 @@ func (rng Range) header(size int64) string {
 // openAt makes a Body of h's answer. An answer to a range that is not exactly
 // what was asked for is not believed: the whole blob is asked for in its
 // place.
-func (r *Registry) openAt(ctx context.Context, h *host, c call, desc ocispec.Descriptor, rng Range, ask func(call) (*http.Response, error)) (*Body, error) {
+func (r *Registry) openAt(ctx context.Context, h *host, c call, desc ocispec.Descriptor, rng source.Range, ask func(call) (*http.Response, error)) (*source.Body, error) {
 	resp, err := ask(c)
 	if c.rng != "" && rangeRefused(resp, err, rng, desc.Size) {
 		if resp != nil {
@@ -116,18 +97,18 @@ func (r *Registry) openAt(ctx context.Context, h *host, c call, desc ocispec.Des
 	if err != nil {
 		return nil, err
 	}
-	b := &Body{Host: h.name, r: r, h: h, c: c, ended: func() error { return contextError(ctx) }}
+	b := &body{r: r, h: h, c: c, ended: func() error { return contextError(ctx) }}
 	if err := b.accept(resp, desc, rng); err != nil {
 		_ = resp.Body.Close() // the error says what was wrong with it
 		return nil, b.fail(err)
 	}
-	return b, nil
+	return &source.Body{ReadCloser: b, Host: h.name, Ranged: b.ranged}, nil
 }
 
 // rangeRefused reports an answer that makes no use of the range, or none that
 // can be trusted.
-func rangeRefused(resp *http.Response, err error, rng Range, size int64) bool {
-	if e, ok := errors.AsType[*Error](err); ok {
+func rangeRefused(resp *http.Response, err error, rng source.Range, size int64) bool {
+	if e, ok := errors.AsType[*source.Error](err); ok {
 		return e.Status == http.StatusRequestedRangeNotSatisfiable
 	}
 	if err != nil || resp.StatusCode != http.StatusPartialContent {
@@ -137,12 +118,12 @@ func rangeRefused(resp *http.Response, err error, rng Range, size int64) bool {
 		return true
 	}
 	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
-	return !ok || got.first != rng.Offset || got.last >= rng.Offset+rng.length(size)
+	return !ok || got.first != rng.Offset || got.last >= rng.Offset+rng.Of(size)
 }
 
 // accept takes over a successful answer and positions it at the offset.
-func (b *Body) accept(resp *http.Response, desc ocispec.Descriptor, rng Range) error {
-	b.src, b.rest = resp.Body, rng.length(desc.Size)
+func (b *body) accept(resp *http.Response, desc ocispec.Descriptor, rng source.Range) error {
+	b.src, b.rest = resp.Body, rng.Of(desc.Size)
 	b.vague = resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
 	if resp.StatusCode == http.StatusPartialContent {
 		return b.acceptPart(resp, desc)
@@ -156,13 +137,13 @@ func (b *Body) accept(resp *http.Response, desc ocispec.Descriptor, rng Range) e
 	}
 	b.src = src
 	b.whole = rng.Offset+b.rest == desc.Size
-	b.Ranged = rng.header(desc.Size) == "" && acceptsRanges(resp)
+	b.ranged = rangeHeader(rng, desc.Size) == "" && acceptsRanges(resp)
 	return b.skip(rng.Offset)
 }
 
 // acceptPart checks the size that comes with a part; rangeRefused has checked
 // its place. Less than was asked for is allowed, the caller asks again.
-func (b *Body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
+func (b *body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
 	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
 	if b.c.rng == "" || !ok {
 		return malformedf("answers with a part of the blob that was not asked for")
@@ -174,7 +155,7 @@ func (b *Body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
 	if resp.ContentLength >= 0 && resp.ContentLength != length {
 		return malformedf("part of %d bytes with a length of %d", length, resp.ContentLength)
 	}
-	b.Ranged, b.whole, b.less = true, length == b.rest, length < b.rest
+	b.ranged, b.whole, b.less = true, length == b.rest, length < b.rest
 	return nil
 }
 
@@ -183,7 +164,7 @@ func acceptsRanges(resp *http.Response) bool {
 }
 
 // skip drops the bytes that the caller holds already.
-func (b *Body) skip(n int64) error {
+func (b *body) skip(n int64) error {
 	_, err := io.CopyN(io.Discard, b.src, n)
 	if errors.Is(err, io.EOF) {
 		return b.short()
@@ -194,7 +175,7 @@ func (b *Body) skip(n int64) error {
 // short says what it means that the answer ended too early. Where the protocol
 // marks the end, the host has said that this is all there is, unless it said
 // before that there is more.
-func (b *Body) short() *fault {
+func (b *body) short() *fault {
 	if b.less {
 		return faultf("short", errdefs.ErrUnavailable, true, "answers with less than was asked for")
 	}
@@ -205,7 +186,7 @@ func (b *Body) short() *fault {
 }
 
 // Read follows io.Reader.
-func (b *Body) Read(p []byte) (int, error) {
+func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
@@ -230,7 +211,7 @@ func (b *Body) Read(p []byte) (int, error) {
 
 // finish looks for a byte too many where the answer must have ended. An
 // unclean end behind the last byte does no harm.
-func (b *Body) finish() error {
+func (b *body) finish() error {
 	if !b.whole {
 		return io.EOF
 	}
@@ -242,16 +223,16 @@ func (b *Body) finish() error {
 }
 
 // lose files what went wrong in the middle of the body with the host.
-func (b *Body) lose(err error) error {
+func (b *body) lose(err error) error {
 	err = b.fail(err)
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*source.Error](err); ok {
 		b.r.settle(b.h, b.c, e)
 	}
 	return err
 }
 
 // fail puts an error into its place.
-func (b *Body) fail(err error) error {
+func (b *body) fail(err error) error {
 	if cause := b.ended(); cause != nil {
 		return cause
 	}
@@ -259,7 +240,7 @@ func (b *Body) fail(err error) error {
 }
 
 // Close drops the connection unless the answer was read to its end.
-func (b *Body) Close() error { return b.src.Close() }
+func (b *body) Close() error { return b.src.Close() }
 
 // contentRange is the place of a part, both ends included; total is negative
 // if it was not told.

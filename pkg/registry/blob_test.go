@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 const layerType = ocispec.MediaTypeImageLayerGzip
@@ -48,7 +49,7 @@ func whole(blob []byte) http.HandlerFunc {
 }
 
 // read opens a part of blob and reads it to its end.
-func read(t *testing.T, r *registry.Registry, ref registry.Ref, blob []byte, rng registry.Range) ([]byte, *registry.Body, error) {
+func read(t *testing.T, r *registry.Registry, ref source.Ref, blob []byte, rng source.Range) ([]byte, *source.Body, error) {
 	t.Helper()
 	b, err := r.Open(t.Context(), ref, describe(layerType, blob), rng)
 	if err != nil {
@@ -62,21 +63,21 @@ func TestOpen(t *testing.T) {
 	blob := blobBytes(100_000)
 	tests := []struct {
 		name    string
-		rng     registry.Range
+		rng     source.Range
 		handler http.HandlerFunc
 		header  string // Range that is asked for
 		ranged  bool
 	}{
-		{"whole", registry.Range{}, content(blob), "", true},
-		{"whole without ranges", registry.Range{}, whole(blob), "", false},
-		{"length of all", registry.Range{Length: 100_000}, content(blob), "", true},
-		{"rest", registry.Range{Offset: 70_000}, content(blob), "bytes=70000-", true},
-		{"part", registry.Range{Offset: 10, Length: 20}, content(blob), "bytes=10-29", true},
-		{"beginning", registry.Range{Length: 50_000}, content(blob), "bytes=0-49999", true},
-		{"last byte", registry.Range{Offset: 99_999, Length: 1}, content(blob), "bytes=99999-99999", true},
-		{"ignored rest", registry.Range{Offset: 70_000}, whole(blob), "bytes=70000-", false},
-		{"ignored part", registry.Range{Offset: 10, Length: 20}, whole(blob), "bytes=10-29", false},
-		{"ignored beginning", registry.Range{Length: 50_000}, whole(blob), "bytes=0-49999", false},
+		{"whole", source.Range{}, content(blob), "", true},
+		{"whole without ranges", source.Range{}, whole(blob), "", false},
+		{"length of all", source.Range{Length: 100_000}, content(blob), "", true},
+		{"rest", source.Range{Offset: 70_000}, content(blob), "bytes=70000-", true},
+		{"part", source.Range{Offset: 10, Length: 20}, content(blob), "bytes=10-29", true},
+		{"beginning", source.Range{Length: 50_000}, content(blob), "bytes=0-49999", true},
+		{"last byte", source.Range{Offset: 99_999, Length: 1}, content(blob), "bytes=99999-99999", true},
+		{"ignored rest", source.Range{Offset: 70_000}, whole(blob), "bytes=70000-", false},
+		{"ignored part", source.Range{Offset: 10, Length: 20}, whole(blob), "bytes=10-29", false},
+		{"ignored beginning", source.Range{Length: 50_000}, whole(blob), "bytes=0-49999", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,7 +108,7 @@ func TestOpen(t *testing.T) {
 
 func TestOpenEmptyBlob(t *testing.T) {
 	srv := serve(t, whole(nil))
-	got, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), nil, registry.Range{})
+	got, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), nil, source.Range{})
 	if err != nil || len(got) != 0 {
 		t.Errorf("got %d bytes, %v, want none", len(got), err)
 	}
@@ -123,11 +124,11 @@ func TestOpenRefusesNonsense(t *testing.T) {
 	negative.Size = -1
 	for _, tt := range []struct {
 		desc ocispec.Descriptor
-		rng  registry.Range
+		rng  source.Range
 	}{
-		{bad, registry.Range{}}, {negative, registry.Range{}}, {good, registry.Range{Offset: -1}},
-		{good, registry.Range{Offset: 3}}, {good, registry.Range{Offset: 1, Length: 3}}, {good, registry.Range{Length: -1}},
-		{good, registry.Range{Offset: 1, Length: 1<<63 - 1}},
+		{bad, source.Range{}}, {negative, source.Range{}}, {good, source.Range{Offset: -1}},
+		{good, source.Range{Offset: 3}}, {good, source.Range{Offset: 1, Length: 3}}, {good, source.Range{Length: -1}},
+		{good, source.Range{Offset: 1, Length: 1<<63 - 1}},
 	} {
 		if _, err := r.Open(t.Context(), srv.ref(t, "a"), tt.desc, tt.rng); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%+v of %+v: got %v, want an invalid argument", tt.rng, tt.desc, err)
@@ -167,7 +168,7 @@ func TestOpenDistrustsRanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := serve(t, inTurn(first, whole(blob)))
-			got, b, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, registry.Range{Offset: 400})
+			got, b, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, source.Range{Offset: 400})
 			if err != nil || !bytes.Equal(got, blob[400:]) {
 				t.Fatalf("got %d bytes, %v, want the last 600", len(got), err)
 			}
@@ -185,7 +186,7 @@ func TestOpenTakesLessThanAsked(t *testing.T) {
 		w.WriteHeader(http.StatusPartialContent)
 		w.Write(blob[400:500])
 	})
-	got, b, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, registry.Range{Offset: 400})
+	got, b, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, source.Range{Offset: 400})
 	if b == nil || !b.Ranged || !bytes.Equal(got, blob[400:500]) || err == nil {
 		t.Errorf("got %d bytes, %v, want 100 bytes and an error for those missing", len(got), err)
 	}
@@ -206,7 +207,7 @@ func TestLessThanAskedIsNoBlame(t *testing.T) {
 	})
 	reg := open(t, registry.Options{})
 	for from := int64(100); from < 900; from += 100 {
-		got, _, err := read(t, reg, srv.ref(t, "a"), blob, registry.Range{Offset: from})
+		got, _, err := read(t, reg, srv.ref(t, "a"), blob, source.Range{Offset: from})
 		if !bytes.Equal(got, blob[from:from+100]) || !errdefs.IsUnavailable(err) || !registry.Retryable(err) {
 			t.Fatalf("got %d bytes from offset %d and %v, want 100 and an error that more may be had", len(got), from, err)
 		}
@@ -216,7 +217,7 @@ func TestLessThanAskedIsNoBlame(t *testing.T) {
 func TestOpenWrongTotalIsWrongBytes(t *testing.T) {
 	blob := blobBytes(1000)
 	srv := serve(t, content(blob[:900]))
-	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, registry.Range{Offset: 400})
+	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, source.Range{Offset: 400})
 	if !errdefs.IsDataLoss(err) {
 		t.Errorf("got %v, want data loss", err)
 	}
@@ -230,7 +231,7 @@ func TestOpenWrongLengthOfPart(t *testing.T) {
 		w.WriteHeader(http.StatusPartialContent)
 		w.Write(blob[:10])
 	})
-	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, registry.Range{Offset: 400})
+	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, source.Range{Offset: 400})
 	if !errdefs.IsInvalidArgument(err) {
 		t.Errorf("got %v, want an invalid argument", err)
 	}
@@ -243,7 +244,7 @@ func TestOpenPartThatNobodyAskedFor(t *testing.T) {
 		w.WriteHeader(http.StatusPartialContent)
 		w.Write(blob)
 	})
-	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, registry.Range{})
+	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, source.Range{})
 	if !errdefs.IsInvalidArgument(err) {
 		t.Errorf("got %v, want an invalid argument", err)
 	}
@@ -311,14 +312,14 @@ func TestBodyFaults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			srv := serve(t, tt.handler)
 			r := open(t, registry.Options{StallTimeout: 200 * time.Millisecond})
-			got, _, err := read(t, r, srv.ref(t, "a"), blob, registry.Range{})
+			got, _, err := read(t, r, srv.ref(t, "a"), blob, source.Range{})
 			if !tt.is(err) || registry.Reason(err) != tt.reason || registry.Retryable(err) != tt.retry {
 				t.Errorf("got %v, reason %q, retryable %v, want reason %q, retryable %v", err, registry.Reason(err), registry.Retryable(err), tt.reason, tt.retry)
 			}
 			if len(got) != tt.bytes || !bytes.HasPrefix(blob, got) {
 				t.Errorf("got %d bytes, want the first %d of the blob", len(got), tt.bytes)
 			}
-			var e *registry.Error
+			var e *source.Error
 			if !errors.As(err, &e) || e.Op != "blob" || e.Host != srv.host() || e.Digest != digest.FromBytes(blob) {
 				t.Errorf("got %+v, want a blob's error that names host and digest", e)
 			}
@@ -337,7 +338,7 @@ func TestBodyBelowMinRate(t *testing.T) {
 		}
 	})
 	r := open(t, registry.Options{StallTimeout: 200 * time.Millisecond, MinRate: 1 << 20})
-	got, _, err := read(t, r, srv.ref(t, "a"), blob, registry.Range{})
+	got, _, err := read(t, r, srv.ref(t, "a"), blob, source.Range{})
 	if registry.Reason(err) != "stall" || len(got) == len(blob) {
 		t.Errorf("got %d bytes, %v, want a stall", len(got), err)
 	}
@@ -347,7 +348,7 @@ func TestSlowReaderIsNoStall(t *testing.T) {
 	blob := blobBytes(64 << 10)
 	srv := serve(t, content(blob))
 	r := open(t, registry.Options{StallTimeout: 100 * time.Millisecond, MinRate: 1 << 20})
-	b, err := r.Open(t.Context(), srv.ref(t, "a"), describe(layerType, blob), registry.Range{})
+	b, err := r.Open(t.Context(), srv.ref(t, "a"), describe(layerType, blob), source.Range{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +378,7 @@ func TestBodyUndoesCoding(t *testing.T) {
 			z.Write(blob)
 			z.Close()
 		})
-		got, b, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, registry.Range{Offset: 30_000})
+		got, b, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, source.Range{Offset: 30_000})
 		if err != nil || !bytes.Equal(got, blob[30_000:]) || b.Ranged {
 			t.Errorf("%s: got %d bytes, %v, want the last 20000, without ranges", coding, len(got), err)
 		}
@@ -396,7 +397,7 @@ func TestCodingBombIsBounded(t *testing.T) {
 			http.NewResponseController(w).Flush()
 		}
 	})
-	got, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, registry.Range{})
+	got, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, source.Range{})
 	if !errdefs.IsDataLoss(err) || len(got) != len(blob) {
 		t.Errorf("got %d bytes, %v, want 1000 and data loss", len(got), err)
 	}
@@ -409,7 +410,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	srv := serve(t, content(blob))
 	r := open(t, registry.Options{})
 	for i := range 5 {
-		rng := registry.Range{Offset: int64(i) * 20_000, Length: 20_000}
+		rng := source.Range{Offset: int64(i) * 20_000, Length: 20_000}
 		b, err := r.Open(t.Context(), srv.ref(t, "a"), describe(layerType, blob), rng)
 		if err != nil {
 			t.Fatal(err)
@@ -430,13 +431,13 @@ func TestBlameOfTheOnlyHost(t *testing.T) {
 	ref, desc := srv.ref(t, "a"), describe(layerType, blob)
 	r := open(t, registry.Options{})
 	for range 2 {
-		_, b, err := read(t, r, ref, blob, registry.Range{})
+		_, b, err := read(t, r, ref, blob, source.Range{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.Blame(ref, desc, b.Host, errors.New("digest: got something, want something else"))
 	}
-	_, err := r.Open(t.Context(), ref, desc, registry.Range{})
+	_, err := r.Open(t.Context(), ref, desc, source.Range{})
 	if !errdefs.IsDataLoss(err) || registry.Retryable(err) {
 		t.Errorf("got %v, retryable %v, want final data loss", err, registry.Retryable(err))
 	}
@@ -444,7 +445,7 @@ func TestBlameOfTheOnlyHost(t *testing.T) {
 		t.Errorf("got %d requests, want 2", srv.count())
 	}
 	other := describe(layerType, []byte("other"))
-	if _, err := r.Open(t.Context(), ref, other, registry.Range{}); err == nil || srv.count() != 3 {
+	if _, err := r.Open(t.Context(), ref, other, source.Range{}); err == nil || srv.count() != 3 {
 		t.Errorf("got %v after %d requests, want the host asked for other blobs", err, srv.count())
 	}
 }
@@ -466,7 +467,7 @@ func TestOpenForeignURLs(t *testing.T) {
 	creds := onlyAt(own.host(), registry.Credential{Username: "u", Password: secret})
 	fetch := func(r *registry.Registry) string {
 		t.Helper()
-		b, err := r.Open(t.Context(), own.ref(t, "a"), desc, registry.Range{Offset: 10})
+		b, err := r.Open(t.Context(), own.ref(t, "a"), desc, source.Range{Offset: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -500,7 +501,7 @@ func TestForeignURLThatFails(t *testing.T) {
 	var n notices
 	r := open(t, registry.Options{AllowForeignURLs: true, Notify: n.add})
 	for range 2 {
-		b, err := r.Open(t.Context(), own.ref(t, "a"), desc, registry.Range{})
+		b, err := r.Open(t.Context(), own.ref(t, "a"), desc, source.Range{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -522,7 +523,7 @@ func TestErrorOfABodyStays(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	b, err := open(t, registry.Options{}).Open(t.Context(), srv.ref(t, "a"), describe(layerType, blob), registry.Range{})
+	b, err := open(t, registry.Options{}).Open(t.Context(), srv.ref(t, "a"), describe(layerType, blob), source.Range{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -538,7 +539,7 @@ func TestBlameOfAnUnknownReference(t *testing.T) {
 	desc := describe(layerType, []byte("x"))
 	r := open(t, registry.Options{})
 	r.Blame(srv.ref(t, "a"), desc, srv.host(), errors.New("from an earlier run"))
-	if _, _, err := read(t, r, srv.ref(t, "a"), []byte("x"), registry.Range{}); err != nil {
+	if _, _, err := read(t, r, srv.ref(t, "a"), []byte("x"), source.Range{}); err != nil {
 		t.Errorf("got %v, want the host asked", err)
 	}
 }
@@ -551,7 +552,7 @@ func TestManyBlobsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
-			b, err := r.Open(t.Context(), ref, desc, registry.Range{Offset: int64(i)})
+			b, err := r.Open(t.Context(), ref, desc, source.Range{Offset: int64(i)})
 			if err != nil {
 				t.Error(err)
 				return
@@ -590,7 +591,7 @@ func TestCancelIsNoFault(t *testing.T) {
 	ctx, cancel := contextWithCause(t)
 	why := errors.New("the user has had enough")
 	r := open(t, registry.Options{})
-	b, err := r.Open(ctx, srv.ref(t, "a"), describe(layerType, blob), registry.Range{})
+	b, err := r.Open(ctx, srv.ref(t, "a"), describe(layerType, blob), source.Range{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 const (
@@ -56,7 +58,7 @@ func (r *Registry) askError(ctx context.Context, h *host, c call, err error) err
 	if cause := contextError(ctx); cause != nil {
 		return cause
 	}
-	if e, ok := errors.AsType[*Error](err); ok { // of the token server
+	if e, ok := errors.AsType[*source.Error](err); ok { // of the token server
 		e.Ref, e.Digest = c.ref.Name, c.digest
 		return e
 	}
@@ -200,20 +202,20 @@ func (h *host) redirect(resp *http.Response) (*url.URL, error) {
 }
 
 // statusError makes an *Error of an answer that is none, and closes it.
-func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.Response) *Error {
+func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.Response) *source.Error {
 	code, text := r.explain(resp)
 	if resp.StatusCode == http.StatusUnauthorized {
 		text = h.explain401(ctx, c.ref, resp, text)
 	}
 	e := c.fail(h, statusFault(resp.StatusCode, text))
 	e.Status, e.Code = resp.StatusCode, code
-	e.setRetryAfter(resp)
+	setRetryAfter(e, resp)
 	return e
 }
 
 // setRetryAfter reads how long to stay away. Whatever the status, a wait that
 // is too long is the class of a rate limit: come back later.
-func (e *Error) setRetryAfter(resp *http.Response) {
+func setRetryAfter(e *source.Error, resp *http.Response) {
 	f := faultOf(e)
 	if !f.retry {
 		return
@@ -225,15 +227,15 @@ func (e *Error) setRetryAfter(resp *http.Response) {
 }
 
 // explain401 says what is missing: the 401 comes after what we had was tried.
-func (h *host) explain401(ctx context.Context, ref Ref, resp *http.Response, text string) string {
+func (h *host) explain401(ctx context.Context, ref source.Ref, resp *http.Response, text string) string {
 	if !h.origin(resp.Request.URL) {
 		return fmt.Sprintf("redirect target %s asks for credentials, and none are sent there", resp.Request.URL.Host)
 	}
 	if h.auth == nil { // the host of a foreign url
 		return text
 	}
-	if source, sent := h.auth.used(ctx, ref); sent {
-		return fmt.Sprintf("%s: the credential%s was refused", text, source)
+	if origin, sent := h.auth.used(ctx, ref); sent {
+		return fmt.Sprintf("%s: the credential%s was refused", text, origin)
 	}
 	return text + ": no credential for this host"
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // CredentialOptions say where credentials are looked for. The zero value looks
@@ -57,7 +59,7 @@ func NewCredentials(o CredentialOptions) (Credentials, error) {
 		s = append(s, usersOwn(o.Lookup)...)
 	}
 	if o.Detached {
-		return func(ctx context.Context, host string, ref Ref) (Credential, error) {
+		return func(ctx context.Context, host string, ref source.Ref) (Credential, error) {
 			return s.find(context.WithValue(ctx, detachedKey{}, true), host, ref)
 		}, nil
 	}
@@ -111,12 +113,14 @@ type credentialSource interface {
 // question is whose credential is wanted, and for what.
 type question struct {
 	host string // as contacted
-	ref  Ref
+	ref  source.Ref
 }
 
 // own says whether the host is the reference's own.
 func (q question) own() bool {
-	plain := func(name string) string { return CanonicalHost(strings.TrimSuffix(strings.ToLower(name), ":443")) }
+	plain := func(name string) string {
+		return source.CanonicalHost(strings.TrimSuffix(strings.ToLower(name), ":443"))
+	}
 	return plain(q.host) == plain(q.ref.Domain)
 }
 
@@ -124,10 +128,10 @@ func (q question) own() bool {
 // others of Docker Hub.
 func (q question) names() []string {
 	host := strings.TrimSuffix(strings.ToLower(q.host), ":443")
-	if CanonicalHost(host) != dockerHub {
+	if source.CanonicalHost(host) != source.DockerHub {
 		return []string{host}
 	}
-	return slices.Compact([]string{dockerHub, host, "index.docker.io"})
+	return slices.Compact([]string{source.DockerHub, host, "index.docker.io"})
 }
 
 // matches holds the host and repository against a pattern. A login is at no
@@ -137,14 +141,14 @@ func (q question) matches(pattern string) bool {
 		pattern, _, _ = strings.Cut(pattern, "/")
 	}
 	return slices.ContainsFunc(q.names(), func(name string) bool {
-		return MatchPattern(pattern, name+"/"+q.ref.Path)
+		return source.MatchPattern(pattern, name+"/"+q.ref.Path)
 	})
 }
 
 // credentialSources are sources in the order of asking.
 type credentialSources []credentialSource
 
-func (s credentialSources) find(ctx context.Context, host string, ref Ref) (Credential, error) {
+func (s credentialSources) find(ctx context.Context, host string, ref source.Ref) (Credential, error) {
 	q := question{host, ref}
 	for _, source := range s {
 		cred, ok, err := source.credential(ctx, q)

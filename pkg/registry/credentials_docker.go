@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // dockerConfig is the part of Docker's config.json, and of Podman's auth.json,
@@ -89,7 +91,7 @@ func (q question) identifiers() []identifier {
 	}
 	for _, name := range q.names() {
 		ids = append(ids, identifier{name, true})
-		if name == dockerHub {
+		if name == source.DockerHub {
 			ids = append(ids, identifier{"https://index.docker.io/v1/", true})
 		}
 		for _, scheme := range []string{"https://", "http://"} {

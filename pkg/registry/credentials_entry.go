@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Values of CredentialEntry.Source.
@@ -59,7 +61,7 @@ type CredentialEntry struct {
 // Validate says what an entry lacks or has too much of.
 func (e CredentialEntry) Validate() error {
 	for _, pattern := range e.Match {
-		if err := CheckPattern(pattern); err != nil {
+		if err := source.CheckPattern(pattern); err != nil {
 			return fmt.Errorf("match: %w", err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // FuzzDockerConfig reads any text as Docker's configuration. Its credentials
@@ -15,7 +16,7 @@ func FuzzDockerConfig(f *testing.F) {
 	f.Add(`{"auths":{"r.example.com":{"identitytoken":"x"},"https://r.example.com":{"username":"u","password":"p"}}}`)
 	f.Add(`{"auths":{"r.example.com":{"auth":"!"}},"credsStore":"","credHelpers":{}}`)
 	f.Add(`{"auths":[]}`)
-	ref := registry.Ref{Name: "r.example.com/a:1", Domain: "r.example.com", Path: "a", Tag: "1"}
+	ref := source.Ref{Name: "r.example.com/a:1", Domain: "r.example.com", Path: "a", Tag: "1"}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(strings.ToLower(text), "cred") {
 			return // it may name a program
@@ -68,7 +69,7 @@ func FuzzMatchPattern(f *testing.F) {
 		if err != nil || strings.ContainsFunc(full+name, func(r rune) bool { return r > 127 }) {
 			return // the pattern counts bytes, the expression runes
 		}
-		if got, want := registry.MatchPattern(pattern, name), re.MatchString(name); got != want {
+		if got, want := source.MatchPattern(pattern, name), re.MatchString(name); got != want {
 			t.Errorf("MatchPattern(%q, %q): got %v, want %v", pattern, name, got, want)
 		}
 	})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // home is a folder with the files of a user and programs on PATH.
@@ -60,7 +61,7 @@ func (h *home) findContext(ctx context.Context, o registry.CredentialOptions, ho
 	if err != nil {
 		return registry.Credential{}, err
 	}
-	r, err := registry.ParseRef(ref)
+	r, err := source.ParseRef(ref)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	dockerconfig "github.com/containerd/containerd/v2/core/remotes/docker/config"
 	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Delegation is what can be handed to somebody else who is to ask the registry
@@ -26,7 +28,7 @@ type Delegation struct {
 // Delegate returns the settings for ref that containerd's transfer service can
 // take over. Settings that it cannot take over are an
 // errdefs.ErrFailedPrecondition that names them: nothing is left out silently.
-func (r *Registry) Delegate(ref Ref) (Delegation, error) {
+func (r *Registry) Delegate(ref source.Ref) (Delegation, error) {
 	o := r.opts
 	var lost []string
 	for name, set := range map[string]bool{
@@ -75,7 +77,7 @@ func dirsOf(dirs []string, domain string) ([]string, error) {
 	return found, nil
 }
 
-func (r *Registry) delegated(ctx context.Context, host string, ref Ref) (string, string, error) {
+func (r *Registry) delegated(ctx context.Context, host string, ref source.Ref) (string, string, error) {
 	c, err := r.opts.Credentials(ctx, host, ref)
 	switch {
 	case err != nil:

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // buffer may be written from many goroutines.
@@ -63,7 +64,7 @@ func TestDumpMasksSecrets(t *testing.T) {
 	if _, err := r.Resolve(t.Context(), srv.ref(t, "a:v1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := read(t, r, srv.ref(t, "a"), blob, registry.Range{}); err != nil {
+	if _, _, err := read(t, r, srv.ref(t, "a"), blob, source.Range{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := r.Resolve(t.Context(), srv.ref(t, "a:missing"))
@@ -106,7 +107,7 @@ func TestDumpShowsTheMirroredRegistry(t *testing.T) {
 	mirror, own := serveAt(t, "127.0.0.2", content(blob)), serve(t, content(blob))
 	o := mirrored(t, mirror, own, `"pull"`)
 	o.Dump = &dump
-	if _, _, err := read(t, open(t, o), own.ref(t, "a"), blob, registry.Range{}); err != nil {
+	if _, _, err := read(t, open(t, o), own.ref(t, "a"), blob, source.Range{}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(dump.String(), "?ns=127.0.0.1%3A") {
@@ -132,7 +133,7 @@ func ExampleRegistry_Resolve() {
 		fmt.Println(err)
 		return
 	}
-	ref, err := registry.ParseRef("alpine")
+	ref, err := source.ParseRef("alpine")
 	if err != nil {
 		fmt.Println(err)
 		return

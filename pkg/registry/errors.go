@@ -10,49 +10,16 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
-
-// Error is the failure of one request to one host. It unwraps to the class of
-// errdefs that says what would have to be mended: ErrNotFound,
-// ErrUnauthenticated, ErrPermissionDenied, ErrResourceExhausted,
-// ErrUnavailable, ErrDataLoss or ErrInvalidArgument.
-type Error struct {
-	// Op is what the request was for: resolve, manifest, blob, tags, catalog,
-	// login or token.
-	Op string
-	// Host is the host as contacted, with its port if it has one.
-	Host string
-	// Mirror says that Host is not the reference's own.
-	Mirror bool
-	// Ref and Digest say what was asked for; Digest is empty for a tag.
-	Ref    string
-	Digest digest.Digest
-	// Status is that of the answer, 0 if there was none.
-	Status int
-	// Code is the registry's own error code, for example MANIFEST_UNKNOWN.
-	Code string
-	// RetryAfter is how long the host asked us to stay away, 0 if it did not.
-	RetryAfter time.Duration
-	Err        error
-}
-
-func (e *Error) Error() string {
-	if e.RetryAfter >= time.Second {
-		return fmt.Sprintf("%s: %v, retry in %s", e.Host, e.Err, e.RetryAfter.Round(time.Second))
-	}
-	return fmt.Sprintf("%s: %v", e.Host, e.Err)
-}
-
-func (e *Error) Unwrap() error { return e.Err }
 
 // roundError holds why each of several hosts failed in one round. It unwraps
 // to the error that decides: that of the reference's own host if it was asked,
 // because a mirror that lacks something says nothing about the image.
-type roundError struct{ errs []*Error }
+type roundError struct{ errs []*source.Error }
 
 func (e *roundError) Error() string {
 	texts := make([]string, len(e.errs))
@@ -64,7 +31,7 @@ func (e *roundError) Error() string {
 
 func (e *roundError) Unwrap() error { return e.decisive() }
 
-func (e *roundError) decisive() *Error {
+func (e *roundError) decisive() *source.Error {
 	best := e.errs[0]
 	for _, err := range e.errs {
 		if !err.Mirror {
@@ -78,7 +45,7 @@ func (e *roundError) decisive() *Error {
 }
 
 // joinRound returns the errors of a round as one. There is at least one.
-func joinRound(errs []*Error) error {
+func joinRound(errs []*source.Error) error {
 	if len(errs) == 1 {
 		return errs[0]
 	}
@@ -126,9 +93,9 @@ func stalledf(format string, args ...any) *fault {
 // errSlow is in the error of a body that came too slowly.
 var errSlow = errors.New("too slow")
 
-// Slow tells whether err says that bytes came, but fewer than Options.MinRate
+// Slow reports whether err says that bytes came, but fewer than Options.MinRate
 // wants. A host may go on like that for ever.
-func Slow(err error) bool { return errors.Is(err, errSlow) }
+func (*Registry) Slow(err error) bool { return errors.Is(err, errSlow) }
 
 // Reason returns the reason of Notice for err, empty if it has none.
 func Reason(err error) string {

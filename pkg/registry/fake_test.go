@@ -22,6 +22,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // fake is an HTTP server that remembers what it was asked.
@@ -78,7 +79,7 @@ func unstarted(t *testing.T, ip string, handler http.HandlerFunc) *fake {
 // host is the host:port of the server.
 func (f *fake) host() string { return f.Listener.Addr().String() }
 
-func (f *fake) ref(t *testing.T, rest string) registry.Ref {
+func (f *fake) ref(t *testing.T, rest string) source.Ref {
 	t.Helper()
 	return parse(t, f.host()+"/"+rest)
 }
@@ -124,9 +125,9 @@ func (f *fake) mustNotHold(t *testing.T, texts ...string) {
 	}
 }
 
-func parse(t *testing.T, s string) registry.Ref {
+func parse(t *testing.T, s string) source.Ref {
 	t.Helper()
-	ref, err := registry.ParseRef(s)
+	ref, err := source.ParseRef(s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,12 +8,14 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/time/rate"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // openForeign tries the descriptor's own urls, if they are allowed, with
 // nothing in the requests that is anybody's secret. It returns nil if none has
 // the blob; then the registry is asked.
-func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc ocispec.Descriptor, rng Range) *Body {
+func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc ocispec.Descriptor, rng source.Range) *source.Body {
 	if !r.opts.AllowForeignURLs || len(up.hosts) == 0 {
 		return nil
 	}
@@ -30,7 +32,7 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 		if err == nil {
 			return b
 		}
-		if e, ok := errors.AsType[*Error](err); ok { // a url gets one chance
+		if e, ok := errors.AsType[*source.Error](err); ok { // a url gets one chance
 			r.countBlame(u.Host, c)
 			r.notifyGone(e)
 		}

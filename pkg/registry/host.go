@@ -16,6 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/time/rate"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // host is one configured host with what this run has learned about it.
@@ -40,10 +42,10 @@ type host struct {
 	private  atomic.Bool // it was reached at a loopback or private address
 
 	mu      sync.Mutex
-	gone    *Error    // why it is not asked again in this run
-	until   time.Time // when it may be asked again
-	waiting *Error    // why it may not before
-	fails   int       // in a row
+	gone    *source.Error // why it is not asked again in this run
+	until   time.Time     // when it may be asked again
+	waiting *source.Error // why it may not before
+	fails   int           // in a row
 }
 
 // finishHost fills in what every host has, wherever it was configured.
@@ -119,7 +121,7 @@ func (h *host) mayServe(c call) bool {
 
 // unavailable returns why the host is not to be asked now, nil if it may be.
 // Where it asked for a wait, the error holds what is left of it.
-func (h *host) unavailable(now time.Time) *Error {
+func (h *host) unavailable(now time.Time) *source.Error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.gone != nil {
@@ -151,7 +153,7 @@ func (h *host) succeeded() {
 
 // failed remembers what e says about the host itself and reports whether this
 // has condemned it.
-func (h *host) failed(e *Error, now time.Time) (condemned bool) {
+func (h *host) failed(e *source.Error, now time.Time) (condemned bool) {
 	f := faultOf(e)
 	if f == nil || h.excused(e, f) {
 		return false
@@ -176,7 +178,7 @@ func (h *host) failed(e *Error, now time.Time) (condemned bool) {
 
 // excused holds for failures that say nothing about the host as a whole: a
 // blob that it does not have, a repository that it does not show us.
-func (h *host) excused(e *Error, f *fault) bool {
+func (h *host) excused(e *source.Error, f *fault) bool {
 	if e.RetryAfter > 0 {
 		return false
 	}
@@ -187,7 +189,7 @@ func (h *host) excused(e *Error, f *fault) bool {
 }
 
 // condemn takes the host out of this run and reports whether it was in it.
-func (h *host) condemn(e *Error) bool {
+func (h *host) condemn(e *source.Error) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.gone != nil {
@@ -202,7 +204,7 @@ func (h *host) expendable() bool { return h.mirror && !h.last }
 
 // final is e as the reason why a host is not asked again: nobody has to wait
 // for it to get better.
-func final(e *Error) *Error {
+func final(e *source.Error) *source.Error {
 	again := *e
 	if f := faultOf(e); f != nil {
 		settled := *f
@@ -214,7 +216,7 @@ func final(e *Error) *Error {
 
 // report tells the host's memory, and the caller where that has consequences,
 // how a request went.
-func (r *Registry) report(h *host, e *Error) {
+func (r *Registry) report(h *host, e *source.Error) {
 	if e == nil {
 		h.succeeded()
 		return
@@ -224,7 +226,7 @@ func (r *Registry) report(h *host, e *Error) {
 	}
 }
 
-func (r *Registry) notifyGone(e *Error) {
+func (r *Registry) notifyGone(e *source.Error) {
 	r.notify(Notice{Kind: NoticeHost, Ref: e.Ref, Digest: e.Digest, Host: e.Host, Mirror: e.Mirror, Reason: Reason(e), Err: e})
 }
 
@@ -242,7 +244,7 @@ func (r *Registry) blamed(host string, c call) int {
 
 // noteBlame counts wrong bytes. A mirror that serves them is not asked again
 // for anything.
-func (r *Registry) noteBlame(h *host, c call, e *Error) {
+func (r *Registry) noteBlame(h *host, c call, e *source.Error) {
 	r.countBlame(h.name, c)
 	if h.expendable() && h.condemn(e) {
 		r.notifyGone(e)
@@ -257,7 +259,7 @@ func (r *Registry) countBlame(host string, c call) {
 
 // candidates returns the hosts to ask for c now, those without blame first,
 // and why the others are left out.
-func (r *Registry) candidates(up *upstream, c call) (hosts []*host, out []*Error) {
+func (r *Registry) candidates(up *upstream, c call) (hosts []*host, out []*source.Error) {
 	now := time.Now()
 	for _, h := range up.hosts {
 		if !h.mayServe(c) {
@@ -286,10 +288,10 @@ func corruptTwice() *fault {
 // Blame says that the bytes which host served for desc were wrong. The host is
 // asked again for this blob only if there is no other, and at most once; a
 // mirror is not asked again for anything in this run.
-func (r *Registry) Blame(ref Ref, desc ocispec.Descriptor, host string, err error) {
+func (r *Registry) Blame(ref source.Ref, desc ocispec.Descriptor, host string, err error) {
 	c := blobCall(ref, desc.Digest)
 	r.mu.Lock()
-	up := r.upstreams[CanonicalHost(ref.Domain)]
+	up := r.upstreams[source.CanonicalHost(ref.Domain)]
 	r.mu.Unlock()
 	if up == nil { // no host was ever asked for ref
 		return
@@ -306,7 +308,7 @@ func (r *Registry) Blame(ref Ref, desc ocispec.Descriptor, host string, err erro
 // call is one question to whichever host may answer it.
 type call struct {
 	op     string // of Error
-	ref    Ref
+	ref    source.Ref
 	digest digest.Digest // empty for a tag
 	kind   string        // manifests, blobs, tags or _catalog
 	object string        // tag or digest
@@ -326,12 +328,12 @@ func (c call) what() string {
 }
 
 // fail puts a fault into its place.
-func (c call) fail(h *host, f *fault) *Error {
-	return &Error{Op: c.op, Host: h.name, Mirror: h.mirror, Ref: c.ref.Name, Digest: c.digest, Err: f}
+func (c call) fail(h *host, f *fault) *source.Error {
+	return &source.Error{Op: c.op, Host: h.name, Mirror: h.mirror, Ref: c.ref.Name, Digest: c.digest, Err: f}
 }
 
 // remembered is an earlier error of a host as the answer to this call.
-func (c call) remembered(e *Error) *Error {
+func (c call) remembered(e *source.Error) *source.Error {
 	again := *e
 	again.Op, again.Ref, again.Digest = c.op, c.ref.Name, c.digest
 	return &again

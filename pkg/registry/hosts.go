@@ -22,9 +22,9 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
-)
 
-const dockerHub = "docker.io"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+)
 
 // upstream is a registry with the hosts that may be asked for its content, in
 // order.
@@ -35,8 +35,8 @@ type upstream struct {
 }
 
 // upstream finds the hosts of ref's registry, once per Registry.
-func (r *Registry) upstream(ctx context.Context, ref Ref) (*upstream, error) {
-	name := CanonicalHost(ref.Domain)
+func (r *Registry) upstream(ctx context.Context, ref source.Ref) (*upstream, error) {
+	name := source.CanonicalHost(ref.Domain)
 	r.mu.Lock()
 	up := r.upstreams[name]
 	if up == nil {
@@ -145,7 +145,7 @@ func (r *Registry) newHost(name string, f docker.RegistryHost, t *http.Transport
 	h := &host{
 		name:    f.Host,
 		path:    f.Path,
-		mirror:  CanonicalHost(f.Host) != name,
+		mirror:  source.CanonicalHost(f.Host) != name,
 		pull:    f.Capabilities.Has(docker.HostCapabilityPull),
 		resolve: f.Capabilities.Has(docker.HostCapabilityResolve | docker.HostCapabilityPull),
 		header:  f.Header,
@@ -206,8 +206,8 @@ func findHostDir(dirs []string, name string) (string, error) {
 // hostDirNames lists the names under which a registry may have a directory.
 // The form host_port_ is for file systems that cannot hold a colon.
 func hostDirNames(name string) []string {
-	if name == dockerHub {
-		return []string{dockerHub, "index.docker.io", "registry-1.docker.io"}
+	if name == source.DockerHub {
+		return []string{source.DockerHub, "index.docker.io", "registry-1.docker.io"}
 	}
 	host, port, err := net.SplitHostPort(name)
 	if err != nil {
@@ -218,15 +218,6 @@ func hostDirNames(name string) []string {
 		names = append(names, host)
 	}
 	return names
-}
-
-// CanonicalHost gives the hosts of Docker Hub their one name.
-func CanonicalHost(host string) string {
-	switch host {
-	case "index.docker.io", "registry-1.docker.io":
-		return dockerHub
-	}
-	return host
 }
 
 // Host describes one host of a registry: what would be asked, and how.
@@ -244,7 +235,7 @@ type Host struct {
 
 // Hosts lists the hosts that would be asked for ref, in order. It contacts
 // nobody.
-func (r *Registry) Hosts(ctx context.Context, ref Ref) ([]Host, error) {
+func (r *Registry) Hosts(ctx context.Context, ref source.Ref) ([]Host, error) {
 	up, err := r.upstream(ctx, ref)
 	if err != nil {
 		return nil, err

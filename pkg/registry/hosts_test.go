@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 func hostNames(t *testing.T, dirs []string, ref string) []string {
@@ -205,7 +206,7 @@ func TestMirrorWithoutResolve(t *testing.T) {
 func TestHostWithoutPullIsNotAskedForBlobs(t *testing.T) {
 	blob := blobBytes(10)
 	mirror, own := serveAt(t, "127.0.0.2", content(blob)), serve(t, content(blob))
-	_, b, err := read(t, open(t, mirrored(t, mirror, own, `"resolve"`)), own.ref(t, "a"), blob, registry.Range{})
+	_, b, err := read(t, open(t, mirrored(t, mirror, own, `"resolve"`)), own.ref(t, "a"), blob, source.Range{})
 	if err != nil || b.Host != own.host() || mirror.count() != 0 {
 		t.Errorf("got %v after %d requests to the mirror, want none", err, mirror.count())
 	}
@@ -228,7 +229,7 @@ func TestMirrorMisses(t *testing.T) {
 	o.Notify = n.add
 	r := open(t, o)
 	for range 3 {
-		if _, b, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil || b.Host != own.host() {
+		if _, b, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil || b.Host != own.host() {
 			t.Fatalf("got %v, want the registry's blob", err)
 		}
 	}
@@ -251,7 +252,7 @@ func TestDeadMirror(t *testing.T) {
 	var n notices
 	r := open(t, registry.Options{HostsDirs: []string{dir}, Notify: n.add})
 	for range 2 {
-		if _, _, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil {
+		if _, _, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -261,7 +262,7 @@ func TestDeadMirror(t *testing.T) {
 	if got := n.list[0]; !got.Mirror || got.Host != dead {
 		t.Errorf("got %+v, want the mirror %s", got, dead)
 	}
-	_, _, err = read(t, r, own.ref(t, "a"), blob, registry.Range{})
+	_, _, err = read(t, r, own.ref(t, "a"), blob, source.Range{})
 	if !errdefs.IsNotFound(err) || registry.Retryable(err) {
 		t.Errorf("got %v, want the registry's not found to decide", err)
 	}
@@ -287,7 +288,7 @@ func TestStalledMirror(t *testing.T) {
 		r := open(t, registry.Options{HostsDirs: []string{dir}, Notify: n.add, StallTimeout: 200 * time.Millisecond})
 		start := time.Now()
 		for range 10 {
-			if _, _, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil {
+			if _, _, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -361,7 +362,7 @@ func TestFailingMirrorIsGivenUp(t *testing.T) {
 	r := open(t, o)
 	deadline := time.Now().Add(20 * time.Second)
 	for len(n.kinds()) == 0 && time.Now().Before(deadline) {
-		if _, _, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil {
+		if _, _, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -383,15 +384,15 @@ func TestBlamedMirror(t *testing.T) {
 	o.Notify = n.add
 	r := open(t, o)
 	ref := own.ref(t, "a")
-	_, b, err := read(t, r, ref, blob, registry.Range{})
+	_, b, err := read(t, r, ref, blob, source.Range{})
 	if err != nil || b.Host != mirror.host() {
 		t.Fatalf("got %v, want the mirror first", err)
 	}
 	r.Blame(ref, describe(layerType, blob), b.Host, fmt.Errorf("digest: got x, want y"))
-	if got, b, err := read(t, r, ref, blob, registry.Range{}); err != nil || b.Host != own.host() || string(got) != string(blob) {
+	if got, b, err := read(t, r, ref, blob, source.Range{}); err != nil || b.Host != own.host() || string(got) != string(blob) {
 		t.Errorf("got %v, want the registry after the mirror was blamed", err)
 	}
-	_, _, _ = read(t, r, ref, other, registry.Range{}) // whoever is asked for it
+	_, _, _ = read(t, r, ref, other, source.Range{}) // whoever is asked for it
 	if mirror.count() != 1 {
 		t.Errorf("got %d requests to the mirror, want 1", mirror.count())
 	}
@@ -425,7 +426,7 @@ func TestCredentialsOfMirrors(t *testing.T) {
 	})
 	o := mirrored(t, mirror, own, `"pull"`)
 	o.Credentials = onlyAt(own.host(), registry.Credential{Username: "me", Password: "canary-password"})
-	if _, b, err := read(t, open(t, o), own.ref(t, "a"), blob, registry.Range{}); err != nil || b.Host != own.host() {
+	if _, b, err := read(t, open(t, o), own.ref(t, "a"), blob, source.Range{}); err != nil || b.Host != own.host() {
 		t.Fatalf("got %v, want the registry's blob", err)
 	}
 	if mirror.count() != 1 {
@@ -443,7 +444,7 @@ func TestRateLimitedMirrorIsLeftAlone(t *testing.T) {
 	own := serve(t, content(blob))
 	r := open(t, mirrored(t, mirror, own, `"pull"`))
 	for range 3 {
-		if _, b, err := read(t, r, own.ref(t, "a"), blob, registry.Range{}); err != nil || b.Host != own.host() {
+		if _, b, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil || b.Host != own.host() {
 			t.Fatalf("got %v, want the registry's blob", err)
 		}
 	}

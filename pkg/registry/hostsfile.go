@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // HostsFile is a hosts.toml for containerd, CRI and whoever else reads them.
@@ -40,7 +42,7 @@ func HostsFiles(o Options, registries []string) ([]HostsFile, error) {
 	slices.Sort(names)
 	var files []HostsFile
 	for _, name := range slices.Compact(names) {
-		f, err := hostsFile(o, CanonicalHost(name))
+		f, err := hostsFile(o, source.CanonicalHost(name))
 		if err != nil {
 			return nil, err
 		}
@@ -67,7 +69,7 @@ func hostsFile(o Options, name string) (HostsFile, error) {
 	for _, m := range o.Mirrors {
 		// A folder of its own hides _default, so that mirrors of any registry
 		// have to stand in each.
-		if CanonicalHost(m.Host) != name && m.Host != "*" {
+		if source.CanonicalHost(m.Host) != name && m.Host != "*" {
 			continue
 		}
 		f.Secret = f.Secret || len(m.Headers) > 0
@@ -85,7 +87,7 @@ func ownTable(o Options, name string) hostsTable {
 	if o.PlainHTTP {
 		scheme = "http"
 	}
-	if name == dockerHub {
+	if name == source.DockerHub {
 		host = "registry-1.docker.io"
 	}
 	t := hostsTable{Server: scheme + "://" + host, CA: o.CA, SkipVerify: o.SkipVerify || o.Insecure}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 // fails, what was listed so far comes with the error.
 //
 // The protocol is "Listing Tags" of the distribution specification.
-func (r *Registry) Tags(ctx context.Context, ref Ref) ([]string, error) {
+func (r *Registry) Tags(ctx context.Context, ref source.Ref) ([]string, error) {
 	ref.Tag, ref.Digest = "", ""
 	c := call{op: "tags", ref: ref, kind: "tags", object: "list"}
 	names, err := r.list(ctx, c, anchored(reference.TagRegexp))
@@ -42,7 +44,7 @@ func (r *Registry) Tags(ctx context.Context, ref Ref) ([]string, error) {
 //
 // The protocol is the catalog of Docker's registry API V2.
 func (r *Registry) Repositories(ctx context.Context, domain string) ([]string, error) {
-	c := call{op: "catalog", ref: Ref{Name: domain, Domain: domain}, kind: "_catalog"}
+	c := call{op: "catalog", ref: source.Ref{Name: domain, Domain: domain}, kind: "_catalog"}
 	names, err := r.list(ctx, c, func(name string) bool {
 		_, err := reference.WithName(domain + "/" + name)
 		return err == nil
@@ -88,7 +90,7 @@ func (r *Registry) pages(ctx context.Context, h *host, c call, valid func(string
 	c.query = url.Values{"n": {pageSize}}
 	for range maxPages {
 		page, next, err := r.page(ctx, h, c)
-		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest && c.query.Get("n") == pageSize && len(names) == 0 {
+		if e, ok := errors.AsType[*source.Error](err); ok && e.Status == http.StatusBadRequest && c.query.Get("n") == pageSize && len(names) == 0 {
 			c.query = nil // some refuse to give so many at once
 			continue
 		}

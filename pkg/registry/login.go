@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Login asks each host of a registry whether it speaks the protocol and accepts
 // the credential that there is for it. It does not ask for any image.
 func (r *Registry) Login(ctx context.Context, domain string) error {
-	ref := Ref{Name: domain, Domain: domain}
+	ref := source.Ref{Name: domain, Domain: domain}
 	up, err := r.upstream(ctx, ref)
 	if err != nil {
 		return err

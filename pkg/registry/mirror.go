@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Mirror is a set of endpoints that hold the content of another registry.
@@ -37,7 +39,7 @@ func (r *Registry) mirrorHosts(name string) ([]*host, error) {
 	var hosts []*host
 	seen := map[string]bool{} // to ask somebody twice in a row would be no use
 	for _, m := range r.opts.Mirrors {
-		if m.Host != "*" && CanonicalHost(m.Host) != name {
+		if m.Host != "*" && source.CanonicalHost(m.Host) != name {
 			continue
 		}
 		for _, endpoint := range m.Endpoints {

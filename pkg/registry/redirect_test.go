@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // secretive wants a password and then redirects to target.
@@ -41,7 +42,7 @@ func TestRedirectLeavesSecretsBehind(t *testing.T) {
   Cookie = "canary-cookie"
 `)
 	r := open(t, registry.Options{HostsDirs: []string{dir}, Credentials: canary()})
-	got, b, err := read(t, r, srv.ref(t, "a"), blob, registry.Range{Offset: 100})
+	got, b, err := read(t, r, srv.ref(t, "a"), blob, source.Range{Offset: 100})
 	if err != nil || !bytes.Equal(got, blob[100:]) || !b.Ranged {
 		t.Fatalf("got %d bytes, %v, want all but 100, with a range", len(got), err)
 	}
@@ -64,7 +65,7 @@ func TestRedirectTargetAsksForCredentials(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		})
 		srv := serve(t, secretive(cdn.URL+"/blob"))
-		_, _, err := read(t, open(t, registry.Options{Credentials: canary()}), srv.ref(t, "a"), []byte("x"), registry.Range{})
+		_, _, err := read(t, open(t, registry.Options{Credentials: canary()}), srv.ref(t, "a"), []byte("x"), source.Range{})
 		if !errdefs.IsUnauthorized(err) || !strings.Contains(err.Error(), cdn.host()) || registry.Retryable(err) {
 			t.Errorf("%q: got %v, want unauthenticated, naming the target", challenge, err)
 		}
@@ -92,7 +93,7 @@ func TestRedirectBackHome(t *testing.T) {
 		content(blob)(w, req)
 	})
 	home = srv.URL
-	got, _, err := read(t, open(t, registry.Options{Credentials: canary()}), srv.ref(t, "a"), blob, registry.Range{})
+	got, _, err := read(t, open(t, registry.Options{Credentials: canary()}), srv.ref(t, "a"), blob, source.Range{})
 	if err != nil || !bytes.Equal(got, blob) {
 		t.Errorf("got %d bytes, %v, want 50", len(got), err)
 	}
@@ -133,7 +134,7 @@ func TestRedirectsThatAreNotFollowed(t *testing.T) {
 				io.WriteString(w, "x")
 			})
 			r := open(t, registry.Options{Proxy: net.URL, PlainHTTP: true})
-			_, _, err := read(t, r, parse(t, "registry.example.com/a"), []byte("x"), registry.Range{})
+			_, _, err := read(t, r, parse(t, "registry.example.com/a"), []byte("x"), source.Range{})
 			if (err == nil) != tt.ok || (err != nil && !errdefs.IsInvalidArgument(err)) {
 				t.Errorf("got %v, want followed: %v", err, tt.ok)
 			}
@@ -174,7 +175,7 @@ func TestRedirectFromTLSToPlain(t *testing.T) {
 		http.Redirect(w, req, plain.URL, http.StatusFound)
 	})
 	srv.StartTLS()
-	_, _, err := read(t, open(t, registry.Options{SkipVerify: true}), srv.ref(t, "a"), []byte("x"), registry.Range{})
+	_, _, err := read(t, open(t, registry.Options{SkipVerify: true}), srv.ref(t, "a"), []byte("x"), source.Range{})
 	if !errdefs.IsInvalidArgument(err) || plain.count() != 0 {
 		t.Errorf("got %v after %d plain requests, want an invalid argument after none", err, plain.count())
 	}
@@ -184,7 +185,7 @@ func TestEndlessRedirects(t *testing.T) {
 	srv := serve(t, func(w http.ResponseWriter, req *http.Request) {
 		http.Redirect(w, req, req.URL.Path+"x", http.StatusFound)
 	})
-	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), []byte("x"), registry.Range{})
+	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), []byte("x"), source.Range{})
 	if !errdefs.IsUnavailable(err) || registry.Retryable(err) || srv.count() != 11 {
 		t.Errorf("got %v after %d requests, want unavailable after 11", err, srv.count())
 	}
@@ -195,8 +196,8 @@ func TestRedirectTargetFails(t *testing.T) {
 	srv := serve(t, func(w http.ResponseWriter, req *http.Request) {
 		http.Redirect(w, req, cdn.URL, http.StatusFound)
 	})
-	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), []byte("x"), registry.Range{})
-	var e *registry.Error
+	_, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), []byte("x"), source.Range{})
+	var e *source.Error
 	if !errdefs.IsUnavailable(err) || !registry.Retryable(err) || !errors.As(err, &e) || e.Host != srv.host() || e.Status != 503 {
 		t.Errorf("got %v, want a retryable 503 of the registry", err)
 	}

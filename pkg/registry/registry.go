@@ -1,18 +1,20 @@
-// Package registry speaks to OCI registries: it parses references, finds the
-// hosts that may be asked (hosts.toml, certs.d, mirrors), obtains credentials
-// and tokens, turns a tag into a manifest and opens blobs.
+// Package registry speaks to OCI registries: it finds the hosts that may be
+// asked (hosts.toml, certs.d, mirrors), obtains credentials and tokens, turns a
+// tag into a manifest and opens blobs. References, targets and errors are those
+// of pkg/source, whose Source a *Registry is.
 //
-// It is an HTTP client of our own over containerd's reader of hosts
-// directories. It trusts nobody: every manifest is checked against its digest
-// and bounded, a blob never yields more than its descriptor promises, secrets
-// go to the host they were found for and to nobody else, and redirects are
-// followed by our rules.
+// It is an HTTP client of its own over containerd's reader of hosts
+// directories. It trusts no host: every manifest is checked against its digest
+// and bounded, a blob never yields more than its descriptor promises, a secret
+// goes only to the host it was found for, and redirects are followed by the
+// rules of docs/security.md.
 //
-// One attempt at a blob is one round over its hosts; who retries is the
-// caller, with Backoff. Manifests and tokens are retried here.
+// One attempt at a blob is one round over its hosts; the caller retries, with
+// Backoff. Manifests and tokens are retried here.
 //
-// Errors are *Error values or hold one; their classes are those of errdefs.
-// A hosts directory that cannot be read or parsed is ErrFailedPrecondition.
+// Errors are *source.Error values or hold one; their classes are those of
+// errdefs. A hosts directory that cannot be read or parsed is
+// ErrFailedPrecondition.
 //
 // Start reading at Options, then Resolve, Open and (*Registry).ask.
 package registry
@@ -29,6 +31,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Options say how registries are spoken to. The zero value works.
@@ -82,7 +86,7 @@ type Options struct {
 // zero Credential means that there is none, so that the host is asked
 // anonymously. An error ends the pull: what is configured is never silently
 // anonymous.
-type Credentials func(ctx context.Context, host string, ref Ref) (Credential, error)
+type Credentials func(ctx context.Context, host string, ref source.Ref) (Credential, error)
 
 // Credential is what Credentials found. At most one of Password,
 // IdentityToken and RegistryToken is set.

@@ -12,14 +12,9 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// Target is a manifest or an index, with its bytes and the host they came from.
-type Target struct {
-	Desc ocispec.Descriptor
-	Body []byte
-	Host string
-}
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+)
 
 // manifestTypes are the documents we understand, the ones that containerd does.
 func manifestTypes() []string {
@@ -34,25 +29,25 @@ func manifestTypes() []string {
 // Resolve fetches what ref points to. A tag is asked only from hosts that may
 // resolve. The digest of the target is that of the bytes, and if ref has one,
 // that one.
-func (r *Registry) Resolve(ctx context.Context, ref Ref) (Target, error) {
-	c := call{op: "resolve", ref: ref, digest: ref.Digest, kind: "manifests", object: ref.object()}
+func (r *Registry) Resolve(ctx context.Context, ref source.Ref) (source.Target, error) {
+	c := call{op: "resolve", ref: ref, digest: ref.Digest, kind: "manifests", object: ref.Object()}
 	t, err := r.document(ctx, c, ocispec.Descriptor{Digest: ref.Digest})
 	if err != nil {
-		return Target{}, fmt.Errorf("resolving %s: %w", ref, err)
+		return source.Target{}, fmt.Errorf("resolving %s: %w", ref, err)
 	}
 	return t, nil
 }
 
 // Manifest fetches a document of ref's repository that another one names, and
 // checks that it has the digest, the size and the type that were promised.
-func (r *Registry) Manifest(ctx context.Context, ref Ref, desc ocispec.Descriptor) (Target, error) {
+func (r *Registry) Manifest(ctx context.Context, ref source.Ref, desc ocispec.Descriptor) (source.Target, error) {
 	c := call{op: "manifest", ref: ref, digest: desc.Digest, kind: "manifests", object: desc.Digest.String()}
 	if err := r.checkDescriptor(desc); err != nil {
-		return Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
+		return source.Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
 	}
 	t, err := r.document(ctx, c, desc)
 	if err != nil {
-		return Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
+		return source.Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
 	}
 	return t, nil
 }
@@ -64,24 +59,24 @@ func (r *Registry) checkDescriptor(desc ocispec.Descriptor) error {
 	if desc.Size > r.opts.ManifestBytes {
 		return fmt.Errorf("size %d is over the limit of %d bytes for manifests: %w", desc.Size, r.opts.ManifestBytes, errdefs.ErrInvalidArgument)
 	}
-	return ValidDigest(desc.Digest)
+	return source.ValidDigest(desc.Digest)
 }
 
 // document goes round the hosts until one has a document that fits want, or
 // none can be expected to.
-func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor) (Target, error) {
+func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor) (source.Target, error) {
 	c.accept = strings.Join(append(manifestTypes(), "*/*;q=0.1"), ", ")
 	up, err := r.upstream(ctx, c.ref)
 	if err != nil {
-		return Target{}, err
+		return source.Target{}, err
 	}
 	for n := 1; ; n++ {
-		t, err := round(ctx, r, up, c, func(h *host) (Target, error) { return r.documentFrom(ctx, h, c, want) })
+		t, err := round(ctx, r, up, c, func(h *host) (source.Target, error) { return r.documentFrom(ctx, h, c, want) })
 		if err == nil {
 			return t, nil
 		}
 		if err := r.Backoff(ctx, n, err); err != nil {
-			return Target{}, err
+			return source.Target{}, err
 		}
 	}
 }
@@ -98,7 +93,7 @@ func round[T any](_ context.Context, r *Registry, up *upstream, c call, try func
 			r.report(h, nil)
 			return got, nil
 		}
-		e, ok := errors.AsType[*Error](err)
+		e, ok := errors.AsType[*source.Error](err)
 		if !ok {
 			return none, err
 		}
@@ -112,7 +107,7 @@ func round[T any](_ context.Context, r *Registry, up *upstream, c call, try func
 }
 
 // settle files a failure: wrong bytes under the blob, all else under the host.
-func (r *Registry) settle(h *host, c call, e *Error) {
+func (r *Registry) settle(h *host, c call, e *source.Error) {
 	if errdefs.IsDataLoss(e) {
 		r.noteBlame(h, c, e)
 		return
@@ -121,24 +116,24 @@ func (r *Registry) settle(h *host, c call, e *Error) {
 }
 
 // documentFrom fetches and checks the document from one host.
-func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocispec.Descriptor) (Target, error) {
+func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocispec.Descriptor) (source.Target, error) {
 	resp, err := r.ask(ctx, h, c)
 	if err != nil {
-		return Target{}, err
+		return source.Target{}, err
 	}
 	body, err := r.readDocument(resp)
 	if cause := contextError(ctx); err != nil && cause != nil {
-		return Target{}, cause
+		return source.Target{}, cause
 	}
 	if err != nil {
-		return Target{}, c.fail(h, readFault(err))
+		return source.Target{}, c.fail(h, readFault(err))
 	}
 	r.dump.document(body)
 	desc, err := describe(body, resp.Header, want)
 	if err != nil {
-		return Target{}, c.fail(h, networkFault(err))
+		return source.Target{}, c.fail(h, networkFault(err))
 	}
-	return Target{Desc: desc, Body: body, Host: h.name}, nil
+	return source.Target{Desc: desc, Body: body, Host: h.name}, nil
 }
 
 // readDocument reads a body up to the limit, which counts what is read and not
@@ -190,7 +185,7 @@ func checkDigest(body []byte, header http.Header, want ocispec.Descriptor) error
 		if d == "" {
 			continue
 		}
-		if err := ValidDigest(d); err != nil {
+		if err := source.ValidDigest(d); err != nil {
 			return malformedf("%w", err)
 		}
 		if got := d.Algorithm().FromBytes(body); got != d {

@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 func TestResolveTag(t *testing.T) {
@@ -26,7 +27,7 @@ func TestResolveTag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := registry.Target{Desc: describe(ocispec.MediaTypeImageIndex, body), Body: body, Host: srv.host()}
+	want := source.Target{Desc: describe(ocispec.MediaTypeImageIndex, body), Body: body, Host: srv.host()}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("target (-want +got):\n%s", diff)
 	}
@@ -118,7 +119,7 @@ func TestResolveNotFound(t *testing.T) {
 		fmt.Fprint(w, `{"errors":[{"code":"NAME_UNKNOWN","message":"no such\u001b[31m\nrepository"}]}`)
 	})
 	_, err := open(t, registry.Options{}).Resolve(t.Context(), srv.ref(t, "app:v1"))
-	var e *registry.Error
+	var e *source.Error
 	if !errdefs.IsNotFound(err) || !errors.As(err, &e) {
 		t.Fatalf("got %v, want not found", err)
 	}
@@ -217,7 +218,7 @@ func TestResolveDoesNotWaitForADay(t *testing.T) {
 		r := open(t, registry.Options{})
 		for range 2 {
 			_, err := r.Resolve(t.Context(), srv.ref(t, "app"))
-			var e *registry.Error
+			var e *source.Error
 			if !errdefs.IsResourceExhausted(err) || !errors.As(err, &e) || e.RetryAfter != 24*time.Hour {
 				t.Errorf("%d: got %v, want a rate limit for a day", code, err)
 			}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Retry says how often and how fast a failure is tried again. The zero value
@@ -63,7 +65,7 @@ func Retryable(err error) bool {
 	if round, ok := errors.AsType[*roundError](err); ok {
 		return round.retryable()
 	}
-	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > retryAfterCap {
+	if e, ok := errors.AsType[*source.Error](err); ok && e.RetryAfter > retryAfterCap {
 		return false
 	}
 	f, ok := errors.AsType[*fault](err)
@@ -111,7 +113,7 @@ func (r *Registry) Backoff(ctx context.Context, n int, cause error) error {
 func retryAfter(err error) time.Duration {
 	round, ok := errors.AsType[*roundError](err)
 	if !ok {
-		if e, ok := errors.AsType[*Error](err); ok {
+		if e, ok := errors.AsType[*source.Error](err); ok {
 			return e.RetryAfter
 		}
 		return 0
@@ -127,7 +129,7 @@ func retryAfter(err error) time.Duration {
 
 func (r *Registry) notifyRetry(n int, wait time.Duration, cause error) {
 	notice := Notice{Kind: NoticeRetry, Attempt: n, Wait: wait, Reason: Reason(cause), Err: cause}
-	if e, ok := errors.AsType[*Error](cause); ok {
+	if e, ok := errors.AsType[*source.Error](cause); ok {
 		notice.Ref, notice.Digest, notice.Host, notice.Mirror = e.Ref, e.Digest, e.Host, e.Mirror
 	}
 	r.notify(notice)

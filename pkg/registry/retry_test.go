@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // failure is an error of a host that may get better.
@@ -17,7 +18,7 @@ func failure(t *testing.T, o registry.Options, handler http.HandlerFunc) (*regis
 	t.Helper()
 	srv := serve(t, handler)
 	r := open(t, o)
-	_, err := r.Open(t.Context(), srv.ref(t, "a"), describe(layerType, []byte("x")), registry.Range{})
+	_, err := r.Open(t.Context(), srv.ref(t, "a"), describe(layerType, []byte("x")), source.Range{})
 	if err == nil {
 		t.Fatal("got no error, want one")
 	}

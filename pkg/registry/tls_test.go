@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // certificates returns one self-signed certificate for loopback as CA, and as
@@ -162,7 +163,7 @@ func TestClientCertificateStaysHome(t *testing.T) {
 		http.Redirect(w, req, cdn.URL, http.StatusFound)
 	})
 	r := open(t, registry.Options{SkipVerify: true, Cert: srv.cert, Key: srv.key})
-	if _, _, err := read(t, r, srv.ref(t, "a"), blob, registry.Range{}); err != nil {
+	if _, _, err := read(t, r, srv.ref(t, "a"), blob, source.Range{}); err != nil {
 		t.Fatal(err)
 	}
 	if certs != 0 {

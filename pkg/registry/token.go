@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 const (
@@ -41,7 +43,7 @@ func (t token) valid() bool {
 // tokenRequest is one question to a token server.
 type tokenRequest struct {
 	a      *authorizer
-	ref    Ref
+	ref    source.Ref
 	realm  *url.URL
 	params url.Values // service and scope
 	cred   Credential
@@ -50,7 +52,7 @@ type tokenRequest struct {
 // fetchToken gets a token for a challenge. Credentials are given only to token
 // servers that the registry may name; where it may not, the pull ends, because
 // what is configured is never silently anonymous.
-func (a *authorizer) fetchToken(ctx context.Context, c auth.Challenge, cred Credential, ref Ref) (token, error) {
+func (a *authorizer) fetchToken(ctx context.Context, c auth.Challenge, cred Credential, ref source.Ref) (token, error) {
 	realm, err := url.Parse(c.Parameters["realm"])
 	if err != nil || realm.Host == "" {
 		return token{}, unauthenticatedf("names no usable token server")
@@ -69,7 +71,7 @@ func (a *authorizer) fetchToken(ctx context.Context, c auth.Challenge, cred Cred
 
 // scopes is what the challenge asks for, or the right to pull; none for a
 // login, which is at no repository.
-func scopes(asked string, ref Ref) []string {
+func scopes(asked string, ref source.Ref) []string {
 	if fields := strings.Fields(asked); len(fields) > 0 {
 		return fields
 	}
@@ -92,7 +94,7 @@ func (q *tokenRequest) refresh(ctx context.Context) (token, error) {
 		form.Set("scope", strings.Join(scopes, " "))
 	}
 	t, err := q.do(ctx, http.MethodPost, form.Encode(), "")
-	if e, ok := errors.AsType[*Error](err); ok && knowsNoPost(e.Status) {
+	if e, ok := errors.AsType[*source.Error](err); ok && knowsNoPost(e.Status) {
 		return q.get(ctx, q.cred.Username, q.cred.IdentityToken)
 	}
 	return t, err
@@ -225,9 +227,9 @@ func (q *tokenRequest) refused(ctx context.Context, u *url.URL, resp *http.Respo
 		f = unauthenticatedf("%s", text)
 	}
 	err := q.fail(ctx, u, f)
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*source.Error](err); ok {
 		e.Status, e.Code = resp.StatusCode, code
-		e.setRetryAfter(resp)
+		setRetryAfter(e, resp)
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // A whole image from a registry with everything in its way: TLS with a client
@@ -55,10 +56,10 @@ func TestWholeImage(t *testing.T) {
 }
 
 // fetchInPieces reads half of a blob, drops the connection and resumes.
-func fetchInPieces(t *testing.T, r *registry.Registry, ref registry.Ref, desc ocispec.Descriptor) []byte {
+func fetchInPieces(t *testing.T, r *registry.Registry, ref source.Ref, desc ocispec.Descriptor) []byte {
 	t.Helper()
 	var all []byte
-	for _, rng := range []registry.Range{{}, {Offset: desc.Size / 2}} {
+	for _, rng := range []source.Range{{}, {Offset: desc.Size / 2}} {
 		b, err := r.Open(t.Context(), ref, desc, rng)
 		if err != nil {
 			t.Fatal(err)

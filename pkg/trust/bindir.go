@@ -9,7 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/imageverifier/bindir"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Bindir asks every program of a folder, by containerd's code and contract
@@ -32,7 +32,7 @@ type Bindir struct {
 const bindirName = "bindir"
 
 // Verify implements Verifier.
-func (v Bindir) Verify(ctx context.Context, ref registry.Ref, target ocispec.Descriptor) (Judgement, error) {
+func (v Bindir) Verify(ctx context.Context, ref source.Ref, target ocispec.Descriptor) (Judgement, error) {
 	if err := v.ready(); err != nil {
 		return Judgement{}, refuse(bindirName, ref, target, err.Error())
 	}

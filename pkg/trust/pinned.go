@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Pins say which digest a name stands for, by Ref.Name.
@@ -25,7 +25,7 @@ func ParsePins(texts []string) (Pins, error) {
 		if !ok {
 			return nil, fmt.Errorf("got %q, want REF=DIGEST: %w", text, errdefs.ErrInvalidArgument)
 		}
-		ref, err := registry.ParseRef(strings.TrimSpace(name))
+		ref, err := source.ParseRef(strings.TrimSpace(name))
 		if err != nil {
 			return nil, err
 		}
@@ -33,7 +33,7 @@ func ParsePins(texts []string) (Pins, error) {
 			return nil, fmt.Errorf("got %q, want a reference without a digest before the =: %w", text, errdefs.ErrInvalidArgument)
 		}
 		dgst := digest.Digest(strings.TrimSpace(hash))
-		if err := registry.ValidDigest(dgst); err != nil {
+		if err := source.ValidDigest(dgst); err != nil {
 			return nil, fmt.Errorf("pin of %s: %w", ref.Name, err)
 		}
 		if other := pins[ref.Name]; other != "" && other != dgst {
@@ -51,7 +51,7 @@ type Pinned struct{ Pins Pins }
 const pinnedName = "pinned"
 
 // Verify implements Verifier.
-func (v Pinned) Verify(_ context.Context, ref registry.Ref, target ocispec.Descriptor) (Judgement, error) {
+func (v Pinned) Verify(_ context.Context, ref source.Ref, target ocispec.Descriptor) (Judgement, error) {
 	pin := v.Pins[ref.Name]
 	switch {
 	case ref.Digest == "" && pin == "":

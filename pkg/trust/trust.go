@@ -23,7 +23,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // Mode says which verifier a caller wants.
@@ -67,7 +67,7 @@ func New(o Options) (Verifier, error) {
 
 // Pin gives ref the digest that the options pin its name to, if it has none of
 // its own: the image is then asked for by digest and registered by its tag.
-func (o Options) Pin(ref registry.Ref) (registry.Ref, error) {
+func (o Options) Pin(ref source.Ref) (source.Ref, error) {
 	if o.Mode != ModePinned || ref.Digest != "" {
 		return ref, nil
 	}
@@ -82,7 +82,7 @@ type Verifier interface {
 	// when target may not be pulled or cannot be judged, with the cause of ctx
 	// when that has ended. Only Ref and Target's digest, size and media type
 	// may be taken for granted.
-	Verify(ctx context.Context, ref registry.Ref, target ocispec.Descriptor) (Judgement, error)
+	Verify(ctx context.Context, ref source.Ref, target ocispec.Descriptor) (Judgement, error)
 }
 
 // Judgement allows a digest.
@@ -104,7 +104,7 @@ func (r *Refusal) Error() string {
 }
 
 // refuse makes a Refusal; text of others in reason is cleaned.
-func refuse(verifier string, ref registry.Ref, target ocispec.Descriptor, reason string) *Refusal {
+func refuse(verifier string, ref source.Ref, target ocispec.Descriptor, reason string) *Refusal {
 	return &Refusal{Verifier: verifier, Ref: ref.Name, Digest: target.Digest, Reason: Clean(reason)}
 }
 

@@ -18,7 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
@@ -26,7 +26,7 @@ func target() ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromString("target"), Size: 6}
 }
 
-func ref(t *testing.T, s string) registry.Ref { return pulltest.Must(registry.ParseRef(s))(t) }
+func ref(t *testing.T, s string) source.Ref { return pulltest.Must(source.ParseRef(s))(t) }
 
 // refusal wants err to refuse, by the verifier, with a text in its reason.
 func refusal(t *testing.T, err error, verifier, text string) {
@@ -253,7 +253,7 @@ func ExampleNew() {
 	if err != nil {
 		panic(err)
 	}
-	r, err := registry.ParseRef("debian:12")
+	r, err := source.ParseRef("debian:12")
 	if err != nil {
 		panic(err)
 	}

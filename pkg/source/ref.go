@@ -1,4 +1,4 @@
-package registry
+package source
 
 import (
 	// The hash functions behind the digest algorithms that ValidDigest accepts.
@@ -86,7 +86,7 @@ func (r Ref) complete(name string) string {
 
 // object is the last part of the URL that asks for the manifest. A digest
 // beside a tag wins, because it is the stronger wish.
-func (r Ref) object() string {
+func (r Ref) Object() string {
 	if r.Digest != "" {
 		return r.Digest.String()
 	}

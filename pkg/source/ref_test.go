@@ -1,4 +1,4 @@
-package registry_test
+package source_test
 
 import (
 	"strings"
@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 func TestParseRef(t *testing.T) {
@@ -16,42 +16,42 @@ func TestParseRef(t *testing.T) {
 	sha512 := digest.SHA512.FromString("x")
 	tests := []struct {
 		in       string
-		want     registry.Ref
+		want     source.Ref
 		str      string
 		familiar string
 	}{
 		{
 			"alpine",
-			registry.Ref{Name: "docker.io/library/alpine:latest", Domain: "docker.io", Path: "library/alpine", Tag: "latest"},
+			source.Ref{Name: "docker.io/library/alpine:latest", Domain: "docker.io", Path: "library/alpine", Tag: "latest"},
 			"docker.io/library/alpine:latest", "alpine:latest",
 		}, {
 			"index.docker.io/library/alpine:3.20",
-			registry.Ref{Name: "docker.io/library/alpine:3.20", Domain: "docker.io", Path: "library/alpine", Tag: "3.20"},
+			source.Ref{Name: "docker.io/library/alpine:3.20", Domain: "docker.io", Path: "library/alpine", Tag: "3.20"},
 			"docker.io/library/alpine:3.20", "alpine:3.20",
 		}, {
 			"team/app",
-			registry.Ref{Name: "docker.io/team/app:latest", Domain: "docker.io", Path: "team/app", Tag: "latest"},
+			source.Ref{Name: "docker.io/team/app:latest", Domain: "docker.io", Path: "team/app", Tag: "latest"},
 			"docker.io/team/app:latest", "team/app:latest",
 		}, {
 			"alpine@" + sha256.String(),
-			registry.Ref{Name: "docker.io/library/alpine@" + sha256.String(), Domain: "docker.io", Path: "library/alpine", Digest: sha256},
+			source.Ref{Name: "docker.io/library/alpine@" + sha256.String(), Domain: "docker.io", Path: "library/alpine", Digest: sha256},
 			"docker.io/library/alpine@" + sha256.String(), "alpine@" + sha256.String(),
 		}, {
 			"ghcr.io/a/b:v1@" + sha256.String(),
-			registry.Ref{Name: "ghcr.io/a/b:v1", Domain: "ghcr.io", Path: "a/b", Tag: "v1", Digest: sha256},
+			source.Ref{Name: "ghcr.io/a/b:v1", Domain: "ghcr.io", Path: "a/b", Tag: "v1", Digest: sha256},
 			"ghcr.io/a/b:v1@" + sha256.String(), "ghcr.io/a/b:v1@" + sha256.String(),
 		}, {
 			"localhost:5000/x@" + sha512.String(),
-			registry.Ref{Name: "localhost:5000/x@" + sha512.String(), Domain: "localhost:5000", Path: "x", Digest: sha512},
+			source.Ref{Name: "localhost:5000/x@" + sha512.String(), Domain: "localhost:5000", Path: "x", Digest: sha512},
 			"localhost:5000/x@" + sha512.String(), "localhost:5000/x@" + sha512.String(),
 		}, {
 			"[::1]:5000/x",
-			registry.Ref{Name: "[::1]:5000/x:latest", Domain: "[::1]:5000", Path: "x", Tag: "latest"},
+			source.Ref{Name: "[::1]:5000/x:latest", Domain: "[::1]:5000", Path: "x", Tag: "latest"},
 			"[::1]:5000/x:latest", "[::1]:5000/x:latest",
 		},
 	}
 	for _, tt := range tests {
-		got, err := registry.ParseRef(tt.in)
+		got, err := source.ParseRef(tt.in)
 		if err != nil {
 			t.Errorf("ParseRef(%q): %v", tt.in, err)
 			continue
@@ -71,7 +71,7 @@ func TestParseRefRefuses(t *testing.T) {
 		"alpine@sha256:" + strings.Repeat("g", 64), "alpine@md5:" + strings.Repeat("a", 32),
 		strings.Repeat("a", 64), "a/../b", "ghcr.io/a/b@sha256:" + strings.Repeat("A", 64),
 	} {
-		if ref, err := registry.ParseRef(in); !errdefs.IsInvalidArgument(err) {
+		if ref, err := source.ParseRef(in); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("ParseRef(%q): got %+v, %v, want an invalid argument", in, ref, err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestValidDigest(t *testing.T) {
 		"blake3:" + strings.Repeat("a", 64):    false,
 		"":                                     false,
 	} {
-		if err := registry.ValidDigest(digest.Digest(d)); (err == nil) != ok || (err != nil && !errdefs.IsInvalidArgument(err)) {
+		if err := source.ValidDigest(digest.Digest(d)); (err == nil) != ok || (err != nil && !errdefs.IsInvalidArgument(err)) {
 			t.Errorf("ValidDigest(%q): got %v, want valid: %v", d, err, ok)
 		}
 	}
@@ -100,14 +100,14 @@ func FuzzParseRef(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		ref, err := registry.ParseRef(s)
+		ref, err := source.ParseRef(s)
 		if err != nil {
 			if !errdefs.IsInvalidArgument(err) {
 				t.Fatalf("got %v, want an invalid argument", err)
 			}
 			return
 		}
-		again, err := registry.ParseRef(ref.String())
+		again, err := source.ParseRef(ref.String())
 		if err != nil || again != ref {
 			t.Fatalf("ParseRef(%q): got %+v, %v on the second way, want %+v", s, again, err, ref)
 		}

@@ -1,0 +1,75 @@
+// Package source is the contract of whatever images can be pulled from: a Ref
+// says which image, a Source yields its documents and blobs, an Error says what
+// one request to one host came to.
+//
+// It also holds what a host is called (CanonicalHost) and what a pattern
+// matches (MatchPattern), so that every comparison of names is the same one.
+// It contacts nothing itself: pkg/registry is the Source that speaks HTTP.
+package source
+
+import (
+	"context"
+	"io"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Target is a manifest or an index, with its bytes and the host they came from.
+type Target struct {
+	Desc ocispec.Descriptor
+	Body []byte
+	Host string
+}
+
+// Range is a part of a blob. The zero value is all of it.
+type Range struct {
+	Offset int64
+	Length int64 // 0 means to the end
+}
+
+// Of returns how many bytes of a blob of that size the range covers.
+func (rng Range) Of(size int64) int64 {
+	if rng.Length > 0 {
+		return rng.Length
+	}
+	return size - rng.Offset
+}
+
+// Body yields the bytes of a blob, beginning at the offset that was asked for.
+// It ends with io.EOF after as many bytes as were asked for, or with an *Error
+// that says why there are fewer or more. It must be closed; only a body that
+// was read to its end gives its connection back.
+type Body struct {
+	io.ReadCloser
+	// Host served the answer; Blame wants its name.
+	Host string
+	// Ranged says that the host honours ranges: it did, or where no range was
+	// asked for, it says so. If it does not, a request for another part would
+	// transfer the whole blob again.
+	Ranged bool
+}
+
+// Source is where images come from. It is safe for many goroutines. Errors are
+// *Error values or hold one, unless the context has ended: then they are its
+// cause.
+type Source interface {
+	// Resolve returns what ref points to. The digest of the target is that of
+	// its bytes, and if ref has one, that one.
+	Resolve(ctx context.Context, ref Ref) (Target, error)
+	// Manifest returns a document that another one of ref's repository names,
+	// with the digest, size and type that desc promises.
+	Manifest(ctx context.Context, ref Ref, desc ocispec.Descriptor) (Target, error)
+	// Open begins one attempt at a part of a blob. Its bytes are counted, and
+	// hashed by the caller.
+	Open(ctx context.Context, ref Ref, desc ocispec.Descriptor, rng Range) (*Body, error)
+	// Blame says that the bytes which host served for desc were wrong.
+	Blame(ref Ref, desc ocispec.Descriptor, host string, err error)
+	// Backoff waits before try n of what failed with cause, counted from 1, or
+	// returns why there is no further try.
+	Backoff(ctx context.Context, n int, cause error) error
+	// Slow reports whether err is that of a body that came, but too slowly.
+	Slow(err error) bool
+	// StallTimeout is how long a transfer may be without a byte.
+	StallTimeout() time.Duration
+}
