@@ -8,12 +8,12 @@ import (
 type Group string
 
 const (
-	GroupStore       Group = "Where to"
-	GroupSelect      Group = "What"
+	GroupStore       Group = "Destination"
+	GroupSelect      Group = "Selection"
 	GroupRegistry    Group = "Registry"
 	GroupCredentials Group = "Credentials"
 	GroupVerify      Group = "Verification"
-	GroupLimits      Group = "Endurance and limits"
+	GroupLimits      Group = "Retries and limits"
 	GroupOutput      Group = "Output"
 )
 
