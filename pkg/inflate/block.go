@@ -1,5 +1,3 @@
-//go:build !klauspost
-
 package inflate
 
 // block reads a block header.

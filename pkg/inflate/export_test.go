@@ -1,5 +1,3 @@
-//go:build !klauspost
-
 package inflate
 
 // A Slot is an entry of a decode table, taken apart.

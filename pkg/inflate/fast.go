@@ -1,5 +1,3 @@
-//go:build !klauspost
-
 package inflate
 
 // refill tops up the bit buffer b to at least 56 bits. Bits of b above the
@@ -37,7 +35,7 @@ func (e entry) sub(b uint64) uint64 {
 //
 // The race detector leaves it alone, because it would make each byte a call and
 // the tests of real images take minutes. The buffers are the Reader's while it
-// runs, and everybody who hands one over is watched.
+// runs, and the code that hands them over is instrumented.
 //
 //go:norace
 func (z *Reader) decodeFast() {

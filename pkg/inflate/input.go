@@ -1,5 +1,3 @@
-//go:build !klauspost
-
 package inflate
 
 import "io"
@@ -26,8 +24,8 @@ func (z *Reader) fetch() bool {
 	return false
 }
 
-// want sees to it that there are n bits, up to 56, in the bit buffer. It
-// reports false when the input ends before; then it has what was left.
+// want fills the bit buffer until it has n bits, up to 56. It returns false
+// when the input ends before; the buffer then has what was left.
 func (z *Reader) want(n uint) bool {
 	for z.nbits < n {
 		if z.ip == z.ie && !z.fetch() {

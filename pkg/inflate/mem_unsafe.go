@@ -1,13 +1,13 @@
-//go:build !klauspost && !purego && (amd64 || arm64)
+//go:build !purego && (amd64 || arm64)
 
 package inflate
 
 import "unsafe"
 
 // A mem is a byte buffer without bounds checks, for processors that load and
-// store little-endian words at any address. Only decodeFast uses it; it stays
+// store little-endian words at any address. Only decodeFast uses it, which stays
 // inside the buffers by the margins it keeps. Building with the tag purego
-// replaces it by checked slices: the tests and the fuzz test run with both.
+// replaces it by checked slices; the tests and the fuzz test run with both.
 type mem = unsafe.Pointer
 
 func memOf(b []byte) mem { return unsafe.Pointer(unsafe.SliceData(b)) }

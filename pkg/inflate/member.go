@@ -1,5 +1,3 @@
-//go:build !klauspost
-
 package inflate
 
 import (
@@ -17,7 +15,7 @@ const (
 )
 
 // maxHeaderString is the longest name or comment, including its final zero
-// byte, that the decoders of the Go world take.
+// byte, that compress/gzip takes, and with it containerd.
 const maxHeaderString = 512
 
 // header reads the header of a gzip member, or finds the end of the stream.

@@ -1,5 +1,3 @@
-//go:build !klauspost
-
 package inflate
 
 import (

@@ -1,5 +1,3 @@
-//go:build !klauspost
-
 package inflate
 
 import "math/bits"
@@ -168,8 +166,8 @@ func (c *code) sort(lens []uint8) bool {
 }
 
 // fillRoot enters the codes that fit the index, shortest first. The filled
-// part of the table doubles with every bit: codes that are decided already do
-// not care about the new bit, and the slots that are not decided yet are
+// part of the table doubles with every bit: the new bit makes no difference to
+// codes that are decided already, and the slots that are not decided yet are
 // overwritten later. What is left over is invalid.
 func (c *code) fillRoot(table []entry, root int, syms []entry) {
 	table[0] = entryInvalid

@@ -2,7 +2,6 @@ package unpack
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -16,14 +15,14 @@ import (
 func Open(src io.Reader) (io.ReadCloser, error) {
 	o := &origin{src: src}
 	peek := bufio.NewReaderSize(o, 64<<10)
-	magic, err := peek.Peek(4)
+	magic, err := peek.Peek(inflate.MagicSize)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+	switch inflate.Sniff(magic) {
+	case inflate.Gzip:
 		return io.NopCloser(&judged{inflate.NewReader(peek), o}), nil
-	case isZstd(magic):
+	case inflate.Zstd:
 		z, err := zstd.NewReader(peek, zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, o.judge(err)

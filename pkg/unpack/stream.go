@@ -2,7 +2,6 @@ package unpack
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -241,27 +240,17 @@ func (o *origin) judge(err error) error {
 func decompress(src io.Reader, q *hashed, decoders int) (int64, error) {
 	o := &origin{src: src}
 	peek := bufio.NewReaderSize(o, 64<<10)
-	magic, err := peek.Peek(4)
+	magic, err := peek.Peek(inflate.MagicSize)
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+	switch inflate.Sniff(magic) {
+	case inflate.Gzip:
 		return inflateInto(q, peek, o)
-	case isZstd(magic):
+	case inflate.Zstd:
 		return unzstdInto(q, peek, o, decoders)
 	}
 	return copyInto(q, peek, o)
-}
-
-// isZstd knows the magic numbers of frames and of skippable frames (RFC 8878,
-// 3.1).
-func isZstd(magic []byte) bool {
-	if len(magic) < 4 {
-		return false
-	}
-	return bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
-		magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
 }
 
 // inflateInto decodes straight into the queue's buffers.
