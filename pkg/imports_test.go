@@ -31,7 +31,7 @@ func rooms() map[string][]string {
 		"cmd/containerd-pull":      {"pkg/"},
 		"cmd/quickstart":           {"pkg/"},
 		"pkg/config":               {"pkg/store", "pkg/registry", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust"},
-		"pkg/registry":             {"pkg/source"},
+		"pkg/registry":             {"pkg/source", "pkg/progress"},
 		"pkg/source":               {},
 		"pkg/store":                {"pkg/internal/multibuffer"},
 		"pkg/fetch":                {"pkg/progress", "pkg/source"},

@@ -131,7 +131,7 @@ func (b *batch) registry(cfg *config.Config) (*registry.Registry, error) {
 	}
 	opts := cfg.Registry
 	opts.UserAgent = programName + "/" + buildVersion()
-	opts.Notify = notify(b.sink)
+	opts.Progress = b.sink
 	if b.call.HTTPDump {
 		opts.Dump = b.display.Writer()
 	}
@@ -194,21 +194,4 @@ func (b *batch) tell(ref string, err error) error {
 		writeError(b.display.Writer(), err, b.caller)
 	}
 	return &reportedError{err}
-}
-
-// notify shows what the registry has to say as events.
-func notify(sink progress.Sink) func(registry.Notice) {
-	kinds := map[string]progress.Kind{registry.NoticeRetry: progress.Retry, registry.NoticeHost: progress.HostFailed}
-	return func(n registry.Notice) {
-		sink.Emit(progress.Event{
-			Kind:    kinds[n.Kind],
-			Ref:     n.Ref,
-			Digest:  n.Digest,
-			Host:    n.Host,
-			Attempt: n.Attempt,
-			Wait:    n.Wait,
-			Reason:  n.Reason,
-			Err:     n.Err,
-		})
-	}
 }

@@ -131,7 +131,7 @@ func (s *story) pull(ctx context.Context, st *store.Store) (res *pull.Result, er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, display.Close()) }()
-	reg, err := registry.New(registry.Options{UserAgent: "containerd-pull-quickstart"})
+	reg, err := registry.New(registry.Options{UserAgent: "containerd-pull-quickstart", Progress: display.Sink()})
 	if err != nil {
 		return nil, err
 	}

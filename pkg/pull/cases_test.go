@@ -130,8 +130,8 @@ func (c *scene) mirror(resolve bool) {
 }
 
 func corruptMirror(c *scene) {
-	if !c.notice(registry.NoticeHost, c.other.Host()) {
-		c.t.Errorf("got notices %+v, want one that the mirror is not asked again", c.notices)
+	if !c.gaveUp(c.other.Host()) {
+		c.t.Errorf("got events %+v, want one that the mirror is not asked again", c.events)
 	}
 	if n := c.other.BlobGets()[c.layer]; n != 1 {
 		c.t.Errorf("got %d requests to the mirror for the layer, want 1", n)

@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -59,8 +60,8 @@ type scene struct {
 	took    time.Duration
 	restart chan error // of a registry that is about to return
 
-	mu      sync.Mutex
-	notices []registry.Notice
+	mu     sync.Mutex
+	events []progress.Event // of the registry
 }
 
 const (
@@ -168,10 +169,10 @@ func (f fault) scene(t *testing.T, s *site) *scene {
 	}
 	c.reg = pulltest.StartMirror(t, c.other, guard)
 	c.calm()
-	s.options.Notify = func(n registry.Notice) {
+	s.options.Progress = func(e progress.Event) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.notices = append(c.notices, n)
+		c.events = append(c.events, e)
 	}
 	if guard.TLS {
 		s.options.PlainHTTP, s.options.SkipVerify = false, true
@@ -347,16 +348,11 @@ func (c *scene) requests(dgst digest.Digest) []pulltest.Request {
 	return slices.DeleteFunc(c.reg.Requests(), func(r pulltest.Request) bool { return r.Target() != dgst.String() })
 }
 
-// notice says whether there was a notice of this kind about the host.
-func (c *scene) notice(kind, host string) bool {
+// gaveUp reports whether the registry said that the host is not asked again.
+func (c *scene) gaveUp(host string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, n := range c.notices {
-		if n.Kind == kind && n.Host == host {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.events, func(e progress.Event) bool { return e.Kind == progress.HostFailed && e.Host == host })
 }
 
 // atMost bounds what the registry sent, with room for the buffers of both sides

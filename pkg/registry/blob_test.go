@@ -498,8 +498,8 @@ func TestForeignURLThatFails(t *testing.T) {
 	foreign, own := serveAt(t, "127.0.0.2", status(http.StatusForbidden)), serve(t, content(blob))
 	desc := describe(layerType, blob)
 	desc.URLs = []string{"http://169.254.169.254/x", foreign.URL}
-	var n notices
-	r := open(t, registry.Options{AllowForeignURLs: true, Notify: n.add})
+	var e events
+	r := open(t, registry.Options{AllowForeignURLs: true, Progress: e.add})
 	for range 2 {
 		b, err := r.Open(t.Context(), own.ref(t, "a"), desc, source.Range{})
 		if err != nil {
@@ -510,8 +510,8 @@ func TestForeignURLThatFails(t *testing.T) {
 		}
 		b.Close()
 	}
-	if foreign.count() != 1 || len(n.list) != 1 || n.list[0].Host != foreign.host() {
-		t.Errorf("got %d requests and notices %+v, want one each about %s", foreign.count(), n.list, foreign.host())
+	if foreign.count() != 1 || len(e.list) != 1 || e.list[0].Host != foreign.host() {
+		t.Errorf("got %d requests and events %+v, want one each about %s", foreign.count(), e.list, foreign.host())
 	}
 }
 

@@ -56,9 +56,9 @@ func TestDumpMasksSecrets(t *testing.T) {
 	})
 	dir := hostsDir(t, srv.host(), "server = \""+srv.URL+"\"\n[header]\nx-canary = \"canary-header\"\n")
 	var dump, trace buffer
-	var n notices
+	var e events
 	r := open(t, registry.Options{
-		HostsDirs: []string{dir}, Dump: &dump, Trace: &trace, Notify: n.add,
+		HostsDirs: []string{dir}, Dump: &dump, Trace: &trace, Progress: e.add,
 		Credentials: credential(registry.Credential{Username: "me", Password: "canary-password"}),
 	})
 	if _, err := r.Resolve(t.Context(), srv.ref(t, "a:v1")); err != nil {
@@ -68,7 +68,7 @@ func TestDumpMasksSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := r.Resolve(t.Context(), srv.ref(t, "a:missing"))
-	all := dump.String() + trace.String() + fmt.Sprint(err, n.list)
+	all := dump.String() + trace.String() + fmt.Sprint(err, e.list)
 	for _, secret := range []string{"canary", "bWU6Y2FuYXJ5LXBhc3N3b3Jk", string(blob)} {
 		if i := strings.Index(all, secret); i >= 0 {
 			t.Errorf("got %q in …%s…, want it masked", secret, all[max(0, i-80):min(len(all), i+80)])

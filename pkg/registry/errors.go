@@ -55,7 +55,7 @@ func joinRound(errs []*source.Error) error {
 // fault is a failure whose reason, class and prospects are known where it is
 // made, so that nobody has to guess them from a text later.
 type fault struct {
-	reason string // one of the reasons of Notice, or empty
+	reason string // see Reason
 	class  error  // of errdefs
 	retry  bool   // whether another try may succeed
 	lost   bool   // whether the host could not even be reached
@@ -97,7 +97,9 @@ var errSlow = errors.New("too slow")
 // wants. A host may go on like that for ever.
 func (*Registry) Slow(err error) bool { return errors.Is(err, errSlow) }
 
-// Reason returns the reason of Notice for err, empty if it has none.
+// Reason returns in one word why a request failed with err: reset, stall,
+// status, rate-limit, short, digest, refused, tls or dns. It is empty if err is
+// none of these.
 func Reason(err error) string {
 	if f, ok := errors.AsType[*fault](err); ok {
 		return f.reason

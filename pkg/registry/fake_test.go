@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -134,24 +135,24 @@ func parse(t *testing.T, s string) source.Ref {
 	return ref
 }
 
-// notices collects what Options.Notify is told.
-type notices struct {
+// events collects what Options.Progress gets.
+type events struct {
 	mu   sync.Mutex
-	list []registry.Notice
+	list []progress.Event
 }
 
-func (n *notices) add(notice registry.Notice) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.list = append(n.list, notice)
+func (e *events) add(event progress.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, event)
 }
 
-func (n *notices) kinds() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+func (e *events) kinds() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	var kinds []string
-	for _, notice := range n.list {
-		kinds = append(kinds, notice.Kind+" "+notice.Reason)
+	for _, event := range e.list {
+		kinds = append(kinds, string(event.Kind)+" "+event.Reason)
 	}
 	return kinds
 }

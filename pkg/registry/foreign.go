@@ -34,7 +34,7 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 		}
 		if e, ok := errors.AsType[*source.Error](err); ok { // a url gets one chance
 			r.countBlame(u.Host, c)
-			r.notifyGone(e)
+			r.emitGone(e)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/time/rate"
 
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -222,12 +223,12 @@ func (r *Registry) report(h *host, e *source.Error) {
 		return
 	}
 	if h.failed(e, time.Now()) {
-		r.notifyGone(e)
+		r.emitGone(e)
 	}
 }
 
-func (r *Registry) notifyGone(e *source.Error) {
-	r.notify(Notice{Kind: NoticeHost, Ref: e.Ref, Digest: e.Digest, Host: e.Host, Mirror: e.Mirror, Reason: Reason(e), Err: e})
+func (r *Registry) emitGone(e *source.Error) {
+	r.opts.Progress.Emit(progress.Event{Kind: progress.HostFailed, Ref: e.Ref, Digest: e.Digest, Host: e.Host, Reason: Reason(e), Err: e})
 }
 
 // blame says what was wrong at which host: wrong bytes are counted per blob.
@@ -247,7 +248,7 @@ func (r *Registry) blamed(host string, c call) int {
 func (r *Registry) noteBlame(h *host, c call, e *source.Error) {
 	r.countBlame(h.name, c)
 	if h.expendable() && h.condemn(e) {
-		r.notifyGone(e)
+		r.emitGone(e)
 	}
 }
 

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -223,18 +224,18 @@ func TestNobodyMayResolve(t *testing.T) {
 
 func TestMirrorMisses(t *testing.T) {
 	blob := blobBytes(10)
-	var n notices
+	var e events
 	mirror, own := serveAt(t, "127.0.0.2", status(404)), serve(t, content(blob))
 	o := mirrored(t, mirror, own, `"pull"`)
-	o.Notify = n.add
+	o.Progress = e.add
 	r := open(t, o)
 	for range 3 {
 		if _, b, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil || b.Host != own.host() {
 			t.Fatalf("got %v, want the registry's blob", err)
 		}
 	}
-	if mirror.count() != 3 || len(n.list) != 0 {
-		t.Errorf("got %d requests and notices %q, want 3 and none: a miss is normal", mirror.count(), n.kinds())
+	if mirror.count() != 3 || len(e.list) != 0 {
+		t.Errorf("got %d requests and events %q, want 3 and none: a miss is normal", mirror.count(), e.kinds())
 	}
 }
 
@@ -249,17 +250,18 @@ func TestDeadMirror(t *testing.T) {
 	l.Close()
 	own := serve(t, inTurn(content(blob), content(blob), status(404)))
 	dir := hostsDir(t, own.host(), fmt.Sprintf("server = %q\n[host.\"http://%s\"]\ncapabilities = [\"pull\"]\n", own.URL, dead))
-	var n notices
-	r := open(t, registry.Options{HostsDirs: []string{dir}, Notify: n.add})
+	var e events
+	r := open(t, registry.Options{HostsDirs: []string{dir}, Progress: e.add})
 	for range 2 {
 		if _, _, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff([]string{"host refused"}, n.kinds()); diff != "" {
-		t.Errorf("notices (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]string{"host refused"}, e.kinds()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if got := n.list[0]; !got.Mirror || got.Host != dead {
+	got := e.list[0]
+	if e, ok := errors.AsType[*source.Error](got.Err); !ok || !e.Mirror || got.Host != dead {
 		t.Errorf("got %+v, want the mirror %s", got, dead)
 	}
 	_, _, err = read(t, r, own.ref(t, "a"), blob, source.Range{})
@@ -284,8 +286,8 @@ func TestStalledMirror(t *testing.T) {
 	own := serve(t, content(blob))
 	for _, scheme := range []string{"http", "https"} {
 		dir := hostsDir(t, own.host(), fmt.Sprintf("server = %q\n[host.\"%s://%s\"]\ncapabilities = [\"pull\"]\n", own.URL, scheme, l.Addr()))
-		var n notices
-		r := open(t, registry.Options{HostsDirs: []string{dir}, Notify: n.add, StallTimeout: 200 * time.Millisecond})
+		var e events
+		r := open(t, registry.Options{HostsDirs: []string{dir}, Progress: e.add, StallTimeout: 200 * time.Millisecond})
 		start := time.Now()
 		for range 10 {
 			if _, _, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil {
@@ -295,8 +297,8 @@ func TestStalledMirror(t *testing.T) {
 		if took := time.Since(start); took > 2*time.Second {
 			t.Errorf("%s: got 10 blobs in %s, want one stall of 200ms in it", scheme, took)
 		}
-		if diff := cmp.Diff([]string{"host stall"}, n.kinds()); diff != "" {
-			t.Errorf("%s: notices (-want +got):\n%s", scheme, diff)
+		if diff := cmp.Diff([]string{"host stall"}, e.kinds()); diff != "" {
+			t.Errorf("%s: events (-want +got):\n%s", scheme, diff)
 		}
 	}
 }
@@ -342,33 +344,33 @@ func TestRoundsOverSeveralHosts(t *testing.T) {
 func TestServerInPlaceOfTheRegistry(t *testing.T) {
 	stand := serve(t, inTurn(status(503), status(503), status(503), status(503), manifest(manifestJSON(t))))
 	dir := hostsDir(t, "reg.example.com", fmt.Sprintf("server = %q\n", stand.URL))
-	var n notices
-	r := open(t, registry.Options{HostsDirs: []string{dir}, Notify: n.add, Retry: registry.Retry{Count: 5, Delay: time.Millisecond}})
+	var e events
+	r := open(t, registry.Options{HostsDirs: []string{dir}, Progress: e.add, Retry: registry.Retry{Count: 5, Delay: time.Millisecond}})
 	if _, err := r.Resolve(t.Context(), parse(t, "reg.example.com/a")); err != nil {
 		t.Fatal(err)
 	}
 	if q := stand.last(t).URL.Query().Get("ns"); q != "reg.example.com" || stand.count() != 5 {
 		t.Errorf("got ns %q after %d requests, want reg.example.com after 5", q, stand.count())
 	}
-	mustHave(t, n.kinds(), "retry status")
+	mustHave(t, e.kinds(), "retry status")
 }
 
 func TestFailingMirrorIsGivenUp(t *testing.T) {
 	blob := blobBytes(10)
-	var n notices
+	var e events
 	mirror, own := serveAt(t, "127.0.0.2", status(503)), serve(t, content(blob))
 	o := mirrored(t, mirror, own, `"pull"`)
-	o.Notify = n.add
+	o.Progress = e.add
 	r := open(t, o)
 	deadline := time.Now().Add(20 * time.Second)
-	for len(n.kinds()) == 0 && time.Now().Before(deadline) {
+	for len(e.kinds()) == 0 && time.Now().Before(deadline) {
 		if _, _, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if diff := cmp.Diff([]string{"host status"}, n.kinds()); diff != "" {
-		t.Errorf("notices (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]string{"host status"}, e.kinds()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	if mirror.count() != 3 {
 		t.Errorf("got %d requests to the mirror, want 3 with pauses", mirror.count())
@@ -378,10 +380,10 @@ func TestFailingMirrorIsGivenUp(t *testing.T) {
 // B3: a corrupt mirror is named and not asked again for anything.
 func TestBlamedMirror(t *testing.T) {
 	blob, other := blobBytes(10), []byte("another")
-	var n notices
+	var e events
 	mirror, own := serveAt(t, "127.0.0.2", content(make([]byte, 10))), serve(t, content(blob))
 	o := mirrored(t, mirror, own, `"pull"`)
-	o.Notify = n.add
+	o.Progress = e.add
 	r := open(t, o)
 	ref := own.ref(t, "a")
 	_, b, err := read(t, r, ref, blob, source.Range{})
@@ -396,8 +398,8 @@ func TestBlamedMirror(t *testing.T) {
 	if mirror.count() != 1 {
 		t.Errorf("got %d requests to the mirror, want 1", mirror.count())
 	}
-	if diff := cmp.Diff([]string{"host digest"}, n.kinds()); diff != "" {
-		t.Errorf("notices (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]string{"host digest"}, e.kinds()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 

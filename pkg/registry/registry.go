@@ -30,8 +30,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
 
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -77,9 +77,9 @@ type Options struct {
 	// Dump gets requests and answers, Trace what happens to connections.
 	// Secrets are masked and bodies of blobs left out.
 	Dump, Trace io.Writer
-	// Notify is told of retries and of hosts that were given up. It is called
-	// from many goroutines and must not block.
-	Notify func(Notice)
+	// Progress gets an event before each wait for another try (progress.Retry)
+	// and for each host that is not asked again (progress.HostFailed).
+	Progress progress.Sink
 }
 
 // Credentials finds the credential for one host, as contacted, and ref. The
@@ -98,27 +98,6 @@ type Credential struct {
 	RegistryToken string
 	// Source says where it was found; it never holds the secret.
 	Source string
-}
-
-// Values of Notice.Kind.
-const (
-	NoticeRetry = "retry" // before a wait
-	NoticeHost  = "host"  // a host is not asked again in this run
-)
-
-// Notice tells what happens beside the answers.
-type Notice struct {
-	Kind    string
-	Ref     string
-	Digest  digest.Digest // empty for a tag
-	Host    string
-	Mirror  bool
-	Attempt int           // of a retry, counted from 1
-	Wait    time.Duration // of a retry
-	// Reason is reset, stall, status, rate-limit, short, digest, refused, tls
-	// or dns, or empty if it is none of these.
-	Reason string
-	Err    error
 }
 
 // Registry speaks to the hosts of many references and remembers, for as long
@@ -215,12 +194,6 @@ func proxyFunc(proxy string) (func(*http.Request) (*url.URL, error), error) {
 		return nil, fmt.Errorf("proxy is not a URL: %w", errdefs.ErrInvalidArgument)
 	}
 	return http.ProxyURL(u), nil
-}
-
-func (r *Registry) notify(n Notice) {
-	if r.opts.Notify != nil {
-		r.opts.Notify(n)
-	}
 }
 
 // StallTimeout is how long a connection may be without a byte.

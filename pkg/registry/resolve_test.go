@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -179,15 +180,15 @@ func TestResolveRetries(t *testing.T) {
 	for name, fault := range map[string]http.HandlerFunc{"500": status(500), "503": status(503), "429": status(429), "cut": reset} {
 		t.Run(name, func(t *testing.T) {
 			srv := serve(t, inTurn(fault, fault, fault, manifest(manifestJSON(t))))
-			var n notices
-			r := open(t, registry.Options{Notify: n.add, PlainHTTP: true})
+			var e events
+			r := open(t, registry.Options{Progress: e.add, PlainHTTP: true})
 			if _, err := r.Resolve(t.Context(), srv.ref(t, "app")); err != nil {
 				t.Fatal(err)
 			}
-			if srv.count() != 4 || len(n.list) != 3 {
-				t.Errorf("got %d requests and %d notices, want 4 and 3", srv.count(), len(n.list))
+			if srv.count() != 4 || len(e.list) != 3 {
+				t.Errorf("got %d requests and %d events, want 4 and 3", srv.count(), len(e.list))
 			}
-			if first := n.list[0]; first.Kind != registry.NoticeRetry || first.Attempt != 1 || first.Host != srv.host() || first.Wait <= 0 || first.Err == nil {
+			if first := e.list[0]; first.Kind != progress.Retry || first.Attempt != 1 || first.Host != srv.host() || first.Wait <= 0 || first.Err == nil {
 				t.Errorf("got %+v, want the first retry at %s", first, srv.host())
 			}
 		})

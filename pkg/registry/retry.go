@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -97,7 +98,7 @@ func (r *Registry) Backoff(ctx context.Context, n int, cause error) error {
 		return cause
 	}
 	wait := max(r.opts.Retry.wait(n), retryAfter(cause))
-	r.notifyRetry(n, wait, cause)
+	r.emitRetry(n, wait, cause)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -127,12 +128,12 @@ func retryAfter(err error) time.Duration {
 	return shortest
 }
 
-func (r *Registry) notifyRetry(n int, wait time.Duration, cause error) {
-	notice := Notice{Kind: NoticeRetry, Attempt: n, Wait: wait, Reason: Reason(cause), Err: cause}
+func (r *Registry) emitRetry(n int, wait time.Duration, cause error) {
+	event := progress.Event{Kind: progress.Retry, Attempt: n, Wait: wait, Reason: Reason(cause), Err: cause}
 	if e, ok := errors.AsType[*source.Error](cause); ok {
-		notice.Ref, notice.Digest, notice.Host, notice.Mirror = e.Ref, e.Digest, e.Host, e.Mirror
+		event.Ref, event.Digest, event.Host = e.Ref, e.Digest, e.Host
 	}
-	r.notify(notice)
+	r.opts.Progress.Emit(event)
 }
 
 // parseRetryAfter reads both forms of Retry-After, seconds and a date. What is

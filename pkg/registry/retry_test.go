@@ -42,29 +42,29 @@ func TestBackoffBudget(t *testing.T) {
 }
 
 func TestBackoffGrows(t *testing.T) {
-	var n notices
-	r, cause := failure(t, registry.Options{Notify: n.add, Retry: registry.Retry{Count: 20}}, status(503))
+	var e events
+	r, cause := failure(t, registry.Options{Progress: e.add, Retry: registry.Retry{Count: 20}}, status(503))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.Backoff(ctx, 1, cause); !errors.Is(err, context.Canceled) || len(n.list) != 0 {
-		t.Errorf("got %v and %d notices, want the end of the context and none", err, len(n.list))
+	if err := r.Backoff(ctx, 1, cause); !errors.Is(err, context.Canceled) || len(e.list) != 0 {
+		t.Errorf("got %v and %d events, want the end of the context and none", err, len(e.list))
 	}
 	for try, most := range map[int]time.Duration{1: 250 * time.Millisecond, 2: 500 * time.Millisecond, 5: 4 * time.Second, 6: 8 * time.Second, 19: 8 * time.Second} {
-		n.list = nil
+		e.list = nil
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		if err := r.Backoff(ctx, try, cause); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("try %d: got %v, want the deadline", try, err)
 		}
 		cancel()
-		if len(n.list) != 1 || n.list[0].Wait < most/2 || n.list[0].Wait > most || n.list[0].Attempt != try {
-			t.Errorf("try %d: got %+v, want a wait between %s and %s", try, n.list, most/2, most)
+		if len(e.list) != 1 || e.list[0].Wait < most/2 || e.list[0].Wait > most || e.list[0].Attempt != try {
+			t.Errorf("try %d: got %+v, want a wait between %s and %s", try, e.list, most/2, most)
 		}
 	}
 }
 
 func TestBackoffHonoursRetryAfter(t *testing.T) {
-	var n notices
-	r, cause := failure(t, registry.Options{Notify: n.add}, func(w http.ResponseWriter, _ *http.Request) {
+	var e events
+	r, cause := failure(t, registry.Options{Progress: e.add}, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "17")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
@@ -73,8 +73,8 @@ func TestBackoffHonoursRetryAfter(t *testing.T) {
 	if err := r.Backoff(ctx, 1, cause); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline", err)
 	}
-	if len(n.list) != 1 || n.list[0].Wait != 17*time.Second {
-		t.Errorf("got %+v, want a wait of 17s", n.list)
+	if len(e.list) != 1 || e.list[0].Wait != 17*time.Second {
+		t.Errorf("got %+v, want a wait of 17s", e.list)
 	}
 }
 

@@ -99,14 +99,14 @@ func TestTLSFlags(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var n notices
-			tt.o.Notify = n.add
+			var e events
+			tt.o.Progress = e.add
 			_, err := open(t, tt.o).Resolve(t.Context(), tt.srv.ref(t, "a"))
 			if (err == nil) != tt.ok {
 				t.Errorf("got %v, want success: %v", err, tt.ok)
 			}
-			if len(n.list) != 0 {
-				t.Errorf("got notices %q, want none: a certificate does not get better", n.kinds())
+			if len(e.list) != 0 {
+				t.Errorf("got events %q, want none: a certificate does not get better", e.kinds())
 			}
 		})
 	}
