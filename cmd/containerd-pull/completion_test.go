@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,7 +27,7 @@ func TestCompletionFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := filepath.Join("../../completions", programName+"."+ext)
-		if flag.Lookup("update").Value.String() == "true" {
+		if updates() {
 			if err := os.WriteFile(file, want.Bytes(), 0o644); err != nil {
 				t.Fatal(err)
 			}

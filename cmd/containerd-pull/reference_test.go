@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -269,7 +268,7 @@ func TestReference(t *testing.T) {
 		want[fmt.Sprintf("man/%s.%d", m.name, m.section)] = man.String()
 	}
 	const dir = "../../docs/cli"
-	if flag.Lookup("update").Value.String() == "true" {
+	if updates() {
 		writeReference(t, dir, want)
 	}
 	for name, text := range want {

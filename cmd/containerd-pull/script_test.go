@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// updates reports whether the tests are to write what they would compare with.
+func updates() bool { return flag.Lookup("update").Value.String() == "true" }
+
 // noRaceSleep spares each program that the tests run a second at its end, which
 // is for goroutines that may still report a race.
 const noRaceSleep = "atexit_sleep_ms=20"
@@ -47,9 +50,10 @@ const noRaceSleep = "atexit_sleep_ms=20"
 func TestScripts(t *testing.T) {
 	w := newWorld(t)
 	testscript.Run(t, testscript.Params{
-		Dir:   "testdata/script",
-		Setup: w.setup,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "within": within},
+		Dir:           "testdata/script",
+		Setup:         w.setup,
+		UpdateScripts: updates(),
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "within": within},
 	})
 }
 
