@@ -64,7 +64,7 @@ func owners() map[string][]string {
 		containerd + "plugins/snapshots":         {"pkg/store"},
 		"go.etcd.io/bbolt":                       {"pkg/store"},
 		"github.com/klauspost/compress/gzip":     {"pkg/inflate"},
-		"golang.org/x/term":                      {"pkg/progress"},
+		"golang.org/x/term":                      {"pkg/progress", "cmd/containerd-pull"},
 		"github.com/containerd/console":          {"pkg/progress"},
 		"github.com/mattn/go-runewidth":          {"pkg/progress"},
 		"github.com/clipperhouse/uax29":          {"pkg/progress"},

@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"text/template"
 	"text/template/parse"
+
+	"golang.org/x/term"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
@@ -40,6 +43,12 @@ func newForm(text string) (*form, error) {
 func inJSON(v any) (string, error) {
 	text, err := marshal(v, false)
 	return strings.TrimSuffix(string(text), "\n"), err
+}
+
+// isTerminal reports whether w is a terminal.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // marshal leaves <, > and & as they are.

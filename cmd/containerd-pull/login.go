@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/term"
+
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -92,35 +94,35 @@ func askPassword(ctx context.Context, prompt string) (string, error) {
 		}
 	}
 	defer tty.Close()
-	restore, err := mute(int(tty.Fd()))
+	fmt.Fprint(tty, prompt)
+	defer fmt.Fprintln(tty)
+	return readPassword(ctx, int(tty.Fd()))
+}
+
+// readPassword reads without echo. If ctx is cancelled, the blocked read is
+// abandoned and the echo restored; the process is exiting anyway.
+func readPassword(ctx context.Context, tty int) (string, error) {
+	before, err := term.GetState(tty)
 	if err != nil {
 		return "", fmt.Errorf("preparing the terminal: %w", err)
 	}
-	defer restore()
-	fmt.Fprint(tty, prompt)
-	defer fmt.Fprintln(tty)
-	return readPassword(ctx, tty)
-}
-
-// readPassword leaves the read behind when the context ends: nothing but the
-// user can end it, and the process is about to.
-func readPassword(ctx context.Context, tty io.Reader) (string, error) {
 	type answer struct {
-		line string
-		err  error
+		password []byte
+		err      error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		line, err := bufio.NewReader(tty).ReadString('\n')
-		answers <- answer{line, err}
+		password, err := term.ReadPassword(tty)
+		answers <- answer{password, err}
 	}()
 	select {
 	case <-ctx.Done():
+		_ = term.Restore(tty, before) // a terminal that has gone away needs no echo
 		return "", context.Cause(ctx)
 	case a := <-answers:
 		if a.err != nil {
 			return "", fmt.Errorf("reading the password: %w", a.err)
 		}
-		return strings.TrimRight(a.line, "\r\n"), nil
+		return string(a.password), nil
 	}
 }

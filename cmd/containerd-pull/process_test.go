@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // The tests of this file run the program, which testscript puts on PATH, for
@@ -36,6 +37,7 @@ func TestPasswordPrompt(t *testing.T) {
 			n, err := terminal.Read(buf)
 			all.Write(buf[:n])
 			if strings.Contains(string(buf[:n]), "Password of me for "+host) {
+				waitForSilence(t, terminal)
 				terminal.WriteString("canary\n")
 			}
 			if err != nil {
@@ -53,6 +55,22 @@ func TestPasswordPrompt(t *testing.T) {
 	if text := <-shown; strings.Contains(text, "canary") {
 		t.Errorf("the terminal shows the password: %q", text)
 	}
+}
+
+// waitForSilence returns once what is typed on the terminal is not shown: the
+// program prompts first.
+func waitForSilence(t *testing.T, terminal *os.File) {
+	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
+		state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if state.Lflag&unix.ECHO == 0 {
+			return
+		}
+	}
+	t.Error("the terminal shows what is typed")
 }
 
 // TestSignals interrupts pulls that wait for a registry.
