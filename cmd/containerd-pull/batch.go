@@ -115,7 +115,7 @@ func (b *batch) pull(ctx context.Context, j job) (*pull.Result, error) {
 	if err != nil {
 		return nil, asUsage(err)
 	}
-	p := pull.Puller{Store: b.store, Registry: reg, Verifier: verifier, Progress: b.sink, Limits: j.cfg.Limits}
+	p := pull.Puller{Store: b.store, Source: reg, Verifier: verifier, Progress: b.sink, Limits: j.cfg.Limits}
 	req := j.cfg.Request
 	if req.Ref, err = j.cfg.Verify.Pin(j.ref); err != nil {
 		return nil, asUsage(err)

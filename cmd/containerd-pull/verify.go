@@ -184,7 +184,7 @@ func (v *verification) runStore(ctx context.Context, cfg *config.Config, names [
 	}
 	c := &check.Checker{
 		Store: v.batch.store, Progress: v.batch.sink, Deep: v.o.deep,
-		Registry: v.registry, Downloads: cfg.Limits.Downloads, Unpacks: cfg.Limits.Unpacks,
+		Source: v.registry, Downloads: cfg.Limits.Downloads, Unpacks: cfg.Limits.Unpacks,
 	}
 	if cfg.Origin("platforms").Kind == config.FromFlag {
 		c.Platforms = cfg.Request.Platforms
@@ -222,12 +222,16 @@ func (v *verification) check(ctx context.Context, c *check.Checker, imgs []image
 }
 
 // registry is that of the profile of the image's name.
-func (v *verification) registry(ref source.Ref) (*registry.Registry, error) {
+func (v *verification) registry(ref source.Ref) (source.Source, error) {
 	cfg, err := v.settings.Resolve(ref)
 	if err != nil {
 		return nil, asUsage(err)
 	}
-	return v.batch.registry(cfg)
+	reg, err := v.batch.registry(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return reg, nil
 }
 
 // images are the records of the names, or all of the namespace.

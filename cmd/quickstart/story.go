@@ -136,6 +136,6 @@ func (s *story) pull(ctx context.Context, st *store.Store) (res *pull.Result, er
 		return nil, err
 	}
 	display.Sink().Emit(progress.Event{Kind: progress.Start, Refs: []string{s.ref.Name}})
-	p := &pull.Puller{Store: st, Registry: reg, Progress: display.Sink()}
+	p := &pull.Puller{Store: st, Source: reg, Progress: display.Sink()}
 	return p.Pull(ctx, pull.Request{Ref: s.ref})
 }

@@ -24,7 +24,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -39,8 +38,8 @@ type Checker struct {
 	// neither, it is those of which the store has more than manifest and config.
 	Platforms    []ocispec.Platform
 	AllPlatforms bool
-	// Registry is where Repair fetches what is missing of an image.
-	Registry func(source.Ref) (*registry.Registry, error)
+	// Source returns where Repair fetches what is missing of an image.
+	Source func(source.Ref) (source.Source, error)
 	// Downloads and Unpacks bound what Repair does at once; 0 is one per CPU.
 	Downloads, Unpacks int
 }

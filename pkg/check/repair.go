@@ -20,7 +20,6 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -329,14 +328,14 @@ func (d *document) freeKey(child string) string {
 // origin is where the blobs of an image come from.
 type origin struct {
 	fetch.Source
-	registry *registry.Registry
-	fetcher  *fetch.Fetcher
-	err      error // why there is none
+	from    source.Source
+	fetcher *fetch.Fetcher
+	err     error // why there is none
 }
 
-// source asks the registry once whether it has the image still, before
+// originOf asks the registry once whether it has the image still, before
 // anything is removed for its sake.
-func (r *repairer) source(ctx context.Context, img images.Image) *origin {
+func (r *repairer) originOf(ctx context.Context, img images.Image) *origin {
 	s := r.sources[img.Name]
 	if s == nil {
 		s = &origin{}
@@ -351,16 +350,16 @@ func (r *repairer) open(ctx context.Context, s *origin, img images.Image) error 
 	if err != nil || ref.Name != img.Name {
 		return fmt.Errorf("the name %q does not say which registry to ask", img.Name)
 	}
-	if r.Registry == nil {
+	if r.Source == nil {
 		return errors.New("there is no registry to ask")
 	}
 	ref.Digest = img.Target.Digest
 	s.Source = fetch.From(ref)
-	if s.registry, err = r.Registry(ref); err != nil {
+	if s.from, err = r.Source(ref); err != nil {
 		return err
 	}
-	s.fetcher = fetch.New(s.registry, r.Store.Content, r.Progress)
-	_, err = s.registry.Resolve(ctx, ref)
+	s.fetcher = fetch.New(s.from, r.Store.Content, r.Progress)
+	_, err = s.from.Resolve(ctx, ref)
 	return err
 }
 
@@ -369,7 +368,7 @@ func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
 	var ready []task
 	dropped := map[digest.Digest]bool{}
 	for _, t := range tasks {
-		if s := r.source(ctx, t.img); s.err != nil {
+		if s := r.originOf(ctx, t.img); s.err != nil {
 			if err := r.done(ctx, t, s.err); err != nil {
 				return err
 			}
@@ -400,7 +399,7 @@ func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
 		}
 	}
 	for _, t := range ready {
-		if err := r.done(ctx, t, r.fetch(ctx, r.source(ctx, t.img), t.fix)); err != nil {
+		if err := r.done(ctx, t, r.fetch(ctx, r.originOf(ctx, t.img), t.fix)); err != nil {
 			return err
 		}
 	}
@@ -419,7 +418,7 @@ func (r *repairer) fetch(ctx context.Context, s *origin, f fix) error {
 		_, err := s.fetcher.Store(ctx, blob, labels)
 		return err
 	}
-	doc, err := s.registry.Manifest(ctx, s.Ref, f.desc)
+	doc, err := s.from.Manifest(ctx, s.Ref, f.desc)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -175,7 +174,7 @@ func TestCancel(t *testing.T) {
 		spoil(t, s.blob(img.Config.Digest), flip)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		c := s.checker(true)
-		c.Registry = func(ref source.Ref) (*registry.Registry, error) {
+		c.Source = func(ref source.Ref) (source.Source, error) {
 			cancel(why)
 			return newRegistry(ref)
 		}

@@ -95,18 +95,18 @@ func (s *site) pull(ref string, edits ...func(*pull.Request)) {
 	for _, edit := range edits {
 		edit(&r)
 	}
-	p := &pull.Puller{Store: s.Store, Registry: pulltest.Must(newRegistry(r.Ref))(s.t)}
+	p := &pull.Puller{Store: s.Store, Source: pulltest.Must(newRegistry(r.Ref))(s.t)}
 	pulltest.Must(p.Pull(s.t.Context(), r))(s.t)
 }
 
-func newRegistry(source.Ref) (*registry.Registry, error) {
+func newRegistry(source.Ref) (source.Source, error) {
 	return registry.New(registry.Options{
 		PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
 	})
 }
 
 func (s *site) checker(deep bool) *check.Checker {
-	return &check.Checker{Store: s.Store, Deep: deep, Registry: newRegistry}
+	return &check.Checker{Store: s.Store, Deep: deep, Source: newRegistry}
 }
 
 func (s *site) images(refs ...string) []images.Image {

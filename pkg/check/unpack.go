@@ -68,7 +68,7 @@ func (r *repairer) layerSource(ctx context.Context, img images.Image, p *part, g
 			return nil, err
 		}
 		if v.kind != "" {
-			s := r.source(ctx, img)
+			s := r.originOf(ctx, img)
 			return s, s.err
 		}
 	}

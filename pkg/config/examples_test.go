@@ -282,7 +282,7 @@ func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name
 	req.Ref = ref
 	verifier := pulltest.Must(trust.New(cfg.Verify))(t)
 	req.Ref = pulltest.Must(cfg.Verify.Pin(ref))(t)
-	p := pull.Puller{Store: st, Registry: reg, Verifier: verifier, Limits: cfg.Limits}
+	p := pull.Puller{Store: st, Source: reg, Verifier: verifier, Limits: cfg.Limits}
 	if _, err := p.Pull(t.Context(), req); err != nil {
 		return cfg, err
 	}

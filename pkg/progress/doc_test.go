@@ -211,7 +211,7 @@ func pullInto(t *testing.T, root string, ref source.Ref, sink progress.Sink) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pull.Puller{Store: st, Registry: reg, Progress: sink}
+	p := &pull.Puller{Store: st, Source: reg, Progress: sink}
 	if _, err := p.Pull(t.Context(), pull.Request{Ref: ref}); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func ExamplePuller_Pull() {
 		if err != nil {
 			return err
 		}
-		p := pull.Puller{Store: st, Registry: reg}
+		p := pull.Puller{Store: st, Source: reg}
 		result, err := p.Pull(ctx, pull.Request{
 			Ref:    ref,
 			Unpack: pull.UnpackNever,
@@ -71,7 +71,7 @@ func ExamplePuller_Plan() {
 		if err != nil {
 			return err
 		}
-		p := pull.Puller{Store: st, Registry: reg}
+		p := pull.Puller{Store: st, Source: reg}
 		plan, err := p.Plan(ctx, pull.Request{Ref: ref, Platforms: []ocispec.Platform{{OS: "linux", Architecture: runtime.GOARCH}}})
 		if err != nil {
 			return err

@@ -194,7 +194,7 @@ func pullAsChild(ctx context.Context, job string) error {
 	if err := errors.Join(refErr, regErr); err != nil {
 		return err
 	}
-	result, err := (&pull.Puller{Store: s, Registry: reg}).Pull(ctx, pull.Request{Ref: ref})
+	result, err := (&pull.Puller{Store: s, Source: reg}).Pull(ctx, pull.Request{Ref: ref})
 	if err == nil {
 		_, err = fmt.Printf("%s: %s\n", result.Engine, result.EngineReason)
 	}

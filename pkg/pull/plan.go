@@ -79,7 +79,7 @@ func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 
 func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 	start := time.Now()
-	target, err := p.Registry.Resolve(ctx, r.Ref)
+	target, err := p.Source.Resolve(ctx, r.Ref)
 	if err != nil {
 		return nil, p.fail(ctx, StageResolve, r.Ref, err)
 	}
@@ -190,7 +190,7 @@ func (pl *planner) manifest(ctx context.Context, desc ocispec.Descriptor, kind p
 		return Document{Desc: desc, Kind: kind, Body: pl.target.Body, Fetched: true}, nil
 	}
 	return pl.document(ctx, desc, kind, func() ([]byte, error) {
-		t, err := pl.p.Registry.Manifest(ctx, pl.plan.Request.Ref, desc)
+		t, err := pl.p.Source.Manifest(ctx, pl.plan.Request.Ref, desc)
 		return t.Body, err
 	})
 }

@@ -58,7 +58,7 @@ func FuzzPlan(f *testing.F) {
 		child = names.Replace(child)
 		top = documentNames([]byte(child), []byte(config)).Replace(top)
 		reg.SetBehave(serving(top, child, config))
-		puller := &pull.Puller{Store: s, Registry: pulltest.Must(registry.New(registry.Options{
+		puller := &pull.Puller{Store: s, Source: pulltest.Must(registry.New(registry.Options{
 			PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: -1},
 		}))(t)}
 		start := time.Now()

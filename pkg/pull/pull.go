@@ -24,7 +24,6 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
@@ -33,7 +32,7 @@ import (
 // Puller pulls images from registries into one store.
 type Puller struct {
 	Store    *store.Store
-	Registry *registry.Registry
+	Source   source.Source
 	Verifier trust.Verifier // nil allows everything; verifiers of the daemon count in any case
 	Progress progress.Sink
 	Limits   Limits
@@ -106,7 +105,7 @@ func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
 }
 
 func (p *Puller) fetcher() *fetch.Fetcher {
-	return fetch.New(p.Registry, p.Store.Content, p.Progress)
+	return fetch.New(p.Source, p.Store.Content, p.Progress)
 }
 
 // defaultDownloads are enough connections to fill a link of some distance.

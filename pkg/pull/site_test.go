@@ -169,7 +169,7 @@ func (s *site) ctx() context.Context { return s.store().Context(s.t.Context()) }
 func (s *site) puller(sink progress.Sink) *pull.Puller {
 	s.t.Helper()
 	return &pull.Puller{
-		Store: s.store(), Registry: pulltest.Must(registry.New(s.options))(s.t), Progress: sink, Limits: s.limits,
+		Store: s.store(), Source: pulltest.Must(registry.New(s.options))(s.t), Progress: sink, Limits: s.limits,
 		Verifier: s.verify,
 	}
 }

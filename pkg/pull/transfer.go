@@ -23,7 +23,7 @@ import (
 // can be seen afterwards: the documents, the layers and the snapshots.
 func (p *Puller) delegate(ctx context.Context, r *run) (*Result, error) {
 	pl, ref := r.plan, r.plan.Request.Ref
-	to, err := p.Registry.Delegate(ref)
+	to, err := p.delegation(ref)
 	if err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
@@ -32,7 +32,7 @@ func (p *Puller) delegate(ctx context.Context, r *run) (*Result, error) {
 	}
 	d := &delegated{p: p, ref: ref, fetched: map[digest.Digest]bool{}}
 	err = p.Store.Transfer(ctx, store.Transfer{
-		Source: p.source(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
+		Source: p.transferRef(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
 		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
 		PlainHTTP: to.PlainHTTP, HostsDir: to.HostsDir, Credentials: to.Credentials, Progress: d.report,
 	})
@@ -51,9 +51,18 @@ func (p *Puller) delegate(ctx context.Context, r *run) (*Result, error) {
 	return r.result, nil
 }
 
-// source is what the daemon resolves: what was judged here must not be another
-// image by then.
-func (p *Puller) source(pl *Plan) string {
+// delegation asks the source how the daemon could pull ref in its place.
+func (p *Puller) delegation(ref source.Ref) (source.Delegation, error) {
+	from, ok := p.Source.(source.Delegator)
+	if !ok {
+		return source.Delegation{}, fmt.Errorf("the daemon cannot read where %s is pulled from: %w", ref, errdefs.ErrFailedPrecondition)
+	}
+	return from.Delegate(ref)
+}
+
+// transferRef is what the daemon resolves: what was judged here must not be
+// another image by then.
+func (p *Puller) transferRef(pl *Plan) string {
 	ref := pl.Request.Ref
 	if p.Verifier != nil {
 		ref.Digest = pl.Verified

@@ -85,7 +85,7 @@ func (p *Puller) transferable(ctx context.Context, r Request) error {
 	if len(r.NotForTransfer) > 0 {
 		return fmt.Errorf("engine transfer cannot honour %s: %w", strings.Join(r.NotForTransfer, ", "), errdefs.ErrFailedPrecondition)
 	}
-	if _, err := p.Registry.Delegate(r.Ref); err != nil {
+	if _, err := p.delegation(r.Ref); err != nil {
 		return err
 	}
 	return p.Store.CanTransfer(ctx)

@@ -73,3 +73,24 @@ type Source interface {
 	// StallTimeout is how long a transfer may be without a byte.
 	StallTimeout() time.Duration
 }
+
+// Delegator is a Source from which containerd's transfer service can pull in
+// place of this process.
+type Delegator interface {
+	// Delegate returns what the service has to know to pull ref. Settings that
+	// it cannot take over are an errdefs.ErrFailedPrecondition that names them:
+	// nothing is left out silently.
+	Delegate(ref Ref) (Delegation, error)
+}
+
+// Delegation holds the settings of a Source that can be handed to another
+// client of the same registry.
+type Delegation struct {
+	PlainHTTP bool
+	// HostsDir holds the configuration of the reference's registry, or is
+	// empty if there is none.
+	HostsDir string
+	// Credentials finds a name and a password, or an identity token without a
+	// name. It is nil if there are no credentials at all.
+	Credentials func(ctx context.Context, host string) (username, secret string, err error)
+}

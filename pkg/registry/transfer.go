@@ -13,22 +13,9 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Delegation is what can be handed to somebody else who is to ask the registry
-// in our place.
-type Delegation struct {
-	PlainHTTP bool
-	// HostsDir holds the configuration of the reference's registry, or is
-	// empty if there is none.
-	HostsDir string
-	// Credentials finds a name and a password, or an identity token without a
-	// name. It is nil if there are no credentials at all.
-	Credentials func(ctx context.Context, host string) (username, secret string, err error)
-}
-
-// Delegate returns the settings for ref that containerd's transfer service can
-// take over. Settings that it cannot take over are an
-// errdefs.ErrFailedPrecondition that names them: nothing is left out silently.
-func (r *Registry) Delegate(ref source.Ref) (Delegation, error) {
+// Delegate implements source.Delegator: it returns the settings for ref that
+// containerd's transfer service can take over.
+func (r *Registry) Delegate(ref source.Ref) (source.Delegation, error) {
 	o := r.opts
 	var lost []string
 	for name, set := range map[string]bool{
@@ -45,15 +32,15 @@ func (r *Registry) Delegate(ref source.Ref) (Delegation, error) {
 	slices.Sort(lost)
 	dirs, err := dirsOf(o.HostsDirs, ref.Domain)
 	if err != nil {
-		return Delegation{}, err
+		return source.Delegation{}, err
 	}
 	if len(dirs) > 1 {
 		lost = append(lost, "several hosts directories for "+ref.Domain+" ("+strings.Join(dirs, ", ")+")")
 	}
 	if len(lost) > 0 {
-		return Delegation{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)
+		return source.Delegation{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)
 	}
-	d := Delegation{PlainHTTP: o.PlainHTTP}
+	d := source.Delegation{PlainHTTP: o.PlainHTTP}
 	if len(dirs) == 1 {
 		d.HostsDir = dirs[0]
 	}
