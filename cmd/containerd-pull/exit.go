@@ -41,7 +41,7 @@ func classes() []class {
 		{130, "interrupted", "SIGINT", "run the same command again: it goes on from what was fetched", stoppedBy(os.Interrupt)},
 		{143, "interrupted", "SIGTERM or SIGHUP", "run the same command again: it goes on from what was fetched", stoppedBy(syscall.SIGTERM, syscall.SIGHUP)},
 		{20, "partial", "some of several pulls failed", "", isA[*partialError]},
-		{10, "storage", "no space or inodes, read-only, quota, I/O error", "make room on the file system that holds containerd's root, for instance by removing images (df -h and df -i show what it has), and run the same command again", isStorage},
+		{10, "storage", "no space or inodes, read-only, quota, I/O error", "make room on the file system that holds containerd's root, for instance by removing images (df -h and df -i show what it has), and run the same command again", store.IsStorage},
 		{2, "usage", "command line or configuration", "see " + programName + " --help", isA[*usageError]},
 		{1, "internal", "the output could not be written", "", isA[*outputError]},
 		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
@@ -230,15 +230,6 @@ func stoppedBy(signals ...os.Signal) func(error) bool {
 		}
 		return false
 	}
-}
-
-func isStorage(err error) bool {
-	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
 }
 
 func fromRegistry(fn func(error) bool) func(error) bool {

@@ -165,7 +165,7 @@ func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
 		return usagef("no HOME to write the profile to: name a file with --config")
 	}
 	if err := config.InitProfile(path, name); err != nil {
-		if isStorage(err) {
+		if store.IsStorage(err) {
 			return err
 		}
 		return asUsage(err)

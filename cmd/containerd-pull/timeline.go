@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 type timelineOptions struct {
@@ -112,7 +113,7 @@ func drawing(path string) (func(*progress.Timeline) []byte, error) {
 // writeTimeline writes a picture as a whole or not at all.
 func writeTimeline(path string, picture []byte) error {
 	err := config.WriteFile(path, picture, 0o644)
-	if err == nil || isStorage(err) {
+	if err == nil || store.IsStorage(err) {
 		return err
 	}
 	return asOutput(err)

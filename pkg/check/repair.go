@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -21,6 +20,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // stage is what mends a finding.
@@ -73,7 +73,7 @@ func (c *Checker) Repair(ctx context.Context, imgs []images.Image) (reports []Re
 		return reports, errors.Join(c.cause(ctx, err), c.Store.Flush())
 	}
 	if slices.ContainsFunc(reports, func(r Report) bool { return len(r.Repaired) > 0 }) {
-		err = c.Store.Collect(ctx) // what was removed
+		err = c.Store.Collect(ctx, store.Garbage) // what was removed
 	}
 	return reports, errors.Join(err, c.Store.Flush())
 }
@@ -212,10 +212,8 @@ func (r *repairer) done(ctx context.Context, t task, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
-		if errors.Is(err, errno) {
-			return fmt.Errorf("repairing %s: %w", t.img.Name, err)
-		}
+	if store.IsUnwritable(err) {
+		return fmt.Errorf("repairing %s: %w", t.img.Name, err)
 	}
 	return nil
 }
@@ -394,7 +392,7 @@ func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
 		}
 		// The bytes are found again by whoever asks for the digest until they
 		// are collected.
-		if err := r.Store.CollectNow(ctx); err != nil {
+		if err := r.Store.Collect(ctx, store.GarbageNow); err != nil {
 			return err
 		}
 	}

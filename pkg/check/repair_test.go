@@ -14,6 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 func twoPlaces() []place {
@@ -147,7 +148,7 @@ func TestRepairOfDiscarded(t *testing.T) {
 		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
 		ref := pulltest.Push(t, reg, "team/app:1", img)
 		s.pull(ref, func(r *pull.Request) { r.DiscardLayers = true })
-		must(t, s.CollectNow(s.ctx()))
+		must(t, s.Collect(s.ctx(), store.GarbageNow))
 		report := s.check(true, ref)
 		if !report.Whole() || len(report.Notes) != len(img.Layers) || report.Compared != 0 {
 			t.Errorf("got %+v, want it whole and a note for each layer that cannot be compared", report)

@@ -45,7 +45,7 @@ func TestBake(t *testing.T) {
 					s.collect()
 					s.unboot(d)
 					s.mustPull(last)
-					if err := s.store().Collect(t.Context()); err != nil {
+					if err := s.store().Collect(t.Context(), store.Garbage); err != nil {
 						t.Fatal(err)
 					}
 					d = s.boot(version)

@@ -259,7 +259,7 @@ func TestLookDuringCollections(t *testing.T) {
 		var g errgroup.Group
 		g.Go(func() error {
 			for ctx.Err() == nil {
-				if err := s.store().CollectNow(ctx); err != nil && ctx.Err() == nil {
+				if err := s.store().Collect(ctx, store.GarbageNow); err != nil && ctx.Err() == nil {
 					return err
 				}
 			}

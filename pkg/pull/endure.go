@@ -29,7 +29,7 @@ func endure[T any](ctx context.Context, p *Puller, stage Stage, ref source.Ref, 
 			return none, p.fail(ctx, stage, ref, err)
 		}
 		done, err := work(attached)
-		lost := err != nil && p.Store.Lost(attached)
+		lost := err != nil && p.Store.Disconnected(attached)
 		end()
 		switch {
 		case err == nil:

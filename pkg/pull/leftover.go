@@ -14,12 +14,12 @@ import (
 // clear gets files out of the way that lie in the place of blobs of pl and have
 // another size, as a crash or another tool may leave them. A daemon asks no
 // more of a file than to be there: the pull would seem to succeed.
-func (p *Puller) clear(ctx context.Context, pl *Plan, room store.Room) error {
+func (p *Puller) clear(ctx context.Context, pl *Plan, room store.FreeSpace) error {
 	bad, err := p.misfits(ctx, pl, room)
 	if len(bad) == 0 || err != nil {
 		return err
 	}
-	if err := p.Store.CollectContent(ctx); err != nil {
+	if err := p.Store.Collect(ctx, store.Strays); err != nil {
 		return err
 	}
 	bad, err = p.misfits(ctx, pl, room)
@@ -32,7 +32,7 @@ func (p *Puller) clear(ctx context.Context, pl *Plan, room store.Room) error {
 
 // misfits are the blobs of pl in whose place there is a file of another size
 // that would be taken for them.
-func (p *Puller) misfits(ctx context.Context, pl *Plan, room store.Room) ([]ocispec.Descriptor, error) {
+func (p *Puller) misfits(ctx context.Context, pl *Plan, room store.FreeSpace) ([]ocispec.Descriptor, error) {
 	var bad []ocispec.Descriptor
 	for desc := range pl.blobs {
 		if !room.Misfits(desc) {

@@ -79,7 +79,7 @@ func (p *Puller) admit(ctx context.Context, pl *Plan, again bool) error {
 		return nil
 	}
 	err = p.fail(ctx, stage, pl.Request.Ref, err)
-	if again && !p.Store.Lost(ctx) {
+	if again && !p.Store.Disconnected(ctx) {
 		err = errors.Join(err, p.letGo(ctx, pl.Name))
 	}
 	return err
@@ -87,7 +87,7 @@ func (p *Puller) admit(ctx context.Context, pl *Plan, again bool) error {
 
 // prepare makes the store ready for pl.
 func (p *Puller) prepare(ctx context.Context, pl *Plan) error {
-	room := p.Store.Room(ctx)
+	room := p.Store.FreeSpace(ctx)
 	if err := p.clear(ctx, pl, room); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (r *run) leased(ctx context.Context) error {
 		return errors.Join(err, p.close(ctx, ref, lease, err))
 	}
 	err = lease.Delete(ctx)
-	if err != nil && p.Store.Lost(ctx) {
+	if err != nil && p.Store.Disconnected(ctx) {
 		return p.fail(ctx, StageRegister, ref, err)
 	}
 	if err != nil { // the image is registered: the lease only expires later
@@ -130,7 +130,7 @@ func (r *run) leased(ctx context.Context) error {
 		return p.fail(ctx, StageRegister, ref, errors.Join(err, r.unregister(ctx)))
 	}
 	if r.plan.Request.DiscardLayers {
-		if err := p.Store.Collect(ctx); err != nil {
+		if err := p.Store.Collect(ctx, store.Garbage); err != nil {
 			p.warn(ref, "collecting the layers: %v", err)
 		}
 	}
@@ -180,7 +180,7 @@ func (e Engine) unpacker() string {
 
 // close ends the lease of a pull that failed.
 func (p *Puller) close(ctx context.Context, ref source.Ref, lease *store.Lease, cause error) error {
-	if p.Store.Lost(ctx) { // what it holds is for the next round, or for the next pull
+	if p.Store.Disconnected(ctx) { // what it holds is for the next round, or for the next pull
 		lease.Abandon()
 		return nil
 	}
@@ -188,7 +188,7 @@ func (p *Puller) close(ctx context.Context, ref source.Ref, lease *store.Lease, 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	if !keep {
-		return store.WithErrno(errors.Join(lease.Delete(ctx), p.Store.Collect(ctx)))
+		return store.WithErrno(errors.Join(lease.Delete(ctx), p.Store.Collect(ctx, store.Garbage)))
 	}
 	kept, err := lease.Suspend(ctx)
 	if err == nil && kept > 0 {
@@ -550,5 +550,5 @@ func (r *run) register(ctx context.Context) (err error) {
 func (r *run) unregister(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
-	return errors.Join(r.p.Store.Restore(ctx, r.plan.Name, r.before), r.p.Store.Collect(ctx))
+	return errors.Join(r.p.Store.Restore(ctx, r.plan.Name, r.before), r.p.Store.Collect(ctx, store.Garbage))
 }

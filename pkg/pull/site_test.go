@@ -265,7 +265,7 @@ func (s *site) collect() {
 	if s.daemon != nil {
 		err = s.daemon.Collect(s.t.Context(), "default")
 	} else {
-		err = s.store().Collect(s.t.Context())
+		err = s.store().Collect(s.t.Context(), store.Garbage)
 	}
 	if err != nil {
 		s.t.Fatalf("collecting garbage: %v", err)

@@ -21,7 +21,7 @@ import (
 // into the file systems of the store. It knows the least that the plan takes:
 // what passes may still turn out to be too large, but nothing is refused that
 // would have fitted. Garbage that is in the way is removed.
-func (p *Puller) fits(ctx context.Context, pl *Plan, room store.Room) error {
+func (p *Puller) fits(ctx context.Context, pl *Plan, room store.FreeSpace) error {
 	if room.Content == nil {
 		return nil
 	}
@@ -35,10 +35,10 @@ func (p *Puller) fits(ctx context.Context, pl *Plan, room store.Room) error {
 	if n.in(room) == nil {
 		return nil
 	}
-	if err := p.Store.MakeRoom(ctx); err != nil {
+	if err := p.Store.Collect(ctx, store.GarbageNow); err != nil {
 		p.warn(pl.Request.Ref, "making room: %v", store.WithErrno(err))
 	}
-	room = p.Store.Room(ctx)
+	room = p.Store.FreeSpace(ctx)
 	if n, err = p.need(ctx, pl, room); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func most(ctx context.Context, pl *Plan) (n need) {
 // what an earlier pull has left of it. Unpacked files are not smaller than the
 // compressed stream that holds them; of a stream that is not compressed that
 // cannot be said, since its headers may be more than its files.
-func (p *Puller) need(ctx context.Context, pl *Plan, room store.Room) (need, error) {
+func (p *Puller) need(ctx context.Context, pl *Plan, room store.FreeSpace) (need, error) {
 	c := counter{
 		p: p, room: room, held: map[string]int64{},
 		blobs: map[digest.Digest]bool{}, chains: map[digest.Digest]bool{},
@@ -98,7 +98,7 @@ func (p *Puller) need(ctx context.Context, pl *Plan, room store.Room) (need, err
 // counter adds up a need.
 type counter struct {
 	p             *Puller
-	room          store.Room
+	room          store.FreeSpace
 	held          map[string]int64 // bytes of ingests, by ref
 	blobs, chains map[digest.Digest]bool
 	need          need
@@ -162,7 +162,7 @@ func unpackedAtLeast(ctx context.Context, desc ocispec.Descriptor) int64 {
 
 // in tells what is missing in room, if anything. Folders on one file system
 // share what it has.
-func (n need) in(room store.Room) error {
+func (n need) in(room store.FreeSpace) error {
 	content, snapshots := room.Content, room.Snapshots
 	if content == nil {
 		return nil

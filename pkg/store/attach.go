@@ -29,7 +29,7 @@ func (s *Store) Attach(ctx context.Context) (attached context.Context, end func(
 	if s.daemon == nil {
 		return ctx, func() {}, nil
 	}
-	dial, err := s.daemon.settle(ctx)
+	dial, err := s.daemon.resolve(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -40,7 +40,7 @@ func (s *Store) Attach(ctx context.Context) (attached context.Context, end func(
 // Lost tells whether the daemon that ctx was attached to has gone. A call may
 // fail a moment before the connection is known to be broken, so the daemon is
 // asked.
-func (s *Store) Lost(ctx context.Context) bool {
+func (s *Store) Disconnected(ctx context.Context) bool {
 	at, ok := ctx.Value(attachmentKey{}).(*attachment)
 	if !ok {
 		return false
@@ -60,7 +60,7 @@ func (s *Store) Lost(ctx context.Context) bool {
 }
 
 // link is the connection to a daemon, over all restarts of it.
-type link struct {
+type connection struct {
 	conn    *grpc.ClientConn
 	address string
 	timeout time.Duration // to wait for a daemon that is away
@@ -74,7 +74,7 @@ type link struct {
 // settle waits for a daemon that answers and says what it has. It returns the
 // number of the connection to it. One that goes away meanwhile is waited for
 // like one that was away before.
-func (l *link) settle(ctx context.Context) (dial int64, err error) {
+func (l *connection) resolve(ctx context.Context) (dial int64, err error) {
 	limited, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	for {
@@ -95,7 +95,7 @@ func (l *link) settle(ctx context.Context) (dial int64, err error) {
 
 // describe finds out once for each connection what the daemon's snapshotter can
 // do, and forgets what was proven over another one.
-func (l *link) describe(ctx context.Context, dial int64) error {
+func (l *connection) describe(ctx context.Context, dial int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.described == dial {
@@ -116,12 +116,12 @@ type attachment struct {
 	lose context.CancelCauseFunc
 }
 
-func (l *link) lost() error {
+func (l *connection) lost() error {
 	return fmt.Errorf("%w: the connection to %s was lost", ErrUnavailable, l.address)
 }
 
 // ready waits for a daemon that answers, at most until ctx ends.
-func (l *link) ready(ctx context.Context) error {
+func (l *connection) ready(ctx context.Context) error {
 	for {
 		state := l.conn.GetState()
 		if state == connectivity.Ready {
@@ -136,7 +136,7 @@ func (l *link) ready(ctx context.Context) error {
 }
 
 // watch returns a context that ends with the connection number dial.
-func (l *link) watch(ctx context.Context, dial int64) (context.Context, func()) {
+func (l *connection) watch(ctx context.Context, dial int64) (context.Context, func()) {
 	ctx, lose := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {

@@ -64,7 +64,7 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 		Applier:   client.DiffService(),
 		Namespace: namespaceOr(o.Namespace),
 		Hasher:    multibuffer.New(),
-		daemon:    &daemon{link: l, client: client},
+		daemon:    &daemon{connection: l, client: client},
 	}
 	s.Content = &daemonContent{
 		Store: client.ContentStore(), client: contentapi.NewContentClient(l.conn), buffers: &sync.Pool{},
@@ -81,7 +81,7 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 	if _, err := knock(ctx, address, timeout); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	if _, err := l.settle(ctx); err != nil {
+	if _, err := l.resolve(ctx); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
 	s.Snapshotter = client.SnapshotService(s.Name)
@@ -90,7 +90,7 @@ func Dial(ctx context.Context, o Options) (*Store, error) {
 
 // daemon is a containerd, over all restarts of it.
 type daemon struct {
-	*link
+	*connection
 	client *containerd.Client
 }
 
@@ -110,8 +110,8 @@ func (d *daemon) close() error { return d.client.Close() }
 // connect makes the connection as containerd's own client does, but comes back
 // sooner to a daemon that restarts, and never leaves one that it does not need
 // for a while.
-func connect(address string, timeout time.Duration) (*link, error) {
-	l := &link{address: address, timeout: timeout}
+func connect(address string, timeout time.Duration) (*connection, error) {
+	l := &connection{address: address, timeout: timeout}
 	dial := func(ctx context.Context, address string) (net.Conn, error) {
 		l.dials.Add(1)
 		return dialer.ContextDialer(ctx, address)

@@ -35,8 +35,7 @@ func fromTexts(err error, texts []string) error {
 	return err
 }
 
-// storageErrno knows the texts of the errors of a file system that is full,
-// or fails.
+// storageErrno knows the texts of the errors that IsStorage finds.
 func storageErrno(text string) (unix.Errno, bool) {
 	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO} {
 		if text == errno.Error() {
@@ -45,6 +44,16 @@ func storageErrno(text string) (unix.Errno, bool) {
 	}
 	return 0, false
 }
+
+// IsStorage reports whether a file system is the cause of err: it is full,
+// cannot be written or fails.
+func IsStorage(err error) bool { return IsUnwritable(err) || errors.Is(err, unix.EIO) }
+
+// IsUnwritable reports whether err says that nothing more can be written. An
+// I/O error does not say that; it may be that of a single file.
+func IsUnwritable(err error) bool { return isFull(err) || errors.Is(err, unix.EROFS) }
+
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // daemonTexts finds the messages that came without a class of their own, which
 // the client then calls unknown or internal: at the ends of the tree of err,

@@ -129,20 +129,6 @@ func (s *Store) gcDaemon(ctx context.Context, stale []leases.Lease, dryRun bool)
 	return held, nil
 }
 
-// CollectNow has everything removed that nothing refers to, and waits for it:
-// by a daemon too, whose collection follows the deletion of a lease.
-func (s *Store) CollectNow(ctx context.Context) error {
-	ctx = s.Context(ctx)
-	if s.root != nil {
-		return s.root.collect(ctx)
-	}
-	l, err := s.newLease(ctx, "collect", owner())
-	if err != nil {
-		return err
-	}
-	return drop(ctx, s.Leases, []leases.Lease{l.lease})
-}
-
 // heldBy sizes up what the leases hold and is there.
 func (s *Store) heldBy(ctx context.Context, all []leases.Lease) (sizes, error) {
 	held := sizes{}

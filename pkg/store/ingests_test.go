@@ -97,7 +97,7 @@ func TestGCOfANewRoot(t *testing.T) {
 	if err := l.Delete(s.Context(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Collect(t.Context()); err != nil {
+	if err := s.Collect(t.Context(), store.Garbage); err != nil {
 		t.Errorf("collecting: got %v, want nothing", err)
 	}
 }

@@ -141,7 +141,7 @@ func TestRemovedBeforeAKill(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "root")
 			s := pulltest.Must(store.Open(t.Context(), store.Options{Root: root, Snapshotter: snapshotter}))(t)
 			chain(t, s, "garbage")
-			if err := errors.Join(s.Flush(), s.Collect(t.Context())); err != nil {
+			if err := errors.Join(s.Flush(), s.Collect(t.Context(), store.Garbage)); err != nil {
 				t.Fatal(err)
 			}
 			left := filepath.Join(t.TempDir(), "left")

@@ -200,7 +200,7 @@ func namesBlob(state *bolt.Tx, dgst digest.Digest) bool {
 // when there is some.
 func (r *root) settle() error {
 	err := r.flush()
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if isFull(err) {
 		return nil
 	}
 	return err

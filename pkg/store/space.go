@@ -2,19 +2,12 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -25,9 +18,6 @@ const (
 	bcachefsMagic = 0xca451a4e
 	zfsMagic      = 0x2fc12fc1
 )
-
-// collectTime is the life of a lease whose only purpose is its end.
-const collectTime = 10 * time.Minute
 
 // Space is what the file system of a folder has free.
 type Space struct {
@@ -44,7 +34,7 @@ type Space struct {
 
 // Room is the space for blobs and for snapshots. A folder that is not known, or
 // not proven to be the daemon's, is nil.
-type Room struct {
+type FreeSpace struct {
 	Content, Snapshots *Space
 	// Lazy says that the snapshotter may make snapshots of layers that nobody
 	// fetches.
@@ -53,7 +43,7 @@ type Room struct {
 
 // Holds tells whether the blob is in the content folder, in whatever namespace:
 // then no space is needed for it.
-func (r Room) Holds(dgst digest.Digest) bool {
+func (r FreeSpace) Holds(dgst digest.Digest) bool {
 	if r.Content == nil {
 		return false
 	}
@@ -63,7 +53,7 @@ func (r Room) Holds(dgst digest.Digest) bool {
 
 // Misfits tells whether there is a file in the place of the blob desc that has
 // another size.
-func (r Room) Misfits(desc ocispec.Descriptor) bool {
+func (r FreeSpace) Misfits(desc ocispec.Descriptor) bool {
 	if r.Content == nil {
 		return false
 	}
@@ -79,17 +69,17 @@ func blobFile(root string, dgst digest.Digest) string {
 // Room looks at the space for a pull. A daemon's folders are those that it
 // says, as far as they can be proven to be those that we see; of snapshotters,
 // only those are known that keep files in a folder.
-func (s *Store) Room(ctx context.Context) Room {
+func (s *Store) FreeSpace(ctx context.Context) FreeSpace {
 	t := s.traits.Load()
 	blobs, snapshots := t.contentRoot, t.snapshotRoot
-	r := Room{Lazy: s.Name != defaultSnapshotter && s.Name != nativeSnapshotter}
+	r := FreeSpace{Lazy: s.Name != defaultSnapshotter && s.Name != nativeSnapshotter}
 	if r.Lazy {
 		snapshots = ""
 	}
 	if blobs != "" && (s.Embedded || s.sees(ctx, blobs)) {
 		r.Content = spaceOf(blobs)
 	}
-	if r.Content != nil && snapshots != "" && (s.Embedded || s.sameThere(snapshots)) {
+	if r.Content != nil && snapshots != "" && (s.Embedded || s.sharesFolder(snapshots)) {
 		r.Snapshots = spaceOf(snapshots)
 	}
 	return r
@@ -126,58 +116,21 @@ func nearest(path string) string {
 	}
 }
 
-// sees tells whether the content folder of the daemon is what we see under its
-// path: the daemon's own identity lies beside it, and the process behind the
-// socket sees the same folder there.
+// sees reports whether the content folder of the daemon is the one that lies
+// under its path here: the daemon's own identity lies beside it, and the process
+// behind the socket finds the same folder there.
 func (s *Store) sees(ctx context.Context, content string) bool {
 	want, err := s.daemon.identity(ctx)
 	if err != nil || want == "" {
 		return false
 	}
 	got, err := os.ReadFile(filepath.Join(filepath.Dir(content), "io.containerd.grpc.v1.introspection", "uuid"))
-	return err == nil && strings.TrimSpace(string(got)) == want && s.sameThere(content)
+	return err == nil && strings.TrimSpace(string(got)) == want && s.sharesFolder(content)
 }
 
-// sameThere tells whether path leads the daemon to the folder to which it leads
-// us.
-func (s *Store) sameThere(path string) bool {
-	path = nearest(path)
-	var here, there unix.Stat_t
+// sharesFolder reports whether path, or the folder in which it will be made, is
+// the same for the daemon and for this process.
+func (s *Store) sharesFolder(path string) bool {
 	pid := s.traits.Load().pid
-	if pid <= 0 || unix.Stat(path, &here) != nil || unix.Stat(filepath.Join("/proc", strconv.Itoa(pid), "root", path), &there) != nil {
-		return false
-	}
-	return here.Dev == there.Dev && here.Ino == there.Ino
-}
-
-// MakeRoom removes what nothing refers to. A daemon does so by itself, but
-// when it likes; it does so now for a lease that is deleted synchronously.
-func (s *Store) MakeRoom(ctx context.Context) error {
-	if s.Embedded {
-		return s.Collect(ctx)
-	}
-	ctx = s.Context(ctx)
-	lease, err := s.Leases.Create(ctx, leases.WithID(leasePrefix+"collect-"+strings.ToLower(rand.Text()[:8])), leases.WithExpiration(collectTime))
-	if err != nil {
-		return fmt.Errorf("creating a lease: %w", err)
-	}
-	if err := s.Leases.Delete(context.WithoutCancel(ctx), lease, leases.SynchronousDelete); err != nil {
-		return fmt.Errorf("waiting for containerd to collect garbage: %w", err)
-	}
-	return nil
-}
-
-// CollectContent removes files in the content store that no record knows. A
-// daemon looks for them only after a blob has been deleted, so one is.
-func (s *Store) CollectContent(ctx context.Context) error {
-	text := rand.Text()
-	desc := ocispec.Descriptor{Digest: digest.FromString(text), Size: int64(len(text))}
-	if err := content.WriteBlob(ctx, s.Content, leasePrefix+text, strings.NewReader(text), desc); err != nil {
-		return fmt.Errorf("writing a blob to be collected: %w", err)
-	}
-	// A collection may have been faster.
-	if err := s.Content.Delete(ctx, desc.Digest); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("deleting a blob to be collected: %w", err)
-	}
-	return s.MakeRoom(ctx)
+	return pid > 0 && processFolder(pid).sharesFile(nearest(path)) == nil
 }

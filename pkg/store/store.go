@@ -142,25 +142,16 @@ func (s *Store) SyncsApplied(ctx context.Context) (bool, error) {
 	if s.daemon == nil {
 		return true, nil
 	}
-	return s.since2(ctx)
+	return s.isVersion2(ctx)
 }
 
 // since2 tells whether the daemon is of version 2.0 or later.
-func (s *Store) since2(ctx context.Context) (bool, error) {
+func (s *Store) isVersion2(ctx context.Context) (bool, error) {
 	version, err := s.daemon.version(ctx)
 	if err != nil {
 		return false, fmt.Errorf("asking containerd for its version: %w", err)
 	}
 	return !strings.HasPrefix(strings.TrimPrefix(version, "v"), "1."), nil
-}
-
-// Collect removes what nothing refers to from an embedded root, which has no
-// collector of its own. A daemon collects by itself.
-func (s *Store) Collect(ctx context.Context) error {
-	if s.root == nil {
-		return nil
-	}
-	return s.root.collect(s.Context(ctx))
 }
 
 // MakesOfBlobs tells whether the snapshotter is one of containerd's own, whose

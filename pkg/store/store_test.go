@@ -321,13 +321,13 @@ func TestCollect(t *testing.T) {
 	s := openRoot(t, store.Options{})
 	ctx, l, _ := lease(t, s, ref)
 	held := write(ctx, t, s, "held", true)
-	if err := s.Collect(t.Context()); err != nil {
+	if err := s.Collect(t.Context(), store.Garbage); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Content.Info(ctx, held); err != nil {
 		t.Errorf("got %v for a blob under a lease, want it kept", err)
 	}
-	if err := errors.Join(l.Delete(ctx), s.Collect(t.Context())); err != nil {
+	if err := errors.Join(l.Delete(ctx), s.Collect(t.Context(), store.Garbage)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Content.Info(ctx, held); !errdefs.IsNotFound(err) {

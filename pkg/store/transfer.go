@@ -59,7 +59,7 @@ func (s *Store) CanTransfer(ctx context.Context) error {
 	if s.daemon == nil || !s.traits.Load().transfers {
 		return ErrNoTransfer
 	}
-	if ok, err := s.since2(ctx); err != nil || !ok {
+	if ok, err := s.isVersion2(ctx); err != nil || !ok {
 		return errors.Join(err, ErrNoTransfer)
 	}
 	return nil

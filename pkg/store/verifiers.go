@@ -81,8 +81,8 @@ func programsOf(ctx context.Context, pid int) (*VerifierPrograms, error) {
 	if pid <= 0 {
 		return nil, errors.New("the daemon is not a process that can be seen")
 	}
-	d := daemonProcess(filepath.Join("/proc", strconv.Itoa(pid)))
-	if err := d.sharesRoot(); err != nil {
+	d := processFolder(pid)
+	if err := d.sharesFile("/"); err != nil { // or paths would mean something else to it
 		return nil, err
 	}
 	path, err := d.configFile()
@@ -106,7 +106,7 @@ func programsOf(ctx context.Context, pid int) (*VerifierPrograms, error) {
 	if !filepath.IsAbs(conf.BinDir) {
 		return nil, fmt.Errorf("its folder %q is not absolute", conf.BinDir)
 	}
-	if err := d.sees(conf.BinDir); err != nil {
+	if err := d.sharesFile(conf.BinDir); err != nil {
 		return nil, err
 	}
 	return &VerifierPrograms{Dir: conf.BinDir, Max: conf.MaxVerifiers, Timeout: time.Duration(conf.PerVerifierTimeout)}, nil
@@ -120,20 +120,21 @@ type daemonProcess string
 
 func (d daemonProcess) path(name string) string { return filepath.Join(string(d), name) }
 
-// sharesRoot tells whether paths mean the same to the daemon.
-func (d daemonProcess) sharesRoot() error { return d.sees("/") }
+func processFolder(pid int) daemonProcess {
+	return daemonProcess(filepath.Join("/proc", strconv.Itoa(pid)))
+}
 
-// sees tells whether the daemon finds at path what we find there, be it
-// nothing.
-func (d daemonProcess) sees(path string) error {
+// sharesFile is nil if the daemon finds at path the file or folder that this
+// process finds there, or if neither finds one.
+func (d daemonProcess) sharesFile(path string) error {
 	theirs, err := os.Stat(d.path("root") + path)
-	ours, oerr := os.Stat(path)
+	own, ownErr := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && errors.Is(oerr, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist) && errors.Is(ownErr, fs.ErrNotExist):
 		return nil
-	case err != nil || oerr != nil:
-		return fmt.Errorf("comparing %s with the daemon's: %w", path, errors.Join(err, oerr))
-	case !os.SameFile(theirs, ours):
+	case err != nil || ownErr != nil:
+		return fmt.Errorf("comparing %s with the daemon's: %w", path, errors.Join(err, ownErr))
+	case !os.SameFile(theirs, own):
 		return fmt.Errorf("%s is not the daemon's", path)
 	}
 	return nil
@@ -154,7 +155,7 @@ func (d daemonProcess) configFile() (string, error) {
 	if !given {
 		path = filepath.Join(defaults.DefaultConfigDir, "config.toml")
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return "", d.sees(path)
+			return "", d.sharesFile(path)
 		}
 	}
 	if !filepath.IsAbs(path) {
@@ -164,7 +165,7 @@ func (d daemonProcess) configFile() (string, error) {
 		}
 		path = filepath.Join(dir, path)
 	}
-	return path, d.sees(path)
+	return path, d.sharesFile(path)
 }
 
 // configFlag finds containerd's --config, of which the last counts.
@@ -209,7 +210,7 @@ func (d daemonProcess) unchanged(path string) error {
 		if time.Unix(st.Ctim.Unix()).After(start.Add(startSlack)) {
 			return fmt.Errorf("%s has changed since the daemon was started", file)
 		}
-		if err := d.sees(file); err != nil {
+		if err := d.sharesFile(file); err != nil {
 			return err
 		}
 	}
