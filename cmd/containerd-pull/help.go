@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"embed"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,69 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
+
+//go:generate go test -run TestReference -update
+
+// helpFiles hold what help, the reference and the man pages say about each
+// command and each topic: paragraphs, blocks indented by four spaces, and at
+// the end of a command's file its examples as a block of shell. A test runs the
+// examples with a registry that has every image: each has to succeed in an
+// empty home, and must not write anywhere else.
+//
+//go:embed help/*.md
+var helpFiles embed.FS
+
+// helpText returns the text and the examples of a file; both are empty if
+// there is no such file.
+func helpText(name string) (text, examples string) {
+	page, _ := helpFiles.ReadFile("help/" + name + ".md")
+	text, examples, _ = strings.Cut(string(page), "```sh\n")
+	return strings.TrimRight(text, "\n"), strings.TrimSuffix(examples, "\n```\n")
+}
+
+// addHelp gives each command the text and the examples of its file.
+func addHelp(root *cobra.Command) {
+	walk(root, func(cmd *cobra.Command) {
+		cmd.Long, cmd.Example = helpText(helpName(root, cmd))
+	})
+}
+
+// helpName is the name of a command's file: hosts-check. That of the root is
+// the program's.
+func helpName(root, cmd *cobra.Command) string {
+	if cmd == root {
+		return programName
+	}
+	return strings.ReplaceAll(cmd.CommandPath()[len(root.CommandPath())+1:], " ", "-")
+}
+
+// topic is a page of help that belongs to no command.
+type topic struct {
+	name  string
+	short string
+}
+
+func topics() []topic {
+	return []topic{
+		{"profiles", "settings for some registries under a name"},
+		{"engines", "who fetches and who unpacks"},
+		{"exit-codes", "what went wrong, for scripts"},
+	}
+}
+
+// text is the topic's page. It reads well as it stands, and as Markdown.
+func (t topic) text() string {
+	text, _ := helpText(t.name)
+	return strings.Replace(text+"\n", "{{table}}\n", indent("    ", exitCodesText()), 1)
+}
+
+func topicNames() []string {
+	var names []string
+	for _, t := range topics() {
+		names = append(names, t.name)
+	}
+	return names
+}
 
 func newHelpCmd(s streams) *cobra.Command {
 	return &cobra.Command{
@@ -72,7 +136,7 @@ func showUsage(cmd *cobra.Command) error {
 func writeUsage(w io.Writer, cmd *cobra.Command) {
 	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
 	if cmd.HasExample() {
-		fmt.Fprintf(w, "\nExamples:\n%s\n", indent(cmd.Example))
+		fmt.Fprintf(w, "\nExamples:\n%s", indent("  ", cmd.Example+"\n"))
 	}
 	writeCommands(w, cmd)
 	for _, g := range flagGroups(cmd) {
@@ -86,8 +150,13 @@ func writeUsage(w io.Writer, cmd *cobra.Command) {
 	}
 }
 
-func indent(text string) string {
-	return "  " + strings.ReplaceAll(text, "\n", "\n  ")
+// indent puts prefix in front of every line.
+func indent(prefix, text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(prefix + line)
+	}
+	return b.String()
 }
 
 func writeCommands(w io.Writer, cmd *cobra.Command) {

@@ -337,7 +337,7 @@ func TestManPages(t *testing.T) {
 func TestEveryCommandTeaches(t *testing.T) {
 	walk(referenceRoot(), func(cmd *cobra.Command) {
 		if cmd.Long == "" {
-			t.Errorf("%s has no text in chapters", cmd.CommandPath())
+			t.Errorf("%s has no text in help", cmd.CommandPath())
 		}
 		if cmd.HasSubCommands() && cmd.HasParent() {
 			return
@@ -346,7 +346,7 @@ func TestEveryCommandTeaches(t *testing.T) {
 			return strings.Contains(line, cmd.CommandPath()) && !strings.HasPrefix(line, "#")
 		}
 		if !slices.ContainsFunc(strings.Split(cmd.Example, "\n"), own) {
-			t.Errorf("%s has no example in chapters: %q", cmd.CommandPath(), cmd.Example)
+			t.Errorf("%s has no example in help: %q", cmd.CommandPath(), cmd.Example)
 		}
 	})
 }

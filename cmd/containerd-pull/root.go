@@ -40,6 +40,6 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	)
 	root.SetHelpCommand(newHelpCmd(s))
 	root.InitDefaultHelpCmd() // which adds it
-	addChapters(root)
+	addHelp(root)
 	return root
 }

@@ -23,15 +23,8 @@ type timelineOptions struct {
 func newTimelineCmd(s streams) *cobra.Command {
 	o := &timelineOptions{streams: s}
 	cmd := &cobra.Command{
-		Use:   "timeline [flags] EVENTS.json",
-		Short: "Draw a pull from what --progress json wrote",
-		Long: `Draws when what happened in a pull, from the events that it wrote to stderr:
-
-  containerd-pull --progress json debian 2>events.json
-  containerd-pull timeline events.json -o pull.svg
-
-"-" reads the events from stdin. A pull that draws itself, also when it fails,
-is containerd-pull --timeline pull.svg debian.`,
+		Use:                   "timeline [flags] EVENTS.json",
+		Short:                 "Draw a pull from what --progress json wrote",
 		DisableFlagsInUseLine: true,
 		Args:                  oneStream,
 		RunE:                  func(_ *cobra.Command, args []string) error { return runTimeline(o, args[0]) },
