@@ -44,18 +44,23 @@ func rooms() map[string][]string {
 		"pkg/check":                {"pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/layer", "pkg/progress"},
 		"pkg/progress":             {},
 		"pkg/plugin":               {},
-		"pkg/internal/pulltest":    {"pkg/store"},
+
+		"pkg/internal/pulltest":              {},
+		"pkg/internal/pulltest/process":      {},
+		"pkg/internal/pulltest/tree":         {"pkg/internal/pulltest"},
+		"pkg/internal/pulltest/testregistry": {"pkg/internal/pulltest", "pkg/internal/pulltest/process"},
+		"pkg/internal/pulltest/testdaemon":   {"pkg/internal/pulltest", "pkg/internal/pulltest/process", "pkg/internal/pulltest/tree"},
 		// The way of cmd/quickstart to pulltest, which Go hides from cmd.
-		"pkg/sample": {"pkg/internal/pulltest"},
+		"pkg/sample": {"pkg/internal/pulltest", "pkg/internal/pulltest/testregistry", "pkg/internal/pulltest/tree"},
 	}
 }
 
 // owners says for each library which packages alone may import it or what is
-// below it.
+// below it; a trailing slash stands for everything below a package.
 func owners() map[string][]string {
 	const containerd = "github.com/containerd/containerd/v2/"
 	return map[string][]string{
-		module + "pkg/internal/pulltest":         {"pkg/sample"},
+		module + "pkg/internal/pulltest":         {"pkg/sample", "pkg/internal/pulltest/"},
 		module + "pkg/sample":                    {"cmd/quickstart"},
 		"github.com/spf13/cobra":                 {"cmd/containerd-pull"},
 		"github.com/spf13/viper":                 {"pkg/config"},
@@ -68,7 +73,7 @@ func owners() map[string][]string {
 		"github.com/containerd/console":          {"pkg/progress"},
 		"github.com/mattn/go-runewidth":          {"pkg/progress"},
 		"github.com/clipperhouse/uax29":          {"pkg/progress"},
-		"github.com/google/go-containerregistry": {"pkg/internal/pulltest"},
+		"github.com/google/go-containerregistry": {"pkg/internal/pulltest/testregistry"},
 	}
 }
 
@@ -100,7 +105,7 @@ func (s source) imports() []string {
 			violations = append(violations, fmt.Sprintf("may not import %s of this module", own))
 		}
 		for library, rooms := range owners() {
-			if below(imported, library) && !slices.Contains(rooms, s.room) {
+			if below(imported, library) && !covered(s.room, rooms) {
 				violations = append(violations, fmt.Sprintf("may not import %s, only %s may", imported, strings.Join(rooms, ", ")))
 			}
 		}
@@ -165,7 +170,7 @@ func (s source) forbidden() []string {
 		names = append(names, "Stdout", "Stderr", "Args", "Exit")
 	}
 	switch s.room {
-	case "pkg/config", "pkg/registry", "pkg/internal/pulltest", "cmd/quickstart":
+	case "pkg/config", "pkg/registry", "pkg/internal/pulltest", "pkg/internal/pulltest/process", "pkg/internal/pulltest/testdaemon", "cmd/quickstart":
 		return names
 	default:
 		return append(names, "Getenv", "LookupEnv", "Environ", "ExpandEnv")
@@ -236,7 +241,7 @@ func TestImportRulesCatchViolations(t *testing.T) {
 		{"pkg/new", file(""), []string{"the package has no row in the import table"}},
 		{"pkg/layer", file("", module+"pkg/inflate"), []string{"may not import pkg/inflate of this module"}},
 		{"cmd/containerd-pull", file("", module+"pkg/internal/pulltest"), []string{
-			"may not import " + module + "pkg/internal/pulltest, only pkg/sample may",
+			"may not import " + module + "pkg/internal/pulltest, only pkg/sample, pkg/internal/pulltest/ may",
 		}},
 		{"pkg/plugin", file("", "github.com/spf13/cobra/doc"), []string{
 			"may not import github.com/spf13/cobra/doc, only cmd/containerd-pull may",

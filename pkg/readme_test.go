@@ -19,6 +19,8 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
 const (
@@ -79,10 +81,10 @@ func readmeImages() []string {
 func newReadmeWorld(t *testing.T) *readmeWorld {
 	t.Helper()
 	shell(t, "ip link set lo up")
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{Addr: "127.0.0.1:443", TLS: true, Names: readmeHosts()})
+	reg := testregistry.Start(t, testregistry.Options{Addr: "127.0.0.1:443", TLS: true, Names: readmeHosts()})
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	for _, name := range readmeImages() {
-		pulltest.Push(t, reg, name, img)
+		testregistry.Push(t, reg, name, img)
 	}
 	w := &readmeWorld{dir: t.TempDir(), digest: img.Desc.Digest.String()}
 	w.copyModule(t)
@@ -99,7 +101,7 @@ func newReadmeWorld(t *testing.T) *readmeWorld {
 		"GOPROXY=off", "GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"), // which HOME decides otherwise
 		"HOME="+home, "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=", "DOCKER_CONFIG=",
 		"SSL_CERT_FILE="+w.dir+"/ca.pem", // for the registries whose CAs everybody trusts
-		"CONTAINERD_ADDRESS="+pulltest.StartDaemon(t, pulltest.DaemonOptions{}).Address)
+		"CONTAINERD_ADDRESS="+testdaemon.Start(t, testdaemon.Options{}).Address)
 	w.provideProgram(t)
 	return w
 }

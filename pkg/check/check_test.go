@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -133,8 +134,8 @@ func TestDamage(t *testing.T) {
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	m := img.Children[0]
 	each(t, places(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
 		s.whole(true, ref)
 		s.keepAll()
@@ -191,7 +192,7 @@ func (s *site) damage(d damage, ref string, img, m *pulltest.Image) {
 func TestNoDamage(t *testing.T) {
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	each(t, places(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		reg := testregistry.Start(t, testregistry.Options{})
 		for name, edit := range map[string]func(*pull.Request){
 			"plain": func(*pull.Request) {}, "discard": func(r *pull.Request) { r.DiscardLayers = true },
 			"skip":   func(r *pull.Request) { r.SkipMetadata = true },
@@ -202,7 +203,7 @@ func TestNoDamage(t *testing.T) {
 			if name == "daemon" && s.daemon == nil {
 				continue
 			}
-			ref := pulltest.Push(t, reg, "team/"+name+":1", variant(t, img, name))
+			ref := testregistry.Push(t, reg, "team/"+name+":1", variant(t, img, name))
 			s.pull(ref, edit)
 			report := s.check(false, ref)
 			for _, f := range report.Findings {

@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
@@ -16,8 +17,8 @@ func TestProgress(t *testing.T) {
 	other := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("other", "file")))(t)
 	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{noisy, other}}))(t)
 	each(t, []place{places()[0], places()[2]}, func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
 		spoil(t, s.blob(other.Digest), flip)
 		at, done := map[digest.Digest][]int64{}, map[digest.Digest]progress.Event{}

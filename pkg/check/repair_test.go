@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -39,10 +40,10 @@ func refusals(r check.Report) (all []string) {
 func TestRepairFollowsNoTag(t *testing.T) {
 	img, newer := small(t, "old"), small(t, "new")
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
-		pulltest.Push(t, reg, "team/app:1", newer)
+		testregistry.Push(t, reg, "team/app:1", newer)
 		must(t, s.Content.Delete(s.ctx(), img.Desc.Digest))
 		spoil(t, s.blob(img.Layers[0].Digest), flip)
 		if report := s.repair(true, ref)[0]; !report.Whole() || len(report.Repaired) < 2 {
@@ -61,8 +62,8 @@ func TestRepairFollowsNoTag(t *testing.T) {
 func TestRepairWithoutRegistry(t *testing.T) {
 	img := small(t, "alone")
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
 		must(t, reg.Stop())
 		must(t, s.Snapshotter.Remove(s.ctx(), img.ChainIDs()[2].String()))
@@ -90,8 +91,8 @@ func TestRepairOfSharedSnapshots(t *testing.T) {
 	more := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("app", "more")))(t)
 	child := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: append(base.Layers[:2:2], more)}))(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		first, second := pulltest.Push(t, reg, "team/base:1", base), pulltest.Push(t, reg, "team/child:1", child)
+		reg := testregistry.Start(t, testregistry.Options{})
+		first, second := testregistry.Push(t, reg, "team/base:1", base), testregistry.Push(t, reg, "team/child:1", child)
 		s.pull(first)
 		s.pull(second)
 		must(t, os.Remove(s.folder(base, 1)+"/usr/bin/su"))
@@ -119,8 +120,8 @@ func TestRepairOfSharedSnapshots(t *testing.T) {
 func TestRepairUnderContainer(t *testing.T) {
 	img := small(t, "running")
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
 		must(t, os.Chmod(s.folder(img, 0)+"/etc", 0o700))
 		root := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "container"})
@@ -145,8 +146,8 @@ func TestRepairUnderContainer(t *testing.T) {
 func TestRepairOfDiscarded(t *testing.T) {
 	img := small(t, "discarded")
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref, func(r *pull.Request) { r.DiscardLayers = true })
 		must(t, s.Collect(s.ctx(), store.GarbageNow))
 		report := s.check(true, ref)
@@ -167,8 +168,8 @@ func TestCancel(t *testing.T) {
 	img := small(t, "cancelled")
 	why := errors.New("the user has seen enough")
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
 		imgs := s.images(ref)
 		must(t, os.Remove(s.folder(img, 1)+"/usr/bin/su"))
@@ -198,14 +199,14 @@ func TestCancel(t *testing.T) {
 func TestForeignPulls(t *testing.T) {
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	each(t, places()[2:], func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		reg := testregistry.Start(t, testregistry.Options{})
 		ways := [][]string{{}}
 		if s.version != "1.6" {
 			ways = append(ways, []string{"--local"})
 		}
 		for i, flags := range ways {
 			seed := string(rune('a' + i))
-			ref := pulltest.Push(t, reg, "team/"+seed+":1", variant(t, img, seed))
+			ref := testregistry.Push(t, reg, "team/"+seed+":1", variant(t, img, seed))
 			s.daemon.Ctr(t, append(append([]string{"images", "pull", "--plain-http"}, flags...), ref)...)
 			report := s.check(true, ref)
 			if !report.Whole() || report.Compared != 3 {

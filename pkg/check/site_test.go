@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -37,7 +38,7 @@ func places() []place {
 		{name: "embedded overlayfs", snapshotter: "overlayfs"},
 		{name: "embedded native", snapshotter: "native"},
 	}
-	for _, v := range pulltest.DaemonVersions() {
+	for _, v := range testdaemon.Versions() {
 		all = append(all, place{name: "containerd " + v, snapshotter: "overlayfs", version: v})
 	}
 	return all
@@ -57,7 +58,7 @@ func each(t *testing.T, all []place, test func(t *testing.T, s *site)) {
 				s.root = filepath.Join(t.TempDir(), "root")
 				o.Root, open = s.root, store.Open
 			} else {
-				s.daemon = pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: p.version})
+				s.daemon = testdaemon.Start(t, testdaemon.Options{Version: p.version})
 				s.root, o.Address = s.daemon.Root, s.daemon.Address
 			}
 			s.Store = pulltest.Must(open(t.Context(), o))(t)
@@ -77,7 +78,7 @@ type site struct {
 	*store.Store
 	t      testing.TB
 	root   string
-	daemon *pulltest.Daemon
+	daemon *testdaemon.Daemon
 }
 
 // in is the site in a part of its test.

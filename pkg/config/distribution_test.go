@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -19,33 +20,33 @@ import (
 // proof gets to see.
 type guard struct {
 	name    string
-	o       pulltest.DistributionOptions
+	o       testregistry.DistributionOptions
 	secured bool // by TLS
 }
 
 func guards() []guard {
-	robot := &pulltest.Credentials{User: "robot", Password: "canary"}
-	token := &pulltest.TokenOptions{Credentials: robot}
+	robot := &testregistry.Credentials{User: "robot", Password: "canary"}
+	token := &testregistry.TokenOptions{Credentials: robot}
 	return []guard{
-		{"htpasswd", pulltest.DistributionOptions{Basic: robot}, false},
-		{"token", pulltest.DistributionOptions{Token: token}, false},
-		{"htpasswd, private CA", pulltest.DistributionOptions{Basic: robot, TLS: true}, true},
-		{"token, private CA", pulltest.DistributionOptions{Token: token, TLS: true}, true},
-		{"htpasswd, client certificate", pulltest.DistributionOptions{Basic: robot, ClientCert: true}, true},
-		{"token, client certificate", pulltest.DistributionOptions{Token: token, ClientCert: true}, true},
+		{"htpasswd", testregistry.DistributionOptions{Basic: robot}, false},
+		{"token", testregistry.DistributionOptions{Token: token}, false},
+		{"htpasswd, private CA", testregistry.DistributionOptions{Basic: robot, TLS: true}, true},
+		{"token, private CA", testregistry.DistributionOptions{Token: token, TLS: true}, true},
+		{"htpasswd, client certificate", testregistry.DistributionOptions{Basic: robot, ClientCert: true}, true},
+		{"token, client certificate", testregistry.DistributionOptions{Token: token, ClientCert: true}, true},
 	}
 }
 
 // guarded is a world with distribution's registry and a profile for it.
 type guarded struct {
 	*world
-	d      *pulltest.Distribution
+	d      *testregistry.Distribution
 	tokens bool // it asks for tokens
 	env    map[string]string
 }
 
-func newGuarded(t *testing.T, o pulltest.DistributionOptions) *guarded {
-	g := &guarded{world: &world{t: t, root: t.TempDir()}, d: pulltest.StartDistribution(t, o), tokens: o.Token != nil}
+func newGuarded(t *testing.T, o testregistry.DistributionOptions) *guarded {
+	g := &guarded{world: &world{t: t, root: t.TempDir()}, d: testregistry.StartDistribution(t, o), tokens: o.Token != nil}
 	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
 	if err := g.d.Push(t.Context(), "team/app:1", img); err != nil {
 		t.Fatal(err)
@@ -181,7 +182,7 @@ func (g *guarded) checkTLS(tc guard) {
 		"no client certificate": "ca = \"$ROOT/ca.pem\"\n",
 	} {
 		if name == "another CA" {
-			other := pulltest.StartRegistry(g.t, pulltest.RegistryOptions{TLS: true})
+			other := testregistry.Start(g.t, testregistry.Options{TLS: true})
 			g.write("/other.pem", string(other.CA()), 0o644)
 		}
 		g.profile("tls", "[profiles.company.tls]\n"+tls)

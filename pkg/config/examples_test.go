@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -34,12 +35,12 @@ type world struct {
 	root string
 }
 
-func (w *world) registry(o pulltest.RegistryOptions, names ...string) *pulltest.Registry {
+func (w *world) registry(o testregistry.Options, names ...string) *testregistry.Registry {
 	w.t.Helper()
-	r := pulltest.StartRegistry(w.t, o)
+	r := testregistry.Start(w.t, o)
 	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(w.t)
 	for _, name := range names {
-		pulltest.Push(w.t, r, name, img)
+		testregistry.Push(w.t, r, name, img)
 	}
 	return r
 }
@@ -72,11 +73,11 @@ func (w *world) load(c call) (config.Caller, *config.Settings) {
 }
 
 // basic is a registry that wants to be shown who asks.
-func basic(user string) pulltest.RegistryOptions {
-	return pulltest.RegistryOptions{Basic: &pulltest.Credentials{User: user, Password: "canary"}}
+func basic(user string) testregistry.Options {
+	return testregistry.Options{Basic: &testregistry.Credentials{User: user, Password: "canary"}}
 }
 
-func at(r *pulltest.Registry) map[string]string {
+func at(r *testregistry.Registry) map[string]string {
 	return map[string]string{"registry.example.com": r.Host()}
 }
 
@@ -102,7 +103,7 @@ func examples() []example {
 			return map[string]string{"*.dkr.ecr.*.amazonaws.com": r.Host(), "123456789012.dkr.ecr.eu-central-1.amazonaws.com": r.Host()}
 		}},
 		{number: "4", refs: []string{"quay.io/team/app:1.2"}, profile: "site", stands: func(w *world) map[string]string {
-			r := w.registry(pulltest.RegistryOptions{TLS: true}, "team/app:1.2")
+			r := w.registry(testregistry.Options{TLS: true}, "team/app:1.2")
 			w.write("/etc/containerd-pull/site-ca.pem", string(r.CA()), 0o644)
 			return map[string]string{"mirror.internal.example.com": r.Host()}
 		}},
@@ -122,7 +123,7 @@ echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kube
 			env:  map[string]string{"DOCKER_AUTH_CONFIG": `{"auths":{"registry.example.com":{"username":"ci","password":"canary"}}}`},
 			want: map[string]string{"timeout": "10m0s", "labels": "ci.example.com/built=2001-09-09T01:46:40Z"},
 			stands: func(w *world) map[string]string {
-				return at(w.registry(pulltest.RegistryOptions{Token: &pulltest.TokenOptions{Credentials: &pulltest.Credentials{User: "ci", Password: "canary"}}}, "team/app:1.2"))
+				return at(w.registry(testregistry.Options{Token: &testregistry.TokenOptions{Credentials: &testregistry.Credentials{User: "ci", Password: "canary"}}}, "team/app:1.2"))
 			}},
 		{number: "7", refs: []string{"registry.example.com/me/app:1.2"}, profile: "mine",
 			want: map[string]string{"snapshotter": "native"},
@@ -134,12 +135,12 @@ echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kube
 		{number: "8", refs: []string{"registry.example.com/big/app:1.2", "registry.example.com/small/app:1.2"}, profile: "plain",
 			want: map[string]string{"snapshotter": "native", "platforms": "linux/amd64", "labels": "example.com/owner=platform-team,example.com/snapshotter=native"},
 			stands: func(w *world) map[string]string {
-				return at(w.registry(pulltest.RegistryOptions{}, "big/app:1.2", "small/app:1.2"))
+				return at(w.registry(testregistry.Options{}, "big/app:1.2", "small/app:1.2"))
 			}},
 		{number: "9", refs: []string{"registry.example.com/edge/app:1.2"}, profile: "edge",
 			want: map[string]string{"limits.downloads": "1", "retry.count": "100", "retry.delay": "5s", "stall_timeout": "1m0s", "limits.min_rate": "1000"},
 			stands: func(w *world) map[string]string {
-				return at(w.registry(pulltest.RegistryOptions{}, "edge/app:1.2"))
+				return at(w.registry(testregistry.Options{}, "edge/app:1.2"))
 			}},
 		{number: "10", refs: []string{app}, profile: "bake", args: []string{"-p", "bake"},
 			env:  map[string]string{"BAKE_PASSWORD": "canary", "SOURCE_DATE_EPOCH": "1767225600"},
@@ -158,7 +159,7 @@ echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kube
 				return at(r)
 			}},
 		{number: "12", refs: []string{app}, profile: "audited", want: map[string]string{"verify.mode": "pinned"}, stands: func(w *world) map[string]string {
-			r := w.registry(pulltest.RegistryOptions{}, "team/app:1.2")
+			r := w.registry(testregistry.Options{}, "team/app:1.2")
 			img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(w.t)
 			return map[string]string{"registry.example.com": r.Host(), "sha256:" + strings.Repeat("5f", 32): img.Desc.Digest.String()}
 		}},

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
@@ -16,24 +16,24 @@ import (
 // credentials of their own, and reads what each of them was told.
 func TestNoHostSeesTheSecretOfAnother(t *testing.T) {
 	w := &world{t: t, root: t.TempDir()}
-	without := func(n int) func(*http.Request) pulltest.Behaviour {
+	without := func(n int) func(*http.Request) testregistry.Behaviour {
 		count := 0
-		return func(r *http.Request) pulltest.Behaviour {
+		return func(r *http.Request) testregistry.Behaviour {
 			if !strings.Contains(r.URL.Path, "/blobs/") || r.Header.Get("Authorization") == "" {
-				return pulltest.Behaviour{}
+				return testregistry.Behaviour{}
 			}
 			if count++; count > n {
-				return pulltest.Behaviour{Status: http.StatusNotFound}
+				return testregistry.Behaviour{Status: http.StatusNotFound}
 			}
-			return pulltest.Behaviour{}
+			return testregistry.Behaviour{}
 		}
 	}
-	secret := func(user string) *pulltest.Credentials {
-		return &pulltest.Credentials{User: user, Password: "canary-" + user}
+	secret := func(user string) *testregistry.Credentials {
+		return &testregistry.Credentials{User: user, Password: "canary-" + user}
 	}
-	own := w.registry(pulltest.RegistryOptions{Token: &pulltest.TokenOptions{Credentials: secret("own")}}, "team/app:1")
-	first := pulltest.StartMirror(t, own, pulltest.RegistryOptions{Addr: "127.0.0.2:0", Basic: secret("first"), Behave: without(1)})
-	second := pulltest.StartMirror(t, own, pulltest.RegistryOptions{Addr: "127.0.0.3:0", Basic: secret("second"), Behave: without(1)})
+	own := w.registry(testregistry.Options{Token: &testregistry.TokenOptions{Credentials: secret("own")}}, "team/app:1")
+	first := testregistry.StartMirror(t, own, testregistry.Options{Addr: "127.0.0.2:0", Basic: secret("first"), Behave: without(1)})
+	second := testregistry.StartMirror(t, own, testregistry.Options{Addr: "127.0.0.3:0", Basic: secret("second"), Behave: without(1)})
 
 	w.write(system, fmt.Sprintf(`
 [limits]
@@ -57,7 +57,7 @@ password = "canary-second"
 	caller, settings := w.load(c)
 	pullWithOwn(t, caller, settings, own.Ref("team/app:1"), &registry.Credential{Username: "own", Password: "canary-own"})
 
-	logs := map[string][]pulltest.Request{
+	logs := map[string][]testregistry.Request{
 		"own":    append(own.Requests(), own.TokenRequests()...),
 		"first":  first.Requests(),
 		"second": second.Requests(),
@@ -78,7 +78,7 @@ password = "canary-second"
 }
 
 // sees looks for a secret in all that a request says.
-func sees(r pulltest.Request, who string) bool {
+func sees(r testregistry.Request, who string) bool {
 	text := fmt.Sprint(r.Path, r.Query, r.Header)
 	encoded := base64.StdEncoding.EncodeToString([]byte(who + ":canary-" + who))
 	return strings.Contains(text, "canary-"+who) || strings.Contains(text, encoded)
@@ -88,12 +88,12 @@ func sees(r pulltest.Request, who string) bool {
 func TestRegistryTokenOfAProfile(t *testing.T) {
 	w := &world{t: t, root: t.TempDir()}
 	asked := make(chan string, 100)
-	reg := w.registry(pulltest.RegistryOptions{Behave: func(r *http.Request) pulltest.Behaviour {
+	reg := w.registry(testregistry.Options{Behave: func(r *http.Request) testregistry.Behaviour {
 		asked <- r.Header.Get("Authorization")
 		if r.Header.Get("Authorization") != "Bearer canary" {
-			return pulltest.Behaviour{Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Bearer realm="http://127.0.0.1:1/token"`}}}
+			return testregistry.Behaviour{Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Bearer realm="http://127.0.0.1:1/token"`}}}
 		}
-		return pulltest.Behaviour{}
+		return testregistry.Behaviour{}
 	}}, "team/app:1")
 	w.write(system, "[[credentials]]\nsource = 'registry-token'\ntoken_env = 'TOKEN'\n", 0o600)
 	c := call{args: []string{"--root", w.root + "/store"}, env: map[string]string{"NERDCTL_TOML": "", "TOKEN": "canary"}}

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
 // passStore gives the process a password store of its own, encrypted with a key
@@ -50,7 +51,7 @@ func command(t *testing.T, stdin, program string, args ...string) {
 // for it.
 func TestPass(t *testing.T) {
 	passStore(t)
-	g := newGuarded(t, pulltest.DistributionOptions{Basic: &pulltest.Credentials{User: "robot", Password: "canary"}})
+	g := newGuarded(t, testregistry.DistributionOptions{Basic: &testregistry.Credentials{User: "robot", Password: "canary"}})
 	entry := pulltest.Must(json.Marshal(map[string]string{"ServerURL": g.d.Host(), "Username": "robot", "Secret": "canary"}))(t)
 	docker := map[string]string{"DOCKER_CONFIG": g.root + "/docker"}
 	for _, tc := range []struct {

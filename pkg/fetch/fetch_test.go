@@ -22,6 +22,8 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -40,7 +42,7 @@ type bench struct {
 	t       testing.TB
 	store   *store.Store
 	ctx     context.Context // with a lease, so that nothing is collected
-	reg     *pulltest.Registry
+	reg     *testregistry.Registry
 	data    []byte
 	blob    fetch.Blob
 	options registry.Options
@@ -59,7 +61,7 @@ func each(t *testing.T, size int, test func(t *testing.T, b *bench)) {
 	})
 	t.Run("daemon", func(t *testing.T) {
 		t.Parallel()
-		d := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
+		d := testdaemon.Start(t, testdaemon.Options{})
 		test(t, newBench(t, size, pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)))
 	})
 	t.Run("in place", func(t *testing.T) {
@@ -71,7 +73,7 @@ func each(t *testing.T, size int, test func(t *testing.T, b *bench)) {
 // inPlace is a daemon that is proven to share its file system.
 func inPlace(t *testing.T, size int) *bench {
 	t.Helper()
-	d := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
+	d := testdaemon.Start(t, testdaemon.Options{})
 	b := newBench(t, size, pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t))
 	mounts := pulltest.Must(b.store.Snapshotter.Prepare(b.ctx, "proof", ""))(t)
 	if ok, why := b.store.Writable(b.ctx, "proof", mounts); !ok {
@@ -91,7 +93,7 @@ func newBench(t testing.TB, size int, s *store.Store) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, store: s, ctx: ctx, data: noise(size), reg: pulltest.StartRegistry(t, pulltest.RegistryOptions{})}
+	b := &bench{t: t, store: s, ctx: ctx, data: noise(size), reg: testregistry.Start(t, testregistry.Options{})}
 	blob := pulltest.NewBlob(b.data)
 	b.reg.AddBlob(blob)
 	b.options = registry.Options{PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 3, Delay: time.Millisecond}}
@@ -148,13 +150,13 @@ func (b *bench) served(least, most int) {
 }
 
 // first lets the first n requests be answered with a fault.
-func first(n int32, fault pulltest.Behaviour) pulltest.Behave {
+func first(n int32, fault testregistry.Behaviour) testregistry.Behave {
 	var asked atomic.Int32
-	return func(*http.Request) pulltest.Behaviour {
+	return func(*http.Request) testregistry.Behaviour {
 		if asked.Add(1) <= n {
 			return fault
 		}
-		return pulltest.Behaviour{}
+		return testregistry.Behaviour{}
 	}
 }
 
@@ -192,15 +194,15 @@ func TestEmptyBlob(t *testing.T) {
 
 // TestConsumerSeesEachByteOnce whatever happens on the way.
 func TestConsumerSeesEachByteOnce(t *testing.T) {
-	faults := map[string]pulltest.Behave{
+	faults := map[string]testregistry.Behave{
 		"honest":          nil,
-		"cut twice":       first(2, pulltest.Behaviour{Fault: pulltest.Truncate, After: size / 3}),
-		"reset twice":     first(2, pulltest.Behaviour{Fault: pulltest.Reset, After: size / 3}),
-		"stalled once":    first(1, pulltest.Behaviour{Fault: pulltest.Stall, After: size / 2}),
-		"status 500":      first(3, pulltest.Behaviour{Status: http.StatusInternalServerError}),
-		"always 200":      func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{IgnoreRange: true} },
-		"short once":      first(1, pulltest.Behaviour{Fault: pulltest.Short, After: size / 2}),
-		"cut without any": first(2, pulltest.Behaviour{Fault: pulltest.Truncate}),
+		"cut twice":       first(2, testregistry.Behaviour{Fault: testregistry.Truncate, After: size / 3}),
+		"reset twice":     first(2, testregistry.Behaviour{Fault: testregistry.Reset, After: size / 3}),
+		"stalled once":    first(1, testregistry.Behaviour{Fault: testregistry.Stall, After: size / 2}),
+		"status 500":      first(3, testregistry.Behaviour{Status: http.StatusInternalServerError}),
+		"always 200":      func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{IgnoreRange: true} },
+		"short once":      first(1, testregistry.Behaviour{Fault: testregistry.Short, After: size / 2}),
+		"cut without any": first(2, testregistry.Behaviour{Fault: testregistry.Truncate}),
 	}
 	for name, behave := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -233,11 +235,11 @@ func TestConsumerSeesEachByteOnce(t *testing.T) {
 func TestRangesIgnored(t *testing.T) {
 	each(t, size, func(t *testing.T, b *bench) {
 		var cut atomic.Bool
-		b.reg.SetBehave(func(*http.Request) pulltest.Behaviour {
+		b.reg.SetBehave(func(*http.Request) testregistry.Behaviour {
 			if cut.CompareAndSwap(false, true) {
-				return pulltest.Behaviour{Fault: pulltest.Truncate, After: size / 2}
+				return testregistry.Behaviour{Fault: testregistry.Truncate, After: size / 2}
 			}
-			return pulltest.Behaviour{IgnoreRange: true}
+			return testregistry.Behaviour{IgnoreRange: true}
 		})
 		var got bytes.Buffer
 		if err := b.open().Receive(b.ctx, &got); err != nil {
@@ -253,7 +255,7 @@ func TestRangesIgnored(t *testing.T) {
 func TestResume(t *testing.T) {
 	each(t, size, func(t *testing.T, b *bench) {
 		b.options.Retry.Count = -1
-		b.reg.SetBehave(first(1, pulltest.Behaviour{Fault: pulltest.Truncate, After: size / 2}))
+		b.reg.SetBehave(first(1, testregistry.Behaviour{Fault: testregistry.Truncate, After: size / 2}))
 		in := b.open()
 		if err := in.Receive(b.ctx, io.Discard); !errdefs.IsUnavailable(err) {
 			t.Fatalf("got %v, want the class of a connection that was cut", err)
@@ -283,7 +285,7 @@ func TestResume(t *testing.T) {
 // TestCorrupt heals once and gives up when every round is wrong; neither leaves
 // anything that a later pull would fail on.
 func TestCorrupt(t *testing.T) {
-	wrong := pulltest.Behaviour{Fault: pulltest.Corrupt, After: size / 2}
+	wrong := testregistry.Behaviour{Fault: testregistry.Corrupt, After: size / 2}
 	each(t, size, func(t *testing.T, b *bench) {
 		b.reg.SetBehave(first(100, wrong))
 		_, err := b.fetcher().Store(b.ctx, b.blob, nil)
@@ -310,8 +312,8 @@ func TestCorruptMirror(t *testing.T) {
 	each(t, size, func(t *testing.T, b *bench) {
 		other := pulltest.NewBlob(noise(1000))
 		b.reg.AddBlob(other)
-		mirror := pulltest.StartMirror(t, b.reg, pulltest.RegistryOptions{
-			Addr: "127.0.0.2:0", Behave: first(100, pulltest.Behaviour{Fault: pulltest.Corrupt, After: size / 2}),
+		mirror := testregistry.StartMirror(t, b.reg, testregistry.Options{
+			Addr: "127.0.0.2:0", Behave: first(100, testregistry.Behaviour{Fault: testregistry.Corrupt, After: size / 2}),
 		})
 		b.options.Mirrors = []registry.Mirror{{Host: b.reg.Host(), Endpoints: []string{mirror.URL()}}}
 		f := b.fetcher()
@@ -379,7 +381,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestCancel(t *testing.T) {
 	each(t, size, func(t *testing.T, b *bench) {
-		b.reg.SetBehave(first(100, pulltest.Behaviour{Fault: pulltest.Stall, After: size / 2}))
+		b.reg.SetBehave(first(100, testregistry.Behaviour{Fault: testregistry.Stall, After: size / 2}))
 		ctx, cancel := context.WithCancelCause(b.ctx)
 		cause := errors.New("enough")
 		came := 0
@@ -406,7 +408,7 @@ func TestCancel(t *testing.T) {
 // TestTogether lets several fetchers want one blob: one fetches it.
 func TestTogether(t *testing.T) {
 	each(t, size, func(t *testing.T, b *bench) {
-		b.reg.SetBehave(func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Rate: 2 * size} })
+		b.reg.SetBehave(func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: 2 * size} })
 		var g errgroup.Group
 		for range 3 {
 			f := b.fetcher()
@@ -426,7 +428,7 @@ func TestManyConnections(t *testing.T) {
 	const large = 24 << 20
 	each(t, large, func(t *testing.T, b *bench) {
 		b.options.StallTimeout = time.Minute // of a machine that has other things to do
-		b.reg.SetBehave(func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Rate: 8 << 20} })
+		b.reg.SetBehave(func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: 8 << 20} })
 		in := b.open()
 		var got bytes.Buffer
 		if err := in.Receive(b.ctx, &got); err != nil {
@@ -457,16 +459,16 @@ func TestManyConnectionsFail(t *testing.T) {
 	each(t, large, func(t *testing.T, b *bench) {
 		b.options.StallTimeout = time.Minute
 		var asked atomic.Int32
-		b.reg.SetBehave(func(*http.Request) pulltest.Behaviour {
+		b.reg.SetBehave(func(*http.Request) testregistry.Behaviour {
 			switch n := asked.Add(1); {
 			case n == 3:
-				return pulltest.Behaviour{Rate: 8 << 20, Fault: pulltest.Reset, After: 1 << 20}
+				return testregistry.Behaviour{Rate: 8 << 20, Fault: testregistry.Reset, After: 1 << 20}
 			case n == 5:
-				return pulltest.Behaviour{Status: http.StatusServiceUnavailable}
+				return testregistry.Behaviour{Status: http.StatusServiceUnavailable}
 			case n == 7:
-				return pulltest.Behaviour{IgnoreRange: true}
+				return testregistry.Behaviour{IgnoreRange: true}
 			}
-			return pulltest.Behaviour{Rate: 8 << 20}
+			return testregistry.Behaviour{Rate: 8 << 20}
 		})
 		var got bytes.Buffer
 		if err := b.open().Receive(b.ctx, &got); err != nil {
@@ -481,7 +483,7 @@ func TestManyConnectionsFail(t *testing.T) {
 // TestEvents begin with the host, grow, and end with the blob.
 func TestEvents(t *testing.T) {
 	each(t, size, func(t *testing.T, b *bench) {
-		b.reg.SetBehave(first(1, pulltest.Behaviour{Fault: pulltest.Truncate, After: size / 2}))
+		b.reg.SetBehave(first(1, testregistry.Behaviour{Fault: testregistry.Truncate, After: size / 2}))
 		if _, err := b.fetcher().Store(b.ctx, b.blob, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -509,15 +511,15 @@ func TestEvents(t *testing.T) {
 func TestBytes(t *testing.T) {
 	tests := []struct {
 		name   string
-		behave pulltest.Behave
+		behave testregistry.Behave
 		class  func(error) bool // nil for success
 	}{
 		{"honest", nil, nil},
-		{"corrupt once", first(1, pulltest.Behaviour{Fault: pulltest.Corrupt, After: 10}), nil},
-		{"cut twice", first(2, pulltest.Behaviour{Fault: pulltest.Truncate, After: 10}), nil},
-		{"always corrupt", first(100, pulltest.Behaviour{Fault: pulltest.Corrupt, After: 10}), errdefs.IsDataLoss},
-		{"refused", first(100, pulltest.Behaviour{Status: http.StatusForbidden}), errdefs.IsPermissionDenied},
-		{"gone", first(100, pulltest.Behaviour{Status: http.StatusNotFound}), errdefs.IsNotFound},
+		{"corrupt once", first(1, testregistry.Behaviour{Fault: testregistry.Corrupt, After: 10}), nil},
+		{"cut twice", first(2, testregistry.Behaviour{Fault: testregistry.Truncate, After: 10}), nil},
+		{"always corrupt", first(100, testregistry.Behaviour{Fault: testregistry.Corrupt, After: 10}), errdefs.IsDataLoss},
+		{"refused", first(100, testregistry.Behaviour{Status: http.StatusForbidden}), errdefs.IsPermissionDenied},
+		{"gone", first(100, testregistry.Behaviour{Status: http.StatusNotFound}), errdefs.IsNotFound},
 	}
 	each(t, 1000, func(t *testing.T, b *bench) {
 		for _, tt := range tests {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -47,25 +48,27 @@ const (
 )
 
 // answerOf reads a byte of a script.
-func answerOf(b byte) pulltest.Behaviour {
+func answerOf(b byte) testregistry.Behaviour {
 	where := int64(b>>4) * (fetch.PieceSize / 12) // past a piece in the end
-	fault := func(f pulltest.Fault) pulltest.Behaviour { return pulltest.Behaviour{Fault: f, After: where} }
-	status := func(code int) pulltest.Behaviour { return pulltest.Behaviour{Status: code} }
+	fault := func(f testregistry.Fault) testregistry.Behaviour {
+		return testregistry.Behaviour{Fault: f, After: where}
+	}
+	status := func(code int) testregistry.Behaviour { return testregistry.Behaviour{Status: code} }
 	switch b & 15 {
 	case opTruncate:
-		return fault(pulltest.Truncate)
+		return fault(testregistry.Truncate)
 	case opReset:
-		return fault(pulltest.Reset)
+		return fault(testregistry.Reset)
 	case opShort:
-		return fault(pulltest.Short)
+		return fault(testregistry.Short)
 	case opEndless:
-		return fault(pulltest.Endless)
+		return fault(testregistry.Endless)
 	case opCorrupt:
-		return fault(pulltest.Corrupt)
+		return fault(testregistry.Corrupt)
 	case opStall:
-		return fault(pulltest.Stall)
+		return fault(testregistry.Stall)
 	case opIgnoreRange:
-		return pulltest.Behaviour{IgnoreRange: true}
+		return testregistry.Behaviour{IgnoreRange: true}
 	case opLimited:
 		return status(http.StatusTooManyRequests)
 	case opStatus500:
@@ -73,17 +76,17 @@ func answerOf(b byte) pulltest.Behaviour {
 	case opStatus503:
 		return status(http.StatusServiceUnavailable)
 	case opSlow:
-		return pulltest.Behaviour{Delay: time.Duration(b>>4) * time.Millisecond}
+		return testregistry.Behaviour{Delay: time.Duration(b>>4) * time.Millisecond}
 	case opLess:
-		return pulltest.Behaviour{Handler: lessThanAsked()}
+		return testregistry.Behaviour{Handler: lessThanAsked()}
 	case opElsewhere:
-		return pulltest.Behaviour{Header: http.Header{"Content-Range": {"bytes 1-2/3"}}}
+		return testregistry.Behaviour{Header: http.Header{"Content-Range": {"bytes 1-2/3"}}}
 	case opMissing:
 		return status(http.StatusNotFound)
 	case opForbidden:
 		return status(http.StatusForbidden)
 	}
-	return pulltest.Behaviour{}
+	return testregistry.Behaviour{}
 }
 
 // windowSize is more than two pieces, and no multiple of them.
@@ -135,7 +138,7 @@ func FuzzWindow(f *testing.F) {
 		script = script[:min(len(script), 64)]
 		before := runtime.NumGoroutine()
 		w := &scripted{script: script}
-		reg, err := pulltest.NewRegistry(pulltest.RegistryOptions{Behave: w.behave})
+		reg, err := testregistry.New(testregistry.Options{Behave: w.behave})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,14 +208,14 @@ type scripted struct {
 	now, most atomic.Int64
 }
 
-func (s *scripted) behave(r *http.Request) pulltest.Behaviour {
+func (s *scripted) behave(r *http.Request) testregistry.Behaviour {
 	now := s.now.Add(1)
 	for most := s.most.Load(); now > most && !s.most.CompareAndSwap(most, now); most = s.most.Load() {
 	}
 	context.AfterFunc(r.Context(), func() { s.now.Add(-1) }) // ends with the answer
 	i := s.n.Add(1) - 1
 	if i >= int64(len(s.script)) {
-		return pulltest.Behaviour{}
+		return testregistry.Behaviour{}
 	}
 	return answerOf(s.script[i])
 }

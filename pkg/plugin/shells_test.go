@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
@@ -16,13 +18,13 @@ import (
 // completion, a daemon, and distribution's registry.
 type place struct {
 	dir      string
-	registry *pulltest.Distribution
-	daemon   *pulltest.Daemon
+	registry *testregistry.Distribution
+	daemon   *testdaemon.Daemon
 }
 
 func newPlace(t *testing.T) *place {
 	pulltest.Need(t, pulltest.Program("bash"), pulltest.Program("zsh"), pulltest.Program("fish"), bashCompletion)
-	p := &place{dir: t.TempDir(), registry: pulltest.StartDistribution(t, pulltest.DistributionOptions{}), daemon: pulltest.StartDaemon(t, pulltest.DaemonOptions{})}
+	p := &place{dir: t.TempDir(), registry: testregistry.StartDistribution(t, testregistry.DistributionOptions{}), daemon: testdaemon.Start(t, testdaemon.Options{})}
 	p.build(t, "containerd-pull", "../../cmd/containerd-pull")
 	p.build(t, "nerdctl", "./testdata/nerdctl")
 	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)

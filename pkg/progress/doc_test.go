@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -169,9 +170,9 @@ func TestDocumentation(t *testing.T) {
 func TestDocumentationOfPull(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	doc := readDocumentation(t)
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
-	ref, err := source.ParseRef(pulltest.Push(t, reg, "doc/sample:v1", img))
+	ref, err := source.ParseRef(testregistry.Push(t, reg, "doc/sample:v1", img))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
 // recorded is the image of the recordings, by a name of its own: the registry is
@@ -38,8 +39,8 @@ func TestRecording(t *testing.T) {
 		t.Fatalf("building the program: %v\n%s", err, out)
 	}
 	img := shopImage(t)
-	source := pulltest.StartRegistry(t, pulltest.RegistryOptions{Behave: hiccup(img)})
-	pulltest.Push(t, source, "shop/web:1.4", img)
+	source := testregistry.Start(t, testregistry.Options{Behave: hiccup(img)})
+	testregistry.Push(t, source, "shop/web:1.4", img)
 
 	m := newTmux(t, 100, 14, []string{"LC_ALL=C.UTF-8", "TERM=tmux-256color", "http_proxy=" + source.URL(), "DIR=" + dir},
 		"sh", "-c", `printf '$ containerd-pull `+recorded+`\n'; "$DIR/containerd-pull" --root "$DIR/root" --plain-http --timeline "$DIR/pull.svg" `+recorded+`; echo "exit code $?"; sleep 60`)
@@ -88,15 +89,15 @@ func shopImage(t *testing.T) *pulltest.Image {
 }
 
 // hiccup is a network that is far away and drops a connection.
-func hiccup(img *pulltest.Image) pulltest.Behave {
+func hiccup(img *pulltest.Image) testregistry.Behave {
 	first := img.Layers[0].Digest.String()
 	var asked atomic.Int64
-	return func(req *http.Request) pulltest.Behaviour {
-		b := pulltest.Behaviour{Delay: 60 * time.Millisecond}
+	return func(req *http.Request) testregistry.Behaviour {
+		b := testregistry.Behaviour{Delay: 60 * time.Millisecond}
 		if docs() && strings.Contains(req.URL.Path, "/blobs/") {
 			b.Rate = 3_500_000
 			if strings.HasSuffix(req.URL.Path, first) && asked.Add(1) == 2 {
-				b.Fault, b.After = pulltest.Reset, 1_000_000
+				b.Fault, b.After = testregistry.Reset, 1_000_000
 			}
 		}
 		return b

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -23,13 +25,13 @@ import (
 // is stopped we pull into its root.
 func TestBake(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Program("runc"), pulltest.Contents("busybox.tar.gz"))
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	ref := pulltest.Push(t, reg, "team/busybox:1", pulltest.Must(pulltest.BusyboxImage())(t))
-	theirs := pulltest.Push(t, reg, "team/theirs:1", small(t, "theirs", pulltest.Gzip, pulltest.Spec{}))
-	ours := pulltest.Push(t, reg, "team/ours:1", small(t, "ours", pulltest.Gzip, pulltest.Spec{}))
-	last := pulltest.Push(t, reg, "team/last:1", small(t, "last", pulltest.Gzip, pulltest.Spec{}))
+	reg := testregistry.Start(t, testregistry.Options{})
+	ref := testregistry.Push(t, reg, "team/busybox:1", pulltest.Must(pulltest.BusyboxImage())(t))
+	theirs := testregistry.Push(t, reg, "team/theirs:1", small(t, "theirs", pulltest.Gzip, pulltest.Spec{}))
+	ours := testregistry.Push(t, reg, "team/ours:1", small(t, "ours", pulltest.Gzip, pulltest.Spec{}))
+	last := testregistry.Push(t, reg, "team/last:1", small(t, "last", pulltest.Gzip, pulltest.Spec{}))
 	t.Run("versions", func(t *testing.T) {
-		for _, version := range pulltest.DaemonVersions() {
+		for _, version := range testdaemon.Versions() {
 			for _, p := range places()[:2] {
 				t.Run(p.name+" under "+version, func(t *testing.T) {
 					t.Parallel()
@@ -59,7 +61,7 @@ func TestBake(t *testing.T) {
 }
 
 // pullByCtr pulls as ctr can into any snapshotter.
-func (s *site) pullByCtr(d *pulltest.Daemon, ref string) {
+func (s *site) pullByCtr(d *testdaemon.Daemon, ref string) {
 	s.t.Helper()
 	args := []string{"images", "pull", "--plain-http", "--snapshotter", s.snapshotter}
 	if d.Version == "2.4" {
@@ -69,7 +71,7 @@ func (s *site) pullByCtr(d *pulltest.Daemon, ref string) {
 }
 
 // unboot stops the daemon, so that the root is free again.
-func (s *site) unboot(d *pulltest.Daemon) {
+func (s *site) unboot(d *testdaemon.Daemon) {
 	s.t.Helper()
 	s.close()
 	if err := d.Stop(); err != nil {
@@ -82,8 +84,8 @@ func (s *site) unboot(d *pulltest.Daemon) {
 func TestBakedManyPlatforms(t *testing.T) {
 	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	s := newSite(t, places()[0])
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	ref := pulltest.Push(t, reg, "team/multi:1", index)
+	reg := testregistry.Start(t, testregistry.Options{})
+	ref := testregistry.Push(t, reg, "team/multi:1", index)
 	s.mustPull(ref, func(r *pull.Request) { r.AllPlatforms = true })
 	s.boot("2.4")
 	s.collect()
@@ -93,10 +95,10 @@ func TestBakedManyPlatforms(t *testing.T) {
 
 // TestRootInUse is told of a daemon at once.
 func TestRootInUse(t *testing.T) {
-	for _, version := range pulltest.DaemonVersions() {
+	for _, version := range testdaemon.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			d := pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: version})
+			d := testdaemon.Start(t, testdaemon.Options{Version: version})
 			start := time.Now()
 			s, err := store.Open(t.Context(), store.Options{Root: d.Root})
 			if !errors.Is(err, store.ErrBusy) {
@@ -137,12 +139,12 @@ func TestRootLayout(t *testing.T) {
 	img := small(t, "layout", pulltest.Gzip, pulltest.Spec{})
 	for _, p := range places()[:2] {
 		t.Run(p.name, func(t *testing.T) {
-			reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-			ref := pulltest.Push(t, reg, "team/layout:1", img)
+			reg := testregistry.Start(t, testregistry.Options{})
+			ref := testregistry.Push(t, reg, "team/layout:1", img)
 			s := newSite(t, p)
 			s.mustPull(ref)
 			s.close()
-			d := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
+			d := testdaemon.Start(t, testdaemon.Options{})
 			s.pullByCtr(d, ref)
 			want, got := layout(t, d.Root), layout(t, s.root)
 			for path := range want {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
 // BenchmarkPipeline pulls a Debian root file system and an application of npm
@@ -16,9 +17,9 @@ import (
 // fresh ext4.
 func BenchmarkPipeline(b *testing.B) {
 	pulltest.Need(b, pulltest.Root, pulltest.Contents("debian.tar.gz", "npm.tar.gz"))
-	reg := pulltest.StartRegistry(b, pulltest.RegistryOptions{})
+	reg := testregistry.Start(b, testregistry.Options{})
 	for _, c := range []pulltest.Compression{pulltest.Gzip, pulltest.Zstd} {
-		ref := pulltest.Push(b, reg, "bench/real:"+string(c), packedImage(b, c, "debian.tar.gz", "npm.tar.gz"))
+		ref := testregistry.Push(b, reg, "bench/real:"+string(c), packedImage(b, c, "debian.tar.gz", "npm.tar.gz"))
 		for _, p := range twoPlaces() {
 			b.Run(string(c)+"/"+p.name, func(b *testing.B) {
 				b.ReportAllocs()

@@ -17,6 +17,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -44,18 +46,18 @@ func noMounts(root string) error {
 }
 
 // inLayer lets a behaviour befall the second layer's bytes each time.
-func inLayer(b pulltest.Behaviour) func(*scene) {
-	return func(c *scene) { c.reg.SetBehave(pulltest.Always(pulltest.Object(c.layer), b)) }
+func inLayer(b testregistry.Behaviour) func(*scene) {
+	return func(c *scene) { c.reg.SetBehave(testregistry.Always(testregistry.Object(c.layer), b)) }
 }
 
 // inOrder lets behaviours befall the second layer's bytes, one after the other.
-func inOrder(list ...pulltest.Behaviour) func(*scene) {
-	return func(c *scene) { c.reg.SetBehave(pulltest.Sequence(pulltest.Object(c.layer), list...)) }
+func inOrder(list ...testregistry.Behaviour) func(*scene) {
+	return func(c *scene) { c.reg.SetBehave(testregistry.Sequence(testregistry.Object(c.layer), list...)) }
 }
 
 // always lets a behaviour befall all that match.
-func always(m pulltest.Match, b pulltest.Behaviour) func(*scene) {
-	return func(c *scene) { c.reg.SetBehave(pulltest.Always(m, b)) }
+func always(m testregistry.Match, b testregistry.Behaviour) func(*scene) {
+	return func(c *scene) { c.reg.SetBehave(testregistry.Always(m, b)) }
 }
 
 func nothing(*scene) {}
@@ -72,55 +74,55 @@ func hasty(strike func(*scene)) func(*scene) {
 }
 
 // body serves these bytes, with their length.
-func body(data []byte) pulltest.Behaviour {
-	return pulltest.Behaviour{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+func body(data []byte) testregistry.Behaviour {
+	return testregistry.Behaviour{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 		w.Write(data) // fails only for a client that has gone
 	})}
 }
 
 // inConfig lets a behaviour befall the config each time.
-func inConfig(b pulltest.Behaviour) func(*scene) {
-	return func(c *scene) { c.reg.SetBehave(pulltest.Always(pulltest.Object(c.img.Config.Digest), b)) }
+func inConfig(b testregistry.Behaviour) func(*scene) {
+	return func(c *scene) { c.reg.SetBehave(testregistry.Always(testregistry.Object(c.img.Config.Digest), b)) }
 }
 
 func bodies() []fault {
 	const half = bulk / 2
-	corrupt := pulltest.Behaviour{Fault: pulltest.Corrupt, After: half}
-	cut := pulltest.Behaviour{Fault: pulltest.Truncate, After: half / 2}
-	reset := pulltest.Behaviour{Fault: pulltest.Reset, After: half / 2}
+	corrupt := testregistry.Behaviour{Fault: testregistry.Corrupt, After: half}
+	cut := testregistry.Behaviour{Fault: testregistry.Truncate, After: half / 2}
+	reset := testregistry.Behaviour{Fault: testregistry.Reset, After: half / 2}
 	wrong := []string{"LAYER"}
 	return []fault{
 		{name: "B1 corrupt once", strike: inOrder(corrupt), check: func(c *scene) { c.asked(2, 2) }},
 		{name: "B2 corrupt", strike: inLayer(corrupt), codes: []int{8}, says: wrong, check: func(c *scene) { c.asked(2, 2) }},
-		{name: "B2 corrupt at the end", strike: inLayer(pulltest.Behaviour{Fault: pulltest.Corrupt, After: bulk}), codes: []int{8}, says: wrong},
-		{name: "B2 corrupt config", strike: inConfig(pulltest.Behaviour{Fault: pulltest.Corrupt, After: 100}), codes: []int{8}},
+		{name: "B2 corrupt at the end", strike: inLayer(testregistry.Behaviour{Fault: testregistry.Corrupt, After: bulk}), codes: []int{8}, says: wrong},
+		{name: "B2 corrupt config", strike: inConfig(testregistry.Behaviour{Fault: testregistry.Corrupt, After: 100}), codes: []int{8}},
 		{name: "B3 corrupt mirror", tune: func(c *scene) { c.mirror(false) }, strike: func(c *scene) {
-			c.other.SetBehave(pulltest.Always(pulltest.Object(c.layer), corrupt))
+			c.other.SetBehave(testregistry.Always(testregistry.Object(c.layer), corrupt))
 		}, check: corruptMirror},
 		{name: "B4 cut twice", strike: inOrder(cut, cut), check: (*scene).served},
 		{name: "B4 reset twice", strike: inOrder(reset, reset), check: (*scene).served},
-		{name: "B4 cut eight times", strike: inOrder(slices.Repeat([]pulltest.Behaviour{{Fault: pulltest.Truncate, After: bulk / 10}}, 8)...), check: (*scene).served},
-		{name: "B5 cut before the first byte", strike: inLayer(pulltest.Behaviour{Fault: pulltest.Truncate}), codes: []int{7}, says: wrong},
-		{name: "B5 reset before the first byte", strike: inLayer(pulltest.Behaviour{Fault: pulltest.Reset}), codes: []int{7}, says: wrong},
+		{name: "B4 cut eight times", strike: inOrder(slices.Repeat([]testregistry.Behaviour{{Fault: testregistry.Truncate, After: bulk / 10}}, 8)...), check: (*scene).served},
+		{name: "B5 cut before the first byte", strike: inLayer(testregistry.Behaviour{Fault: testregistry.Truncate}), codes: []int{7}, says: wrong},
+		{name: "B5 reset before the first byte", strike: inLayer(testregistry.Behaviour{Fault: testregistry.Reset}), codes: []int{7}, says: wrong},
 		{name: "B5 cut, and nothing more", strike: func(c *scene) {
-			c.reg.SetBehave(pulltest.Sequence(pulltest.Object(c.layer), append([]pulltest.Behaviour{cut}, slices.Repeat([]pulltest.Behaviour{{Fault: pulltest.Reset}}, 9)...)...))
+			c.reg.SetBehave(testregistry.Sequence(testregistry.Object(c.layer), append([]testregistry.Behaviour{cut}, slices.Repeat([]testregistry.Behaviour{{Fault: testregistry.Reset}}, 9)...)...))
 		}, codes: []int{7}, says: wrong},
-		{name: "B6 short with its length", strike: inLayer(pulltest.Behaviour{Fault: pulltest.Short, After: 50}), codes: []int{8}, says: wrong},
-		{name: "B6 short without a length", strike: inLayer(pulltest.Behaviour{Fault: pulltest.Short, After: half, Chunked: true}), codes: []int{8}, says: wrong},
-		{name: "B7 endless", strike: inLayer(pulltest.Behaviour{Fault: pulltest.Endless}), codes: []int{8}, says: wrong, check: func(c *scene) {
+		{name: "B6 short with its length", strike: inLayer(testregistry.Behaviour{Fault: testregistry.Short, After: 50}), codes: []int{8}, says: wrong},
+		{name: "B6 short without a length", strike: inLayer(testregistry.Behaviour{Fault: testregistry.Short, After: half, Chunked: true}), codes: []int{8}, says: wrong},
+		{name: "B7 endless", strike: inLayer(testregistry.Behaviour{Fault: testregistry.Endless}), codes: []int{8}, says: wrong, check: func(c *scene) {
 			c.asked(2, 2)
 			c.atMost(2 * bulk)
 		}},
-		{name: "B7 endless once", strike: inOrder(pulltest.Behaviour{Fault: pulltest.Endless}), check: func(c *scene) { c.asked(2, 2) }},
-		{name: "B7 endless config", strike: inConfig(pulltest.Behaviour{Fault: pulltest.Endless}), codes: []int{8}},
+		{name: "B7 endless once", strike: inOrder(testregistry.Behaviour{Fault: testregistry.Endless}), check: func(c *scene) { c.asked(2, 2) }},
+		{name: "B7 endless config", strike: inConfig(testregistry.Behaviour{Fault: testregistry.Endless}), codes: []int{8}},
 		{name: "B7 longer with its length", strike: func(c *scene) {
 			data := append(pulltest.Must(c.img.Layers[1].Bytes())(c.t), 'x')
 			inLayer(body(data))(c)
 		}, codes: []int{8}, says: wrong},
-		{name: "B8 inflates without end", strike: inLayer(pulltest.Behaviour{Handler: pulltest.Bomb()}), codes: []int{8}, says: wrong, check: func(c *scene) { c.atMost(2 * bulk) }},
-		{name: "B9 cut, then ranges ignored", strike: inOrder(cut, pulltest.Behaviour{IgnoreRange: true})},
-		{name: "B10 sent away", guard: guarded(pulltest.RegistryOptions{TLS: true}), strike: inOrder(pulltest.Behaviour{Fault: pulltest.GoAway, After: half}), check: (*scene).served},
+		{name: "B8 inflates without end", strike: inLayer(testregistry.Behaviour{Handler: testregistry.Bomb()}), codes: []int{8}, says: wrong, check: func(c *scene) { c.atMost(2 * bulk) }},
+		{name: "B9 cut, then ranges ignored", strike: inOrder(cut, testregistry.Behaviour{IgnoreRange: true})},
+		{name: "B10 sent away", guard: guarded(testregistry.Options{TLS: true}), strike: inOrder(testregistry.Behaviour{Fault: testregistry.GoAway, After: half}), check: (*scene).served},
 	}
 }
 
@@ -140,31 +142,31 @@ func corruptMirror(c *scene) {
 }
 
 func answers() []fault {
-	limited := func(after string) pulltest.Behaviour {
-		return pulltest.Behaviour{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {after}}}
+	limited := func(after string) testregistry.Behaviour {
+		return testregistry.Behaviour{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {after}}}
 	}
-	down := func(status int) pulltest.Behaviour { return pulltest.Behaviour{Status: status} }
-	bad := []pulltest.Behaviour{down(502), down(503), down(504)}
+	down := func(status int) testregistry.Behaviour { return testregistry.Behaviour{Status: status} }
+	bad := []testregistry.Behaviour{down(502), down(503), down(504)}
 	head := func(status int) func(*scene) {
-		return always(pulltest.Method(http.MethodHead, pulltest.Everything), down(status))
+		return always(testregistry.Method(http.MethodHead, testregistry.Everything), down(status))
 	}
-	once := func(m pulltest.Match, list ...pulltest.Behaviour) func(*scene) {
-		return func(c *scene) { c.reg.SetBehave(pulltest.Sequence(m, list...)) }
+	once := func(m testregistry.Match, list ...testregistry.Behaviour) func(*scene) {
+		return func(c *scene) { c.reg.SetBehave(testregistry.Sequence(m, list...)) }
 	}
 	return []fault{
 		{name: "R1 limited for two seconds", tune: patient, strike: inOrder(limited("2"), limited("2"), limited("2")), check: waited},
 		// The limit is the host's, so whichever layer is asked for next may be the one that is named.
 		{name: "R2 limited for a day", strike: inLayer(limited("86400")), codes: []int{6}, says: []string{"retry in 24h"}, check: func(c *scene) { c.asked(1, 1) }},
-		{name: "R2 tags limited for a day", strike: always(pulltest.Manifests, limited("86400")), codes: []int{6}, says: []string{"retry in 24h"}},
+		{name: "R2 tags limited for a day", strike: always(testregistry.Manifests, limited("86400")), codes: []int{6}, says: []string{"retry in 24h"}},
 		{name: "R3 status 500 three times", tune: patient, strike: inOrder(down(500), down(500), down(500))},
 		{name: "R4 bad gateways of blobs", tune: patient, strike: inOrder(bad...)},
-		{name: "R4 bad gateways of manifests", tune: patient, strike: once(pulltest.Manifests, bad...)},
+		{name: "R4 bad gateways of manifests", tune: patient, strike: once(testregistry.Manifests, bad...)},
 		{name: "R5 status 500", strike: inLayer(down(500)), codes: []int{7}, says: []string{"LAYER", "500"}, check: func(c *scene) { c.asked(3, 3) }},
-		{name: "R5 status 500 of manifests", strike: always(pulltest.Manifests, down(500)), codes: []int{7}},
+		{name: "R5 status 500 of manifests", strike: always(testregistry.Manifests, down(500)), codes: []int{7}},
 		{name: "R8 HEAD is answered 405", strike: head(405)},
 		{name: "R8 HEAD is answered 404", strike: head(404)},
 		{name: "R8 HEAD is answered 501", strike: head(501)},
-		{name: "R9 no length, no digest", strike: always(pulltest.Manifests, pulltest.Behaviour{Chunked: true, Header: http.Header{"Docker-Content-Digest": nil}})},
+		{name: "R9 no length, no digest", strike: always(testregistry.Manifests, testregistry.Behaviour{Chunked: true, Header: http.Header{"Docker-Content-Digest": nil}})},
 		{name: "refused layer", strike: inLayer(down(403)), codes: []int{5}, says: []string{"LAYER"}},
 		{name: "missing layer", strike: inLayer(down(404)), codes: []int{4}, says: []string{"LAYER"}},
 		{name: "missing config", strike: inConfig(down(404)), codes: []int{4}},
@@ -186,16 +188,16 @@ func waited(c *scene) {
 }
 
 func outages() []fault {
-	stall := pulltest.Behaviour{Fault: pulltest.Stall, After: bulk / 2}
+	stall := testregistry.Behaviour{Fault: testregistry.Stall, After: bulk / 2}
 	return []fault{
 		{name: "R6 stalled once", strike: hasty(inOrder(stall)), check: (*scene).served},
-		{name: "R6 stalled", strike: hasty(inLayer(pulltest.Behaviour{Fault: pulltest.Stall})), codes: []int{7}, says: []string{"LAYER"}},
-		{name: "R6 trickles once", tune: func(c *scene) { c.options.MinRate = bulk / 4 }, strike: hasty(inOrder(pulltest.Behaviour{Rate: 2000})), check: func(c *scene) { c.asked(2, 3) }},
-		{name: "R6 trickles", tune: func(c *scene) { c.options.MinRate = bulk / 4 }, strike: hasty(inLayer(pulltest.Behaviour{Rate: 2000})), codes: []int{7}, says: []string{"LAYER", "bytes per second"}, check: func(c *scene) { c.asked(2, 2) }},
-		{name: "R7 stalled before the header", strike: hasty(always(pulltest.Manifests, pulltest.Behaviour{Fault: pulltest.Stall})), codes: []int{7}},
-		{name: "R7 stalled in the handshake", guard: guarded(pulltest.RegistryOptions{TLS: true}), strike: hasty(outage((*pulltest.Registry).Deafen)), codes: []int{7}},
-		{name: "R7 connect is never answered", strike: hasty(outage((*pulltest.Registry).Vanish)), codes: []int{7}},
-		{name: "connection refused", strike: outage((*pulltest.Registry).Stop), codes: []int{7}},
+		{name: "R6 stalled", strike: hasty(inLayer(testregistry.Behaviour{Fault: testregistry.Stall})), codes: []int{7}, says: []string{"LAYER"}},
+		{name: "R6 trickles once", tune: func(c *scene) { c.options.MinRate = bulk / 4 }, strike: hasty(inOrder(testregistry.Behaviour{Rate: 2000})), check: func(c *scene) { c.asked(2, 3) }},
+		{name: "R6 trickles", tune: func(c *scene) { c.options.MinRate = bulk / 4 }, strike: hasty(inLayer(testregistry.Behaviour{Rate: 2000})), codes: []int{7}, says: []string{"LAYER", "bytes per second"}, check: func(c *scene) { c.asked(2, 2) }},
+		{name: "R7 stalled before the header", strike: hasty(always(testregistry.Manifests, testregistry.Behaviour{Fault: testregistry.Stall})), codes: []int{7}},
+		{name: "R7 stalled in the handshake", guard: guarded(testregistry.Options{TLS: true}), strike: hasty(outage((*testregistry.Registry).Deafen)), codes: []int{7}},
+		{name: "R7 connect is never answered", strike: hasty(outage((*testregistry.Registry).Vanish)), codes: []int{7}},
+		{name: "connection refused", strike: outage((*testregistry.Registry).Stop), codes: []int{7}},
 		{name: "R10 dies and returns", tune: func(c *scene) { c.options.Retry = registry.Retry{Count: 200, Delay: 20 * time.Millisecond} }, strike: dies, check: func(c *scene) {
 			if err := <-c.restart; err != nil {
 				c.t.Error(err)
@@ -205,7 +207,7 @@ func outages() []fault {
 	}
 }
 
-func outage(begin func(*pulltest.Registry) error) func(*scene) {
+func outage(begin func(*testregistry.Registry) error) func(*scene) {
 	return func(c *scene) {
 		if err := begin(c.reg); err != nil {
 			c.t.Fatal(err)
@@ -217,13 +219,13 @@ func outage(begin func(*pulltest.Registry) error) func(*scene) {
 // later.
 func dies(c *scene) {
 	var once sync.Once
-	c.reg.SetBehave(func(r *http.Request) pulltest.Behaviour {
-		if !pulltest.Object(c.layer)(r) {
-			return pulltest.Behaviour{}
+	c.reg.SetBehave(func(r *http.Request) testregistry.Behaviour {
+		if !testregistry.Object(c.layer)(r) {
+			return testregistry.Behaviour{}
 		}
-		b := pulltest.Behaviour{}
+		b := testregistry.Behaviour{}
 		once.Do(func() {
-			b = pulltest.Behaviour{Fault: pulltest.Stall, After: bulk / 2}
+			b = testregistry.Behaviour{Fault: testregistry.Stall, After: bulk / 2}
 			time.AfterFunc(200*time.Millisecond, func() {
 				err := c.reg.Stop()
 				time.Sleep(time.Second)
@@ -253,7 +255,7 @@ func well(c *scene) *pulltest.Image {
 
 // typed lets manifests be served as a type that they are not.
 func typed(mediaType string) func(*scene) {
-	return always(pulltest.Manifests, pulltest.Behaviour{Header: http.Header{"Content-Type": {mediaType}}})
+	return always(testregistry.Manifests, testregistry.Behaviour{Header: http.Header{"Content-Type": {mediaType}}})
 }
 
 func documents() []fault {
@@ -275,8 +277,8 @@ func documents() []fault {
 		{name: "M3 manifest of 5 MB", image: edited(pulltest.Spec{EditManifest: func(m *ocispec.Manifest) {
 			m.Annotations = map[string]string{"a": strings.Repeat("x", 5<<20)}
 		}}), good: well, strike: nothing, codes: []int{9}, says: []string{"4194304"}},
-		{name: "M3 manifest without end", strike: always(pulltest.Manifests, pulltest.Behaviour{Handler: pulltest.Flood(manifest, 100<<20)}), codes: []int{9}, check: func(c *scene) { c.atMost(4 << 20) }},
-		{name: "M3 manifest inflates without end", strike: always(pulltest.Manifests, pulltest.Behaviour{Handler: pulltest.Bomb()}), codes: []int{9}, check: func(c *scene) { c.atMost(4 << 20) }},
+		{name: "M3 manifest without end", strike: always(testregistry.Manifests, testregistry.Behaviour{Handler: testregistry.Flood(manifest, 100<<20)}), codes: []int{9}, check: func(c *scene) { c.atMost(4 << 20) }},
+		{name: "M3 manifest inflates without end", strike: always(testregistry.Manifests, testregistry.Behaviour{Handler: testregistry.Bomb()}), codes: []int{9}, check: func(c *scene) { c.atMost(4 << 20) }},
 		{name: "M4 fewer diff IDs", image: diffIDs(func(all []digest.Digest) []digest.Digest { return all[:2] }), good: well, strike: nothing, codes: []int{8}},
 		{name: "M4 more diff IDs", image: diffIDs(func(all []digest.Digest) []digest.Digest { return append(all, digest.FromString("more")) }), good: well, strike: nothing, codes: []int{8}},
 		{name: "M4 wrong first diff ID", image: diffIDs(wrong(0)), good: well, strike: nothing, codes: []int{8}},
@@ -368,7 +370,7 @@ func TestEscapes(t *testing.T) {
 					canary := newCanary(t)
 					before := canary.tree(t)
 					fault{image: layeredImage(escapes(canary.dir)[name]...), good: well, strike: nothing, codes: []int{0, 9}}.play(t, s)
-					if diff := pulltest.DiffTrees(canary.tree(t), before); diff != "" {
+					if diff := tree.Diff(canary.tree(t), before); diff != "" {
 						t.Errorf("the host's folder differs: %s", diff)
 					}
 				})
@@ -394,9 +396,9 @@ func newCanary(t *testing.T) canary {
 	return c
 }
 
-func (c canary) tree(t *testing.T) []pulltest.Entry {
+func (c canary) tree(t *testing.T) []tree.Entry {
 	t.Helper()
-	return pulltest.Must(pulltest.ReadTree(c.dir))(t)
+	return pulltest.Must(tree.Read(c.dir))(t)
 }
 
 // escapes are archives that try to reach a folder of the host.
@@ -434,11 +436,11 @@ func knows(c *scene) {
 	}
 }
 
-func me() *pulltest.Credentials { return &pulltest.Credentials{User: "me", Password: secret} }
+func me() *testregistry.Credentials { return &testregistry.Credentials{User: "me", Password: secret} }
 
 // redirected sends requests for the layer to the second host.
 func redirected(c *scene) {
-	inLayer(pulltest.Behaviour{Redirect: c.other.URL() + "/v2/team/app/blobs/" + c.layer.String()})(c)
+	inLayer(testregistry.Behaviour{Redirect: c.other.URL() + "/v2/team/app/blobs/" + c.layer.String()})(c)
 }
 
 // nothingSecret looks for secrets in what the second host was asked.
@@ -461,15 +463,15 @@ func untouched(c *scene) {
 
 func otherHosts() []fault {
 	return []fault{
-		{name: "H1 redirect to a host that serves", guard: guarded(pulltest.RegistryOptions{Basic: me()}), tune: knows, strike: redirected, check: func(c *scene) {
+		{name: "H1 redirect to a host that serves", guard: guarded(testregistry.Options{Basic: me()}), tune: knows, strike: redirected, check: func(c *scene) {
 			nothingSecret(c)
 			if n := c.other.BlobGets()[c.layer]; n != 1 {
 				c.t.Errorf("got %d requests at the redirect's target, want 1", n)
 			}
 		}},
-		{name: "H1 redirect to a host that asks for a password", guard: guarded(pulltest.RegistryOptions{Basic: me()}), tune: knows, strike: func(c *scene) {
+		{name: "H1 redirect to a host that asks for a password", guard: guarded(testregistry.Options{Basic: me()}), tune: knows, strike: func(c *scene) {
 			redirected(c)
-			c.other.SetBehave(pulltest.Always(pulltest.Everything, pulltest.Behaviour{
+			c.other.SetBehave(testregistry.Always(testregistry.Everything, testregistry.Behaviour{
 				Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Basic realm="canary"`}},
 			}))
 		}, codes: []int{5}, says: []string{"LAYER", "127.0.0.2"}, check: nothingSecret},
@@ -495,36 +497,36 @@ func otherHosts() []fault {
 }
 
 func credentials() []fault {
-	realm := func(o pulltest.RegistryOptions, path string) func(*pulltest.Registry) pulltest.RegistryOptions {
-		return func(other *pulltest.Registry) pulltest.RegistryOptions {
+	realm := func(o testregistry.Options, path string) func(*testregistry.Registry) testregistry.Options {
+		return func(other *testregistry.Registry) testregistry.Options {
 			o := o
-			o.Token = &pulltest.TokenOptions{Credentials: me(), Realm: other.URL() + path}
+			o.Token = &testregistry.TokenOptions{Credentials: me(), Realm: other.URL() + path}
 			return o
 		}
 	}
-	sendsOn := func(other *pulltest.Registry) pulltest.RegistryOptions {
-		return pulltest.RegistryOptions{Token: &pulltest.TokenOptions{
-			Credentials: me(), Behave: pulltest.Always(pulltest.Everything, pulltest.Behaviour{Redirect: other.URL() + "/token"}),
+	sendsOn := func(other *testregistry.Registry) testregistry.Options {
+		return testregistry.Options{Token: &testregistry.TokenOptions{
+			Credentials: me(), Behave: testregistry.Always(testregistry.Everything, testregistry.Behaviour{Redirect: other.URL() + "/token"}),
 		}}
 	}
-	open := func(c *scene) { c.swap(pulltest.RegistryOptions{}) }
+	open := func(c *scene) { c.swap(testregistry.Options{}) }
 	return []fault{
-		{name: "A1 realm on another host", guard: realm(pulltest.RegistryOptions{}, "/token"), tune: knows, strike: open, codes: []int{5}, check: untouched},
-		{name: "A1 realm without TLS", guard: realm(pulltest.RegistryOptions{TLS: true}, "/token"), tune: knows, strike: func(c *scene) {
-			c.swap(pulltest.RegistryOptions{TLS: true})
+		{name: "A1 realm on another host", guard: realm(testregistry.Options{}, "/token"), tune: knows, strike: open, codes: []int{5}, check: untouched},
+		{name: "A1 realm without TLS", guard: realm(testregistry.Options{TLS: true}, "/token"), tune: knows, strike: func(c *scene) {
+			c.swap(testregistry.Options{TLS: true})
 		}, codes: []int{5}, check: untouched},
 		{name: "A1 token server that sends on", guard: sendsOn, tune: knows, strike: open, codes: []int{5}, check: untouched},
-		{name: "A2 token dies in the layer", guard: guarded(pulltest.RegistryOptions{Token: &pulltest.TokenOptions{Credentials: me()}}), tune: knows, strike: func(c *scene) {
-			cut := pulltest.Sequence(pulltest.Object(c.layer), pulltest.Behaviour{Fault: pulltest.Truncate, After: bulk / 2})
-			c.reg.SetBehave(func(r *http.Request) pulltest.Behaviour {
+		{name: "A2 token dies in the layer", guard: guarded(testregistry.Options{Token: &testregistry.TokenOptions{Credentials: me()}}), tune: knows, strike: func(c *scene) {
+			cut := testregistry.Sequence(testregistry.Object(c.layer), testregistry.Behaviour{Fault: testregistry.Truncate, After: bulk / 2})
+			c.reg.SetBehave(func(r *http.Request) testregistry.Behaviour {
 				b := cut(r)
-				if b.Fault != pulltest.Honest {
+				if b.Fault != testregistry.Honest {
 					time.AfterFunc(0, c.reg.ExpireTokens)
 				}
 				return b
 			})
 		}, check: renewed},
-		{name: "wrong password", guard: guarded(pulltest.RegistryOptions{Basic: &pulltest.Credentials{User: "me", Password: "another"}}), tune: knows, strike: open, codes: []int{5}},
+		{name: "wrong password", guard: guarded(testregistry.Options{Basic: &testregistry.Credentials{User: "me", Password: "another"}}), tune: knows, strike: open, codes: []int{5}},
 	}
 }
 

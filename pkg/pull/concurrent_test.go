@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -24,8 +27,8 @@ import (
 func TestTwoProcesses(t *testing.T) {
 	img := manyLayers(t)
 	each(t, append(daemons("2.4", "1.7"), twoPlaces()[0]), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{Behave: slowly(killRate)})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{Behave: slowly(killRate)})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		first, second := s.start(ref), s.start(ref)
 		if err := errors.Join(first.Wait(), second.Wait()); err != nil {
 			t.Fatalf("got %v, want success of both", err)
@@ -46,9 +49,9 @@ func TestTwoProcesses(t *testing.T) {
 func TestTakeOver(t *testing.T) {
 	img := noisyImage(t, noise)
 	each(t, append(daemons("2.4", "1.7"), twoPlaces()[0]), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Fault: pulltest.Stall, After: noise / 2}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(onBlob(img.Layers[1].Digest, testregistry.Behaviour{Fault: testregistry.Stall, After: noise / 2}))
 		first := s.start(ref)
 		const collected = 1 << 20
 		s.waitFor(func() bool { return s.onDisk() >= noise/2-collected && reg.BlobBytes() >= noise/2 })
@@ -88,9 +91,9 @@ func pullAsCRI(ctx context.Context, address, snapshotter, ref string) error {
 // client, all at the same time.
 func TestBesideOthers(t *testing.T) {
 	img := manyLayers(t)
-	each(t, daemons(pulltest.DaemonVersions()...), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{Behave: slowly(2 * killRate)})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+	each(t, daemons(testdaemon.Versions()...), func(t *testing.T, s *site) {
+		reg := testregistry.Start(t, testregistry.Options{Behave: slowly(2 * killRate)})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		ours := s.start(ref)
 		var g errgroup.Group
 		g.Go(func() error {
@@ -110,7 +113,7 @@ func TestBesideOthers(t *testing.T) {
 
 // storm collects garbage all the time, as `ctr content prune references` does,
 // until the returned function is called.
-func storm(t *testing.T, d *pulltest.Daemon) (stop func() error) {
+func storm(t *testing.T, d *testdaemon.Daemon) (stop func() error) {
 	t.Helper()
 	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)
 	ctx, cancel := context.WithCancel(s.Context(t.Context()))
@@ -146,13 +149,13 @@ func TestGarbageStorm(t *testing.T) {
 		layers := append(append([]pulltest.Layer(nil), base.Layers[:len(base.Layers)-i]...), top)
 		all = append(all, pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: layers}))(t))
 	}
-	each(t, daemons(pulltest.DaemonVersions()...), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{Behave: slowly(2 * killRate)})
+	each(t, daemons(testdaemon.Versions()...), func(t *testing.T, s *site) {
+		reg := testregistry.Start(t, testregistry.Options{Behave: slowly(2 * killRate)})
 		stop := storm(t, s.daemon)
 		var g errgroup.Group
 		var refs []string
 		for i, img := range all {
-			ref := pulltest.Push(t, reg, fmt.Sprintf("team/app%d:1", i), img)
+			ref := testregistry.Push(t, reg, fmt.Sprintf("team/app%d:1", i), img)
 			refs = append(refs, ref)
 			g.Go(s.start(ref).Wait)
 		}
@@ -172,12 +175,12 @@ func TestGarbageStorm(t *testing.T) {
 func (s *site) wantTree(img *pulltest.Image) {
 	s.t.Helper()
 	other := newSite(s.t, places()[0])
-	reg := pulltest.StartRegistry(s.t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(s.t, testregistry.Options{})
 	began := time.Now().Add(-time.Hour)
-	other.mustPull(pulltest.Push(s.t, reg, "team/app:1", img))
+	other.mustPull(testregistry.Push(s.t, reg, "team/app:1", img))
 	top := img.ChainIDs()[len(img.Layers)-1].String()
 	got, want := withoutTimesOf(began, s.tree(top)), withoutTimesOf(began, other.tree(top))
-	if diff := pulltest.DiffTrees(got, want); diff != "" {
+	if diff := tree.Diff(got, want); diff != "" {
 		s.t.Errorf("trees differ: %s", diff)
 	}
 }
@@ -186,10 +189,10 @@ func (s *site) wantTree(img *pulltest.Image) {
 // store, and collects, at all moments of that pull.
 func TestRemovalMeanwhile(t *testing.T) {
 	img := small(t, "removed", pulltest.Gzip, pulltest.Spec{})
-	each(t, daemons(pulltest.DaemonVersions()...), func(t *testing.T, s *site) {
+	each(t, daemons(testdaemon.Versions()...), func(t *testing.T, s *site) {
 		random := dice(t)
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		old, ref := pulltest.Push(t, reg, "team/old:1", img), pulltest.Push(t, reg, "team/new:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		old, ref := testregistry.Push(t, reg, "team/old:1", img), testregistry.Push(t, reg, "team/new:1", img)
 		for range 20 {
 			s.mustPull(old)
 			var g errgroup.Group
@@ -221,9 +224,9 @@ func TestRemovalMeanwhile(t *testing.T) {
 func TestRemovedByForce(t *testing.T) {
 	img := noisyImage(t, noise)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Rate: noise}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(onBlob(img.Layers[1].Digest, testregistry.Behaviour{Rate: noise}))
 		first := img.Layers[0]
 		var g errgroup.Group
 		var warned warnings
@@ -252,7 +255,7 @@ func TestRemovedByForce(t *testing.T) {
 // leaves nothing at it that would keep it from being removed.
 func TestLookDuringCollections(t *testing.T) {
 	each(t, places()[2:], func(t *testing.T, s *site) {
-		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/app:1", small(t, "app", pulltest.Gzip, pulltest.Spec{}))
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", small(t, "app", pulltest.Gzip, pulltest.Spec{}))
 		top := s.mustPull(ref).Platforms[0].ChainID.String()
 		ctx, stop := context.WithCancel(s.ctx())
 		defer stop()

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -17,12 +18,12 @@ import (
 // are in life.
 func TestContract(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Contents("debian.tar.gz", "npm.tar.gz"))
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	img := pulltest.Must(pulltest.RealImage())(t)
 	t.Run("places", func(t *testing.T) {
 		each(t, places(), func(t *testing.T, s *site) {
 			// Each place has its own repository, so that requests can be told apart.
-			ref := pulltest.Push(t, reg, "team/"+strings.ReplaceAll(s.name, " ", "-")+":1", img)
+			ref := testregistry.Push(t, reg, "team/"+strings.ReplaceAll(s.name, " ", "-")+":1", img)
 			s.firstPull(t, ref, img)
 			s.secondPull(t, ref, reg)
 			s.usable(t, ref)
@@ -41,9 +42,9 @@ func TestContractSmall(t *testing.T) {
 		images["oci"+string(c)] = small(t, "oci"+string(c), c, pulltest.Spec{})
 	}
 	each(t, places(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		reg := testregistry.Start(t, testregistry.Options{})
 		for name, img := range images {
-			ref := pulltest.Push(t, reg, "team/"+name+":1", img)
+			ref := testregistry.Push(t, reg, "team/"+name+":1", img)
 			s.mustPull(ref)
 			s.noLitter()
 			if got := s.image(ref); got == nil || got.Target.Digest != img.Desc.Digest {
@@ -136,7 +137,7 @@ func (s *site) checkSnapshots(t *testing.T, img *pulltest.Image) {
 }
 
 // secondPull wants no blob to be asked for, and nothing changed.
-func (s *site) secondPull(t *testing.T, ref string, reg *pulltest.Registry) {
+func (s *site) secondPull(t *testing.T, ref string, reg *testregistry.Registry) {
 	t.Helper()
 	path := strings.TrimPrefix(strings.TrimSuffix(ref, ":1"), reg.Host())
 	before := countRequests(reg, path)
@@ -150,7 +151,7 @@ func (s *site) secondPull(t *testing.T, ref string, reg *pulltest.Registry) {
 	s.noLitter()
 }
 
-func countRequests(reg *pulltest.Registry, repository string) int {
+func countRequests(reg *testregistry.Registry, repository string) int {
 	n := 0
 	for _, r := range reg.Requests() {
 		if r.Kind() == "blobs" && strings.HasPrefix(r.Path, "/v2"+repository+"/") {

@@ -15,6 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 )
 
 // reference is a way in which containerd's own client pulls.
@@ -37,11 +39,11 @@ func references() []reference {
 // TestDifferential pulls the same images with ctr into one daemon and with us
 // into another place, and wants no difference but those that are explained.
 func TestDifferential(t *testing.T) {
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	corpus := differentialImages(t)
 	refs := map[string]string{}
 	for name, img := range corpus {
-		refs[name] = pulltest.Push(t, reg, "team/"+name+":1", img)
+		refs[name] = testregistry.Push(t, reg, "team/"+name+":1", img)
 	}
 	t.Run("ways", func(t *testing.T) {
 		for _, way := range references() {
@@ -72,9 +74,9 @@ func (r reference) places() []place {
 // TestDifferentialReal does the same with the large image, once.
 func TestDifferentialReal(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Contents("debian.tar.gz", "npm.tar.gz"))
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	img := pulltest.Must(pulltest.RealImage())(t)
-	ref := pulltest.Push(t, reg, "team/real:1", img)
+	ref := testregistry.Push(t, reg, "team/real:1", img)
 	theirs, mine := newSite(t, twoPlaces()[1]), newSite(t, twoPlaces()[1])
 	compare(references()[0], theirs, mine, ref, img)
 }
@@ -94,7 +96,7 @@ func compare(way reference, theirs, mine *site, ref string, img *pulltest.Image)
 	compareSnapshots(way, theirs, mine)
 	top := hostImage(img).ChainIDs()
 	want, got := theirs.tree(top[len(top)-1].String()), mine.tree(top[len(top)-1].String())
-	if diff := pulltest.DiffTrees(withoutTimesOf(start, got), withoutTimesOf(start, want)); diff != "" {
+	if diff := tree.Diff(withoutTimesOf(start, got), withoutTimesOf(start, want)); diff != "" {
 		t.Errorf("trees differ from ctr's: %s", diff)
 	}
 }
@@ -145,13 +147,13 @@ func compareSnapshots(way reference, theirs, mine *site) {
 }
 
 // tree reads the tree of a committed snapshot.
-func (s *site) tree(name string) []pulltest.Entry {
+func (s *site) tree(name string) []tree.Entry {
 	s.t.Helper()
 	sn, ctx, view := s.store().Snapshotter, s.ctx(), "view-"+rand.Text()
 	// The label keeps the view from a garbage collection meanwhile.
 	keep := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "test"})
 	mounts := pulltest.Must(sn.View(ctx, view, name, keep))(s.t)
-	entries, err := pulltest.MountedTree(ctx, mounts)
+	entries, err := tree.ReadMounted(ctx, mounts)
 	if err := errors.Join(err, sn.Remove(context.WithoutCancel(ctx), view)); err != nil {
 		s.t.Fatal(err)
 	}
@@ -161,7 +163,7 @@ func (s *site) tree(name string) []pulltest.Entry {
 // withoutTimesOf forgets the times of what was changed by the unpack itself:
 // directories that a layer does not list but puts something into. Whatever has
 // such a time in one tree must have one in the other.
-func withoutTimesOf(unpack time.Time, entries []pulltest.Entry) []pulltest.Entry {
+func withoutTimesOf(unpack time.Time, entries []tree.Entry) []tree.Entry {
 	for i, e := range entries {
 		if e.ModTime >= unpack.UnixNano() {
 			entries[i].ModTime = -1

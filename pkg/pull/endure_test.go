@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -29,8 +31,8 @@ func daemons(versions ...string) []place {
 }
 
 // slowly serves every body at n bytes a second.
-func slowly(n int64) pulltest.Behave {
-	return func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Rate: n} }
+func slowly(n int64) testregistry.Behave {
+	return func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: n} }
 }
 
 // halfway calls do once, in a goroutine of g, when half of a layer has come.
@@ -79,13 +81,13 @@ func TestDaemonRestarts(t *testing.T) {
 	img := noisyImage(t, noise)
 	for _, engine := range []pull.Engine{pull.EngineAuto, pull.EngineDaemon, pull.EngineTransfer} {
 		t.Run(string(engine), func(t *testing.T) {
-			versions := pulltest.DaemonVersions()
+			versions := testdaemon.Versions()
 			if engine != pull.EngineAuto {
 				versions = versions[:1]
 			}
 			each(t, daemons(versions...), func(t *testing.T, s *site) {
-				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-				ref := pulltest.Push(t, reg, "team/app:1", img)
+				reg := testregistry.Start(t, testregistry.Options{})
+				ref := testregistry.Push(t, reg, "team/app:1", img)
 				reg.SetBehave(slowly(noise / 2)) // the transfer service tells little, and late
 				var g errgroup.Group
 				var warned warnings
@@ -122,8 +124,8 @@ func TestDaemonStaysAway(t *testing.T) {
 	img := noisyImage(t, noise)
 	each(t, daemons("2.4", "1.7"), func(t *testing.T, s *site) {
 		s.patience = 500 * time.Millisecond
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		reg.SetBehave(slowly(2 * noise))
 		var g errgroup.Group
 		var died time.Time
@@ -161,8 +163,8 @@ func TestDaemonStaysAway(t *testing.T) {
 func TestCancelWithoutDaemon(t *testing.T) {
 	img := noisyImage(t, noise)
 	each(t, daemons("2.4"), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		reg.SetBehave(slowly(2 * noise))
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var g errgroup.Group
@@ -196,14 +198,14 @@ func TestAnotherDaemon(t *testing.T) {
 	first := newSite(t, daemons("2.4")[0])
 	second := newSite(t, daemons("1.7")[0])
 	socket := filepath.Join(t.TempDir(), "sock")
-	link := func(d *pulltest.Daemon) error {
+	link := func(d *testdaemon.Daemon) error {
 		return errors.Join(os.RemoveAll(socket), os.Symlink(d.Address, socket))
 	}
 	if err := link(first.daemon); err != nil {
 		t.Fatal(err)
 	}
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	ref := pulltest.Push(t, reg, "team/app:1", img)
+	reg := testregistry.Start(t, testregistry.Options{})
+	ref := testregistry.Push(t, reg, "team/app:1", img)
 	reg.SetBehave(slowly(2 * noise))
 	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: socket}))(t)
 	defer s.Close()
@@ -232,9 +234,9 @@ func TestAnotherDaemon(t *testing.T) {
 // killed, under the number that it will give to the next snapshot.
 func TestFolderOfKilledDaemon(t *testing.T) {
 	img := small(t, "folder", pulltest.Gzip, pulltest.Spec{})
-	each(t, daemons(pulltest.DaemonVersions()...), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+	each(t, daemons(testdaemon.Versions()...), func(t *testing.T, s *site) {
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		left := filepath.Join(s.root, "io.containerd.snapshotter.v1.overlayfs", "snapshots", "1", "fs")
 		if err := os.MkdirAll(left, 0o755); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -18,14 +20,14 @@ func withEngine(e pull.Engine) func(*pull.Request) {
 // same, and says who it was.
 func TestEngines(t *testing.T) {
 	daemons := []place{places()[0]}
-	for _, version := range pulltest.DaemonVersions() {
+	for _, version := range testdaemon.Versions() {
 		daemons = append(daemons, place{name: "containerd " + version, snapshotter: "overlayfs", version: version})
 	}
 	for _, engine := range []pull.Engine{pull.EngineAuto, pull.EngineClient, pull.EngineDaemon, pull.EngineTransfer} {
 		t.Run(string(engine), func(t *testing.T) {
 			each(t, daemons, func(t *testing.T, s *site) {
 				img := small(t, "engine", pulltest.Gzip, pulltest.Spec{})
-				ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/engine:1", img)
+				ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/engine:1", img)
 				result, err := s.pull(ref, withEngine(engine))
 				if engine == pull.EngineTransfer && !strings.HasPrefix(s.version, "2.") {
 					if !errdefs.IsFailedPrecondition(err) || s.image(ref) != nil {
@@ -59,7 +61,7 @@ func TestSyncNeedsAnEngineThatCan(t *testing.T) {
 	for version, ok := range map[string]bool{"1.7": false, "2.4": true} {
 		t.Run(version, func(t *testing.T) {
 			s := newSite(t, place{name: version, snapshotter: "overlayfs", version: version})
-			ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/sync:1", small(t, "sync", pulltest.Gzip, pulltest.Spec{}))
+			ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/sync:1", small(t, "sync", pulltest.Gzip, pulltest.Spec{}))
 			_, err := s.pull(ref, withEngine(pull.EngineDaemon), func(r *pull.Request) { r.SyncFS = true })
 			if (err == nil) != ok || err != nil && !errdefs.IsFailedPrecondition(err) {
 				t.Errorf("got %v, want none: %v", err, ok)

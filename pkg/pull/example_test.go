@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -99,7 +100,7 @@ func withRegistry(do func(dir, image string) error) error {
 	if err != nil {
 		return err
 	}
-	reg, err := pulltest.NewRegistry(pulltest.RegistryOptions{})
+	reg, err := testregistry.New(testregistry.Options{})
 	if err != nil {
 		return err
 	}

@@ -21,18 +21,20 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
 // damage reports a class of failure that blames the image.
 func damage(err error) bool { return errdefs.IsDataLoss(err) || errdefs.IsInvalidArgument(err) }
 
 // onBlob behaves as told when the blob is asked for.
-func onBlob(dgst digest.Digest, b pulltest.Behaviour) pulltest.Behave {
-	return func(r *http.Request) pulltest.Behaviour {
+func onBlob(dgst digest.Digest, b testregistry.Behaviour) testregistry.Behave {
+	return func(r *http.Request) testregistry.Behaviour {
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/"+dgst.String()) {
 			return b
 		}
-		return pulltest.Behaviour{}
+		return testregistry.Behaviour{}
 	}
 }
 
@@ -42,14 +44,14 @@ func TestCorruptOnce(t *testing.T) {
 	img := small(t, "once", pulltest.Gzip, pulltest.Spec{})
 	each(t, places(), func(t *testing.T, s *site) {
 		for i, l := range img.Layers {
-			reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-			ref := pulltest.Push(t, reg, "team/app:1", img)
+			reg := testregistry.Start(t, testregistry.Options{})
+			ref := testregistry.Push(t, reg, "team/app:1", img)
 			var asked atomic.Int32
-			reg.SetBehave(func(r *http.Request) pulltest.Behaviour {
+			reg.SetBehave(func(r *http.Request) testregistry.Behaviour {
 				if strings.HasSuffix(r.URL.Path, l.Digest.String()) && asked.Add(1) == 1 {
-					return pulltest.Behaviour{Fault: pulltest.Corrupt, After: l.Size / 2}
+					return testregistry.Behaviour{Fault: testregistry.Corrupt, After: l.Size / 2}
 				}
-				return pulltest.Behaviour{}
+				return testregistry.Behaviour{}
 			})
 			s.mustPull(ref)
 			s.noLitter()
@@ -104,12 +106,12 @@ func TestFullFileSystem(t *testing.T) {
 	images := fullImages(t, 2*capacity)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		root := mountTmpfs(t, "size=10m")
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		reg := testregistry.Start(t, testregistry.Options{})
 		s.moveTo(root)
-		before := pulltest.Push(t, reg, "team/before:1", small(t, "before", pulltest.Gzip, pulltest.Spec{}))
+		before := testregistry.Push(t, reg, "team/before:1", small(t, "before", pulltest.Gzip, pulltest.Spec{}))
 		s.mustPull(before)
 		for name, img := range images {
-			ref := pulltest.Push(t, reg, "team/"+name+":1", img)
+			ref := testregistry.Push(t, reg, "team/"+name+":1", img)
 			_, err := s.pull(ref)
 			if err == nil || s.image(ref) != nil {
 				t.Fatalf("%s: got %v and record %v, want an error and none", name, err, s.image(ref))
@@ -140,7 +142,7 @@ func (s *site) moveTo(root string) {
 	s.close()
 	s.root = root
 	if s.daemon != nil {
-		s.daemon = pulltest.StartDaemon(s.t, pulltest.DaemonOptions{Version: s.version, Root: root})
+		s.daemon = testdaemon.Start(s.t, testdaemon.Options{Version: s.version, Root: root})
 	}
 }
 
@@ -181,8 +183,8 @@ func settledSpace(t *testing.T, dir string, want int64) int64 {
 func TestLostBlob(t *testing.T) {
 	img := small(t, "lost", pulltest.Gzip, pulltest.Spec{})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.mustPull(ref)
 		for _, lost := range img.Layers[:2] {
 			if err := s.store().Content.Delete(s.ctx(), lost.Digest); err != nil {
@@ -214,13 +216,13 @@ func (s *site) wantDiffIDs(img *pulltest.Image) {
 func TestSnapshotBeforeBlob(t *testing.T) {
 	img := small(t, "before", pulltest.Gzip, pulltest.Spec{})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		s.mustPull(pulltest.Push(t, reg, "team/app:1", img))
+		reg := testregistry.Start(t, testregistry.Options{})
+		s.mustPull(testregistry.Push(t, reg, "team/app:1", img))
 		unlabelled := content.Info{Digest: img.Layers[0].Digest, Labels: map[string]string{labels.LabelUncompressed: ""}}
 		if _, err := s.store().Content.Update(s.ctx(), unlabelled, "labels."+labels.LabelUncompressed); err != nil {
 			t.Fatal(err)
 		}
-		again := pulltest.Push(t, reg, "team/app:2", img)
+		again := testregistry.Push(t, reg, "team/app:2", img)
 		s.mustPull(again)
 		s.wantDiffIDs(img)
 		s.noLitter()
@@ -237,9 +239,9 @@ func TestBlobOfAnotherSnapshot(t *testing.T) {
 	layers[0].Blob = other.Blob
 	lie := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: layers}))(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		s.mustPull(pulltest.Push(t, reg, "team/app:1", img))
-		ref := pulltest.Push(t, reg, "team/app:2", lie)
+		reg := testregistry.Start(t, testregistry.Options{})
+		s.mustPull(testregistry.Push(t, reg, "team/app:1", img))
+		ref := testregistry.Push(t, reg, "team/app:2", lie)
 		if _, err := s.pull(ref); !errdefs.IsDataLoss(err) {
 			t.Errorf("got %v, want an error about the diff ID", err)
 		}
@@ -271,8 +273,8 @@ func (s slowPrepare) Prepare(ctx context.Context, key, parent string, opts ...sn
 func TestCancelledPrepare(t *testing.T) {
 	img := small(t, "prepare", pulltest.Gzip, pulltest.Spec{})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		real := s.store().Snapshotter
 		s.store().Snapshotter = slowPrepare{real, func() { cancel(errStop) }}

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -51,9 +52,9 @@ func (s *site) steady() [4]int {
 }
 
 // stalled starts a process that pulls img and gets after bytes of its noise.
-func (s *site) stalled(reg *pulltest.Registry, ref string, img *pulltest.Image, after int64) *exec.Cmd {
+func (s *site) stalled(reg *testregistry.Registry, ref string, img *pulltest.Image, after int64) *exec.Cmd {
 	s.t.Helper()
-	reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Fault: pulltest.Stall, After: after}))
+	reg.SetBehave(onBlob(img.Layers[1].Digest, testregistry.Behaviour{Fault: testregistry.Stall, After: after}))
 	cmd := s.start(ref)
 	const collected = 1 << 20 // by the process, before it is sent on
 	s.waitFor(func() bool { return s.onDisk() >= after-collected && reg.BlobBytes() >= after })
@@ -89,12 +90,12 @@ func (s *site) foreign() digest.Digest {
 func TestGCAfterKill(t *testing.T) {
 	img, other := noisyImage(t, noise), small(t, "kept", pulltest.Gzip, pulltest.Spec{})
 	each(t, places(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		kept := pulltest.Push(t, reg, "team/kept:1", other)
+		reg := testregistry.Start(t, testregistry.Options{})
+		kept := testregistry.Push(t, reg, "team/kept:1", other)
 		s.mustPull(kept)
 		blob := s.foreign()
 		blobs, snapshots := s.blobs(), s.snapshots()
-		cmd := s.stalled(reg, pulltest.Push(t, reg, "team/app:1", img), img, noise/2)
+		cmd := s.stalled(reg, testregistry.Push(t, reg, "team/app:1", img), img, noise/2)
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -134,9 +135,9 @@ func TestGCAfterKill(t *testing.T) {
 func TestGCBesideAPull(t *testing.T) {
 	img := noisyImage(t, noise)
 	each(t, twoPlaces()[1:], func(t *testing.T, s *site) { // nobody else can open an embedded root meanwhile
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Rate: noise / 5}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(onBlob(img.Layers[1].Digest, testregistry.Behaviour{Rate: noise / 5}))
 		cmd := s.start(ref)
 		s.waitFor(func() bool { return s.onDisk() >= noise/8 })
 		freed := s.gc()
@@ -159,9 +160,9 @@ func TestGCOfWhatWasKept(t *testing.T) {
 	img := noisyImage(t, noise)
 	big := img.Layers[1]
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(onBlob(big.Digest, pulltest.Behaviour{Fault: pulltest.Stall, After: noise / 2}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(onBlob(big.Digest, testregistry.Behaviour{Fault: testregistry.Stall, After: noise / 2}))
 		s.interrupt(ref, func(e progress.Event) bool {
 			return e.Kind == progress.FetchProgress && e.Digest == big.Digest && e.Offset >= noise/4
 		})

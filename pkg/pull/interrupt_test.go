@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -40,9 +41,9 @@ func TestInterrupt(t *testing.T) {
 	img := noisyImage(t, noise)
 	big := img.Layers[1]
 	each(t, places(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(onBlob(big.Digest, pulltest.Behaviour{Fault: pulltest.Stall, After: noise / 2}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(onBlob(big.Digest, testregistry.Behaviour{Fault: testregistry.Stall, After: noise / 2}))
 		s.interrupt(ref, func(e progress.Event) bool {
 			return e.Kind == progress.FetchProgress && e.Digest == big.Digest && e.Offset >= noise/4
 		})
@@ -113,25 +114,25 @@ func (s *site) suspended(layer digest.Digest, least int64) {
 // TestInterruptBeforeTheFirstByte leaves nothing at all.
 func TestInterruptBeforeTheFirstByte(t *testing.T) {
 	img := small(t, "early", pulltest.Gzip, pulltest.Spec{})
-	inLayers := func(r *http.Request) pulltest.Behaviour {
+	inLayers := func(r *http.Request) testregistry.Behaviour {
 		for _, l := range img.Layers {
 			if strings.HasSuffix(r.URL.Path, l.Digest.String()) {
-				return pulltest.Behaviour{Fault: pulltest.Stall}
+				return testregistry.Behaviour{Fault: testregistry.Stall}
 			}
 		}
-		return pulltest.Behaviour{}
+		return testregistry.Behaviour{}
 	}
-	inManifest := func(r *http.Request) pulltest.Behaviour {
+	inManifest := func(r *http.Request) testregistry.Behaviour {
 		if strings.Contains(r.URL.Path, "/manifests/") {
-			return pulltest.Behaviour{Fault: pulltest.Stall}
+			return testregistry.Behaviour{Fault: testregistry.Stall}
 		}
-		return pulltest.Behaviour{}
+		return testregistry.Behaviour{}
 	}
-	for name, behave := range map[string]pulltest.Behave{"layers": inLayers, "manifest": inManifest} {
+	for name, behave := range map[string]testregistry.Behave{"layers": inLayers, "manifest": inManifest} {
 		t.Run(name, func(t *testing.T) {
 			each(t, twoPlaces(), func(t *testing.T, s *site) {
-				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-				ref := pulltest.Push(t, reg, "team/app:1", img)
+				reg := testregistry.Start(t, testregistry.Options{})
+				ref := testregistry.Push(t, reg, "team/app:1", img)
 				reg.SetBehave(behave)
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(300*time.Millisecond, func() { cancel(errStop) })
@@ -235,9 +236,9 @@ func TestKill(t *testing.T) {
 	for _, after := range []int64{noise / 10, noise / 2, noise * 9 / 10} {
 		t.Run(fmt.Sprintf("after %d bytes", after), func(t *testing.T) {
 			each(t, twoPlaces(), func(t *testing.T, s *site) {
-				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-				ref := pulltest.Push(t, reg, "team/app:1", img)
-				reg.SetBehave(onBlob(img.Layers[1].Digest, pulltest.Behaviour{Fault: pulltest.Stall, After: after}))
+				reg := testregistry.Start(t, testregistry.Options{})
+				ref := testregistry.Push(t, reg, "team/app:1", img)
+				reg.SetBehave(onBlob(img.Layers[1].Digest, testregistry.Behaviour{Fault: testregistry.Stall, After: after}))
 				cmd := s.start(ref)
 				const collected = 1 << 20 // by the process, before it is sent on
 				s.waitFor(func() bool { return s.onDisk() >= after-collected && reg.BlobBytes() >= after })
@@ -296,9 +297,9 @@ func (s *site) waitFor(happened func() bool) {
 func TestConcurrentPulls(t *testing.T) {
 	img := noisyImage(t, noise)
 	each(t, places(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Rate: noise} })
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: noise} })
 		var g errgroup.Group
 		for range 3 {
 			puller := s.puller(nil)
@@ -326,9 +327,9 @@ func TestConcurrentPulls(t *testing.T) {
 func TestConcurrentProcesses(t *testing.T) {
 	img := noisyImage(t, noise)
 	each(t, places(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		reg.SetBehave(func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Rate: noise} })
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
+		reg.SetBehave(func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: noise} })
 		first, second := s.start(ref), s.start(ref)
 		if s.daemon != nil {
 			s.daemon.Ctr(t, "images", "pull", "--plain-http", ref)

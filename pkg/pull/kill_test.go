@@ -19,6 +19,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 )
 
 const (
@@ -109,7 +111,7 @@ type state struct {
 	Records   map[string]images.Image
 	Blobs     map[digest.Digest]map[string]string
 	Snapshots map[string]snapshots.Info
-	Tree      []pulltest.Entry
+	Tree      []tree.Entry
 }
 
 // state reads the store after pulls of img that began at the time.
@@ -136,7 +138,7 @@ func (s *site) same(img *pulltest.Image, began time.Time, want state) {
 		s.t.Errorf("got ingests %+v, want none", in)
 	}
 	got := s.state(img, began)
-	if diff := pulltest.DiffTrees(got.Tree, want.Tree); diff != "" {
+	if diff := tree.Diff(got.Tree, want.Tree); diff != "" {
 		s.t.Errorf("the tree differs from that of an undisturbed pull: %s", diff)
 	}
 	ignore := []cmp.Option{
@@ -191,8 +193,8 @@ func TestKillClient(t *testing.T) {
 	program, img := build(t), manyLayers(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		random := dice(t)
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{Behave: slowly(killRate)})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{Behave: slowly(killRate)})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		want := undisturbed(t, s.place, program, ref, img)
 		reg.ResetLog()
 		pulls := int64(0)
@@ -240,8 +242,8 @@ func TestKillDaemon(t *testing.T) {
 	kills := map[string]int{"2.4": 10, "1.7": 10, "1.6": 4} // of the daemon of each version
 	each(t, daemons("2.4", "1.7", "1.6"), func(t *testing.T, s *site) {
 		random := dice(t)
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{Behave: slowly(killRate)})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{Behave: slowly(killRate)})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		want := undisturbed(t, s.place, program, ref, img)
 		for i := range kills[s.version] {
 			began := time.Now()
@@ -261,7 +263,7 @@ func TestKillDaemon(t *testing.T) {
 // killDaemon wants a pull to survive the death of its daemon, or to say that it
 // has none. Until the registry is asked, the command may still be looking for
 // a daemon, and does not wait for one that was never there.
-func (s *site) killDaemon(program, ref string, reg *pulltest.Registry, random *rand.Rand, away bool) {
+func (s *site) killDaemon(program, ref string, reg *testregistry.Registry, random *rand.Rand, away bool) {
 	s.t.Helper()
 	s.close()
 	wait := "10s"
@@ -323,8 +325,8 @@ func TestSignalsDuringPull(t *testing.T) {
 	codes := map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 143}
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		random := dice(t)
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{Behave: slowly(killRate)})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{Behave: slowly(killRate)})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		want := undisturbed(t, s.place, program, ref, img)
 		reg.ResetLog()
 		began := time.Now()

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -20,8 +21,8 @@ func TestLeftoverBlob(t *testing.T) {
 		for _, unpacks := range []pull.Unpack{pull.UnpackAuto, pull.UnpackNever} {
 			t.Run(fmt.Sprintf("%s, unpack %v", name, unpacks), func(t *testing.T) {
 				each(t, append([]place{places()[0]}, daemons("2.4")...), func(t *testing.T, s *site) {
-					reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-					ref := pulltest.Push(t, reg, "team/app:1", img)
+					reg := testregistry.Start(t, testregistry.Options{})
+					ref := testregistry.Push(t, reg, "team/app:1", img)
 					s.store() // makes an embedded root
 					dir := filepath.Join(s.root, contentPart, "blobs", "sha256")
 					if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -51,8 +52,8 @@ func TestLeftoverBlob(t *testing.T) {
 func TestMisfitInUse(t *testing.T) {
 	img := small(t, "misfit", pulltest.Gzip, pulltest.Spec{})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.mustPull(ref, func(r *pull.Request) { r.Unpack = pull.UnpackNever })
 		layer := img.Layers[0]
 		path := filepath.Join(s.root, contentPart, "blobs", "sha256", layer.Digest.Encoded())

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
@@ -20,37 +21,37 @@ const control = 8 * time.Second
 // matrix are the faults that clients are compared by. All go away: a pull that
 // holds out succeeds.
 func matrix() []fault {
-	layers := func(c *scene) pulltest.Match {
+	layers := func(c *scene) testregistry.Match {
 		return func(r *http.Request) bool {
-			return slices.ContainsFunc(c.img.Layers, func(l pulltest.Layer) bool { return pulltest.Object(l.Digest)(r) })
+			return slices.ContainsFunc(c.img.Layers, func(l pulltest.Layer) bool { return testregistry.Object(l.Digest)(r) })
 		}
 	}
-	times := func(n int, b pulltest.Behaviour) func(*scene) {
-		return func(c *scene) { c.reg.SetBehave(pulltest.Times(n, layers(c), b)) }
+	times := func(n int, b testregistry.Behaviour) func(*scene) {
+		return func(c *scene) { c.reg.SetBehave(testregistry.Times(n, layers(c), b)) }
 	}
-	cut := pulltest.Behaviour{Fault: pulltest.Truncate, After: bulk / 10}
+	cut := testregistry.Behaviour{Fault: testregistry.Truncate, After: bulk / 10}
 	return []fault{
 		{name: "no fault", strike: nothing},
 		{name: "1 cut in a layer", strike: inOrder(cut)},
-		{name: "8 cuts in a layer", strike: inOrder(slices.Repeat([]pulltest.Behaviour{cut}, 8)...)},
-		{name: "1 cut, Range ignored", strike: inOrder(cut, pulltest.Behaviour{IgnoreRange: true})},
-		{name: "1 reset in a layer", strike: inOrder(pulltest.Behaviour{Fault: pulltest.Reset, After: bulk / 10})},
-		{name: "8 × 429, Retry-After: 1, on layers", strike: times(8, pulltest.Behaviour{
+		{name: "8 cuts in a layer", strike: inOrder(slices.Repeat([]testregistry.Behaviour{cut}, 8)...)},
+		{name: "1 cut, Range ignored", strike: inOrder(cut, testregistry.Behaviour{IgnoreRange: true})},
+		{name: "1 reset in a layer", strike: inOrder(testregistry.Behaviour{Fault: testregistry.Reset, After: bulk / 10})},
+		{name: "8 × 429, Retry-After: 1, on layers", strike: times(8, testregistry.Behaviour{
 			Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}},
 		})},
-		{name: "8 × 500 on layers", strike: times(8, pulltest.Behaviour{Status: http.StatusInternalServerError})},
+		{name: "8 × 500 on layers", strike: times(8, testregistry.Behaviour{Status: http.StatusInternalServerError})},
 		{name: "3 × 503 on any request", strike: func(c *scene) {
-			c.reg.SetBehave(pulltest.Times(3, pulltest.Everything, pulltest.Behaviour{Status: http.StatusServiceUnavailable}))
+			c.reg.SetBehave(testregistry.Times(3, testregistry.Everything, testregistry.Behaviour{Status: http.StatusServiceUnavailable}))
 		}},
 		{name: "connection refused for a second", strike: func(c *scene) {
-			outage((*pulltest.Registry).Stop)(c)
+			outage((*testregistry.Registry).Stop)(c)
 			time.AfterFunc(time.Second, func() { c.restart <- c.reg.Start() })
 		}, check: func(c *scene) {
 			if err := <-c.restart; err != nil {
 				c.t.Error(err)
 			}
 		}},
-		{name: "1 stall in a layer", strike: inOrder(pulltest.Behaviour{Fault: pulltest.Stall, After: bulk / 10})},
+		{name: "1 stall in a layer", strike: inOrder(testregistry.Behaviour{Fault: testregistry.Stall, After: bulk / 10})},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
@@ -41,7 +42,7 @@ func TestPhases(t *testing.T) {
 		t.Run(string(engine), func(t *testing.T) {
 			each(t, []place{{name: "2.4", snapshotter: "overlayfs", version: "2.4"}, {name: "1.7", snapshotter: "overlayfs", version: "1.7"}}, func(t *testing.T, s *site) {
 				img := small(t, "phases", pulltest.Gzip, pulltest.Spec{})
-				ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/phases:1", img)
+				ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/phases:1", img)
 				p := &phases{seen: map[digest.Digest]map[progress.Phase]bool{}}
 				if _, err := s.puller(p.sink).Pull(t.Context(), s.request(ref, withEngine(engine))); err != nil {
 					t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -52,7 +53,7 @@ func FuzzPlan(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { s.Close() })
-	reg := pulltest.StartRegistry(f, pulltest.RegistryOptions{})
+	reg := testregistry.Start(f, testregistry.Options{})
 	f.Fuzz(func(t *testing.T, top, child, config string, all bool) {
 		names := documentNames([]byte(""), []byte(config))
 		child = names.Replace(child)
@@ -77,10 +78,10 @@ func FuzzPlan(f *testing.F) {
 
 // serving answers with the first document for a tag, and with the others for
 // their digests.
-func serving(top string, below ...string) pulltest.Behave {
+func serving(top string, below ...string) testregistry.Behave {
 	// Each call has connections of its own, which must not add up.
-	gone := pulltest.Behaviour{Status: http.StatusNotFound, Header: http.Header{"Connection": {"close"}}}
-	return func(r *http.Request) pulltest.Behaviour {
+	gone := testregistry.Behaviour{Status: http.StatusNotFound, Header: http.Header{"Connection": {"close"}}}
+	return func(r *http.Request) testregistry.Behaviour {
 		for _, text := range append(below, top) {
 			if strings.HasSuffix(r.URL.Path, "/"+digest.FromString(text).String()) {
 				return said(text)
@@ -93,8 +94,8 @@ func serving(top string, below ...string) pulltest.Behave {
 	}
 }
 
-func said(text string) pulltest.Behaviour {
-	return pulltest.Behaviour{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+func said(text string) testregistry.Behaviour {
+	return testregistry.Behaviour{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Connection", "close")
 		fmt.Fprint(w, text) // fails only for a client that has gone

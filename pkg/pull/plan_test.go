@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -25,8 +26,8 @@ import (
 func TestPlanChangesNothing(t *testing.T) {
 	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/multi:1", index)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/multi:1", index)
 		plan := pulltest.Must(s.puller(nil).Plan(t.Context(), s.request(ref)))(t)
 		host := hostImage(index)
 		if plan.Name != ref || plan.Target.Digest != index.Desc.Digest || plan.Previous != "" || plan.Host != reg.Host() {
@@ -61,9 +62,9 @@ func nested(t *testing.T, n int) *pulltest.Image {
 // TestNestedIndexes are followed to a depth.
 func TestNestedIndexes(t *testing.T) {
 	s := newSite(t, places()[0])
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	for depth, want := range map[int]func(error) bool{8: nil, 9: errdefs.IsInvalidArgument} {
-		ref := pulltest.Push(t, reg, fmt.Sprintf("team/nested:%d", depth), nested(t, depth))
+		ref := testregistry.Push(t, reg, fmt.Sprintf("team/nested:%d", depth), nested(t, depth))
 		_, err := s.pull(ref)
 		if want == nil && err != nil || want != nil && !want(err) {
 			t.Errorf("got %v from %d indexes in each other", err, depth)
@@ -77,7 +78,7 @@ func TestNestedIndexes(t *testing.T) {
 func TestWideIndex(t *testing.T) {
 	s := newSite(t, places()[0])
 	s.options.ManifestBytes = 16 << 20
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex}
 	index.SchemaVersion = 2
 	for i := range 10_001 {
@@ -98,7 +99,7 @@ func TestWideIndex(t *testing.T) {
 
 // pushRaw serves any document under a name. The registry checks documents that
 // it stores, so it is told to answer with it.
-func pushRaw(t *testing.T, reg *pulltest.Registry, name, mediaType string, doc any) string {
+func pushRaw(t *testing.T, reg *testregistry.Registry, name, mediaType string, doc any) string {
 	t.Helper()
 	raw := pulltest.Must(json.Marshal(doc))(t)
 	reg.SetBehave(answer(name, mediaType, raw))
@@ -108,7 +109,7 @@ func pushRaw(t *testing.T, reg *pulltest.Registry, name, mediaType string, doc a
 // TestBrokenDocuments are invalid, whatever is wrong with them.
 func TestBrokenDocuments(t *testing.T) {
 	s := newSite(t, places()[0])
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	good := small(t, "broken", pulltest.Gzip, pulltest.Spec{})
 	manifest := func(change func(*ocispec.Manifest)) ocispec.Manifest {
 		var m ocispec.Manifest
@@ -137,7 +138,7 @@ func TestBrokenDocuments(t *testing.T) {
 		"layer missing":        {ocispec.MediaTypeImageManifest, manifest(func(m *ocispec.Manifest) { m.Layers = m.Layers[1:] })},
 		"schema 1":             {"application/vnd.docker.distribution.manifest.v1+prettyjws", map[string]any{"schemaVersion": 1, "name": "x", "fsLayers": []any{}}},
 	}
-	pulltest.Push(t, reg, "team/good:1", good)
+	testregistry.Push(t, reg, "team/good:1", good)
 	for name, tt := range tests {
 		ref := pushRaw(t, reg, "team/good:broken", tt.mediaType, tt.doc)
 		result, err := s.pull(ref)
@@ -158,8 +159,8 @@ func TestLayersTwice(t *testing.T) {
 	other := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Whiteout("etc/file")))(t)
 	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{layer, other, layer, other, layer}}))(t)
 	each(t, places(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/twice:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/twice:1", img)
 		s.mustPull(ref)
 		s.noLitter()
 		s.wantChains([]*pulltest.Image{img})
@@ -176,8 +177,8 @@ func TestLayersTwice(t *testing.T) {
 func TestNoLayers(t *testing.T) {
 	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{}))(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/scratch:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/scratch:1", img)
 		if result := s.mustPull(ref); !result.Changed || result.Target.Digest != img.Desc.Digest {
 			t.Errorf("got %+v, want a new record", result)
 		}
@@ -204,8 +205,8 @@ func TestReservedNamesInImages(t *testing.T) {
 		},
 	})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/hostile:1", img)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/hostile:1", img)
 		s.mustPull(ref)
 		s.checkBlobs(t, ref, img)
 		if labels := s.image(ref).Labels; len(labels) > 0 {
@@ -276,10 +277,10 @@ func (r *labelRecorder) Update(_ context.Context, info content.Info, _ ...string
 // TestErrorSaysWhere a pull failed.
 func TestErrorSaysWhere(t *testing.T) {
 	s := newSite(t, places()[0])
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	missing := pulltest.Must(pulltest.MissingLayer(1))(t)
-	pulltest.Push(t, reg, "team/missing:1", missing)
-	pulltest.Push(t, reg, "team/config:1", pulltest.Must(pulltest.ConfigNotJSON())(t))
+	testregistry.Push(t, reg, "team/missing:1", missing)
+	testregistry.Push(t, reg, "team/config:1", pulltest.Must(pulltest.ConfigNotJSON())(t))
 	for name, want := range map[string]pull.Error{
 		"team/absent:1":  {Stage: pull.StageResolve, Host: reg.Host()},
 		"team/missing:1": {Stage: pull.StageFetch, Host: reg.Host(), Digest: missing.Layers[1].Digest},
@@ -300,10 +301,10 @@ func TestErrorSaysWhere(t *testing.T) {
 // knows them by.
 func TestReferences(t *testing.T) {
 	s := newSite(t, places()[0])
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	img := small(t, "references", pulltest.Gzip, pulltest.Spec{})
-	tagged := pulltest.Push(t, reg, "team/app:1", img)
-	pulltest.Push(t, reg, "team/app:latest", img)
+	tagged := testregistry.Push(t, reg, "team/app:1", img)
+	testregistry.Push(t, reg, "team/app:latest", img)
 	bare := strings.TrimSuffix(tagged, ":1")
 	at := "@" + img.Desc.Digest.String()
 	for ref, want := range map[string]string{tagged: tagged, bare: bare + ":latest", bare + at: bare + at, tagged + at: tagged} {
@@ -320,8 +321,8 @@ func TestReferences(t *testing.T) {
 // TestLabelsOfTheRecord are those asked for, beside those there were.
 func TestLabelsOfTheRecord(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", small(t, "labels", pulltest.Gzip, pulltest.Spec{}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", small(t, "labels", pulltest.Gzip, pulltest.Spec{}))
 		s.mustPull(ref, func(r *pull.Request) { r.Labels = map[string]string{"a": "1", "b": "1"} })
 		s.mustPull(ref, func(r *pull.Request) { r.Labels = map[string]string{"b": "2"} })
 		want := map[string]string{"a": "1", "b": "2"}

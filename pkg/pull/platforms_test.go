@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -52,8 +53,8 @@ func TestPlatforms(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			each(t, twoPlaces(), func(t *testing.T, s *site) {
-				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-				ref := pulltest.Push(t, reg, "team/multi:1", index)
+				reg := testregistry.Start(t, testregistry.Options{})
+				ref := testregistry.Push(t, reg, "team/multi:1", index)
 				result := s.mustPull(ref, tt.edit)
 				s.noLitter()
 				want := map[digest.Digest]string{index.Desc.Digest: "index"}
@@ -152,8 +153,8 @@ func TestAbsentPlatform(t *testing.T) {
 	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	single := small(t, "single", pulltest.Gzip, pulltest.Spec{Platform: ocispec.Platform{OS: "linux", Architecture: "s390x"}})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		multi, one := pulltest.Push(t, reg, "team/multi:1", index), pulltest.Push(t, reg, "team/single:1", single)
+		reg := testregistry.Start(t, testregistry.Options{})
+		multi, one := testregistry.Push(t, reg, "team/multi:1", index), testregistry.Push(t, reg, "team/single:1", single)
 		tests := []struct {
 			ref  string
 			edit func(*pull.Request)
@@ -191,8 +192,8 @@ func TestAbsentPlatform(t *testing.T) {
 func TestPlatformAddedLater(t *testing.T) {
 	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/multi:1", index)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/multi:1", index)
 		s.mustPull(ref, withPlatforms("linux/amd64"))
 		result := s.mustPull(ref, withPlatforms("linux/arm64"))
 		if result.Changed {
@@ -207,8 +208,8 @@ func TestPlatformAddedLater(t *testing.T) {
 func TestUnpackAlways(t *testing.T) {
 	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/multi:1", index)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/multi:1", index)
 		_, err := s.pull(ref, func(r *pull.Request) { r.AllPlatforms, r.Unpack = true, pull.UnpackAlways })
 		if !errdefs.IsInvalidArgument(err) || s.image(ref) != nil {
 			t.Errorf("got %v and record %v, want an invalid argument and none", err, s.image(ref))

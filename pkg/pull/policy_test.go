@@ -6,6 +6,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -30,9 +31,9 @@ func TestPolicy(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(string(tt.policy), func(t *testing.T) {
 			each(t, twoPlaces(), func(t *testing.T, s *site) {
-				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+				reg := testregistry.Start(t, testregistry.Options{})
 				first := small(t, "first", pulltest.Gzip, pulltest.Spec{})
-				ref := pulltest.Push(t, reg, "team/app:1", first)
+				ref := testregistry.Push(t, reg, "team/app:1", first)
 				s.checkAbsent(t, ref, tt.policy, tt.absent)
 				s.mustPull(ref)
 
@@ -42,7 +43,7 @@ func TestPolicy(t *testing.T) {
 					t.Errorf("got %d requests and changed %v for a whole image, want %d and false", got, result.Changed, tt.requests)
 				}
 				second := small(t, "second", pulltest.Gzip, pulltest.Spec{})
-				pulltest.Push(t, reg, "team/app:1", second)
+				testregistry.Push(t, reg, "team/app:1", second)
 				if got := s.mustPull(ref, withPolicy(tt.policy)).Changed; got != tt.follows {
 					t.Errorf("got changed %v for a tag that moved, want %v", got, tt.follows)
 				}
@@ -68,9 +69,9 @@ func (s *site) checkAbsent(t *testing.T, ref string, policy pull.Policy, want bo
 // was asked for.
 func TestDigestNeedsNoNetwork(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		reg := testregistry.Start(t, testregistry.Options{})
 		img := small(t, "pinned", pulltest.Gzip, pulltest.Spec{})
-		ref := pulltest.Push(t, reg, "team/pinned:1", img) + "@" + img.Desc.Digest.String()
+		ref := testregistry.Push(t, reg, "team/pinned:1", img) + "@" + img.Desc.Digest.String()
 		s.mustPull(ref)
 		reg.ResetLog()
 		s.mustPull(ref)
@@ -83,8 +84,8 @@ func TestDigestNeedsNoNetwork(t *testing.T) {
 // TestPolicyLabels gives labels to an image that is not pulled again.
 func TestPolicyLabels(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", small(t, "labels", pulltest.Gzip, pulltest.Spec{}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", small(t, "labels", pulltest.Gzip, pulltest.Spec{}))
 		s.mustPull(ref, func(r *pull.Request) { r.Labels = map[string]string{"a": "1"} })
 		s.mustPull(ref, withPolicy(pull.PolicyMissing), func(r *pull.Request) { r.Labels = map[string]string{"b": "2"} })
 		if got := s.image(ref).Labels; got["a"] != "1" || got["b"] != "2" {

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -17,7 +18,7 @@ import (
 // writes nothing, and says the same as the first.
 func TestPresent(t *testing.T) {
 	each(t, places(), func(t *testing.T, s *site) {
-		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/app:1", small(t, "app", pulltest.Gzip, pulltest.Spec{}))
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", small(t, "app", pulltest.Gzip, pulltest.Spec{}))
 		first := s.mustPull(ref)
 		record, blobs, snapshots := s.record(ref), s.blobs(), s.snapshots()
 		second := s.mustPull(ref)
@@ -46,7 +47,7 @@ func TestPresent(t *testing.T) {
 func TestPresentWithoutLabels(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		img := small(t, "app", pulltest.Gzip, pulltest.Spec{})
-		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/app:1", img)
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", img)
 		first := s.mustPull(ref)
 		labels := cmpopts.IgnoreFields(content.Info{}, "UpdatedAt")
 		blobs := s.blobs()
@@ -75,7 +76,7 @@ func TestPresentWithoutLabels(t *testing.T) {
 func TestPresentWithoutOthers(t *testing.T) {
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/app:1", img)
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", img)
 		s.mustPull(ref)
 		blobs := s.blobs()
 		plan := pulltest.Must(s.puller(nil).Plan(t.Context(), s.request(ref)))(t)
@@ -97,7 +98,7 @@ func TestPresentWithoutOthers(t *testing.T) {
 // image is whole.
 func TestPresentButUntidy(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/app:1", small(t, "app", pulltest.Gzip, pulltest.Spec{}))
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", small(t, "app", pulltest.Gzip, pulltest.Spec{}))
 		name := s.mustPull(ref).Name
 		_, lease, err := s.store().Lease(s.ctx(), name)
 		if err != nil {

@@ -17,6 +17,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -35,7 +37,7 @@ type fault struct {
 	good func(*scene) *pulltest.Image
 	// guard is what the registry asks of its clients, nil nothing. It may have
 	// to do with the second host.
-	guard func(other *pulltest.Registry) pulltest.RegistryOptions
+	guard func(other *testregistry.Registry) testregistry.Options
 	tune  func(*scene) // before anything is pulled
 	// strike makes it go wrong; it is called before each pull that is to.
 	strike func(*scene)
@@ -48,11 +50,11 @@ type fault struct {
 // scene is a fault that happens: the place, the registry, and a second host.
 type scene struct {
 	*site
-	reg *pulltest.Registry
+	reg *testregistry.Registry
 	// healthy serves the same content at the same address once reg has stopped;
 	// nil if reg itself gets well.
-	healthy *pulltest.Registry
-	other   *pulltest.Registry // the same content on 127.0.0.2
+	healthy *testregistry.Registry
+	other   *testregistry.Registry // the same content on 127.0.0.2
 	img     *pulltest.Image
 	ref     string
 	layer   digest.Digest // the second, which most faults befall
@@ -132,10 +134,10 @@ func (f fault) happensAgain(c *scene) {
 	c.t.Helper()
 	c.mend()
 	old := small(c.t, "old "+c.seed(), pulltest.Gzip, pulltest.Spec{})
-	pulltest.Push(c.t, c.reg, "team/app:1", old)
+	testregistry.Push(c.t, c.reg, "team/app:1", old)
 	c.mustPull(c.ref)
 	c.noLitter()
-	pulltest.Push(c.t, c.reg, "team/app:1", c.img)
+	testregistry.Push(c.t, c.reg, "team/app:1", c.img)
 	f.fails(c)
 	if got := c.image(c.ref); got == nil || got.Target.Digest != old.Desc.Digest {
 		c.t.Errorf("got record %+v, want that of before, %s", got, old.Desc.Digest)
@@ -146,7 +148,7 @@ func (f fault) happensAgain(c *scene) {
 	good := c.img
 	if f.good != nil {
 		good = f.good(c)
-		pulltest.Push(c.t, c.reg, "team/app:1", good)
+		testregistry.Push(c.t, c.reg, "team/app:1", good)
 	}
 	c.reg.ResetLog()
 	if result := c.mustPull(c.ref, f.edits...); result.Previous != old.Desc.Digest || result.Target.Digest != good.Desc.Digest {
@@ -162,12 +164,12 @@ func (f fault) happensAgain(c *scene) {
 // scene sets up what f needs.
 func (f fault) scene(t *testing.T, s *site) *scene {
 	t.Helper()
-	c := &scene{site: s, other: pulltest.StartRegistry(t, pulltest.RegistryOptions{Addr: "127.0.0.2:0"}), restart: make(chan error, 1)}
-	var guard pulltest.RegistryOptions
+	c := &scene{site: s, other: testregistry.Start(t, testregistry.Options{Addr: "127.0.0.2:0"}), restart: make(chan error, 1)}
+	var guard testregistry.Options
 	if f.guard != nil {
 		guard = f.guard(c.other)
 	}
-	c.reg = pulltest.StartMirror(t, c.other, guard)
+	c.reg = testregistry.StartMirror(t, c.other, guard)
 	c.calm()
 	s.options.Progress = func(e progress.Event) {
 		c.mu.Lock()
@@ -185,15 +187,15 @@ func (f fault) scene(t *testing.T, s *site) *scene {
 	if len(c.img.Layers) > 1 {
 		c.layer = c.img.Layers[1].Digest
 	}
-	c.ref = pulltest.Push(t, c.reg, "team/app:1", c.img)
+	c.ref = testregistry.Push(t, c.reg, "team/app:1", c.img)
 	if f.tune != nil {
 		f.tune(c)
 	}
 	return c
 }
 
-func guarded(o pulltest.RegistryOptions) func(*pulltest.Registry) pulltest.RegistryOptions {
-	return func(*pulltest.Registry) pulltest.RegistryOptions { return o }
+func guarded(o testregistry.Options) func(*testregistry.Registry) testregistry.Options {
+	return func(*testregistry.Registry) testregistry.Options { return o }
 }
 
 // seed is a name that no other scene has.
@@ -256,14 +258,14 @@ func (c *scene) mend() {
 
 // swap makes another registry with the same content and address the one that
 // mend starts, and gives the address back to the one that is ill.
-func (c *scene) swap(o pulltest.RegistryOptions) {
+func (c *scene) swap(o testregistry.Options) {
 	c.t.Helper()
 	if c.healthy == nil {
 		o.Addr = c.reg.Host()
 		if err := c.reg.Stop(); err != nil {
 			c.t.Fatal(err)
 		}
-		c.healthy = pulltest.StartMirror(c.t, c.reg, o)
+		c.healthy = testregistry.StartMirror(c.t, c.reg, o)
 	}
 	if err := errors.Join(c.healthy.Stop(), c.reg.Start()); err != nil {
 		c.t.Fatal(err)
@@ -339,13 +341,13 @@ func stage(t *testing.T) []place {
 	t.Helper()
 	pulltest.Need(t, pulltest.Root)
 	all := twoPlaces()
-	all[1].shared = pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: all[1].version})
+	all[1].shared = testdaemon.Start(t, testdaemon.Options{Version: all[1].version})
 	return all
 }
 
 // requests for one digest, in order.
-func (c *scene) requests(dgst digest.Digest) []pulltest.Request {
-	return slices.DeleteFunc(c.reg.Requests(), func(r pulltest.Request) bool { return r.Target() != dgst.String() })
+func (c *scene) requests(dgst digest.Digest) []testregistry.Request {
+	return slices.DeleteFunc(c.reg.Requests(), func(r testregistry.Request) bool { return r.Target() != dgst.String() })
 }
 
 // gaveUp reports whether the registry said that the host is not asked again.

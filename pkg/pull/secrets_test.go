@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
@@ -38,19 +38,19 @@ func (l *locked) Write(p []byte) (int, error) {
 func TestSecretsStayOutOfTheStore(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		shown := &locked{}
-		f := fault{guard: guarded(pulltest.RegistryOptions{Token: &pulltest.TokenOptions{Credentials: me()}}), tune: knows}
+		f := fault{guard: guarded(testregistry.Options{Token: &testregistry.TokenOptions{Credentials: me()}}), tune: knows}
 		c := f.scene(t, s)
 		c.options.Dump, c.options.Trace = shown, shown
 		c.options.Mirrors = []registry.Mirror{{
 			Host: c.reg.Host(), Endpoints: []string{c.other.URL()}, Headers: map[string]string{"X-Key": "canary-header"},
 		}}
-		signed := pulltest.Behaviour{Redirect: c.other.URL() + "/v2/team/app/blobs/" + c.layer.String() + "?sig=canary-signature"}
+		signed := testregistry.Behaviour{Redirect: c.other.URL() + "/v2/team/app/blobs/" + c.layer.String() + "?sig=canary-signature"}
 		inLayer(signed)(c)
-		c.other.SetBehave(func(r *http.Request) pulltest.Behaviour {
+		c.other.SetBehave(func(r *http.Request) testregistry.Behaviour {
 			if r.URL.Query().Has("sig") {
-				return pulltest.Behaviour{Fault: pulltest.Truncate, After: bulk / 2}
+				return testregistry.Behaviour{Fault: testregistry.Truncate, After: bulk / 2}
 			}
-			return pulltest.Behaviour{Status: http.StatusNotFound} // a mirror that has nothing
+			return testregistry.Behaviour{Status: http.StatusNotFound} // a mirror that has nothing
 		})
 		result, err := c.puller(func(e progress.Event) { fmt.Fprintf(shown, "%+v\n", e) }).Pull(t.Context(), c.request(c.ref))
 		if fmt.Fprintln(shown, result, err); exitCode(err) != 0 {
@@ -73,8 +73,8 @@ func TestSecretsStayOutOfTheStore(t *testing.T) {
 func (c *scene) halfWay(shown io.Writer) {
 	c.t.Helper()
 	next := noisyImage(c.t, bulk)
-	ref := pulltest.Push(c.t, c.reg, "team/next:1", next)
-	c.reg.SetBehave(pulltest.Always(pulltest.Object(next.Layers[1].Digest), pulltest.Behaviour{Status: http.StatusInternalServerError}))
+	ref := testregistry.Push(c.t, c.reg, "team/next:1", next)
+	c.reg.SetBehave(testregistry.Always(testregistry.Object(next.Layers[1].Digest), testregistry.Behaviour{Status: http.StatusInternalServerError}))
 	_, err := c.pull(ref)
 	if fmt.Fprintln(shown, err); exitCode(err) != 7 || len(c.leases()) != 1 {
 		c.t.Errorf("got %v and leases %+v, want a failure of the network and one lease", err, c.leases())

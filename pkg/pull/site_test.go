@@ -18,6 +18,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -33,7 +35,7 @@ type place struct {
 	version     string // of the daemon; empty for an embedded root
 	// shared is a daemon that several sites use, each in a namespace of its
 	// own; nil gives each site a daemon.
-	shared *pulltest.Daemon
+	shared *testdaemon.Daemon
 }
 
 // places are all kinds of store that the contract is kept on.
@@ -42,7 +44,7 @@ func places() []place {
 		{name: "embedded overlayfs", snapshotter: "overlayfs"},
 		{name: "embedded native", snapshotter: "native"},
 	}
-	for _, v := range pulltest.DaemonVersions() {
+	for _, v := range testdaemon.Versions() {
 		all = append(all, place{name: "containerd " + v, snapshotter: "overlayfs", version: v})
 	}
 	return all
@@ -70,7 +72,7 @@ type site struct {
 	t         testing.TB
 	root      string
 	namespace string // the default one if empty
-	daemon    *pulltest.Daemon
+	daemon    *testdaemon.Daemon
 	options   registry.Options
 	limits    pull.Limits
 	verify    trust.Verifier
@@ -93,7 +95,7 @@ func newSite(t testing.TB, p place) *site {
 		return s
 	}
 	if p.shared == nil {
-		s.serve(pulltest.DaemonOptions{Version: p.version})
+		s.serve(testdaemon.Options{Version: p.version})
 		return s
 	}
 	s.daemon, s.root, s.namespace = p.shared, p.shared.Root, strings.ToLower(rand.Text())
@@ -101,9 +103,9 @@ func newSite(t testing.TB, p place) *site {
 }
 
 // serve starts a daemon for the site.
-func (s *site) serve(o pulltest.DaemonOptions) {
+func (s *site) serve(o testdaemon.Options) {
 	s.t.Helper()
-	s.daemon = pulltest.StartDaemon(s.t, o)
+	s.daemon = testdaemon.Start(s.t, o)
 	s.version, s.root = s.daemon.Version, s.daemon.Root
 }
 
@@ -132,7 +134,7 @@ func (s *site) store() *store.Store {
 		if s.daemon != nil {
 			o.Address = s.daemon.Address
 			if s.relay {
-				o.Address = pulltest.Relay(s.t, o.Address)
+				o.Address = testdaemon.Relay(s.t, o.Address)
 			}
 			s.opened = pulltest.Must(store.Dial(s.t.Context(), o))(s.t)
 		} else {
@@ -155,11 +157,11 @@ func (s *site) close() {
 
 // boot returns the daemon of the site; on an embedded root it starts one of the
 // version and leaves the root to it.
-func (s *site) boot(version string) *pulltest.Daemon {
+func (s *site) boot(version string) *testdaemon.Daemon {
 	s.t.Helper()
 	if s.daemon == nil {
 		s.close()
-		s.daemon = pulltest.StartDaemon(s.t, pulltest.DaemonOptions{Version: version, Root: s.root})
+		s.daemon = testdaemon.Start(s.t, testdaemon.Options{Version: version, Root: s.root})
 	}
 	return s.daemon
 }
@@ -289,7 +291,7 @@ func (s *site) empty() {
 
 // ready fails the test unless the daemon says that ref is complete and
 // unpacked.
-func (s *site) ready(d *pulltest.Daemon, ref string) {
+func (s *site) ready(d *testdaemon.Daemon, ref string) {
 	s.t.Helper()
 	out := d.Ctr(s.t, "images", "check", "--quiet", "--snapshotter", s.snapshotter)
 	if !slices.Contains(strings.Fields(out), ref) {
@@ -299,21 +301,21 @@ func (s *site) ready(d *pulltest.Daemon, ref string) {
 }
 
 // run starts a container from ref and returns what it wrote.
-func (s *site) run(d *pulltest.Daemon, ref string, command ...string) string {
+func (s *site) run(d *testdaemon.Daemon, ref string, command ...string) string {
 	s.t.Helper()
 	pulltest.Need(s.t, pulltest.Program("runc"))
 	return pulltest.Must(d.RunContainer(s.t.Context(), "default", []string{"--snapshotter", s.snapshotter}, ref, command...))(s.t)
 }
 
 // answer serves a document under "repository:tag" that no registry would store.
-func answer(name, mediaType string, raw []byte) pulltest.Behave {
+func answer(name, mediaType string, raw []byte) testregistry.Behave {
 	repository, tag, _ := strings.Cut(name, ":")
 	path := "/v2/" + repository + "/manifests/" + tag
-	return func(r *http.Request) pulltest.Behaviour {
+	return func(r *http.Request) testregistry.Behaviour {
 		if r.URL.Path != path {
-			return pulltest.Behaviour{}
+			return testregistry.Behaviour{}
 		}
-		return pulltest.Behaviour{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		return testregistry.Behaviour{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", mediaType)
 			w.Header().Set("Docker-Content-Digest", digest.FromBytes(raw).String())
 			w.Write(raw) // fails only for a client that has gone

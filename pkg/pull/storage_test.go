@@ -20,6 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -51,7 +53,7 @@ func siteOn(t *testing.T, p place, part string, mount func(dir string)) (*site, 
 	mount(dir)
 	t.Cleanup(s.close)
 	if p.version != "" {
-		s.daemon = pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: p.version, Root: s.root})
+		s.daemon = testdaemon.Start(t, testdaemon.Options{Version: p.version, Root: s.root})
 	}
 	return s, dir
 }
@@ -155,7 +157,7 @@ func (b *ballast) drop() {
 }
 
 // onFirstLayer calls fn when the first layer is asked for.
-func onFirstLayer(img *pulltest.Image, fn func()) pulltest.Behave {
+func onFirstLayer(img *pulltest.Image, fn func()) testregistry.Behave {
 	var layers []digest.Digest
 	for _, l := range img.Layers {
 		layers = append(layers, l.Digest)
@@ -164,15 +166,15 @@ func onFirstLayer(img *pulltest.Image, fn func()) pulltest.Behave {
 }
 
 // onFirst calls fn when the first of some blobs is asked for.
-func onFirst(fn func(), blobs ...digest.Digest) pulltest.Behave {
+func onFirst(fn func(), blobs ...digest.Digest) testregistry.Behave {
 	var once sync.Once
-	return func(r *http.Request) pulltest.Behaviour {
+	return func(r *http.Request) testregistry.Behaviour {
 		for _, dgst := range blobs {
 			if strings.HasSuffix(r.URL.Path, "/"+dgst.String()) {
 				once.Do(fn)
 			}
 		}
-		return pulltest.Behaviour{}
+		return testregistry.Behaviour{}
 	}
 }
 
@@ -233,7 +235,7 @@ func TestFillsUp(t *testing.T) {
 			if p.snapshotter != "overlayfs" {
 				continue
 			}
-			if p.version != "" && p.version != pulltest.DaemonVersions()[0] { // the boundary is the same, and these take as long
+			if p.version != "" && p.version != testdaemon.Versions()[0] { // the boundary is the same, and these take as long
 				f.steps = []int64{f.steps[0], f.steps[4]}
 			}
 			t.Run(p.name+"/"+f.name, func(t *testing.T) {
@@ -252,9 +254,9 @@ func (f full) test(t *testing.T, p place, img, old *pulltest.Image) {
 		}
 		mountAt(t, dir, "size=4m,nr_inodes=300")
 	})
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	before := pulltest.Push(t, reg, "team/before:1", old)
-	ref := pulltest.Push(t, reg, "team/mixed:1", img)
+	reg := testregistry.Start(t, testregistry.Options{})
+	before := testregistry.Push(t, reg, "team/before:1", old)
+	ref := testregistry.Push(t, reg, "team/mixed:1", img)
 	s.mustPull(before)
 	s.mustPull(ref) // the databases have their size now
 	s.forget(ref)
@@ -333,8 +335,8 @@ func TestReadOnlyFileSystem(t *testing.T) {
 				t.Run(p.name, func(t *testing.T) {
 					t.Parallel()
 					s, dir := diskSite(t, p, part, "size=4m")
-					reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-					ref := pulltest.Push(t, reg, "team/app:1", img)
+					reg := testregistry.Start(t, testregistry.Options{})
+					ref := testregistry.Push(t, reg, "team/app:1", img)
 					if underWay {
 						reg.SetBehave(onFirstLayer(img, func() { remount(t, dir, syscall.MS_RDONLY) }))
 					} else {
@@ -407,9 +409,9 @@ func TestBomb(t *testing.T) {
 	all := append([]place{places()[1]}, twoPlaces()...)
 	each(t, all, func(t *testing.T, plain *site) {
 		s, dir := diskSite(t, plain.place, wholeRoot, "size=64m")
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref, stored := pulltest.Push(t, reg, "team/bomb:1", img), pulltest.Push(t, reg, "team/stored:1", img)
-		before := pulltest.Push(t, reg, "team/before:1", small(t, "before", pulltest.Gzip, pulltest.Spec{}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref, stored := testregistry.Push(t, reg, "team/bomb:1", img), testregistry.Push(t, reg, "team/stored:1", img)
+		before := testregistry.Push(t, reg, "team/before:1", small(t, "before", pulltest.Gzip, pulltest.Spec{}))
 		s.mustPull(before)
 		free := freeSpace(t, dir)
 		fails := func(ref, how string, class func(error) bool) {
@@ -462,8 +464,8 @@ func TestLimitsOfTheCommand(t *testing.T) {
 		key, _, _ := strings.Cut(c.limit, " ")
 		t.Run(key, func(t *testing.T) {
 			each(t, c.places, func(t *testing.T, s *site) {
-				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-				ref := pulltest.Push(t, reg, "team/app:1", c.img)
+				reg := testregistry.Start(t, testregistry.Options{})
+				ref := testregistry.Push(t, reg, "team/app:1", c.img)
 				config := func(limit string) string {
 					path := filepath.Join(t.TempDir(), "config.toml")
 					if err := os.WriteFile(path, []byte("[limits]\n"+limit+"\n"), 0o600); err != nil {
@@ -514,8 +516,8 @@ func TestPreflight(t *testing.T) {
 			t.Run(p.name+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				s, dir := diskSite(t, p, c.part, c.options)
-				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-				ref := pulltest.Push(t, reg, "team/app:1", img)
+				reg := testregistry.Start(t, testregistry.Options{})
+				ref := testregistry.Push(t, reg, "team/app:1", img)
 				asked := false
 				reg.SetBehave(onFirstLayer(img, func() { asked = true }))
 				_, err := s.pull(ref)
@@ -545,9 +547,9 @@ func TestPreflightCountsWhatIsThere(t *testing.T) {
 	other := noisyImage(t, 2<<20-1)
 	each(t, twoPlaces(), func(t *testing.T, plain *site) {
 		s, dir := diskSite(t, plain.place, contentPart, "size=4m")
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
-		away := pulltest.Push(t, reg, "team/other:1", other)
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", img)
+		away := testregistry.Push(t, reg, "team/other:1", other)
 		fetchOnly := func(r *pull.Request) { r.Unpack = pull.UnpackNever }
 
 		// Garbage: no collection has been since the image was removed.
@@ -567,7 +569,7 @@ func TestPreflightCountsWhatIsThere(t *testing.T) {
 
 		// An ingest has most of it.
 		big := img.Layers[1]
-		reg.SetBehave(onBlob(big.Digest, pulltest.Behaviour{Fault: pulltest.Truncate, After: big.Size / 4 * 3}))
+		reg.SetBehave(onBlob(big.Digest, testregistry.Behaviour{Fault: testregistry.Truncate, After: big.Size / 4 * 3}))
 		s.options.Retry.Count = -1
 		if _, err := s.pull(ref); !errdefs.IsUnavailable(err) {
 			t.Fatalf("got %v, want a failure of the network", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/continuity/fs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
 // TestUsage: the snapshots of an embedded root take up what containerd finds in
@@ -18,8 +19,8 @@ func TestUsage(t *testing.T) {
 		"tmpfs": func(t *testing.T, dir string) { mountAt(t, dir, "") },
 		"ext4":  func(t *testing.T, dir string) { mountExt4(t, dir, 8<<20) },
 	}
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	ref := pulltest.Push(t, reg, "team/small:1", small(t, "usage", pulltest.Gzip, pulltest.Spec{}))
+	reg := testregistry.Start(t, testregistry.Options{})
+	ref := testregistry.Push(t, reg, "team/small:1", small(t, "usage", pulltest.Gzip, pulltest.Spec{}))
 	for name, mount := range kinds {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, places()[0])

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
@@ -23,12 +25,12 @@ func programs(dir string) trust.Bindir {
 }
 
 // judging is a daemon's configuration of programs that judge pulls.
-func judging(t testing.TB, allow bool) pulltest.DaemonOptions {
+func judging(t testing.TB, allow bool) testdaemon.Options {
 	return judgingBy(pulltest.Verifiers(t, map[string]string{"judge": pulltest.Verdict(allow, "the judge says so")}))
 }
 
-func judgingBy(dir string) pulltest.DaemonOptions {
-	return pulltest.DaemonOptions{Config: fmt.Sprintf("[plugins.\"io.containerd.image-verifier.v1.bindir\"]\n  bin_dir = %q\n", dir)}
+func judgingBy(dir string) testdaemon.Options {
+	return testdaemon.Options{Config: fmt.Sprintf("[plugins.\"io.containerd.image-verifier.v1.bindir\"]\n  bin_dir = %q\n", dir)}
 }
 
 // refused wants err to be a refusal of dgst, and nothing registered.
@@ -52,7 +54,7 @@ func (s *site) refused(err error, ref string, dgst digest.Digest, reason string)
 }
 
 // fetchedNothing wants no blob to have been asked for.
-func fetchedNothing(t *testing.T, reg *pulltest.Registry) {
+func fetchedNothing(t *testing.T, reg *testregistry.Registry) {
 	t.Helper()
 	if got := reg.BlobGets(); len(got) > 0 {
 		t.Errorf("got GETs of blobs %v, want nothing fetched but manifests", got)
@@ -74,9 +76,9 @@ func TestVerifierRefuses(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			each(t, all, func(t *testing.T, s *site) {
-				reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+				reg := testregistry.Start(t, testregistry.Options{})
 				img := small(t, "refused", pulltest.Gzip, pulltest.Spec{})
-				ref := pulltest.Push(t, reg, "team/app:1", img)
+				ref := testregistry.Push(t, reg, "team/app:1", img)
 				s.verify = tc.verifier
 				_, err := s.pull(ref)
 				s.refused(err, ref, img.Desc.Digest, tc.reason)
@@ -90,14 +92,14 @@ func TestVerifierRefuses(t *testing.T) {
 // TestVerifierAllows pulls, and by the digest where only digests are allowed.
 func TestVerifierAllows(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		reg := testregistry.Start(t, testregistry.Options{})
 		img := small(t, "allowed", pulltest.Gzip, pulltest.Spec{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.verify = programs(pulltest.Verifiers(t, map[string]string{"a": pulltest.Verdict(true, "fine")}))
 		s.mustPull(ref)
 		s.usable(t, ref)
 		s.verify = trust.Pinned{}
-		s.mustPull(pulltest.Push(t, reg, "team/other:1", img) + "@" + img.Desc.Digest.String())
+		s.mustPull(testregistry.Push(t, reg, "team/other:1", img) + "@" + img.Desc.Digest.String())
 		s.noLitter()
 	})
 }
@@ -107,9 +109,9 @@ func TestVerifierAllows(t *testing.T) {
 func TestVerifierJudgesWhatIsThere(t *testing.T) {
 	deny := programs(pulltest.Verifiers(t, map[string]string{"a": pulltest.Verdict(false, "the judge says so")}))
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+		reg := testregistry.Start(t, testregistry.Options{})
 		img := small(t, "there", pulltest.Gzip, pulltest.Spec{})
-		ref := pulltest.Push(t, reg, "team/app:1", img)
+		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.mustPull(ref)
 		reg.Stop()
 		s.verify = deny
@@ -140,8 +142,8 @@ func TestJudgedAgainAfterRestart(t *testing.T) {
 			dir := pulltest.Verifiers(t, map[string]string{"judge": pulltest.Verdict(true, "")})
 			s := newSite(t, place{snapshotter: "overlayfs"})
 			s.serve(judgingBy(dir))
-			reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-			ref := pulltest.Push(t, reg, "team/app:1", img)
+			reg := testregistry.Start(t, testregistry.Options{})
+			ref := testregistry.Push(t, reg, "team/app:1", img)
 			reg.SetBehave(slowly(2 * noise))
 			asked := filepath.Join(t.TempDir(), "asked")
 			verdict := strings.Replace(pulltest.Verdict(allow, "not any more"), "\n", "\ntouch "+asked+"\n", 1)
@@ -184,9 +186,9 @@ func TestDaemonVerifiers(t *testing.T) {
 			for _, engine := range []pull.Engine{pull.EngineAuto, pull.EngineClient, pull.EngineDaemon, pull.EngineTransfer} {
 				t.Run(string(engine), func(t *testing.T) {
 					s := s.in(t)
-					reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+					reg := testregistry.Start(t, testregistry.Options{})
 					img := small(t, name+string(engine), pulltest.Gzip, pulltest.Spec{})
-					ref := pulltest.Push(t, reg, "team/app:1", img)
+					ref := testregistry.Push(t, reg, "team/app:1", img)
 					result, err := s.pull(ref, withEngine(engine))
 					if !allow {
 						s.refused(err, ref, img.Desc.Digest, "the judge says so")
@@ -229,9 +231,9 @@ func TestVerifiersThatCannotBeKnown(t *testing.T) {
 			} {
 				t.Run(tc.name, func(t *testing.T) {
 					s := s.in(t)
-					reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+					reg := testregistry.Start(t, testregistry.Options{})
 					img := small(t, name+tc.name, pulltest.Gzip, pulltest.Spec{})
-					ref := pulltest.Push(t, reg, "team/app:1", img)
+					ref := testregistry.Push(t, reg, "team/app:1", img)
 					result, err := s.pull(ref, withEngine(tc.engine), func(r *pull.Request) {
 						if tc.edit != nil {
 							tc.edit(r)
@@ -266,10 +268,10 @@ func TestAutoLeavesAllToTheDaemon(t *testing.T) {
 	for _, version := range []string{"2.4", "1.7"} {
 		t.Run(version, func(t *testing.T) {
 			s := newSite(t, place{snapshotter: "overlayfs"})
-			s.serve(pulltest.DaemonOptions{Version: version, Disabled: []string{"io.containerd.service.v1.diff-service"}})
-			reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+			s.serve(testdaemon.Options{Version: version, Disabled: []string{"io.containerd.service.v1.diff-service"}})
+			reg := testregistry.Start(t, testregistry.Options{})
 			img := small(t, "left", pulltest.Gzip, pulltest.Spec{})
-			ref := pulltest.Push(t, reg, "team/app:1", img)
+			ref := testregistry.Push(t, reg, "team/app:1", img)
 
 			_, err := s.pull(ref, withEngine(pull.EngineDaemon))
 			if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "no diff service") || s.image(ref) != nil {
@@ -298,11 +300,11 @@ func TestAutoLeavesAllToTheDaemon(t *testing.T) {
 func TestAutoLeavesWhatIsDeclined(t *testing.T) {
 	pulltest.Need(t, pulltest.Program("setpriv"))
 	s := newSite(t, place{snapshotter: "overlayfs"})
-	s.serve(pulltest.DaemonOptions{})
+	s.serve(testdaemon.Options{})
 	s.declines = true
-	reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	reg := testregistry.Start(t, testregistry.Options{})
 	img := small(t, "declined", pulltest.Gzip, pulltest.Spec{})
-	ref := pulltest.Push(t, reg, "team/app:1", img)
+	ref := testregistry.Push(t, reg, "team/app:1", img)
 	out, err := s.child(ref, "setpriv", "--bounding-set", "-mknod").CombinedOutput()
 	if want := "transfer: containerd has no diff service"; err != nil || !strings.HasPrefix(string(out), want) {
 		t.Fatalf("got %v and %q, want %s…", err, out, want)
@@ -317,8 +319,8 @@ func TestAutoLeavesWhatIsDeclined(t *testing.T) {
 // TestRunRegistersWhatWasJudged and nothing else.
 func TestRunRegistersWhatWasJudged(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-		ref := pulltest.Push(t, reg, "team/app:1", small(t, "judged", pulltest.Gzip, pulltest.Spec{}))
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", small(t, "judged", pulltest.Gzip, pulltest.Spec{}))
 		p := s.puller(nil)
 		plan := pulltest.Must(p.Plan(t.Context(), s.request(ref)))(t)
 		plan.Target.Digest = small(t, "other", pulltest.Gzip, pulltest.Spec{}).Desc.Digest
@@ -336,18 +338,18 @@ func TestRunRegistersWhatWasJudged(t *testing.T) {
 // is undone.
 func TestTransferOfATagThatMoved(t *testing.T) {
 	s := newSite(t, place{snapshotter: "overlayfs"})
-	s.serve(pulltest.DaemonOptions{})
+	s.serve(testdaemon.Options{})
 	allow := programs(pulltest.Verifiers(t, map[string]string{"a": pulltest.Verdict(true, "fine")}))
 	for name, v := range map[string]trust.Verifier{"unverified": nil, "verified": allow} {
 		t.Run(name, func(t *testing.T) {
 			s := s.in(t)
 			s.verify = v
-			reg := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+			reg := testregistry.Start(t, testregistry.Options{})
 			old := small(t, "old", pulltest.Gzip, pulltest.Spec{})
-			ref := pulltest.Push(t, reg, "team/app:1", old)
+			ref := testregistry.Push(t, reg, "team/app:1", old)
 			p := s.puller(nil)
 			plan := pulltest.Must(p.Plan(t.Context(), s.request(ref, withEngine(pull.EngineTransfer))))(t)
-			pulltest.Push(t, reg, "team/app:1", small(t, "new", pulltest.Gzip, pulltest.Spec{}))
+			testregistry.Push(t, reg, "team/app:1", small(t, "new", pulltest.Gzip, pulltest.Spec{}))
 			_, err := p.Run(t.Context(), plan)
 			got := s.image(ref)
 			if v == nil && (!errdefs.IsDataLoss(err) || got != nil) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
@@ -17,7 +18,7 @@ func TestLayerWarnings(t *testing.T) {
 	layer := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), file))(t)
 	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{layer}}))(t)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
-		ref := pulltest.Push(t, pulltest.StartRegistry(t, pulltest.RegistryOptions{}), "team/warn:1", img)
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/warn:1", img)
 		var mu sync.Mutex
 		var warnings []string
 		sink := func(e progress.Event) {

@@ -15,20 +15,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
 // TestListsOfDistribution lists what a real registry holds, behind each of its
 // guards. Its catalog comes in pages of two, and it refuses to give more.
 func TestListsOfDistribution(t *testing.T) {
-	robot := &pulltest.Credentials{User: "robot", Password: "canary"}
-	for name, o := range map[string]pulltest.DistributionOptions{
+	robot := &testregistry.Credentials{User: "robot", Password: "canary"}
+	for name, o := range map[string]testregistry.DistributionOptions{
 		"open":     {Page: 2},
 		"htpasswd": {Page: 2, Basic: robot},
-		"token":    {Page: 2, Token: &pulltest.TokenOptions{Credentials: robot}},
+		"token":    {Page: 2, Token: &testregistry.TokenOptions{Credentials: robot}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := pulltest.StartDistribution(t, o)
+			d := testregistry.StartDistribution(t, o)
 			img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
 			for _, name := range []string{"a:1", "b/c:1", "d:1", "d:1.2", "d:latest", "e:1"} {
 				if err := d.Push(t.Context(), name, img); err != nil {

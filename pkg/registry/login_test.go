@@ -10,19 +10,19 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
 func TestLogin(t *testing.T) {
-	right := &pulltest.Credentials{User: "me", Password: "canary"}
-	for name, o := range map[string]pulltest.RegistryOptions{
+	right := &testregistry.Credentials{User: "me", Password: "canary"}
+	for name, o := range map[string]testregistry.Options{
 		"basic": {Basic: right},
-		"token": {Token: &pulltest.TokenOptions{Credentials: right}},
+		"token": {Token: &testregistry.TokenOptions{Credentials: right}},
 		"open":  {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := pulltest.StartRegistry(t, o)
+			server := testregistry.Start(t, o)
 			login := func(password string) error {
 				r, err := registry.New(registry.Options{Credentials: registry.OwnHost(registry.Credential{Username: "me", Password: password})})
 				if err != nil {
@@ -76,7 +76,7 @@ func TestLoginByIdentityToken(t *testing.T) {
 // TestLoginByARepositorysCredential: a login is at no repository, so that a
 // credential for some of the host's serves.
 func TestLoginByARepositorysCredential(t *testing.T) {
-	server := pulltest.StartRegistry(t, pulltest.RegistryOptions{Basic: &pulltest.Credentials{User: "me", Password: "canary"}})
+	server := testregistry.Start(t, testregistry.Options{Basic: &testregistry.Credentials{User: "me", Password: "canary"}})
 	for pattern, want := range map[string]bool{server.Host() + "/team/*": true, "*/team/app": true, "r.example.com/team/*": false} {
 		find, err := registry.NewCredentials(registry.CredentialOptions{
 			Entries: []registry.CredentialEntry{{Match: []string{pattern}, Source: "password", Username: "me", Password: "canary"}},

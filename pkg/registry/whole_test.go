@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -18,12 +19,12 @@ import (
 // certificate, a token server with a password, tokens that die (A2), and
 // bodies that break off.
 func TestWholeImage(t *testing.T) {
-	srv := pulltest.StartRegistry(t, pulltest.RegistryOptions{
+	srv := testregistry.Start(t, testregistry.Options{
 		TLS: true, ClientCert: true,
-		Token: &pulltest.TokenOptions{Credentials: &pulltest.Credentials{User: "me", Password: "secret"}, NoPost: true},
+		Token: &testregistry.TokenOptions{Credentials: &testregistry.Credentials{User: "me", Password: "secret"}, NoPost: true},
 	})
 	image := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
-	ref := parse(t, pulltest.Push(t, srv, "team/app:v1", image))
+	ref := parse(t, testregistry.Push(t, srv, "team/app:v1", image))
 	dir := t.TempDir()
 	cert, key, err := srv.ClientPair()
 	if err != nil {

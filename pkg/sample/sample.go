@@ -19,6 +19,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 )
 
 // imageName is the image in the registry.
@@ -26,7 +28,7 @@ const imageName = "sample/hello:latest"
 
 // Registry serves the sample image. Close ends it.
 type Registry struct {
-	registry *pulltest.Registry
+	registry *testregistry.Registry
 }
 
 // Serve starts a registry on a free port of loopback that sends at most rate
@@ -36,8 +38,8 @@ func Serve(rate int64) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the sample image: %w", err)
 	}
-	r, err := pulltest.NewRegistry(pulltest.RegistryOptions{
-		Behave: func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Rate: rate} },
+	r, err := testregistry.New(testregistry.Options{
+		Behave: func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: rate} },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("starting the registry: %w", err)
@@ -143,14 +145,14 @@ func noise(seed string, n int) string {
 }
 
 // Entry is one file of an unpacked tree.
-type Entry = pulltest.Entry
+type Entry = tree.Entry
 
 // Tree lists the files that the mounts of a snapshot show, sorted by path. It
 // mounts them for that, which takes root, if only that of a user namespace; a
 // mere bind mount is read at its source instead.
 func Tree(ctx context.Context, mounts []mount.Mount) ([]Entry, error) {
 	if len(mounts) == 1 && mounts[0].Type == "bind" {
-		return pulltest.ReadTree(mounts[0].Source)
+		return tree.Read(mounts[0].Source)
 	}
-	return pulltest.MountedTree(ctx, mounts)
+	return tree.ReadMounted(ctx, mounts)
 }

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -25,7 +26,7 @@ func large() ([]byte, ocispec.Descriptor) {
 }
 
 // shared dials a daemon and proves that it shares the file system.
-func shared(t *testing.T, d *pulltest.Daemon) (*store.Store, context.Context) {
+func shared(t *testing.T, d *testdaemon.Daemon) (*store.Store, context.Context) {
 	t.Helper()
 	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)
 	t.Cleanup(func() {
@@ -50,10 +51,10 @@ func TestInPlace(t *testing.T) {
 		// As if the daemon had another file.
 		"removed": os.Remove,
 	} {
-		for _, version := range pulltest.DaemonVersions() {
+		for _, version := range testdaemon.Versions() {
 			t.Run(name+"/"+version, func(t *testing.T) {
 				t.Parallel()
-				s, ctx := shared(t, pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: version}))
+				s, ctx := shared(t, testdaemon.Start(t, testdaemon.Options{Version: version}))
 				w := pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
 				if _, err := w.Write(bytes.Repeat([]byte("wrong"), 1<<19)); err != nil {
 					t.Fatal(err)
@@ -99,7 +100,7 @@ func TestInPlace(t *testing.T) {
 // TestInPlaceIsVerified lets the daemon find what does not belong into its file.
 func TestInPlaceIsVerified(t *testing.T) {
 	blob, desc := large()
-	s, ctx := shared(t, pulltest.StartDaemon(t, pulltest.DaemonOptions{}))
+	s, ctx := shared(t, testdaemon.Start(t, testdaemon.Options{}))
 	w := pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
 	if _, err := w.Write(blob); err != nil {
 		t.Fatal(err)
@@ -123,7 +124,7 @@ func TestInPlaceIsVerified(t *testing.T) {
 // goes on with.
 func TestInPlaceResumes(t *testing.T) {
 	blob, desc := large()
-	s, ctx := shared(t, pulltest.StartDaemon(t, pulltest.DaemonOptions{}))
+	s, ctx := shared(t, testdaemon.Start(t, testdaemon.Options{}))
 	open := func() content.Writer {
 		return pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
 	}

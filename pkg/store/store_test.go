@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -192,7 +193,7 @@ func TestWritableIsProven(t *testing.T) {
 }
 
 func TestWritable(t *testing.T) {
-	d := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
+	d := testdaemon.Start(t, testdaemon.Options{})
 	dialled := pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)
 	defer dialled.Close()
 	for name, s := range map[string]*store.Store{"embedded": openRoot(t, store.Options{}), "daemon": dialled} {
@@ -243,7 +244,7 @@ func TestDialSaysWhatIsWrong(t *testing.T) {
 // being killed, before there is one.
 func TestDialSurvivesARestart(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
-	d := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
+	d := testdaemon.Start(t, testdaemon.Options{})
 	if err := d.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -276,10 +277,10 @@ func TestDialSurvivesARestart(t *testing.T) {
 }
 
 func TestDialChoosesTheSnapshotter(t *testing.T) {
-	for _, version := range pulltest.DaemonVersions() {
+	for _, version := range testdaemon.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			d := pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: version})
+			d := testdaemon.Start(t, testdaemon.Options{Version: version})
 			d.Ctr(t, "namespaces", "create", "labelled", "containerd.io/defaults/snapshotter=native")
 			for _, tt := range []struct{ namespace, asked, want string }{
 				{"", "", "overlayfs"}, {"", "native", "native"}, {"labelled", "", "native"}, {"labelled", "overlayfs", "overlayfs"}, {"absent", "", "overlayfs"},

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -34,29 +35,29 @@ func TestDialKnowsTheVerifiers(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name string
-		o    pulltest.DaemonOptions
+		o    testdaemon.Options
 		want *store.VerifierPrograms
 	}{
-		{"default", pulltest.DaemonOptions{}, &store.VerifierPrograms{Dir: "/opt/containerd/image-verifier/bin", Max: 10, Timeout: 10 * time.Second}},
-		{"configured", pulltest.DaemonOptions{Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = -1\nper_verifier_timeout = '3s'\n" +
+		{"default", testdaemon.Options{}, &store.VerifierPrograms{Dir: "/opt/containerd/image-verifier/bin", Max: 10, Timeout: 10 * time.Second}},
+		{"configured", testdaemon.Options{Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = -1\nper_verifier_timeout = '3s'\n" +
 			"[timeouts]\n'io.containerd.timeout.shim.cleanup' = '5s'\n[stream_processors.x]\naccepts = ['x']\npath = 'x'\n[proxy_plugins.x]\ntype = 'snapshot'\naddress = '/none'\n")},
 			&store.VerifierPrograms{Dir: "/verifiers", Max: -1, Timeout: 3 * time.Second}},
-		{"imported", pulltest.DaemonOptions{Imports: []string{filepath.Join(filepath.Dir(imported), "*.toml")}, Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = 3\n")},
+		{"imported", testdaemon.Options{Imports: []string{filepath.Join(filepath.Dir(imported), "*.toml")}, Config: bindirConfig("bin_dir = '/verifiers'\nmax_verifiers = 3\n")},
 			&store.VerifierPrograms{Dir: "/imported", Max: 3, Timeout: 10 * time.Second}},
-		{"switched off", pulltest.DaemonOptions{Disabled: []string{"io.containerd.image-verifier.v1.bindir"}}, nil},
-		{"before 2.0", pulltest.DaemonOptions{Version: "1.7"}, nil},
-		{"long before 2.0", pulltest.DaemonOptions{Version: "1.6"}, nil},
+		{"switched off", testdaemon.Options{Disabled: []string{"io.containerd.image-verifier.v1.bindir"}}, nil},
+		{"before 2.0", testdaemon.Options{Version: "1.7"}, nil},
+		{"long before 2.0", testdaemon.Options{Version: "1.6"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			d := pulltest.StartDaemon(t, tc.o)
+			d := testdaemon.Start(t, tc.o)
 			if diff := cmp.Diff(store.Verifiers{Programs: tc.want}, verifiers(t, d.Address)); diff != "" {
 				t.Errorf("verifiers (-want +got):\n%s", diff)
 			}
 			if tc.want == nil {
 				return
 			}
-			relayed := verifiers(t, pulltest.Relay(t, d.Address))
+			relayed := verifiers(t, testdaemon.Relay(t, d.Address))
 			if relayed.Programs != nil || !strings.Contains(relayed.Unknown, "the socket belongs to") {
 				t.Errorf("got %+v through a socket that is not the daemon's, want nothing known", relayed)
 			}
@@ -67,7 +68,7 @@ func TestDialKnowsTheVerifiers(t *testing.T) {
 // TestConfigThatHasChanged says nothing about what the daemon has read.
 func TestConfigThatHasChanged(t *testing.T) {
 	dir := t.TempDir()
-	d := pulltest.StartDaemon(t, pulltest.DaemonOptions{Imports: []string{filepath.Join(dir, "*.toml")}})
+	d := testdaemon.Start(t, testdaemon.Options{Imports: []string{filepath.Join(dir, "*.toml")}})
 	if got := verifiers(t, d.Address); got.Programs == nil {
 		t.Fatalf("got %+v, want the programs known", got)
 	}
@@ -137,7 +138,7 @@ func TestOtherVerifiers(t *testing.T) {
 }
 
 func BenchmarkDial(b *testing.B) {
-	d := pulltest.StartDaemon(b, pulltest.DaemonOptions{})
+	d := testdaemon.Start(b, testdaemon.Options{})
 	for b.Loop() {
 		s := pulltest.Must(store.Dial(b.Context(), store.Options{Address: d.Address}))(b)
 		if err := s.Close(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -98,9 +99,9 @@ func listing(t *testing.T, dir string) []string {
 }
 
 func TestViewOfDaemon(t *testing.T) {
-	for _, version := range pulltest.DaemonVersions() {
+	for _, version := range testdaemon.Versions() {
 		t.Run(version, func(t *testing.T) {
-			d := pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: version})
+			d := testdaemon.Start(t, testdaemon.Options{Version: version})
 			s, err := store.Dial(t.Context(), store.Options{Address: d.Address, Namespace: "one"})
 			if err != nil {
 				t.Fatal(err)

@@ -7,17 +7,17 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // TestIngestData finds the file that a daemon collects an ingest in, among those
 // of other ingests and namespaces.
 func TestIngestData(t *testing.T) {
-	for _, version := range pulltest.DaemonVersions() {
+	for _, version := range testdaemon.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			d := pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: version})
+			d := testdaemon.Start(t, testdaemon.Options{Version: version})
 			for _, ns := range []string{"one", "two"} {
 				s, err := store.Dial(t.Context(), store.Options{Address: d.Address, Namespace: ns})
 				if err != nil {

@@ -51,7 +51,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 }
 
 // readSeekCloser is what both kinds of blob are served from.
-type readSeekCloser interface {
+type BlobReader interface {
 	io.ReadSeeker
 	io.ReaderAt
 	io.Closer
@@ -61,7 +61,7 @@ type nopCloser struct{ *bytes.Reader }
 
 func (nopCloser) Close() error { return nil }
 
-func (b Blob) open() (readSeekCloser, error) {
+func (b Blob) Open() (BlobReader, error) {
 	if b.path == "" {
 		return nopCloser{bytes.NewReader(b.data)}, nil
 	}
@@ -74,7 +74,7 @@ func (b Blob) open() (readSeekCloser, error) {
 
 // Bytes returns the whole blob. Meant for configs and small layers.
 func (b Blob) Bytes() ([]byte, error) {
-	r, err := b.open()
+	r, err := b.Open()
 	if err != nil {
 		return nil, err
 	}

@@ -1,19 +1,18 @@
-// Package pulltest is the world that tests pull from and pull into: images
-// built in memory or from real root file systems, a loopback registry that
-// logs every request and misbehaves on demand, distribution's registry and
-// real containerd daemons as processes, and a reader of unpacked trees.
+// Package pulltest is the world that tests pull from and pull into. Here are
+// the images, built in memory or from real root file systems, and Need, which
+// skips a test where something that it needs is missing. The rest of that world
+// is below:
 //
-// It knows nothing of the packages it helps to test. Everything but the thin
-// functions that take a testing.TB returns errors, because pkg/sample shows the
-// registry to cmd/quickstart.
+//   - testregistry: a loopback registry that logs every request and misbehaves
+//     on demand, and distribution's registry as a process
+//   - testdaemon: real containerd daemons as processes
+//   - tree: a reader of unpacked trees, and their differences
+//   - process: programs that run beside a test
 //
-// Faults are of three sorts. A Behaviour is how one request is answered: late,
-// with a status, a redirect, another body, or with a Fault in the body. A Behave
-// chooses it per request; Always, Times and Sequence make one. An outage is of
-// the whole address: Stop refuses connections, Deafen never answers them, Vanish
-// drops their SYNs, and Start ends all three. A second host is a Mirror at
-// 127.0.0.2; its log has every header that it was sent.
+// They know nothing of the packages that they help to test. Everything but the
+// thin functions that take a testing.TB returns errors, because pkg/sample shows
+// the registry to cmd/quickstart.
 //
-// Read image.go for what an image is here, registry.go for how it is served,
-// behave.go and script.go for faults, daemon.go for containerd.
+// Read image.go for what an image is here and samples.go for images that are
+// ready to use.
 package pulltest

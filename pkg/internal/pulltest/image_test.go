@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -176,14 +175,6 @@ func TestBrokenImages(t *testing.T) {
 	notJSON := pulltest.Must(pulltest.ConfigNotJSON())(t)
 	if json.Valid(pulltest.Must(notJSON.Config.Bytes())(t)) {
 		t.Error("got a JSON config, want none")
-	}
-	missing := pulltest.Must(pulltest.MissingLayer(1))(t)
-	r := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	pulltest.Push(t, r, "team/small:1", missing)
-	for i, want := range []int{http.StatusOK, http.StatusNotFound, http.StatusOK} {
-		if got := get(t, r.Client(), blobURL(r, missing.Layers[i])); got.status != want {
-			t.Errorf("got status %d for layer %d, want %d", got.status, i, want)
-		}
 	}
 }
 

@@ -217,7 +217,7 @@ func LayerFromFile(c Compression, path string) (Layer, error) {
 	if err != nil {
 		return Layer{}, err
 	}
-	f, err := blob.open()
+	f, err := blob.Open()
 	if err != nil {
 		return Layer{}, err
 	}

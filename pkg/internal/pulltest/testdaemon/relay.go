@@ -1,4 +1,4 @@
-package pulltest
+package testdaemon
 
 import (
 	"io"
@@ -7,15 +7,17 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 )
 
 // Relay is a socket of this process that leads to the one at address, as that
 // of a daemon elsewhere would. It ends with the test.
 func Relay(t testing.TB, address string) string {
 	t.Helper()
-	dir := Must(os.MkdirTemp("", "relay"))(t) // short enough for a socket
+	dir := pulltest.Must(os.MkdirTemp("", "relay"))(t) // short enough for a socket
 	path := filepath.Join(dir, "sock")
-	l := Must(net.Listen("unix", path))(t)
+	l := pulltest.Must(net.Listen("unix", path))(t)
 	var ends sync.WaitGroup
 	over := make(chan struct{})
 	ends.Go(func() {

@@ -1,4 +1,7 @@
-package pulltest
+// Package testdaemon starts real containerd daemons for tests, of the versions
+// that .ci/setup provides, each with a root, a state folder and sockets of its
+// own. Read daemon.go for their life and cleanup.go for its end.
+package testdaemon
 
 import (
 	"bytes"
@@ -11,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
@@ -21,15 +23,19 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/process"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 )
 
-// DaemonVersions lists the containerd daemons that .ci/setup provides, newest
+// Versions lists the containerd daemons that .ci/setup provides, newest
 // first.
-func DaemonVersions() []string { return []string{"2.4", "1.7", "1.6"} }
+func Versions() []string { return []string{"2.4", "1.7", "1.6"} }
 
-// DaemonOptions says which containerd to start and where.
-type DaemonOptions struct {
-	Version string // one of DaemonVersions, the newest if empty
+// Options says which containerd to start and where.
+type Options struct {
+	Version string // one of Versions, the newest if empty
 	// Root is the daemon's root folder: a new one, removed at the end, if
 	// empty. A root that was baked before must be given by its owner.
 	Root string
@@ -51,18 +57,18 @@ type Daemon struct {
 	Root    string // content, snapshots and metadata
 	State   string // sockets and running containers
 	Address string // path of the gRPC socket
-	opts    DaemonOptions
+	opts    Options
 	dir     string // temporary folder around the rest
 	bin     string // folder of the daemon's programs
-	process *process
+	process *process.Process
 }
 
-// NewDaemon starts a daemon and waits until it answers. The caller closes it.
-func NewDaemon(ctx context.Context, o DaemonOptions) (*Daemon, error) {
+// New starts a daemon and waits until it answers. The caller closes it.
+func New(ctx context.Context, o Options) (*Daemon, error) {
 	if o.Version == "" {
-		o.Version = DaemonVersions()[0]
+		o.Version = Versions()[0]
 	}
-	program, err := Tool(o.Version + "/containerd")
+	program, err := pulltest.Tool(o.Version + "/containerd")
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +101,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 	// The daemon looks for its shim on PATH and would find that of another
 	// version first.
 	env := append([]string{"PATH=" + d.bin + string(os.PathListSeparator) + os.Getenv("PATH")}, d.opts.Env...)
-	p, err := startProcess(filepath.Join(d.dir, "log"), env, filepath.Join(d.bin, "containerd"), "--config", config)
+	p, err := process.Start(filepath.Join(d.dir, "log"), env, filepath.Join(d.bin, "containerd"), "--config", config)
 	if err != nil {
 		return err
 	}
@@ -131,26 +137,16 @@ func quoted(words ...string) string {
 
 // wait returns when the daemon serves, or why it never will.
 func (d *Daemon) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	conn, err := d.dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	for {
-		_, err := versionapi.NewVersionClient(conn).Version(ctx, &emptypb.Empty{})
-		if err == nil {
-			return nil
-		}
-		if dead := d.process.dead(); dead != nil {
-			return dead
-		}
-		if !pause(ctx, 20*time.Millisecond) {
-			return fmt.Errorf("waiting for containerd: %w\n%s", err, tail(d.process.log, 20))
-		}
+	return d.process.Await(ctx, func(ctx context.Context) error {
 		conn.ResetConnectBackoff()
-	}
+		_, err := versionapi.NewVersionClient(conn).Version(ctx, &emptypb.Empty{})
+		return err
+	})
 }
 
 // dial connects when the first call is made.
@@ -163,10 +159,10 @@ func (d *Daemon) dial() (*grpc.ClientConn, error) {
 }
 
 // Stop ends the daemon in its own time. Root, state and containers stay.
-func (d *Daemon) Stop() error { return d.process.stop() }
+func (d *Daemon) Stop() error { return d.process.Stop() }
 
 // Kill ends the daemon at once, as a crash would.
-func (d *Daemon) Kill() error { return d.process.kill() }
+func (d *Daemon) Kill() error { return d.process.Kill() }
 
 // Restart stops the daemon and starts it on the same root.
 func (d *Daemon) Restart(ctx context.Context) error {
@@ -177,13 +173,13 @@ func (d *Daemon) Restart(ctx context.Context) error {
 }
 
 // PID is the daemon's process, of the latest start.
-func (d *Daemon) PID() int { return d.process.cmd.Process.Pid }
+func (d *Daemon) PID() int { return d.process.PID() }
 
 // ConfigFile is the configuration that the daemon was started with.
 func (d *Daemon) ConfigFile() string { return filepath.Join(d.dir, "config.toml") }
 
 // Log is everything the daemon wrote.
-func (d *Daemon) Log() string { return tail(filepath.Join(d.dir, "log"), 1<<20) }
+func (d *Daemon) Log() string { return process.Tail(filepath.Join(d.dir, "log"), 1<<20) }
 
 // RunCtr runs the ctr of the daemon's version against it, with any flags, and
 // returns its standard output. The error holds its standard error.
@@ -194,7 +190,7 @@ func (d *Daemon) RunCtr(ctx context.Context, args ...string) (string, error) {
 // RunNewCtr is RunCtr with the ctr of the newest version, whose commands tell
 // more.
 func (d *Daemon) RunNewCtr(ctx context.Context, args ...string) (string, error) {
-	program, err := Tool(DaemonVersions()[0] + "/ctr")
+	program, err := pulltest.Tool(Versions()[0] + "/ctr")
 	if err != nil {
 		return "", err
 	}
@@ -232,7 +228,7 @@ func (d *Daemon) Collect(ctx context.Context, namespace string) error {
 }
 
 // Tree reads the tree of a committed snapshot, by a view that is removed again.
-func (d *Daemon) Tree(ctx context.Context, namespace, snapshotter, name string) (entries []Entry, err error) {
+func (d *Daemon) Tree(ctx context.Context, namespace, snapshotter, name string) (entries []tree.Entry, err error) {
 	conn, err := d.dial()
 	if err != nil {
 		return nil, err
@@ -248,24 +244,24 @@ func (d *Daemon) Tree(ctx context.Context, namespace, snapshotter, name string) 
 		return nil, fmt.Errorf("viewing snapshot %s: %w", name, err)
 	}
 	defer func() { err = errors.Join(err, sn.Remove(ctx, view)) }()
-	return MountedTree(ctx, mounts)
+	return tree.ReadMounted(ctx, mounts)
 }
 
-// StartDaemon starts a daemon that ends with the test, which is skipped where
+// Start starts a daemon that ends with the test, which is skipped where
 // the daemon or root is missing. A failed test logs what the daemon wrote.
-func StartDaemon(t testing.TB, o DaemonOptions) *Daemon {
+func Start(t testing.TB, o Options) *Daemon {
 	t.Helper()
 	if o.Version == "" {
-		o.Version = DaemonVersions()[0]
+		o.Version = Versions()[0]
 	}
-	Need(t, Root, Tools(o.Version+"/containerd", o.Version+"/ctr"))
-	d, err := NewDaemon(t.Context(), o)
+	pulltest.Need(t, pulltest.Root, pulltest.Tools(o.Version+"/containerd", o.Version+"/ctr"))
+	d, err := New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("containerd %s wrote:\n%s", d.Version, tail(filepath.Join(d.dir, "log"), 60))
+			t.Logf("containerd %s wrote:\n%s", d.Version, process.Tail(filepath.Join(d.dir, "log"), 60))
 		}
 		if err := d.Close(); err != nil {
 			t.Errorf("closing containerd: %v", err)
@@ -285,7 +281,7 @@ func (d *Daemon) Ctr(t testing.TB, args ...string) string {
 }
 
 // SnapshotTree runs Tree and ends the test on its error.
-func (d *Daemon) SnapshotTree(t testing.TB, namespace, snapshotter, name string) []Entry {
+func (d *Daemon) SnapshotTree(t testing.TB, namespace, snapshotter, name string) []tree.Entry {
 	t.Helper()
-	return Must(d.Tree(t.Context(), namespace, snapshotter, name))(t)
+	return pulltest.Must(d.Tree(t.Context(), namespace, snapshotter, name))(t)
 }

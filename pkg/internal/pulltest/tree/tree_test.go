@@ -1,4 +1,4 @@
-package pulltest_test
+package tree_test
 
 import (
 	"os"
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 )
 
 // plant makes a small tree with one of each kind that needs no root.
@@ -47,42 +48,31 @@ func setTimes(t *testing.T, root string, when time.Time) {
 	}
 }
 
-func find(t *testing.T, entries []pulltest.Entry, path string) pulltest.Entry {
-	t.Helper()
-	for _, e := range entries {
-		if e.Path == path {
-			return e
-		}
-	}
-	t.Fatalf("got no entry %s in %v", path, entries)
-	return pulltest.Entry{}
-}
-
-func TestReadTree(t *testing.T) {
-	entries := pulltest.Must(pulltest.ReadTree(plant(t)))(t)
+func TestRead(t *testing.T) {
+	entries := pulltest.Must(tree.Read(plant(t)))(t)
 	if len(entries) != 6 || entries[0].Path != "/" {
 		t.Fatalf("got %v, want six entries from / on", entries)
 	}
-	file := find(t, entries, "/d/file")
+	file := tree.Find(t, entries, "/d/file")
 	if file.Mode != unix.S_IFREG|0o640 || file.Size != 7 || file.Links != 2 || file.LinkedTo != "" ||
 		file.Content != digest.FromString("content") || file.ModTime != pulltest.Epoch().UnixNano() {
 		t.Errorf("got %+v, want the file as it was written", file)
 	}
-	if twin := find(t, entries, "/d/twin"); twin.LinkedTo != "/d/file" {
+	if twin := tree.Find(t, entries, "/d/twin"); twin.LinkedTo != "/d/file" {
 		t.Errorf("got %+v, want a link to /d/file", twin)
 	}
-	if link := find(t, entries, "/d/link"); link.Target != "file" || link.Content != "" {
+	if link := tree.Find(t, entries, "/d/link"); link.Target != "file" || link.Content != "" {
 		t.Errorf("got %+v, want a symbolic link to file", link)
 	}
-	if fifo := find(t, entries, "/fifo"); fifo.Mode != unix.S_IFIFO|0o600 {
+	if fifo := tree.Find(t, entries, "/fifo"); fifo.Mode != unix.S_IFIFO|0o600 {
 		t.Errorf("got mode %o, want a FIFO", fifo.Mode)
 	}
-	if dir := find(t, entries, "/d"); dir.Mode != unix.S_IFDIR|0o750 || dir.Size != 0 || dir.Links != 0 {
+	if dir := tree.Find(t, entries, "/d"); dir.Mode != unix.S_IFDIR|0o750 || dir.Size != 0 || dir.Links != 0 {
 		t.Errorf("got %+v, want a directory without size and links", dir)
 	}
 }
 
-func TestReadTreeAsRoot(t *testing.T) {
+func TestReadAsRoot(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	root := plant(t)
 	file := filepath.Join(root, "d", "file")
@@ -95,19 +85,19 @@ func TestReadTreeAsRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	entries := pulltest.Must(pulltest.ReadTree(root))(t)
-	if e := find(t, entries, "/d/file"); e.UID != 7 || e.GID != 8 || e.Xattrs["trusted.test"] != "a\x00b" {
+	entries := pulltest.Must(tree.Read(root))(t)
+	if e := tree.Find(t, entries, "/d/file"); e.UID != 7 || e.GID != 8 || e.Xattrs["trusted.test"] != "a\x00b" {
 		t.Errorf("got %+v, want owner 7:8 and an xattr", e)
 	}
-	if e := find(t, entries, "/dev"); e.Device != unix.Mkdev(1, 3) {
+	if e := tree.Find(t, entries, "/dev"); e.Device != unix.Mkdev(1, 3) {
 		t.Errorf("got device %d, want 1:3", e.Device)
 	}
 }
 
-func TestDiffTreesNamesEveryDifference(t *testing.T) {
+func TestDiffNamesEveryDifference(t *testing.T) {
 	root := plant(t)
-	want := pulltest.Must(pulltest.ReadTree(root))(t)
-	if diff := pulltest.DiffTrees(want, want); diff != "" {
+	want := pulltest.Must(tree.Read(root))(t)
+	if diff := tree.Diff(want, want); diff != "" {
 		t.Fatalf("got %q for equal trees, want nothing", diff)
 	}
 	for _, c := range []struct {
@@ -132,30 +122,30 @@ func TestDiffTreesNamesEveryDifference(t *testing.T) {
 			if err := c.change(); err != nil {
 				t.Fatal(err)
 			}
-			if got := pulltest.DiffTrees(pulltest.Must(pulltest.ReadTree(root))(t), want); !strings.Contains(got, c.want) {
+			if got := tree.Diff(pulltest.Must(tree.Read(root))(t), want); !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q in it", got, c.want)
 			}
 		})
 	}
 }
 
-func TestDiffTreesIsBounded(t *testing.T) {
-	var want []pulltest.Entry
+func TestDiffIsBounded(t *testing.T) {
+	var want []tree.Entry
 	for _, name := range strings.Split(strings.Repeat("x", 100), "") {
-		want = append(want, pulltest.Entry{Path: "/" + strings.Repeat(name, len(want)+1)})
+		want = append(want, tree.Entry{Path: "/" + strings.Repeat(name, len(want)+1)})
 	}
-	got := pulltest.DiffTrees(nil, want)
+	got := tree.Diff(nil, want)
 	if n := strings.Count(got, "is missing"); n != 20 || !strings.Contains(got, "80 more of 100") {
 		t.Errorf("got %d lines of %q, want 20 and the number of the rest", n, got)
 	}
 }
 
-func TestSnapshotTree(t *testing.T) {
+func TestReadMounted(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	root := plant(t)
-	want := pulltest.Must(pulltest.ReadTree(root))(t)
-	got := pulltest.SnapshotTree(t, []mount.Mount{{Type: "bind", Source: root, Options: []string{"rbind", "ro"}}})
-	if diff := pulltest.DiffTrees(got, want); diff != "" {
+	want := pulltest.Must(tree.Read(root))(t)
+	got := pulltest.Must(tree.ReadMounted(t.Context(), []mount.Mount{{Type: "bind", Source: root, Options: []string{"rbind", "ro"}}}))(t)
+	if diff := tree.Diff(got, want); diff != "" {
 		t.Error(diff)
 	}
 }

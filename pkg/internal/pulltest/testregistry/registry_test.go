@@ -1,4 +1,4 @@
-package pulltest_test
+package testregistry_test
 
 import (
 	"bytes"
@@ -15,14 +15,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
 // small starts a registry with the small image in it and names its first layer.
-func small(t *testing.T, o pulltest.RegistryOptions) (*pulltest.Registry, pulltest.Layer) {
+func small(t *testing.T, o testregistry.Options) (*testregistry.Registry, pulltest.Layer) {
 	t.Helper()
-	r := pulltest.StartRegistry(t, o)
+	r := testregistry.Start(t, o)
 	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
-	pulltest.Push(t, r, "team/small:1", img)
+	testregistry.Push(t, r, "team/small:1", img)
 	return r, img.Layers[0]
 }
 
@@ -60,12 +61,12 @@ func try(t *testing.T, client *http.Client, url string, header ...string) (answe
 	return answer{resp.StatusCode, resp.Header, body, err}, nil
 }
 
-func blobURL(r *pulltest.Registry, l pulltest.Layer) string {
+func blobURL(r *testregistry.Registry, l pulltest.Layer) string {
 	return r.URL() + "/v2/team/small/blobs/" + l.Digest.String()
 }
 
 func TestRegistryServesRanges(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
+	r, layer := small(t, testregistry.Options{})
 	want := pulltest.Must(layer.Bytes())(t)
 	for _, c := range []struct {
 		name, header string
@@ -94,7 +95,7 @@ func TestRegistryServesRanges(t *testing.T) {
 }
 
 func TestRegistryCountsWhatItServes(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
+	r, layer := small(t, testregistry.Options{})
 	get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1", "X-Test", "yes")
 	get(t, r.Client(), blobURL(r, layer))
 	get(t, r.Client(), blobURL(r, layer), "Range", "bytes=0-9")
@@ -115,8 +116,8 @@ func TestRegistryCountsWhatItServes(t *testing.T) {
 }
 
 func TestMirrorHasItsOwnAddressAndLog(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
-	m := pulltest.StartMirror(t, r, pulltest.RegistryOptions{Addr: "127.0.0.2:0"})
+	r, layer := small(t, testregistry.Options{})
+	m := testregistry.StartMirror(t, r, testregistry.Options{Addr: "127.0.0.2:0"})
 	if !strings.HasPrefix(m.Host(), "127.0.0.2:") {
 		t.Errorf("got host %s, want one at 127.0.0.2", m.Host())
 	}
@@ -127,7 +128,7 @@ func TestMirrorHasItsOwnAddressAndLog(t *testing.T) {
 }
 
 func TestRegistryDiesAndReturns(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
+	r, layer := small(t, testregistry.Options{})
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ func TestRegistryDiesAndReturns(t *testing.T) {
 }
 
 func TestRegistryTLS(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{ClientCert: true})
+	r, layer := small(t, testregistry.Options{ClientCert: true})
 	if _, err := try(t, http.DefaultClient, blobURL(r, layer)); err == nil {
 		t.Error("got an answer without trusting the CA, want an error")
 	}
@@ -165,7 +166,7 @@ func TestRegistryTLS(t *testing.T) {
 }
 
 func TestBehaviours(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
+	r, layer := small(t, testregistry.Options{})
 	want := pulltest.Must(layer.Bytes())(t)
 	corrupt := bytes.Clone(want)
 	corrupt[50] ^= 0x20
@@ -174,21 +175,21 @@ func TestBehaviours(t *testing.T) {
 	none := func(err error) bool { return err == nil }
 	for _, c := range []struct {
 		name   string
-		do     pulltest.Behaviour
+		do     testregistry.Behaviour
 		header []string
 		status int
 		body   []byte
 		err    func(error) bool
 	}{
-		{"honest", pulltest.Behaviour{}, nil, 200, want, none},
-		{"truncate", pulltest.Behaviour{Fault: pulltest.Truncate, After: 100}, nil, 200, want[:100], isEOF},
-		{"reset", pulltest.Behaviour{Fault: pulltest.Reset, After: 100}, nil, 200, nil, isReset},
-		{"corrupt", pulltest.Behaviour{Fault: pulltest.Corrupt, After: 50}, nil, 200, corrupt, none},
-		{"short", pulltest.Behaviour{Fault: pulltest.Short, After: 60}, nil, 200, want[:60], none},
-		{"ignored range", pulltest.Behaviour{IgnoreRange: true}, []string{"Range", "bytes=10-"}, 200, want, none},
+		{"honest", testregistry.Behaviour{}, nil, 200, want, none},
+		{"truncate", testregistry.Behaviour{Fault: testregistry.Truncate, After: 100}, nil, 200, want[:100], isEOF},
+		{"reset", testregistry.Behaviour{Fault: testregistry.Reset, After: 100}, nil, 200, nil, isReset},
+		{"corrupt", testregistry.Behaviour{Fault: testregistry.Corrupt, After: 50}, nil, 200, corrupt, none},
+		{"short", testregistry.Behaviour{Fault: testregistry.Short, After: 60}, nil, 200, want[:60], none},
+		{"ignored range", testregistry.Behaviour{IgnoreRange: true}, []string{"Range", "bytes=10-"}, 200, want, none},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r.SetBehave(func(*http.Request) pulltest.Behaviour { return c.do })
+			r.SetBehave(func(*http.Request) testregistry.Behaviour { return c.do })
 			got := get(t, r.Client(), blobURL(r, layer), c.header...)
 			if got.status != c.status || !c.err(got.err) {
 				t.Errorf("got status %d and error %v, want status %d and another error", got.status, got.err, c.status)
@@ -201,12 +202,12 @@ func TestBehaviours(t *testing.T) {
 }
 
 func TestDelayAndRateTakeTime(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
-	for name, do := range map[string]pulltest.Behaviour{
+	r, layer := small(t, testregistry.Options{})
+	for name, do := range map[string]testregistry.Behaviour{
 		"delay": {Delay: 150 * time.Millisecond},
 		"rate":  {Rate: layer.Size * 5}, // a fifth of a second for the whole
 	} {
-		r.SetBehave(func(*http.Request) pulltest.Behaviour { return do })
+		r.SetBehave(func(*http.Request) testregistry.Behaviour { return do })
 		start := time.Now()
 		got := get(t, r.Client(), blobURL(r, layer))
 		if took := time.Since(start); int64(len(got.body)) != layer.Size || took < 150*time.Millisecond {
@@ -216,12 +217,12 @@ func TestDelayAndRateTakeTime(t *testing.T) {
 }
 
 func TestBehavioursBeforeTheHeader(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
-	for fault, want := range map[pulltest.Fault]error{
-		pulltest.Truncate: io.EOF,
-		pulltest.Reset:    syscall.ECONNRESET,
+	r, layer := small(t, testregistry.Options{})
+	for fault, want := range map[testregistry.Fault]error{
+		testregistry.Truncate: io.EOF,
+		testregistry.Reset:    syscall.ECONNRESET,
 	} {
-		r.SetBehave(func(*http.Request) pulltest.Behaviour { return pulltest.Behaviour{Fault: fault} })
+		r.SetBehave(func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Fault: fault} })
 		if _, err := try(t, r.Client(), blobURL(r, layer)); !errors.Is(err, want) {
 			t.Errorf("got %v from %s, want %v", err, fault, want)
 		}
@@ -230,12 +231,12 @@ func TestBehavioursBeforeTheHeader(t *testing.T) {
 
 func TestResetEndsTheConnectionUnderTLS(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
-		r, layer := small(t, pulltest.RegistryOptions{TLS: true})
+		r, layer := small(t, testregistry.Options{TLS: true})
 		client := r.Client()
 		client.Transport.(*http.Transport).ForceAttemptHTTP2 = http2
 		get(t, client, blobURL(r, layer))
-		r.SetBehave(func(*http.Request) pulltest.Behaviour {
-			return pulltest.Behaviour{Fault: pulltest.Reset, After: 10}
+		r.SetBehave(func(*http.Request) testregistry.Behaviour {
+			return testregistry.Behaviour{Fault: testregistry.Reset, After: 10}
 		})
 		if got := get(t, client, blobURL(r, layer)); !errors.Is(got.err, syscall.ECONNRESET) {
 			t.Errorf("got %v with HTTP/2 %t, want connection reset", got.err, http2)
@@ -244,7 +245,7 @@ func TestResetEndsTheConnectionUnderTLS(t *testing.T) {
 }
 
 func TestRegistryServesDocumentsThatLie(t *testing.T) {
-	r := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	r := testregistry.Start(t, testregistry.Options{})
 	orphan := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	orphan.Children = nil
 	for name, img := range map[string]*pulltest.Image{
@@ -252,7 +253,7 @@ func TestRegistryServesDocumentsThatLie(t *testing.T) {
 		"index that is none":         pulltest.RawImage(ocispec.MediaTypeImageIndex, []byte("[]")),
 		"manifest of another type":   pulltest.RawImage("text/html", []byte("<html>")),
 	} {
-		pulltest.Push(t, r, "team/liar:1", img)
+		testregistry.Push(t, r, "team/liar:1", img)
 		got := get(t, r.Client(), r.URL()+"/v2/team/liar/manifests/1")
 		if got.header.Get("Content-Type") != img.Desc.MediaType || !bytes.Equal(got.body, img.Raw) {
 			t.Errorf("got %q of type %s for an %s, want it as it was pushed", got.body, got.header.Get("Content-Type"), name)
@@ -261,8 +262,8 @@ func TestRegistryServesDocumentsThatLie(t *testing.T) {
 }
 
 func TestStallSendsNothingMore(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{Behave: func(*http.Request) pulltest.Behaviour {
-		return pulltest.Behaviour{Fault: pulltest.Stall, After: 40}
+	r, layer := small(t, testregistry.Options{Behave: func(*http.Request) testregistry.Behaviour {
+		return testregistry.Behaviour{Fault: testregistry.Stall, After: 40}
 	}})
 	client := r.Client()
 	client.Timeout = 200 * time.Millisecond
@@ -274,8 +275,8 @@ func TestStallSendsNothingMore(t *testing.T) {
 }
 
 func TestEndlessBodyHasNoLength(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{Behave: func(*http.Request) pulltest.Behaviour {
-		return pulltest.Behaviour{Fault: pulltest.Endless}
+	r, layer := small(t, testregistry.Options{Behave: func(*http.Request) testregistry.Behaviour {
+		return testregistry.Behaviour{Fault: testregistry.Endless}
 	}})
 	resp, err := r.Client().Get(blobURL(r, layer))
 	if err != nil {
@@ -289,23 +290,23 @@ func TestEndlessBodyHasNoLength(t *testing.T) {
 }
 
 func TestStatusHeaderAndRedirect(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
-	r.SetBehave(func(*http.Request) pulltest.Behaviour {
-		return pulltest.Behaviour{Status: 429, Header: http.Header{"Retry-After": {"2"}}}
+	r, layer := small(t, testregistry.Options{})
+	r.SetBehave(func(*http.Request) testregistry.Behaviour {
+		return testregistry.Behaviour{Status: 429, Header: http.Header{"Retry-After": {"2"}}}
 	})
 	if got := get(t, r.Client(), blobURL(r, layer)); got.status != 429 || got.header.Get("Retry-After") != "2" {
 		t.Errorf("got status %d and header %v, want 429 with Retry-After", got.status, got.header)
 	}
-	r.SetBehave(func(*http.Request) pulltest.Behaviour {
-		return pulltest.Behaviour{Header: http.Header{"Content-Type": {"text/html"}, "Docker-Content-Digest": nil}}
+	r.SetBehave(func(*http.Request) testregistry.Behaviour {
+		return testregistry.Behaviour{Header: http.Header{"Content-Type": {"text/html"}, "Docker-Content-Digest": nil}}
 	})
 	got := get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1").header
 	if got.Get("Content-Type") != "text/html" || got.Get("Docker-Content-Digest") != "" {
 		t.Errorf("got header %v, want a false type and no digest", got)
 	}
-	other := pulltest.StartMirror(t, r, pulltest.RegistryOptions{Addr: "127.0.0.2:0"})
-	r.SetBehave(func(*http.Request) pulltest.Behaviour {
-		return pulltest.Behaviour{Redirect: blobURL(other, layer)}
+	other := testregistry.StartMirror(t, r, testregistry.Options{Addr: "127.0.0.2:0"})
+	r.SetBehave(func(*http.Request) testregistry.Behaviour {
+		return testregistry.Behaviour{Redirect: blobURL(other, layer)}
 	})
 	get(t, r.Client(), blobURL(r, layer))
 	if got := other.BlobGets()[layer.Digest]; got != 1 {
@@ -314,8 +315,8 @@ func TestStatusHeaderAndRedirect(t *testing.T) {
 }
 
 func TestHandlerAnswersInstead(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{Behave: func(*http.Request) pulltest.Behaviour {
-		return pulltest.Behaviour{Handler: http.NotFoundHandler()}
+	r, layer := small(t, testregistry.Options{Behave: func(*http.Request) testregistry.Behaviour {
+		return testregistry.Behaviour{Handler: http.NotFoundHandler()}
 	}})
 	if got := get(t, r.Client(), blobURL(r, layer)); got.status != http.StatusNotFound {
 		t.Errorf("got status %d, want the handler's 404", got.status)
@@ -323,9 +324,9 @@ func TestHandlerAnswersInstead(t *testing.T) {
 }
 
 func TestPushOverHTTP(t *testing.T) {
-	r := pulltest.StartRegistry(t, pulltest.RegistryOptions{TLS: true})
+	r := testregistry.Start(t, testregistry.Options{TLS: true})
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Zstd))(t)
-	if err := pulltest.PushHTTP(t.Context(), r.Client(), r.URL(), "team/multi:1", img); err != nil {
+	if err := testregistry.PushHTTP(t.Context(), r.Client(), r.URL(), "team/multi:1", img); err != nil {
 		t.Fatal(err)
 	}
 	got := get(t, r.Client(), r.URL()+"/v2/team/multi/manifests/1")
@@ -343,10 +344,10 @@ func TestPushOverHTTP(t *testing.T) {
 // TestGoAway reaches clients of both protocols in the middle of a body.
 func TestGoAway(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
-		r, layer := small(t, pulltest.RegistryOptions{TLS: true})
+		r, layer := small(t, testregistry.Options{TLS: true})
 		client := r.Client()
 		client.Transport.(*http.Transport).ForceAttemptHTTP2 = http2
-		r.SetBehave(pulltest.Always(pulltest.Blobs, pulltest.Behaviour{Fault: pulltest.GoAway, After: 10}))
+		r.SetBehave(testregistry.Always(testregistry.Blobs, testregistry.Behaviour{Fault: testregistry.GoAway, After: 10}))
 		got := get(t, client, blobURL(r, layer))
 		if got.err == nil || len(got.body) > 10 || http2 && !strings.Contains(got.err.Error(), "GOAWAY") {
 			t.Errorf("got %d bytes and %v with HTTP/2 %t, want 10 at most and to be sent away", len(got.body), got.err, http2)
@@ -355,7 +356,7 @@ func TestGoAway(t *testing.T) {
 }
 
 func TestChunkedHasNoLength(t *testing.T) {
-	r, _ := small(t, pulltest.RegistryOptions{Behave: pulltest.Always(pulltest.Everything, pulltest.Behaviour{Chunked: true})})
+	r, _ := small(t, testregistry.Options{Behave: testregistry.Always(testregistry.Everything, testregistry.Behaviour{Chunked: true})})
 	got := get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1")
 	if got.status != http.StatusOK || got.header.Get("Content-Length") != "" || len(got.body) == 0 {
 		t.Errorf("got status %d, header %v and %d bytes, want a body without a length", got.status, got.header, len(got.body))
@@ -364,7 +365,7 @@ func TestChunkedHasNoLength(t *testing.T) {
 
 // TestOutages are over when the registry starts again.
 func TestOutages(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
+	r, layer := small(t, testregistry.Options{})
 	for name, begin := range map[string]func() error{"deaf": r.Deafen, "vanished": r.Vanish} {
 		if err := begin(); err != nil {
 			t.Fatal(err)
@@ -385,9 +386,9 @@ func TestOutages(t *testing.T) {
 }
 
 func TestScripts(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
-	down := pulltest.Behaviour{Status: http.StatusServiceUnavailable}
-	r.SetBehave(pulltest.Times(2, pulltest.Method(http.MethodGet, pulltest.Object(layer.Digest)), down))
+	r, layer := small(t, testregistry.Options{})
+	down := testregistry.Behaviour{Status: http.StatusServiceUnavailable}
+	r.SetBehave(testregistry.Times(2, testregistry.Method(http.MethodGet, testregistry.Object(layer.Digest)), down))
 	var got []int
 	get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1") // does not count
 	for range 3 {
@@ -400,8 +401,8 @@ func TestScripts(t *testing.T) {
 
 // TestFloods end when the client leaves, or at their size.
 func TestFloods(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{})
-	r.SetBehave(pulltest.Always(pulltest.Blobs, pulltest.Behaviour{Handler: pulltest.Bomb()}))
+	r, layer := small(t, testregistry.Options{})
+	r.SetBehave(testregistry.Always(testregistry.Blobs, testregistry.Behaviour{Handler: testregistry.Bomb()}))
 	resp, err := r.Client().Get(blobURL(r, layer)) // inflates
 	if err != nil {
 		t.Fatal(err)
@@ -409,9 +410,20 @@ func TestFloods(t *testing.T) {
 	if n, err := io.CopyN(io.Discard, resp.Body, 8<<20); err != nil || !resp.Uncompressed || resp.Body.Close() != nil {
 		t.Errorf("got %d bytes and %v, want 8 MB out of a coded body", n, err)
 	}
-	r.SetBehave(pulltest.Always(pulltest.Manifests, pulltest.Behaviour{Handler: pulltest.Flood("text/x", 1<<20)}))
+	r.SetBehave(testregistry.Always(testregistry.Manifests, testregistry.Behaviour{Handler: testregistry.Flood("text/x", 1<<20)}))
 	got := get(t, r.Client(), r.URL()+"/v2/team/small/manifests/1")
 	if len(got.body) < 1<<20 || got.header.Get("Content-Length") != "" {
 		t.Errorf("got %d bytes and header %v, want a megabyte without a length", len(got.body), got.header)
+	}
+}
+
+func TestRegistryLacksWhatTheImageLeavesOut(t *testing.T) {
+	missing := pulltest.Must(pulltest.MissingLayer(1))(t)
+	r := testregistry.Start(t, testregistry.Options{})
+	testregistry.Push(t, r, "team/small:1", missing)
+	for i, want := range []int{http.StatusOK, http.StatusNotFound, http.StatusOK} {
+		if got := get(t, r.Client(), blobURL(r, missing.Layers[i])); got.status != want {
+			t.Errorf("got status %d for layer %d, want %d", got.status, i, want)
+		}
 	}
 }

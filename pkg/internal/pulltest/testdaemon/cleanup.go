@@ -1,4 +1,4 @@
-package pulltest
+package testdaemon
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 // root that was given.
 func (d *Daemon) Close() error {
 	var errs []error
-	if d.process != nil && d.process.dead() == nil {
+	if d.process != nil && d.process.Dead() == nil {
 		errs = append(errs, d.endContainers(), d.Stop())
 	}
 	errs = append(errs, d.endShims(), unmountBelow(d.dir), os.RemoveAll(d.dir))

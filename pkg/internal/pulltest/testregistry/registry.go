@@ -1,4 +1,4 @@
-package pulltest
+package testregistry
 
 import (
 	"bytes"
@@ -18,11 +18,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 )
 
-// RegistryOptions says what kind of registry to start. The zero value speaks
+// Options says what kind of registry to start. The zero value speaks
 // plain HTTP on a free port of 127.0.0.1 and answers everybody.
-type RegistryOptions struct {
+type Options struct {
 	// Addr is what to listen on, 127.0.0.1:0 if empty. On Linux every address
 	// in 127.0.0.0/8 works without set-up: 127.0.0.2:0 is a second host.
 	Addr string
@@ -49,7 +51,7 @@ type Credentials struct{ User, Password string }
 // Registry is an HTTP registry in this process. It stores images in memory,
 // or serves blobs from the files they are in, and remembers what it was asked.
 type Registry struct {
-	opts     RegistryOptions
+	opts     Options
 	content  *content
 	auth     authorizer
 	ca       *authority
@@ -68,13 +70,13 @@ type Registry struct {
 type content struct {
 	handler http.Handler
 	mu      sync.RWMutex
-	blobs   map[digest.Digest]Blob
+	blobs   map[digest.Digest]pulltest.Blob
 	types   map[digest.Digest]string // media types of the documents that Push stored
 }
 
-// NewRegistry starts a registry. The caller closes it.
-func NewRegistry(o RegistryOptions) (*Registry, error) {
-	c := &content{blobs: map[digest.Digest]Blob{}, types: map[digest.Digest]string{}}
+// New starts a registry. The caller closes it.
+func New(o Options) (*Registry, error) {
+	c := &content{blobs: map[digest.Digest]pulltest.Blob{}, types: map[digest.Digest]string{}}
 	c.handler = registry.New(
 		registry.Logger(log.New(io.Discard, "", 0)),
 		registry.WithBlobHandler(c))
@@ -83,11 +85,11 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 
 // Mirror starts another registry over the same content, with options, log and
 // faults of its own. The caller closes it.
-func (r *Registry) Mirror(o RegistryOptions) (*Registry, error) {
+func (r *Registry) Mirror(o Options) (*Registry, error) {
 	return newRegistry(o, r.content)
 }
 
-func newRegistry(o RegistryOptions, c *content) (*Registry, error) {
+func newRegistry(o Options, c *content) (*Registry, error) {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
 	}
@@ -199,7 +201,7 @@ func (r *Registry) SetBehave(b Behave) {
 // Push stores the image under "repository:tag", without a request. What the
 // image leaves out is not stored, and nothing is checked: the registry serves
 // what it was given.
-func (r *Registry) Push(name string, img *Image) error {
+func (r *Registry) Push(name string, img *pulltest.Image) error {
 	repo, tag, err := splitTag(name)
 	if err != nil {
 		return err
@@ -209,9 +211,9 @@ func (r *Registry) Push(name string, img *Image) error {
 }
 
 // AddBlob stores a blob that no image refers to, under the digest it claims.
-func (r *Registry) AddBlob(b Blob) { r.content.add(b) }
+func (r *Registry) AddBlob(b pulltest.Blob) { r.content.add(b) }
 
-func (c *content) add(blobs ...Blob) {
+func (c *content) add(blobs ...pulltest.Blob) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, b := range blobs {
@@ -221,7 +223,7 @@ func (c *content) add(blobs ...Blob) {
 
 // putTree stores documents. They go under a type that the store behind does
 // not know, since it would check an index; serveDocument puts theirs back.
-func (c *content) putTree(repo, target string, img *Image) error {
+func (c *content) putTree(repo, target string, img *pulltest.Image) error {
 	for _, child := range img.Children {
 		if err := c.putTree(repo, child.Desc.Digest.String(), child); err != nil {
 			return err
@@ -247,7 +249,7 @@ func (c *content) mediaType(dgst digest.Digest) (string, bool) {
 	return t, ok
 }
 
-func (c *content) blob(dgst digest.Digest) (Blob, bool) {
+func (c *content) blob(dgst digest.Digest) (pulltest.Blob, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	b, ok := c.blobs[dgst]
@@ -262,7 +264,7 @@ func (c *content) serveBlob(w http.ResponseWriter, req *http.Request, dgst diges
 		writeError(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown to registry")
 		return
 	}
-	body, err := b.open()
+	body, err := b.Open()
 	if err != nil {
 		writeError(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 		return
@@ -280,7 +282,7 @@ func (c *content) Get(_ context.Context, _ string, h v1.Hash) (io.ReadCloser, er
 	if !ok {
 		return nil, registry.ErrNotFound
 	}
-	return b.open()
+	return b.Open()
 }
 
 // Stat tells the size of a blob, or that there is none.
@@ -300,6 +302,6 @@ func (c *content) Put(_ context.Context, _ string, _ v1.Hash, rc io.ReadCloser) 
 	if err != nil {
 		return err
 	}
-	c.add(NewBlob(data))
+	c.add(pulltest.NewBlob(data))
 	return nil
 }

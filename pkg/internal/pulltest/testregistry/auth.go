@@ -1,4 +1,4 @@
-package pulltest
+package testregistry
 
 import (
 	"crypto/rand"
@@ -21,7 +21,7 @@ type authorizer interface {
 	close() error
 }
 
-func newAuthorizer(o RegistryOptions, ca *authority) (authorizer, error) {
+func newAuthorizer(o Options, ca *authority) (authorizer, error) {
 	switch {
 	case o.Token != nil:
 		return newTokenServer(*o.Token, ca, nil)

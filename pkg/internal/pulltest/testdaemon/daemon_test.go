@@ -1,4 +1,4 @@
-package pulltest_test
+package testdaemon_test
 
 import (
 	"errors"
@@ -9,21 +9,24 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 )
 
 // eachDaemon runs the test against every containerd there is.
-func eachDaemon(t *testing.T, test func(t *testing.T, d *pulltest.Daemon)) {
+func eachDaemon(t *testing.T, test func(t *testing.T, d *testdaemon.Daemon)) {
 	t.Helper()
-	for _, version := range pulltest.DaemonVersions() {
+	for _, version := range testdaemon.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			test(t, pulltest.StartDaemon(t, pulltest.DaemonOptions{Version: version}))
+			test(t, testdaemon.Start(t, testdaemon.Options{Version: version}))
 		})
 	}
 }
 
 func TestDaemonIsTheVersionAskedFor(t *testing.T) {
-	eachDaemon(t, func(t *testing.T, d *pulltest.Daemon) {
+	eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
 		_, server, _ := strings.Cut(d.Ctr(t, "version"), "Server:")
 		if !strings.Contains(server, "Version:") || !strings.Contains(server, " "+d.Version+".") && !strings.Contains(server, "v"+d.Version+".") {
 			t.Errorf("got server %s, want version %s", server, d.Version)
@@ -32,26 +35,26 @@ func TestDaemonIsTheVersionAskedFor(t *testing.T) {
 }
 
 func TestDaemonPullsFromTheRegistry(t *testing.T) {
-	r := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
+	r := testregistry.Start(t, testregistry.Options{})
 	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
-	ref := pulltest.Push(t, r, "team/small:1", img)
+	ref := testregistry.Push(t, r, "team/small:1", img)
 	t.Run("daemons", func(t *testing.T) {
-		eachDaemon(t, func(t *testing.T, d *pulltest.Daemon) {
+		eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
 			d.Ctr(t, "images", "pull", "--plain-http", ref)
-			tree := d.SnapshotTree(t, "default", "overlayfs", img.ChainIDs()[2].String())
-			if e := find(t, tree, "/etc/release"); e.Size != int64(len("small 2\n")) {
+			files := d.SnapshotTree(t, "default", "overlayfs", img.ChainIDs()[2].String())
+			if e := tree.Find(t, files, "/etc/release"); e.Size != int64(len("small 2\n")) {
 				t.Errorf("got %+v, want the release of the last layer", e)
 			}
-			if e := find(t, tree, "/usr/bin/su"); e.Mode&syscall.S_ISUID == 0 {
+			if e := tree.Find(t, files, "/usr/bin/su"); e.Mode&syscall.S_ISUID == 0 {
 				t.Errorf("got mode %o, want set-uid", e.Mode)
 			}
-			if e := find(t, tree, "/usr/bin/tool2"); e.LinkedTo != "/usr/bin/tool" || e.Links != 2 {
+			if e := tree.Find(t, files, "/usr/bin/tool2"); e.LinkedTo != "/usr/bin/tool" || e.Links != 2 {
 				t.Errorf("got %+v, want a hard link", e)
 			}
-			if e := find(t, tree, "/usr/bin/serve"); e.Xattrs["security.capability"] == "" || e.Xattrs["user.origin"] != "pulltest" {
+			if e := tree.Find(t, files, "/usr/bin/serve"); e.Xattrs["security.capability"] == "" || e.Xattrs["user.origin"] != "pulltest" {
 				t.Errorf("got %+v, want capabilities and an xattr", e)
 			}
-			for _, e := range tree {
+			for _, e := range files {
 				if e.Path == "/opt/gone" || e.Path == "/var/lib/old" {
 					t.Errorf("got %s, want it hidden", e.Path)
 				}
@@ -64,7 +67,7 @@ func TestDaemonPullsFromTheRegistry(t *testing.T) {
 }
 
 func TestDaemonKeepsItsRoot(t *testing.T) {
-	eachDaemon(t, func(t *testing.T, d *pulltest.Daemon) {
+	eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
 		d.Ctr(t, "namespaces", "create", "kept")
 		first := d.PID()
 		if err := d.Restart(t.Context()); err != nil {
@@ -86,10 +89,10 @@ func TestDaemonKeepsItsRoot(t *testing.T) {
 }
 
 func TestDaemonCollectsGarbage(t *testing.T) {
-	r := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	ref := pulltest.Push(t, r, "team/small:1", pulltest.Must(pulltest.SmallImage(pulltest.Zstd))(t))
+	r := testregistry.Start(t, testregistry.Options{})
+	ref := testregistry.Push(t, r, "team/small:1", pulltest.Must(pulltest.SmallImage(pulltest.Zstd))(t))
 	t.Run("daemons", func(t *testing.T) {
-		eachDaemon(t, func(t *testing.T, d *pulltest.Daemon) {
+		eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
 			ctr := func(args ...string) string { return d.Ctr(t, append([]string{"--namespace", "gc"}, args...)...) }
 			ctr("images", "pull", "--plain-http", ref)
 			if got := strings.Fields(ctr("content", "list", "--quiet")); len(got) != 5 {
@@ -109,14 +112,14 @@ func TestDaemonCollectsGarbage(t *testing.T) {
 func busybox(t *testing.T) string {
 	t.Helper()
 	pulltest.Need(t, pulltest.Program("runc"), pulltest.Contents("busybox.tar.gz"))
-	r := pulltest.StartRegistry(t, pulltest.RegistryOptions{})
-	return pulltest.Push(t, r, "team/busybox:1", pulltest.Must(pulltest.BusyboxImage())(t))
+	r := testregistry.Start(t, testregistry.Options{})
+	return testregistry.Push(t, r, "team/busybox:1", pulltest.Must(pulltest.BusyboxImage())(t))
 }
 
 func TestDaemonRunsABusybox(t *testing.T) {
 	ref := busybox(t)
 	t.Run("daemons", func(t *testing.T) {
-		eachDaemon(t, func(t *testing.T, d *pulltest.Daemon) {
+		eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
 			d.Ctr(t, "images", "pull", "--plain-http", ref)
 			got, err := d.RunContainer(t.Context(), "default", nil, ref)
 			if want := "busybox runs\n"; err != nil || got != want {
@@ -129,12 +132,12 @@ func TestDaemonRunsABusybox(t *testing.T) {
 func TestCloseEndsWhatRuns(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Tools("2.4/containerd"))
 	ref := busybox(t)
-	for name, before := range map[string]func(*pulltest.Daemon) error{
-		"a living daemon": func(*pulltest.Daemon) error { return nil },
-		"a killed daemon": (*pulltest.Daemon).Kill,
+	for name, before := range map[string]func(*testdaemon.Daemon) error{
+		"a living daemon": func(*testdaemon.Daemon) error { return nil },
+		"a killed daemon": (*testdaemon.Daemon).Kill,
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := pulltest.Must(pulltest.NewDaemon(t.Context(), pulltest.DaemonOptions{}))(t)
+			d := pulltest.Must(testdaemon.New(t.Context(), testdaemon.Options{}))(t)
 			id := filepath.Base(d.State[:len(d.State)-len("/state")]) // unique, as its folder is
 			_, pullErr := d.RunCtr(t.Context(), "images", "pull", "--plain-http", ref)
 			_, runErr := d.RunCtr(t.Context(), "run", "--detach", ref, id, "/bin/sleep", "1000", id)
@@ -171,7 +174,7 @@ func running(t *testing.T, word string) []string {
 
 func TestDaemonThatCannotStartSaysWhy(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Tools("2.4/containerd"))
-	d, err := pulltest.NewDaemon(t.Context(), pulltest.DaemonOptions{Config: "this is no TOML"})
+	d, err := testdaemon.New(t.Context(), testdaemon.Options{Config: "this is no TOML"})
 	if err == nil {
 		t.Fatalf("got a daemon %+v, want an error", d)
 	}
@@ -181,12 +184,12 @@ func TestDaemonThatCannotStartSaysWhy(t *testing.T) {
 }
 
 func TestDistributionServesWhatIsPushed(t *testing.T) {
-	d := pulltest.StartDistribution(t, pulltest.DistributionOptions{})
+	d := testregistry.StartDistribution(t, testregistry.DistributionOptions{})
 	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
 	if err := d.Push(t.Context(), "team/multi:1", img); err != nil {
 		t.Fatal(err)
 	}
-	daemon := pulltest.StartDaemon(t, pulltest.DaemonOptions{})
+	daemon := testdaemon.Start(t, testdaemon.Options{})
 	daemon.Ctr(t, "images", "pull", "--plain-http", "--platform", "linux/arm64", d.Ref("team/multi:1"))
 	if got := daemon.Ctr(t, "images", "list"); !strings.Contains(got, img.Desc.Digest.String()) {
 		t.Errorf("got images %s, want the index %s", got, img.Desc.Digest)

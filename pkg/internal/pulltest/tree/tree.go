@@ -1,4 +1,6 @@
-package pulltest
+// Package tree reads unpacked trees, of a folder or of the mounts of a
+// snapshot, and shows how two of them differ.
+package tree
 
 import (
 	"context"
@@ -34,9 +36,9 @@ type Entry struct {
 	Xattrs   map[string]string
 }
 
-// ReadTree lists the tree below root, root included, sorted by path. Size and
+// Read lists the tree below root, root included, sorted by path. Size and
 // link count of directories are left out: they tell how a file system counts.
-func ReadTree(root string) ([]Entry, error) {
+func Read(root string) ([]Entry, error) {
 	r := treeReader{root: root, first: map[inode]string{}}
 	if err := filepath.WalkDir(root, r.visit); err != nil {
 		return nil, fmt.Errorf("reading tree: %w", err)
@@ -144,13 +146,13 @@ func readSized(read func([]byte) (int, error)) ([]byte, error) {
 	return buf[:n], nil
 }
 
-// maxTreeDiffs bounds what DiffTrees prints: a wrong unpack differs in all
+// maxDiffs bounds what Diff prints: a wrong unpack differs in all
 // files, and the first few say why.
-const maxTreeDiffs = 20
+const maxDiffs = 20
 
-// DiffTrees says how got differs from want, by path and field; empty if they
+// Diff says how got differs from want, by path and field; empty if they
 // are equal.
-func DiffTrees(got, want []Entry) string {
+func Diff(got, want []Entry) string {
 	gotBy, wantBy := byPath(got), byPath(want)
 	var lines []string
 	for _, w := range want {
@@ -167,8 +169,8 @@ func DiffTrees(got, want []Entry) string {
 			lines = append(lines, fmt.Sprintf("%s is there and should not be", g.Path))
 		}
 	}
-	if n := len(lines); n > maxTreeDiffs {
-		lines = append(lines[:maxTreeDiffs], fmt.Sprintf("and %d more of %d differences", n-maxTreeDiffs, n))
+	if n := len(lines); n > maxDiffs {
+		lines = append(lines[:maxDiffs], fmt.Sprintf("and %d more of %d differences", n-maxDiffs, n))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -181,12 +183,12 @@ func byPath(entries []Entry) map[string]Entry {
 	return m
 }
 
-// MountedTree reads the tree that the mounts of a snapshot show. They are
+// ReadMounted reads the tree that the mounts of a snapshot show. They are
 // mounted read-only for as long as that takes, which only root can.
-func MountedTree(ctx context.Context, mounts []mount.Mount) ([]Entry, error) {
+func ReadMounted(ctx context.Context, mounts []mount.Mount) ([]Entry, error) {
 	var entries []Entry
 	err := mount.WithReadonlyTempMount(ctx, slices.Clone(mounts), func(root string) (err error) {
-		entries, err = ReadTree(root)
+		entries, err = Read(root)
 		return err
 	})
 	if err != nil {
@@ -195,9 +197,14 @@ func MountedTree(ctx context.Context, mounts []mount.Mount) ([]Entry, error) {
 	return entries, nil
 }
 
-// SnapshotTree runs MountedTree and ends the test on its error.
-func SnapshotTree(t testing.TB, mounts []mount.Mount) []Entry {
+// Find is the entry of that path; without one the test ends.
+func Find(t testing.TB, entries []Entry, path string) Entry {
 	t.Helper()
-	Need(t, Root)
-	return Must(MountedTree(t.Context(), mounts))(t)
+	for _, e := range entries {
+		if e.Path == path {
+			return e
+		}
+	}
+	t.Fatalf("got no entry %s in %v", path, entries)
+	return Entry{}
 }

@@ -1,4 +1,4 @@
-package pulltest_test
+package testregistry_test
 
 import (
 	"encoding/json"
@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
-func alice() *pulltest.Credentials { return &pulltest.Credentials{User: "alice", Password: "secret"} }
+func alice() *testregistry.Credentials {
+	return &testregistry.Credentials{User: "alice", Password: "secret"}
+}
 
 func TestBasicAuthentication(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{Basic: alice()})
+	r, layer := small(t, testregistry.Options{Basic: alice()})
 	got := get(t, r.Client(), blobURL(r, layer))
 	if got.status != http.StatusUnauthorized || !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Basic ") {
 		t.Errorf("got status %d and header %v, want 401 with a challenge", got.status, got.header)
@@ -58,7 +60,7 @@ func tokenOf(t *testing.T, resp *http.Response, err error) map[string]any {
 }
 
 func TestTokenByGet(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{TLS: true, Token: &pulltest.TokenOptions{Credentials: alice(), NoPost: true}})
+	r, layer := small(t, testregistry.Options{TLS: true, Token: &testregistry.TokenOptions{Credentials: alice(), NoPost: true}})
 	ch := challenge(t, get(t, r.Client(), blobURL(r, layer)))
 	if got, want := ch["scope"], "repository:team/small:pull"; got != want {
 		t.Errorf("got scope %s, want %s", got, want)
@@ -87,7 +89,7 @@ func TestTokenByGet(t *testing.T) {
 }
 
 func TestTokenByPost(t *testing.T) {
-	r, layer := small(t, pulltest.RegistryOptions{Token: &pulltest.TokenOptions{Credentials: alice()}})
+	r, layer := small(t, testregistry.Options{Token: &testregistry.TokenOptions{Credentials: alice()}})
 	ch := challenge(t, get(t, r.Client(), blobURL(r, layer)))
 	form := url.Values{
 		"grant_type": {"password"}, "username": {"alice"}, "password": {"secret"},

@@ -1,4 +1,4 @@
-package pulltest
+package testregistry
 
 import (
 	"context"
@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/process"
 )
 
 // DistributionOptions say how a registry of distribution is guarded. The zero
@@ -39,13 +42,13 @@ type Distribution struct {
 	dir     string
 	ca      *authority // also of tokens; nil if neither these nor TLS need one
 	tokens  *tokenServer
-	process *process
+	process *process.Process
 }
 
 // NewDistribution starts the registry and waits until it answers. The caller
 // closes it.
 func NewDistribution(ctx context.Context, o DistributionOptions) (*Distribution, error) {
-	program, err := Tool("registry")
+	program, err := pulltest.Tool("registry")
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +83,7 @@ func (d *Distribution) start(ctx context.Context, program string) error {
 		return fmt.Errorf("configuring registry: %w", err)
 	}
 	env := []string{"OTEL_TRACES_EXPORTER=none"}
-	p, err := startProcess(filepath.Join(d.dir, "log"), env, program, "serve", config)
+	p, err := process.Start(filepath.Join(d.dir, "log"), env, program, "serve", config)
 	if err != nil {
 		return err
 	}
@@ -193,25 +196,18 @@ func (d *Distribution) configureToken() (map[string]any, error) {
 }
 
 func (d *Distribution) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	client := &http.Client{Transport: d.ca.transport()}
-	for {
+	return d.process.Await(ctx, func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL()+"/v2/", nil)
 		if err != nil {
 			return err
 		}
 		resp, err := client.Do(req)
-		if err == nil {
-			return resp.Body.Close()
+		if err != nil {
+			return err
 		}
-		if dead := d.process.dead(); dead != nil {
-			return dead
-		}
-		if !pause(ctx, 20*time.Millisecond) {
-			return fmt.Errorf("waiting for registry: %w\n%s", err, tail(d.process.log, 20))
-		}
-	}
+		return resp.Body.Close()
+	})
 }
 
 // Host is what stands before the first slash of a reference.
@@ -250,7 +246,7 @@ func (d *Distribution) Ref(name string) string { return d.addr + "/" + name }
 
 // Push uploads the image under "repository:tag", with whatever the registry
 // asks for.
-func (d *Distribution) Push(ctx context.Context, name string, img *Image) error {
+func (d *Distribution) Push(ctx context.Context, name string, img *pulltest.Image) error {
 	client, err := d.pushClient(name)
 	if err != nil {
 		return err
@@ -295,7 +291,7 @@ func (t authorizedTransport) RoundTrip(req *http.Request) (*http.Response, error
 func (d *Distribution) Close() error {
 	var err error
 	if d.process != nil {
-		err = d.process.stop()
+		err = d.process.Stop()
 	}
 	if d.tokens != nil {
 		err = errors.Join(err, d.tokens.close())
@@ -306,11 +302,11 @@ func (d *Distribution) Close() error {
 // StartDistribution starts a registry that ends with the test.
 func StartDistribution(t testing.TB, o DistributionOptions) *Distribution {
 	t.Helper()
-	Need(t, Tools("registry"))
-	d := Must(NewDistribution(t.Context(), o))(t)
+	pulltest.Need(t, pulltest.Tools("registry"))
+	d := pulltest.Must(NewDistribution(t.Context(), o))(t)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("registry wrote:\n%s", tail(filepath.Join(d.dir, "log"), 60))
+			t.Logf("registry wrote:\n%s", process.Tail(filepath.Join(d.dir, "log"), 60))
 		}
 		if err := d.Close(); err != nil {
 			t.Errorf("closing registry: %v", err)

@@ -1,4 +1,4 @@
-package pulltest
+package testregistry
 
 import (
 	"bytes"
@@ -7,12 +7,14 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 )
 
 // PushHTTP uploads the image to any registry under "repository:tag", blobs
 // first, as a client would. The base URL has no path; the client brings
 // credentials and trust.
-func PushHTTP(ctx context.Context, client *http.Client, base, name string, img *Image) error {
+func PushHTTP(ctx context.Context, client *http.Client, base, name string, img *pulltest.Image) error {
 	repo, tag, err := splitTag(name)
 	if err != nil {
 		return err
@@ -31,7 +33,7 @@ type pusher struct {
 	base, repo string
 }
 
-func (p pusher) blob(ctx context.Context, b Blob) error {
+func (p pusher) blob(ctx context.Context, b pulltest.Blob) error {
 	location, err := p.upload(ctx)
 	if err != nil {
 		return err
@@ -39,7 +41,7 @@ func (p pusher) blob(ctx context.Context, b Blob) error {
 	query := location.Query()
 	query.Set("digest", b.Digest.String())
 	location.RawQuery = query.Encode()
-	body, err := b.open()
+	body, err := b.Open()
 	if err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func (p pusher) upload(ctx context.Context) (*url.URL, error) {
 	return base.Parse(header.Get("Location"))
 }
 
-func (p pusher) tree(ctx context.Context, target string, img *Image) error {
+func (p pusher) tree(ctx context.Context, target string, img *pulltest.Image) error {
 	for _, child := range img.Children {
 		if err := p.tree(ctx, child.Desc.Digest.String(), child); err != nil {
 			return err
