@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/containerd/platforms"
 
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -110,7 +111,7 @@ func showPlatform(p pull.Platform) shownPlatform {
 
 func showFailure(o outcome) shownFailure {
 	failure := shownError(describe(o.err))
-	failure.Message = printable(failure.Message)
+	failure.Message = printable.Line(failure.Message)
 	shown := shownFailure{
 		SchemaVersion: 1, Ref: o.job.typed, Name: o.job.ref.Name, Digest: o.account.target.Digest.String(),
 		Namespace: o.namespace, Snapshotter: o.snapshotter, Profile: o.job.cfg.Profile,
@@ -125,7 +126,7 @@ func showFailure(o outcome) shownFailure {
 func (o outcome) warnings() []string {
 	shown := []string{}
 	for _, text := range o.account.warnings {
-		shown = append(shown, printable(text))
+		shown = append(shown, printable.Line(text))
 	}
 	return shown
 }

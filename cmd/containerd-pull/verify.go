@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
-	"unicode"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
@@ -16,6 +13,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -371,14 +369,14 @@ func showFindings(all []check.Finding) []shownFinding {
 func (v shownVerify) write(w io.Writer) {
 	for _, r := range v.Images {
 		for _, f := range r.Repaired {
-			fmt.Fprintf(w, "%s\t%s\t%s (repaired)\n", printable(r.Name), f.Digest, f.text())
+			fmt.Fprintf(w, "%s\t%s\t%s (repaired)\n", printable.Line(r.Name), f.Digest, f.text())
 		}
 		for _, f := range r.Findings {
 			text := f.text()
 			if f.Unrepaired != "" {
-				text += " (not repaired: " + printable(f.Unrepaired) + ")"
+				text += " (not repaired: " + printable.Line(f.Unrepaired) + ")"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\n", printable(r.Name), f.Digest, text)
+			fmt.Fprintf(w, "%s\t%s\t%s\n", printable.Line(r.Name), f.Digest, text)
 		}
 	}
 }
@@ -386,18 +384,9 @@ func (v shownVerify) write(w io.Writer) {
 func (f shownFinding) text() string {
 	text := f.Kind + ": "
 	if f.Path != "" {
-		text += printable(f.Path) + ": "
+		text += printable.Line(f.Path) + ": "
 	}
-	return text + printable(f.Message)
-}
-
-// printable escapes what an image could do to a terminal.
-func printable(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return s
-	}
-	quoted := strconv.Quote(s)
-	return quoted[1 : len(quoted)-1]
+	return text + printable.Line(f.Message)
 }
 
 func (v shownVerify) summary() string {

@@ -137,9 +137,9 @@ func (a *applier) setXattrs(n node, hdr *tar.Header, mode uint32) (changed bool,
 		case err == nil:
 			changed = true
 		case ignorable(err, key, mode):
-			a.warnings.add(key, fmt.Sprintf("ignoring extended attribute %q, first met at %q: %v", shown(key), shown(hdr.Name), err))
+			a.warnings.add(key, fmt.Sprintf("ignoring extended attribute %s, first met at %s: %v", quoted(key), quoted(hdr.Name), err))
 		default:
-			return changed, fmt.Errorf("setting extended attribute %q: %w", shown(key), err)
+			return changed, fmt.Errorf("setting extended attribute %s: %w", quoted(key), err)
 		}
 	}
 	return changed, nil

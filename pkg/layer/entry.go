@@ -13,12 +13,14 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // entry applies one entry of the archive.
 func (a *applier) entry(ctx context.Context, hdr *tar.Header) error {
 	if a.userns && (hdr.Typeflag == tar.TypeBlock || hdr.Typeflag == tar.TypeChar) {
-		a.warnings.add("device", fmt.Sprintf("ignoring devices in a user namespace, first met at %q", shown(hdr.Name)))
+		a.warnings.add("device", fmt.Sprintf("ignoring devices in a user namespace, first met at %s", quoted(hdr.Name)))
 		return nil
 	}
 	parent, base := split(cleaned(hdr.Name))
@@ -54,14 +56,8 @@ func cleaned(name string) string {
 	return "/" + name
 }
 
-// shown is as much of a foreign name as belongs into a message.
-func shown(name string) string {
-	const most = 300
-	if len(name) <= most {
-		return name
-	}
-	return name[:most] + "..."
-}
+// quoted is as much of a foreign name as belongs into a message.
+func quoted(name string) string { return printable.Quote(name, 300) }
 
 // blame tells which errors are those of the archive and not of the system.
 func blame(err error) error {
@@ -229,14 +225,14 @@ func (a *applier) link(d *dir, base string, hdr *tar.Header) error {
 	}
 	at, name, err := a.target(hdr.Linkname)
 	if err != nil {
-		return fmt.Errorf("resolving the hard link to %q: %w", shown(hdr.Linkname), err)
+		return fmt.Errorf("resolving the hard link to %s: %w", quoted(hdr.Linkname), err)
 	}
 	err = unix.Linkat(at.fd, name, d.fd, base, 0)
 	if err == unix.EPERM && isDir(at.fd, name) {
 		err = errLinkToDirectory
 	}
 	if err != nil {
-		return fmt.Errorf("creating the hard link to %q: %w", shown(hdr.Linkname), err)
+		return fmt.Errorf("creating the hard link to %s: %w", quoted(hdr.Linkname), err)
 	}
 	clear(a.aliases) // it may be a link to a symbolic link
 	d.touch()
@@ -316,7 +312,7 @@ func (a *applier) setListedTimes() error {
 	for i := range a.listed {
 		l := &a.listed[i]
 		if err := a.setTimes(l); err != nil {
-			return fmt.Errorf("setting the times of directory %q: %w", shown(l.name), blame(err))
+			return fmt.Errorf("setting the times of directory %s: %w", quoted(l.name), blame(err))
 		}
 	}
 	return nil

@@ -90,7 +90,7 @@ func (a *applier) mkdir(path string) (*dir, error) {
 	}
 	a.become(0, 0)
 	if err := unix.Mkdirat(parent.fd, base, implicitMode); err != nil {
-		return nil, fmt.Errorf("creating the parent directory %q: %w", shown(path), err)
+		return nil, fmt.Errorf("creating the parent directory %s: %w", quoted(path), err)
 	}
 	parent.touch()
 	a.usage.postpone(parent, base)
@@ -99,7 +99,7 @@ func (a *applier) mkdir(path string) (*dir, error) {
 	}
 	d, err := a.open(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening the parent directory %q: %w", shown(path), err)
+		return nil, fmt.Errorf("opening the parent directory %s: %w", quoted(path), err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {

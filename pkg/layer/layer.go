@@ -143,7 +143,7 @@ func (a *applier) run(ctx context.Context) error {
 		}
 		a.entries++
 		if err := a.entry(ctx, hdr); err != nil {
-			return fmt.Errorf("applying %q: %w", shown(hdr.Name), err)
+			return fmt.Errorf("applying %s: %w", quoted(hdr.Name), err)
 		}
 	}
 	if err := a.setListedTimes(); err != nil {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // shortLength is how many hex digits of a digest name a blob to a reader; it
@@ -93,15 +95,15 @@ func duration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// clean makes foreign text harmless: what a registry or an image wrote may
-// neither move the cursor nor break a line nor turn the direction of writing.
+// clean is foreign text as displays show it: harmless, without the colours of
+// other programs, and with spaces where it has line breaks and tabs.
 func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+	return printable.Line(strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
 			return ' '
 		}
 		return r
-	}, ansi.Strip(s))
+	}, ansi.Strip(s)))
 }
 
 // cause is what went wrong in one line: the message made for the reader, else
@@ -116,11 +118,7 @@ func (e Event) cause() string {
 	return clean(e.Reason)
 }
 
-// cleanLine makes a log line harmless and keeps its tabs.
+// cleanLine is clean for a log line, which keeps its tabs.
 func cleanLine(s string) string {
-	fields := strings.Split(strings.TrimSuffix(s, "\r"), "\t")
-	for i, f := range fields {
-		fields[i] = clean(f)
-	}
-	return strings.Join(fields, "\t")
+	return printable.Text(ansi.Strip(strings.TrimSuffix(s, "\r")))
 }

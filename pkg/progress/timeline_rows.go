@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // rows draws the lanes, each image before its blobs.
@@ -167,7 +169,7 @@ func (p *picture) names(l *lane, middle float64) {
 		small = " small"
 	}
 	p.text(margin, middle+4, "dim"+small, string(l.blob.Kind))
-	p.text(margin+62, middle+4, "mono"+small, cutText(short(l.digest), shortLength))
+	p.text(margin+62, middle+4, "mono"+small, printable.Short(short(l.digest), shortLength))
 	p.text(plotLeft-12, middle+4, "dim end"+small, Size(l.blob.Size))
 	p.verdict(l, middle+4, small)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // The layout, in the units of the picture.
@@ -118,15 +120,6 @@ func shorten(s string, n int) string {
 	return s
 }
 
-// cutText cuts s to n characters and keeps its beginning.
-func cutText(s string, n int) string {
-	s = clean(s)
-	if utf8.RuneCountInString(s) > n {
-		return string([]rune(s)[:n-1]) + "…"
-	}
-	return s
-}
-
 // name is what the picture is of.
 func (t *Timeline) name() string {
 	switch images := t.state.Images; len(images) {
@@ -183,7 +176,7 @@ func (p *picture) subtitle() string {
 		parts = append(parts, "engine "+clean(engine))
 	}
 	if images := p.state.Images; len(images) == 1 && images[0].Digest != "" {
-		parts = append(parts, cutText(images[0].Digest.String(), 71))
+		parts = append(parts, printable.Short(images[0].Digest.String(), 71))
 	}
 	return strings.Join(parts, "  ·  ")
 }
@@ -279,9 +272,9 @@ func wrap(s string, n, most int) []string {
 		case last >= 0 && utf8.RuneCountInString(lines[last])+1+utf8.RuneCountInString(word) <= n:
 			lines[last] += " " + word
 		case len(lines) < most:
-			lines = append(lines, cutText(word, n))
+			lines = append(lines, printable.Short(word, n))
 		default:
-			lines[last] = cutText(lines[last]+" …", n)
+			lines[last] = printable.Short(lines[last]+" …", n)
 			return lines
 		}
 	}
@@ -315,7 +308,7 @@ func (p *picture) chart() {
 	}
 	p.text(margin, p.y+14, "label", "bytes fetched")
 	for i, h := range p.shares(2) {
-		p.text(margin, p.y+30+16*float64(i), "dim", cutText(h, 32))
+		p.text(margin, p.y+30+16*float64(i), "dim", printable.Short(h, 32))
 	}
 	p.printf(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" class="chart"/>`, plotLeft, p.y, plotRight-plotLeft, chartHeight)
 	if len(p.flow.bytes) > 0 {

@@ -73,7 +73,7 @@ func (p *Puller) leaveToDaemon(ctx context.Context, pl *Plan, why string) error 
 		cannot = p.transferable(ctx, pl.Request)
 	}
 	if cannot != nil {
-		return &trust.Refusal{Verifier: daemonVerifiers, Ref: pl.Name, Digest: pl.Target.Digest, Reason: fmt.Sprintf("%s; %v", why, cannot)}
+		return trust.Refuse(daemonVerifiers, pl.Name, pl.Target.Digest, fmt.Sprintf("%s; %v", why, cannot))
 	}
 	pl.Request.Engine, pl.EngineReason = EngineTransfer, why
 	return nil
@@ -112,7 +112,7 @@ func (pl *Plan) checkVerified() error {
 	if pl.Verified == pl.Target.Digest {
 		return nil
 	}
-	return &trust.Refusal{Verifier: "of the plan", Ref: pl.Name, Digest: pl.Target.Digest, Reason: fmt.Sprintf("the digest that was judged is %q", pl.Verified)}
+	return trust.Refuse("of the plan", pl.Name, pl.Target.Digest, fmt.Sprintf("the digest that was judged is %q", pl.Verified))
 }
 
 // refusedThere makes a Refusal of what a daemon says when its verifiers block a
@@ -122,5 +122,5 @@ func refusedThere(pl *Plan, err error) error {
 	if err == nil || !strings.Contains(err.Error(), "image verifier ") {
 		return err
 	}
-	return &trust.Refusal{Verifier: daemonVerifiers, Ref: pl.Name, Digest: pl.Target.Digest, Reason: trust.Clean(err.Error())}
+	return trust.Refuse(daemonVerifiers, pl.Name, pl.Target.Digest, err.Error())
 }

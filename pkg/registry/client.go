@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -246,7 +247,7 @@ func (r *Registry) explain(resp *http.Response) (code, text string) {
 	code, message := readRegistryError(resp)
 	text = strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
 	if own := strings.Trim(code+": "+message, ": "); own != "" {
-		text += ": " + r.masks.hide(printable(own))
+		text += ": " + r.masks.hide(printable.Line(own))
 	}
 	return code, text
 }
@@ -262,16 +263,13 @@ func readRegistryError(resp *http.Response) (code, message string) {
 	if err != nil || json.Unmarshal(body, &doc) != nil || len(doc.Errors) == 0 {
 		return "", ""
 	}
-	return shorten(doc.Errors[0].Code, 64), shorten(doc.Errors[0].Message, 256)
+	return folded(doc.Errors[0].Code, 64), folded(doc.Errors[0].Message, 256)
 }
 
-// shorten makes one line of a foreign text.
-func shorten(s string, most int) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+// folded is a foreign text with each run of white space as one space, cut to
+// most characters.
+func folded(s string, most int) string {
+	return printable.Short(strings.Join(strings.Fields(s), " "), most)
 }
 
 // drain reads what little is left of an answer, so that its connection can be

@@ -9,9 +9,10 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // dump writes what passes between us and the hosts, one message at a time. A
@@ -50,7 +51,7 @@ func (d *dump) response(resp *http.Response) {
 	if d == nil {
 		return
 	}
-	d.write(fmt.Sprintf("< %s %s\n%s\n", printable(resp.Status), plainURL(resp.Request.URL), headerText("< ", resp.Header)))
+	d.write(fmt.Sprintf("< %s %s\n%s\n", printable.Line(resp.Status), plainURL(resp.Request.URL), headerText("< ", resp.Header)))
 }
 
 func (d *dump) failure(req *http.Request, err error) {
@@ -66,7 +67,7 @@ func (d *dump) document(body []byte) {
 	if d == nil {
 		return
 	}
-	d.write(printable(string(body)) + "\n\n")
+	d.write(printable.Text(string(body)) + "\n\n")
 }
 
 // plainURL leaves out user and query, which may be secrets. The namespace that
@@ -94,7 +95,7 @@ func headerText(prefix string, header http.Header) string {
 	slices.Sort(names)
 	for _, name := range names {
 		for _, value := range header[name] {
-			fmt.Fprintf(&b, "%s%s: %s\n", prefix, printable(name), printable(shownValue(name, value)))
+			fmt.Fprintf(&b, "%s%s: %s\n", prefix, printable.Line(name), printable.Line(shownValue(name, value)))
 		}
 	}
 	return b.String()
@@ -191,22 +192,4 @@ func (m *masks) hide(text string) string {
 		text = strings.ReplaceAll(text, s, masked)
 	}
 	return text
-}
-
-// printable escapes what could steer a terminal, except line breaks and tabs
-// in a longer text.
-func printable(text string) string {
-	clean := func(r rune) bool { return r == '\n' || r == '\t' || strconv.IsPrint(r) }
-	if !strings.ContainsFunc(text, func(r rune) bool { return !clean(r) }) {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if clean(r) {
-			b.WriteRune(r)
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return b.String()
 }

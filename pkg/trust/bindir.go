@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/imageverifier/bindir"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -34,7 +35,7 @@ const bindirName = "bindir"
 // Verify implements Verifier.
 func (v Bindir) Verify(ctx context.Context, ref source.Ref, target ocispec.Descriptor) (Judgement, error) {
 	if err := v.ready(); err != nil {
-		return Judgement{}, refuse(bindirName, ref, target, err.Error())
+		return Judgement{}, Refuse(bindirName, ref.Name, target.Digest, err.Error())
 	}
 	c := bindir.Config{BinDir: v.Dir, MaxVerifiers: v.Max}
 	set(&c.PerVerifierTimeout, v.Timeout)
@@ -43,11 +44,11 @@ func (v Bindir) Verify(ctx context.Context, ref source.Ref, target ocispec.Descr
 	case context.Cause(ctx) != nil:
 		return Judgement{}, context.Cause(ctx)
 	case err != nil:
-		return Judgement{}, refuse(bindirName, ref, target, fmt.Sprintf("asking the programs of %s, each for %s at most: %v", v.Dir, v.Timeout, err))
+		return Judgement{}, Refuse(bindirName, ref.Name, target.Digest, fmt.Sprintf("asking the programs of %s, each for %s at most: %v", v.Dir, v.Timeout, err))
 	case !judged.OK:
-		return Judgement{}, refuse(bindirName, ref, target, judged.Reason)
+		return Judgement{}, Refuse(bindirName, ref.Name, target.Digest, judged.Reason)
 	}
-	return Judgement{bindirName, Clean(judged.Reason)}, nil
+	return Judgement{bindirName, printable.Short(judged.Reason, maxReason)}, nil
 }
 
 // ready wants at least one program, because containerd's code is content with

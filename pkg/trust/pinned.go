@@ -55,11 +55,11 @@ func (v Pinned) Verify(_ context.Context, ref source.Ref, target ocispec.Descrip
 	pin := v.Pins[ref.Name]
 	switch {
 	case ref.Digest == "" && pin == "":
-		return Judgement{}, refuse(pinnedName, ref, target, "the reference has no digest, and none is pinned for it")
+		return Judgement{}, Refuse(pinnedName, ref.Name, target.Digest, "the reference has no digest, and none is pinned for it")
 	case pin != "" && pin != target.Digest:
-		return Judgement{}, refuse(pinnedName, ref, target, "it is pinned to "+pin.String())
+		return Judgement{}, Refuse(pinnedName, ref.Name, target.Digest, "it is pinned to "+pin.String())
 	case ref.Digest != "" && ref.Digest != target.Digest:
-		return Judgement{}, refuse(pinnedName, ref, target, "the reference asks for "+ref.Digest.String())
+		return Judgement{}, Refuse(pinnedName, ref.Name, target.Digest, "the reference asks for "+ref.Digest.String())
 	case pin != "":
 		return Judgement{pinnedName, "pinned by the configuration"}, nil
 	}

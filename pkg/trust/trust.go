@@ -13,16 +13,13 @@ package trust
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -103,33 +100,11 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s with digest %s is refused by verifier %s: %s", r.Ref, r.Digest, r.Verifier, r.Reason)
 }
 
-// refuse makes a Refusal; text of others in reason is cleaned.
-func refuse(verifier string, ref source.Ref, target ocispec.Descriptor, reason string) *Refusal {
-	return &Refusal{Verifier: verifier, Ref: ref.Name, Digest: target.Digest, Reason: Clean(reason)}
-}
-
-// maxReason bounds, in bytes, what is shown of a reason.
+// maxReason bounds, in characters, what is shown of a reason.
 const maxReason = 1 << 10
 
-// Clean makes text of a program fit to be shown on one line: truncated, with
-// everything that would move the cursor or change the direction of writing
-// escaped as in Go.
-func Clean(text string) string {
-	var b strings.Builder
-	for len(text) > 0 {
-		r, size := utf8.DecodeRuneInString(text)
-		if b.Len() >= maxReason {
-			return b.String() + "… (truncated)"
-		}
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, text[0])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-		text = text[size:]
-	}
-	return b.String()
+// Refuse returns the Refusal of the digest that ref was resolved to. Foreign
+// text in reason is made harmless and, when it is long, cut.
+func Refuse(verifier, ref string, dgst digest.Digest, reason string) *Refusal {
+	return &Refusal{Verifier: verifier, Ref: ref, Digest: dgst, Reason: printable.Short(reason, maxReason)}
 }
