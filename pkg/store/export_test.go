@@ -5,6 +5,8 @@ import (
 	"os"
 
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
 // VerifiersOf lets the tests show plugins that no containerd comes with.
@@ -17,5 +19,5 @@ func ConfigFlag(args []string) (string, bool) { return configFlag(args) }
 
 // IngestData is the file of a daemon's ingest, as a writer finds it.
 func (s *Store) IngestData(ref string) *os.File {
-	return ingestData(s.traits.Load().contentRoot, s.Namespace, ref, os.O_RDONLY)
+	return contentdir.OpenIngest(s.traits.Load().contentRoot, s.Namespace, ref, os.O_RDONLY)
 }

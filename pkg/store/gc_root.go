@@ -85,7 +85,7 @@ func (r *root) inventory(ctx context.Context) (sizes, error) {
 	for _, in := range ingests {
 		all[leases.Resource{ID: in.Ref, Type: resourceIngest}] = in.Offset
 	}
-	nameless, err := r.blobs.nameless()
+	nameless, err := r.blobs.Nameless()
 	if err != nil {
 		return nil, fmt.Errorf("listing ingests: %w", err)
 	}
@@ -169,7 +169,7 @@ func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resour
 			err = errors.Join(err, r.blobs.Abort(ctx, in.Ref))
 		}
 	}
-	nameless, nerr := r.blobs.nameless()
+	nameless, nerr := r.blobs.Nameless()
 	err = errors.Join(err, nerr)
 	for dir := range nameless {
 		err = errors.Join(err, os.RemoveAll(dir))

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
 const (
@@ -39,18 +38,18 @@ type inPlace struct {
 	file    *os.File
 	size    int64 // of the file
 	total   int64 // of the blob
-	early   writeback
+	early   contentdir.Writeback
 	again   func() (*sender, error)
 }
 
 // inPlace takes over an empty ingest, unless its file cannot be found.
 func (c *daemonContent) inPlace(ctx context.Context, s *sender, ns string, o content.WriterOpts) content.Writer {
-	file := ingestData(c.root(), ns, o.Ref, os.O_RDWR)
+	file := contentdir.OpenIngest(c.root(), ns, o.Ref, os.O_RDWR)
 	if file == nil {
 		return s
 	}
 	return &inPlace{
-		sender: s, file: file, total: o.Desc.Size, early: writeback{file: file},
+		sender: s, file: file, total: o.Desc.Size, early: contentdir.Writeback{File: file},
 		again: func() (*sender, error) { return c.open(ctx, ns, o) },
 	}
 }
@@ -62,7 +61,7 @@ func (w *inPlace) Write(p []byte) (int, error) {
 	}
 	n, err := w.file.Write(p)
 	w.size += int64(n)
-	w.early.grown(w.size)
+	w.early.Grown(w.size)
 	return n, err
 }
 
@@ -136,25 +135,4 @@ func (w *inPlace) Close() error {
 		w.file = nil
 	}
 	return errors.Join(err, w.sender.Close())
-}
-
-// ingestData opens the file in which a daemon, whose content folder is root,
-// collects the ingest ref of namespace ns. It is nil if that is not to be seen
-// from here.
-func ingestData(root, ns, ref string, flags int) *os.File {
-	dirs, err := ingestsIn(root)
-	if err != nil {
-		return nil
-	}
-	for _, dir := range dirs {
-		// A daemon puts the namespace and a number before the ref.
-		status, err := statusIn(dir)
-		if err != nil || !strings.HasPrefix(status.Ref, ns+"/") || !strings.HasSuffix(status.Ref, "/"+ref) {
-			continue
-		}
-		if file, err := os.OpenFile(filepath.Join(dir, "data"), flags|unix.O_NOFOLLOW, 0); err == nil {
-			return file
-		}
-	}
-	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/containerd/containerd/v2/core/diff/apply"
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/errdefs"
@@ -22,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
+	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
 // The folders of a containerd root, with the modes that containerd gives them.
@@ -99,7 +99,7 @@ type root struct {
 	metadata    *shadow
 	db          *metadata.DB  // of containerd, on metadata
 	overlay     *snapshotMeta // nil with another snapshotter
-	blobs       *files
+	blobs       *contentdir.Folder
 	name        string                // of the snapshotter
 	snapshotter snapshots.Snapshotter // below the metadata
 	stop        chan struct{}         // ends the periodic flush
@@ -125,12 +125,11 @@ func (r *root) wire(ns string) (*Store, error) {
 	if err := os.MkdirAll(dir, contentMode); err != nil {
 		return nil, fmt.Errorf("creating the content store: %w", err)
 	}
-	blobs, err := local.NewStore(dir)
-	if err != nil {
+	hasher := multibuffer.New()
+	var err error
+	if r.blobs, err = contentdir.Open(dir, hasher, r.settle); err != nil {
 		return nil, fmt.Errorf("opening the content store: %w", err)
 	}
-	hasher := multibuffer.New()
-	r.blobs = newFiles(blobs, dir, hasher, r.settle)
 	var capabilities []string
 	if r.snapshotter, capabilities, err = r.openSnapshotter(); err != nil {
 		return nil, err
@@ -169,7 +168,7 @@ func (r *root) collect(ctx context.Context) error {
 // the other: blobs, snapshots, metadata.
 func (r *root) flush() error {
 	return r.metadata.flush(func(state *bolt.Tx) error {
-		if err := r.blobs.sync(func(dgst digest.Digest) bool { return namesBlob(state, dgst) }); err != nil || r.overlay == nil {
+		if err := r.blobs.Sync(func(dgst digest.Digest) bool { return namesBlob(state, dgst) }); err != nil || r.overlay == nil {
 			return err
 		}
 		return r.overlay.flush(reserved)

@@ -17,6 +17,8 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
 const (
@@ -76,7 +78,7 @@ func (c *daemonContent) open(ctx context.Context, ns string, o content.WriterOpt
 		return nil, errgrpc.ToNative(err)
 	}
 	s := &sender{ref: o.Ref, stream: stream, end: end, buffers: c.buffers}
-	s.early.find = func() *os.File { return ingestData(c.root(), ns, o.Ref, os.O_RDONLY) }
+	s.early.Find = func() *os.File { return contentdir.OpenIngest(c.root(), ns, o.Ref, os.O_RDONLY) }
 	answer, err := s.ask(&contentapi.WriteContentRequest{
 		Action: contentapi.WriteAction_STAT, Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest.String(),
 	})
@@ -116,7 +118,7 @@ type sender struct {
 	began   time.Time            // to fill it
 	sent    []*[messageSize]byte // not answered, oldest first
 	buffers *sync.Pool
-	early   writeback // of the file that the daemon will sync when it commits
+	early   contentdir.Writeback // of the file that the daemon will sync when it commits
 	closed  bool
 }
 
@@ -175,7 +177,7 @@ func (s *sender) settle() error {
 	s.digest = digest.Digest(answer.Digest)
 	s.buffers.Put(s.sent[0])
 	s.sent = s.sent[1:]
-	s.early.grown(answer.Offset)
+	s.early.Grown(answer.Offset)
 	return nil
 }
 
@@ -282,7 +284,7 @@ func (s *sender) Close() error {
 	}
 	s.closed = true
 	defer s.end()
-	defer s.early.release()
+	defer s.early.Release()
 	_ = s.quiet()
 	err := s.stream.CloseSend()
 	for {

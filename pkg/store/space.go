@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
 // File systems that unix does not know.
@@ -47,7 +49,7 @@ func (r FreeSpace) Holds(dgst digest.Digest) bool {
 	if r.Content == nil {
 		return false
 	}
-	_, err := os.Stat(blobFile(r.Content.Path, dgst))
+	_, err := os.Stat(contentdir.BlobFile(r.Content.Path, dgst))
 	return !errors.Is(err, os.ErrNotExist)
 }
 
@@ -57,13 +59,8 @@ func (r FreeSpace) Misfits(desc ocispec.Descriptor) bool {
 	if r.Content == nil {
 		return false
 	}
-	info, err := os.Stat(blobFile(r.Content.Path, desc.Digest))
+	info, err := os.Stat(contentdir.BlobFile(r.Content.Path, desc.Digest))
 	return err == nil && info.Size() != desc.Size
-}
-
-// blobFile is the place of a blob in a content folder.
-func blobFile(root string, dgst digest.Digest) string {
-	return filepath.Join(root, "blobs", dgst.Algorithm().String(), dgst.Encoded())
 }
 
 // Room looks at the space for a pull. A daemon's folders are those that it

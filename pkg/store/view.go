@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -15,10 +13,11 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/containerd/containerd/v2/plugins/content/local"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
 // viewTimeout is how long a View waits for whoever writes to a root.
@@ -99,7 +98,7 @@ func viewRoot(o Options) (*View, error) {
 	return &View{
 		namespace: namespaceOr(o.Namespace),
 		images:    metadata.NewImageStore(metadata.NewDB(db, nil, nil)),
-		blobs:     blobFolder(filepath.Join(o.Root, contentDir, "blobs")),
+		blobs:     contentdir.Blobs(filepath.Join(o.Root, contentDir)),
 		namespaces: func(ctx context.Context) (names []string, err error) {
 			return names, db.View(func(tx *bolt.Tx) error {
 				names, err = metadata.NewNamespaceStore(tx).List(ctx)
@@ -113,21 +112,6 @@ func viewRoot(o Options) (*View, error) {
 
 // RootSnapshotters are those that an embedded root can have.
 func RootSnapshotters() []string { return []string{defaultSnapshotter, nativeSnapshotter} }
-
-// blobFolder reads blobs where containerd's content store keeps them; opening
-// that store would make its folders.
-type blobFolder string
-
-func (dir blobFolder) ReaderAt(_ context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
-	if err := desc.Digest.Validate(); err != nil {
-		return nil, err
-	}
-	r, err := local.OpenReader(filepath.Join(string(dir), desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("blob %s: %w", desc.Digest, fs.ErrNotExist)
-	}
-	return r, err
-}
 
 // Images lists the image records of the namespace.
 func (v *View) Images(ctx context.Context) ([]images.Image, error) {

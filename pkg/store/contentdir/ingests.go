@@ -1,4 +1,4 @@
-package store
+package contentdir
 
 import (
 	"cmp"
@@ -8,30 +8,32 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/filters"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
-// The ingests of an embedded root, read from their folders. Unlike containerd's
-// own reading, this one gets along with what a kill or a crash left of them: it
-// takes no time and no total from a file that is not there or cannot be read.
+// Ingests are read from their folders here. Unlike containerd's own reading, this
+// one gets along with what a kill or a crash left of them: a time or a total is
+// simply not known if its file is missing or cannot be read.
 
 // ingest is the folder of an ingest.
-func (f *files) ingest(ref string) string {
+func (f *Folder) ingest(ref string) string {
 	return filepath.Join(f.root, "ingest", digest.FromString(ref).Encoded())
 }
 
 // Status implements content.IngestManager.
-func (f *files) Status(_ context.Context, ref string) (content.Status, error) {
+func (f *Folder) Status(_ context.Context, ref string) (content.Status, error) {
 	return statusIn(f.ingest(ref))
 }
 
 // ListStatuses implements content.Manager.
-func (f *files) ListStatuses(_ context.Context, fs ...string) ([]content.Status, error) {
+func (f *Folder) ListStatuses(_ context.Context, fs ...string) ([]content.Status, error) {
 	filter, err := filters.ParseAll(fs...)
 	if err != nil {
 		return nil, err
@@ -55,9 +57,9 @@ func adaptRef(ref string) filters.Adaptor {
 	})
 }
 
-// nameless are the folders of ingests that do not tell the ref they are named
-// after, so that nobody can ask for them, with the bytes that they hold.
-func (f *files) nameless() (map[string]int64, error) {
+// Nameless finds the folders of ingests that do not hold the ref they are named
+// after, so that no call reaches them, with the bytes that they hold.
+func (f *Folder) Nameless() (map[string]int64, error) {
 	dirs, err := ingestsIn(f.root)
 	all := map[string]int64{}
 	for _, dir := range dirs {
@@ -112,7 +114,7 @@ func startOf(dir string) (at time.Time) {
 	return at
 }
 
-// changed is when a file or folder was, zero if it cannot be told.
+// changed is when a file or folder changed last, zero if that is not known.
 func changed(path string) time.Time {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -128,4 +130,25 @@ func fileSize(path string) int64 {
 		return 0
 	}
 	return info.Size()
+}
+
+// OpenIngest opens the file in which a daemon, whose content folder is root,
+// collects the ingest ref of namespace ns. It is nil if this process cannot see
+// that file.
+func OpenIngest(root, ns, ref string, flags int) *os.File {
+	dirs, err := ingestsIn(root)
+	if err != nil {
+		return nil
+	}
+	for _, dir := range dirs {
+		// A daemon puts the namespace and a number before the ref.
+		status, err := statusIn(dir)
+		if err != nil || !strings.HasPrefix(status.Ref, ns+"/") || !strings.HasSuffix(status.Ref, "/"+ref) {
+			continue
+		}
+		if file, err := os.OpenFile(filepath.Join(dir, "data"), flags|unix.O_NOFOLLOW, 0); err == nil {
+			return file
+		}
+	}
+	return nil
 }

@@ -1,4 +1,10 @@
-package store
+// Package contentdir knows the folder in which containerd keeps its content: where
+// blobs and ingests lie, and what a kill or a crash leaves of them. It knows no
+// records: a Folder is what containerd's metadata database stands on.
+//
+// An embedded root works on a Folder; a daemon's folder is only looked into, with
+// OpenIngest and Writeback. Read Folder.Writer first.
+package contentdir
 
 import (
 	"context"
@@ -11,17 +17,18 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
 
-// files is containerd's local content store with a writer of our own for new
+// Folder is containerd's local content store with another writer for new
 // ingests. The folders and files are the same; what differs is when they are
-// put on stable storage: not blob by blob, in the way of the unpack, but by
-// sync, before the metadata that refers to them is written.
-type files struct {
+// put on stable storage: not blob by blob, which would hold up the unpack, but
+// by Sync, before the metadata that refers to them is written.
+type Folder struct {
 	content.Store
 	root   string
 	hasher *multibuffer.Hasher
@@ -33,13 +40,19 @@ type files struct {
 	lost    map[string]error // blobs that could not be put there, and why
 }
 
-func newFiles(store content.Store, root string, hasher *multibuffer.Hasher, settle func() error) *files {
-	return &files{Store: store, root: root, hasher: hasher, settle: settle, open: map[string]bool{}, lost: map[string]error{}}
+// Open opens the content folder root, which must exist. What goes into it is
+// hashed by hasher; settle writes the metadata before a blob is removed.
+func Open(root string, hasher *multibuffer.Hasher, settle func() error) (*Folder, error) {
+	store, err := local.NewStore(root)
+	if err != nil {
+		return nil, err
+	}
+	return &Folder{Store: store, root: root, hasher: hasher, settle: settle, open: map[string]bool{}, lost: map[string]error{}}, nil
 }
 
 // Delete implements content.Manager. A blob goes only when no record on disk
 // refers to it any more.
-func (f *files) Delete(ctx context.Context, dgst digest.Digest) error {
+func (f *Folder) Delete(ctx context.Context, dgst digest.Digest) error {
 	if err := f.settle(); err != nil {
 		return err
 	}
@@ -48,7 +61,7 @@ func (f *files) Delete(ctx context.Context, dgst digest.Digest) error {
 
 // Walk implements content.Manager. Until there is a first blob, there is no
 // folder of blobs either.
-func (f *files) Walk(ctx context.Context, fn content.WalkFunc, filters ...string) error {
+func (f *Folder) Walk(ctx context.Context, fn content.WalkFunc, filters ...string) error {
 	if _, err := os.Lstat(filepath.Join(f.root, "blobs")); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -56,9 +69,9 @@ func (f *files) Walk(ctx context.Context, fn content.WalkFunc, filters ...string
 }
 
 // Writer implements content.Ingester. Ingests that exist are continued by
-// containerd's own writer, which reads and hashes what they hold. One of which
-// a crash left too little for that is begun anew.
-func (f *files) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+// containerd's own writer, which reads and hashes what they hold. An ingest of
+// which a crash left too little for that is begun anew.
+func (f *Folder) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	var o content.WriterOpts
 	for _, opt := range opts {
 		if err := opt(&o); err != nil {
@@ -85,7 +98,7 @@ func (f *files) Writer(ctx context.Context, opts ...content.WriterOpt) (content.
 	return w, nil
 }
 
-func (f *files) lock(ref string) bool {
+func (f *Folder) lock(ref string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.open[ref] {
@@ -95,14 +108,14 @@ func (f *files) lock(ref string) bool {
 	return true
 }
 
-func (f *files) unlock(ref string) {
+func (f *Folder) unlock(ref string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.open, ref)
 }
 
 // create makes the folder of a new ingest; os.ErrExist says that there is one.
-func (f *files) create(o content.WriterOpts) (*fileWriter, error) {
+func (f *Folder) create(o content.WriterOpts) (*fileWriter, error) {
 	dir := f.ingest(o.Ref)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
 		return nil, err
@@ -118,11 +131,10 @@ func (f *files) create(o content.WriterOpts) (*fileWriter, error) {
 	return w, nil
 }
 
-// sync puts the blobs that were committed on stable storage. What the kernel
-// could not write it reports only once, and forgets: such a blob is removed, and
-// a state of the metadata that names it is an error for as long as there is
-// one.
-func (f *files) sync(names func(digest.Digest) bool) error {
+// Sync puts the blobs that were committed on stable storage. The kernel reports
+// only once that it could not write a file: such a blob is removed, and Sync
+// fails for as long as the metadata names it, which is what names reports.
+func (f *Folder) Sync(names func(digest.Digest) bool) error {
 	f.mu.Lock()
 	pending := f.pending
 	f.pending = nil
@@ -143,11 +155,11 @@ func (f *files) sync(names func(digest.Digest) bool) error {
 			f.lose(err, blobs...)
 		}
 	}
-	return f.missed(names)
+	return f.lostOf(names)
 }
 
-// lose gives blobs up that are not on stable storage.
-func (f *files) lose(err error, paths ...string) {
+// lose gives up blobs that could not be put on stable storage.
+func (f *Folder) lose(err error, paths ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, path := range paths {
@@ -155,8 +167,8 @@ func (f *files) lose(err error, paths ...string) {
 	}
 }
 
-// missed tells whether a lost blob is named, and forgets those that are not.
-func (f *files) missed(names func(digest.Digest) bool) error {
+// lostOf is an error if a lost blob is named; it forgets those that are not.
+func (f *Folder) lostOf(names func(digest.Digest) bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for path, err := range f.lost {
@@ -179,13 +191,13 @@ func syncPath(path string) error {
 
 // fileWriter writes a new ingest. It belongs to one goroutine.
 type fileWriter struct {
-	f       *files
+	f       *Folder
 	dir     string
 	data    *os.File
 	sum     *multibuffer.Stream // of the data so far
 	started time.Time
 	status  content.Status
-	early   writeback
+	early   Writeback
 }
 
 // describe writes the files beside the data, from which containerd resumes.
@@ -204,7 +216,7 @@ func (w *fileWriter) describe() error {
 		}
 	}
 	w.data, err = os.OpenFile(filepath.Join(w.dir, "data"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	w.early.file = w.data
+	w.early.File = w.data
 	return err
 }
 
@@ -213,7 +225,7 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 	n, err := w.data.Write(p)
 	_, _ = w.sum.Write(p[:n])
 	w.status.Offset += int64(n)
-	w.early.grown(w.status.Offset)
+	w.early.Grown(w.status.Offset)
 	return n, err
 }
 
@@ -294,8 +306,8 @@ func hashFile(path string, algorithm digest.Algorithm) (digest.Digest, error) {
 }
 
 // publish moves the data of an ingest to its place among the blobs.
-func (f *files) publish(ingest string, dgst digest.Digest) error {
-	target := blobFile(f.root, dgst)
+func (f *Folder) publish(ingest string, dgst digest.Digest) error {
+	target := BlobFile(f.root, dgst)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
