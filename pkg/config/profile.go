@@ -147,21 +147,7 @@ type claim struct {
 func (p Profile) claim(ref source.Ref) claim {
 	var best claim
 	for _, pattern := range p.Match {
-		full := pattern
-		if !strings.Contains(full, "/") {
-			full += "/*"
-		}
-		host, path, _ := strings.Cut(full, "/")
-		full = source.CanonicalHost(host) + "/" + path
-		if !source.MatchPattern(full, ref.Domain+"/"+ref.Path) {
-			continue
-		}
-		literal := strings.IndexAny(full, "*?")
-		strength := 2*literal + 1
-		if literal < 0 {
-			strength = 2*len(full) + 2
-		}
-		if strength > best.strength {
+		if strength := source.FitPattern(pattern, ref); strength > best.strength {
 			best = claim{pattern, strength}
 		}
 	}
@@ -200,7 +186,7 @@ func (s *Settings) WithProfile(name string) (*Config, error) {
 func (s *Settings) Hosts(name string) []string {
 	var hosts []string
 	add := func(host string) {
-		if host != "" && !strings.ContainsAny(host, "*?") && !slices.Contains(hosts, host) {
+		if host != "" && !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
 		}
 	}
@@ -209,13 +195,12 @@ func (s *Settings) Hosts(name string) []string {
 			continue
 		}
 		for _, pattern := range p.Match {
-			host, _, _ := strings.Cut(pattern, "/")
-			add(host)
+			add(source.PatternHost(pattern))
 		}
 	}
 	if cfg, err := s.WithProfile(name); err == nil {
 		for _, m := range cfg.Registry.Mirrors {
-			add(m.Host)
+			add(source.PatternHost(m.Host))
 		}
 	}
 	return hosts

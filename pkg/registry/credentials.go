@@ -4,8 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -116,34 +114,8 @@ type question struct {
 	ref  source.Ref
 }
 
-// own says whether the host is the reference's own.
-func (q question) own() bool {
-	plain := func(name string) string {
-		return source.CanonicalHost(strings.TrimSuffix(strings.ToLower(name), ":443"))
-	}
-	return plain(q.host) == plain(q.ref.Domain)
-}
-
-// names are the names under which a host may be known: as contacted, and the
-// others of Docker Hub.
-func (q question) names() []string {
-	host := strings.TrimSuffix(strings.ToLower(q.host), ":443")
-	if source.CanonicalHost(host) != source.DockerHub {
-		return []string{host}
-	}
-	return slices.Compact([]string{source.DockerHub, host, "index.docker.io"})
-}
-
-// matches holds the host and repository against a pattern. A login is at no
-// repository, and any credential of the host will do.
-func (q question) matches(pattern string) bool {
-	if q.ref.Path == "" {
-		pattern, _, _ = strings.Cut(pattern, "/")
-	}
-	return slices.ContainsFunc(q.names(), func(name string) bool {
-		return source.MatchPattern(pattern, name+"/"+q.ref.Path)
-	})
-}
+// own reports whether the host is the reference's own.
+func (q question) own() bool { return source.SameHost(q.host, q.ref.Domain) }
 
 // credentialSources are sources in the order of asking.
 type credentialSources []credentialSource

@@ -83,13 +83,13 @@ type identifier struct {
 // the shortest, then the host in the ways in which Docker has filed it.
 func (q question) identifiers() []identifier {
 	var ids []identifier
-	for _, name := range q.names() {
+	for _, name := range source.CredentialNames(q.host) {
 		for path := q.ref.Path; path != ""; {
 			ids = append(ids, identifier{name: name + "/" + path})
 			path = path[:max(strings.LastIndex(path, "/"), 0)]
 		}
 	}
-	for _, name := range q.names() {
+	for _, name := range source.CredentialNames(q.host) {
 		ids = append(ids, identifier{name, true})
 		if name == source.DockerHub {
 			ids = append(ids, identifier{"https://index.docker.io/v1/", true})

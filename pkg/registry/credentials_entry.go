@@ -171,12 +171,9 @@ func (e CredentialEntry) isFor(q question) bool {
 		// A provider says itself which images it is for.
 		return q.own() || e.Source == SourceCredentialProvider
 	}
-	for _, pattern := range e.Match {
-		if q.matches(pattern) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.Match, func(pattern string) bool {
+		return source.MatchCredential(pattern, q.host, q.ref.Path)
+	})
 }
 
 func (s entries) ask(ctx context.Context, e CredentialEntry, q question) (Credential, bool, error) {

@@ -1,7 +1,6 @@
 package registry_test
 
 import (
-	"regexp"
 	"strings"
 	"testing"
 
@@ -40,37 +39,6 @@ func FuzzDockerConfig(f *testing.F) {
 		}
 		if err != nil && len(text) > 60 && strings.Contains(err.Error(), text) {
 			t.Errorf("the error repeats the text: %v", err)
-		}
-	})
-}
-
-// FuzzMatchPattern compares with a regular expression that says the same.
-func FuzzMatchPattern(f *testing.F) {
-	f.Add("docker.io", "docker.io/library/alpine")
-	f.Add("*.example.com/*/app?", "r.example.com/x/y/app1")
-	f.Add("a*b*c/**", "aXbYc/")
-	f.Fuzz(func(t *testing.T, pattern, name string) {
-		full := pattern
-		if !strings.Contains(full, "/") {
-			full += "/*"
-		}
-		var expr strings.Builder
-		for i := range len(full) {
-			switch full[i] {
-			case '*':
-				expr.WriteString("(?s:.*)")
-			case '?':
-				expr.WriteString("(?s:.)")
-			default:
-				expr.WriteString(regexp.QuoteMeta(string(full[i])))
-			}
-		}
-		re, err := regexp.Compile("^" + expr.String() + "$")
-		if err != nil || strings.ContainsFunc(full+name, func(r rune) bool { return r > 127 }) {
-			return // the pattern counts bytes, the expression runes
-		}
-		if got, want := source.MatchPattern(pattern, name), re.MatchString(name); got != want {
-			t.Errorf("MatchPattern(%q, %q): got %v, want %v", pattern, name, got, want)
 		}
 	})
 }

@@ -6,14 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // providers are kubelet's credential provider plugins, as its
@@ -63,7 +63,7 @@ func (p providers) credential(ctx context.Context, q question) (Credential, bool
 	if err != nil {
 		return Credential{}, false, err
 	}
-	image := strings.TrimSuffix(q.host, ":443") + "/" + q.ref.Path
+	image := source.WithoutDefaultPort(q.host) + "/" + q.ref.Path
 	asked := false
 	for _, one := range conf.Providers {
 		if !one.isFor(image) {
@@ -97,34 +97,7 @@ func (p providers) read() (providerConfig, error) {
 }
 
 func (p provider) isFor(image string) bool {
-	return slices.ContainsFunc(p.MatchImages, func(pattern string) bool { return matchImage(pattern, image) })
-}
-
-// matchImage compares as kubelet does: * stands for letters of one part of a
-// host name, ports have to be equal, and a path is the beginning of a path.
-func matchImage(pattern, image string) bool {
-	patternHost, patternPath, _ := strings.Cut(pattern, "/")
-	imageHost, imagePath, _ := strings.Cut(image, "/")
-	patternName, patternPort := splitPort(patternHost)
-	imageName, imagePort := splitPort(imageHost)
-	want, got := strings.Split(patternName, "."), strings.Split(imageName, ".")
-	if patternPort != imagePort || len(want) != len(got) {
-		return false
-	}
-	for i := range want {
-		if ok, err := path.Match(want[i], got[i]); err != nil || !ok {
-			return false
-		}
-	}
-	return strings.HasPrefix(imagePath, patternPath)
-}
-
-func splitPort(host string) (name, port string) {
-	name, port, err := net.SplitHostPort(host)
-	if err != nil {
-		return host, ""
-	}
-	return name, port
+	return slices.ContainsFunc(p.MatchImages, func(pattern string) bool { return source.MatchImage(pattern, image) })
 }
 
 func (p providers) ask(ctx context.Context, one provider, image string) (Credential, bool, error) {
@@ -161,7 +134,7 @@ func readProviderResponse(out []byte, image, name string) (Credential, bool, err
 	}
 	best := ""
 	for pattern := range response.Auth {
-		if matchImage(pattern, image) && (len(pattern) > len(best) || len(pattern) == len(best) && pattern > best) {
+		if source.MatchImage(pattern, image) && (len(pattern) > len(best) || len(pattern) == len(best) && pattern > best) {
 			best = pattern
 		}
 	}

@@ -95,21 +95,7 @@ func (h *host) url(c call) *url.URL {
 
 // origin reports whether u is the host itself: scheme, host and port.
 func (h *host) origin(u *url.URL) bool {
-	return sameOrigin(u, &url.URL{Scheme: h.scheme(), Host: h.name})
-}
-
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && hostname(a.Host) == hostname(b.Host) && portOf(a) == portOf(b)
-}
-
-func portOf(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	if u.Scheme == "http" {
-		return "80"
-	}
-	return "443"
+	return source.SameOrigin(u, &url.URL{Scheme: h.scheme(), Host: h.name})
 }
 
 // mayServe reports whether the host has what it takes for c.

@@ -207,7 +207,7 @@ func findHostDir(dirs []string, name string) (string, error) {
 // The form host_port_ is for file systems that cannot hold a colon.
 func hostDirNames(name string) []string {
 	if name == source.DockerHub {
-		return []string{source.DockerHub, "index.docker.io", "registry-1.docker.io"}
+		return source.HostAliases(name)
 	}
 	host, port, err := net.SplitHostPort(name)
 	if err != nil {

@@ -69,7 +69,7 @@ func hostsFile(o Options, name string) (HostsFile, error) {
 	for _, m := range o.Mirrors {
 		// A folder of its own hides _default, so that mirrors of any registry
 		// have to stand in each.
-		if source.CanonicalHost(m.Host) != name && m.Host != "*" {
+		if !m.standsFor(name) {
 			continue
 		}
 		f.Secret = f.Secret || len(m.Headers) > 0
@@ -83,14 +83,11 @@ func hostsFile(o Options, name string) (HostsFile, error) {
 
 // ownTable is about the registry itself.
 func ownTable(o Options, name string) hostsTable {
-	scheme, host := "https", name
+	scheme := "https"
 	if o.PlainHTTP {
 		scheme = "http"
 	}
-	if name == source.DockerHub {
-		host = "registry-1.docker.io"
-	}
-	t := hostsTable{Server: scheme + "://" + host, CA: o.CA, SkipVerify: o.SkipVerify || o.Insecure}
+	t := hostsTable{Server: scheme + "://" + source.ContactedHost(name), CA: o.CA, SkipVerify: o.SkipVerify || o.Insecure}
 	if o.Cert != "" {
 		t.Client = [][2]string{{o.Cert, o.Key}}
 	}

@@ -39,7 +39,7 @@ func (r *Registry) mirrorHosts(name string) ([]*host, error) {
 	var hosts []*host
 	seen := map[string]bool{} // to ask somebody twice in a row would be no use
 	for _, m := range r.opts.Mirrors {
-		if m.Host != "*" && source.CanonicalHost(m.Host) != name {
+		if !m.standsFor(name) {
 			continue
 		}
 		for _, endpoint := range m.Endpoints {
@@ -54,6 +54,11 @@ func (r *Registry) mirrorHosts(name string) ([]*host, error) {
 		}
 	}
 	return hosts, nil
+}
+
+// standsFor reports whether the mirror holds the content of the registry name.
+func (m Mirror) standsFor(name string) bool {
+	return m.Host == "*" || source.CanonicalHost(m.Host) == name
 }
 
 func (r *Registry) mirrorHost(name string, m Mirror, endpoint string) (*host, error) {

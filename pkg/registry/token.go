@@ -7,14 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	"golang.org/x/net/http/httpguts"
-	"golang.org/x/net/publicsuffix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -260,10 +258,6 @@ func parseToken(body []byte, now time.Time) token {
 // may see credentials: the registry's own host, a host of the same registrable
 // domain, or one that the user lists.
 func (a *authorizer) judgeRealm(u *url.URL) (trusted bool, err error) {
-	listed := slices.ContainsFunc(a.r.opts.TokenHosts, func(t string) bool {
-		return strings.EqualFold(t, u.Host) || hostname(t) == t && hostname(u.Host) == strings.ToLower(t)
-	})
-	own := hostname(u.Host) == hostname(a.h.name)
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
 		return false, unauthenticatedf("names a token server that is not http or https")
@@ -271,20 +265,10 @@ func (a *authorizer) judgeRealm(u *url.URL) (trusted bool, err error) {
 		return false, unauthenticatedf("names the token server %s without TLS", u.Host)
 	case reachOf(u.Host) == reachLinkLocal:
 		return false, unauthenticatedf("names the token server %s at a link-local address", u.Host)
-	case own || listed:
+	case source.SameHostname(u.Host, a.h.name) || source.ListsHost(a.r.opts.TokenHosts, u.Host):
 		return true, nil
 	case reachOf(u.Host) == reachPrivate:
 		return false, unauthenticatedf("names the token server %s at a loopback or private address", u.Host)
 	}
-	return sameDomain(hostname(u.Host), hostname(a.h.name)), nil
-}
-
-// sameDomain compares the public suffix plus one label. Addresses have none.
-func sameDomain(a, b string) bool {
-	if isIP(a) || isIP(b) {
-		return false
-	}
-	da, errA := publicsuffix.EffectiveTLDPlusOne(a)
-	db, errB := publicsuffix.EffectiveTLDPlusOne(b)
-	return errA == nil && errB == nil && da == db
+	return source.SameDomain(u.Host, a.h.name), nil
 }

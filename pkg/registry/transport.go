@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // tlsFlags is the TLS material of Options, loaded once so that an unreadable
@@ -149,7 +151,7 @@ func (h *host) watchDial(dial dialFunc, stall time.Duration) dialFunc {
 			return nil, err
 		}
 		// Behind a proxy, addr is the proxy's.
-		if hostname(addr) == hostname(h.name) && reachOf(conn.RemoteAddr().String()) == reachPrivate {
+		if source.SameHostname(addr, h.name) && reachOf(conn.RemoteAddr().String()) == reachPrivate {
 			h.private.Store(true)
 		}
 		return conn, nil
@@ -188,7 +190,7 @@ const (
 
 // reachOf judges a host with or without a port by its text.
 func reachOf(host string) reach {
-	host = hostname(host)
+	host = source.Hostname(host)
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return reachPrivate
 	}
@@ -210,20 +212,6 @@ func reachOf(host string) reach {
 // inside (RFC 6598); cloud metadata services are found there too.
 func isShared(ip netip.Addr) bool {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(ip)
-}
-
-func isIP(host string) bool {
-	_, err := netip.ParseAddr(hostname(host))
-	return err == nil
-}
-
-// hostname drops port and brackets, the final dot of a name and its case.
-func hostname(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // contextError returns the cause of a context that has ended, so that a
