@@ -30,8 +30,9 @@ func rooms() map[string][]string {
 	return map[string][]string{
 		"cmd/containerd-pull":      {"pkg/"},
 		"cmd/quickstart":           {"pkg/"},
-		"pkg/config":               {"pkg/store", "pkg/registry", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust", "pkg/printable"},
+		"pkg/config":               {"pkg/config/value", "pkg/store", "pkg/registry", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust", "pkg/printable"},
 		"pkg/registry":             {"pkg/source", "pkg/progress", "pkg/printable"},
+		"pkg/config/value":         {"pkg/printable"},
 		"pkg/source":               {},
 		"pkg/printable":            {},
 		"pkg/store":                {"pkg/store/contentdir", "pkg/internal/multibuffer", "pkg/printable"},

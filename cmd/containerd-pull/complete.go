@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -93,7 +93,7 @@ func (k *asker) flag(f *pflag.Flag) candidates {
 	case key != "" && live[key] != nil:
 		return live[key]
 	case config.Words(f) != nil:
-		return words(described(cmp.Or(key, f.Name), config.Words(f))...)
+		return words(described(config.Words(f))...)
 	case config.IsPath(f) && (key == "root" || key == "hosts_dir"):
 		return folders
 	case config.IsPath(f):
@@ -108,65 +108,16 @@ func (k *asker) flag(f *pflag.Flag) candidates {
 	return nil
 }
 
-// described adds what the words of a setting mean.
-func described(key string, all []string) []string {
-	texts := wordTexts()[key]
-	shown := slices.Clone(all)
-	for i, w := range all {
-		if texts[w] != "" {
-			shown[i] = w + "\t" + texts[w]
+// described lists words, each with its meaning if it has one.
+func described(words []value.Word) []string {
+	shown := make([]string, len(words))
+	for i, w := range words {
+		shown[i] = w.Text
+		if w.Meaning != "" {
+			shown[i] += "\t" + w.Meaning
 		}
 	}
 	return shown
-}
-
-// wordTexts describes the words of settings, by key or, without one, by flag.
-func wordTexts() map[string]map[string]string {
-	return map[string]map[string]string{
-		"engine": {
-			"auto":     "the first of the others that can do what is asked",
-			"client":   "this process fetches and unpacks",
-			"daemon":   "this process fetches, containerd unpacks",
-			"transfer": "containerd fetches and unpacks",
-		},
-		"unpack": {
-			"auto":  "what has a file system",
-			"true":  "all of it, or fail",
-			"false": "nothing",
-		},
-		"policy": {
-			"always":  "ask the registry, fetch what is missing",
-			"missing": "no network if the image is whole",
-			"newer":   "as always, but a registry that fails does not matter if the image is whole",
-			"never":   "no network at all",
-		},
-		"progress": {
-			"auto":  "tty on a terminal, else plain",
-			"tty":   "one region that is drawn again and again",
-			"plain": "a line for each change",
-			"json":  "an event on each line",
-			"none":  "warnings and errors only",
-		},
-		"output_style": {
-			"plain":   "the name of each image",
-			"docker":  "the lines of docker pull",
-			"nerdctl": "the closing frame of nerdctl pull",
-			"podman":  "the image ID, as podman pull",
-			"crictl":  "the line of crictl pull",
-		},
-		"print": {
-			"ref":        "name with registry and tag",
-			"digest":     "digest of the index or manifest",
-			"id":         "digest of the config",
-			"chainid":    "name of the top snapshot",
-			"repodigest": "name with the digest",
-		},
-		"verify.mode": {
-			"none":   "leave it to the verifiers of the daemon",
-			"pinned": "only what has a digest",
-			"bindir": "what the programs of verify.bin_dir allow",
-		},
-	}
 }
 
 // words offers the same for every call; those that do not fit are left out.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -39,7 +40,7 @@ func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
 // names.
 func oneOf(names, args []string) string {
 	if len(args) > 0 {
-		if near := config.Nearest(args[0], names); near != "" {
+		if near := value.Nearest(args[0], names); near != "" {
 			return fmt.Sprintf("did you mean %q?", near)
 		}
 	}

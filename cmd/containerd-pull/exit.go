@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -86,8 +87,8 @@ func hintFor(err error, caller config.Caller) string {
 	if isA[*streamError](err) {
 		return streamHint
 	}
-	if word, ok := errors.AsType[*config.UnknownWord](err); ok {
-		if near := config.Nearest(word.Word, word.Known); near != "" {
+	if word, ok := errors.AsType[*value.UnknownWord](err); ok {
+		if near := value.Nearest(word.Word, word.Known); near != "" {
 			return fmt.Sprintf("did you mean %q?", near)
 		}
 	}

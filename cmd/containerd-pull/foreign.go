@@ -4,10 +4,9 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
 const noSignatures = "signatures are not checked by this program; --verify bindir can ask one that does"
@@ -65,7 +64,7 @@ func flagHint(cmd *cobra.Command, name string) string {
 	if len(owners) > 0 {
 		return "--" + name + " is a flag of: " + strings.Join(owners, ", ")
 	}
-	if near := config.Nearest(name, visibleFlags(cmd.Flags())); near != "" {
+	if near := value.Nearest(name, visibleFlags(cmd.Flags())); near != "" {
 		return "did you mean --" + near + "?"
 	}
 	return ""

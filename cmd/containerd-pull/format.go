@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 // form is what --format asks for.
@@ -191,7 +192,7 @@ func checkField(name string) error {
 	u := &usageError{err: fmt.Errorf("--format: no result has a field %q", name), hint: "the fields are: " + strings.Join(known, ", ")}
 	if i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, name) }); i >= 0 {
 		u.hint = fmt.Sprintf("did you mean %q?", known[i])
-	} else if near := config.Nearest(name, known); near != "" {
+	} else if near := value.Nearest(name, known); near != "" {
 		u.hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	return u

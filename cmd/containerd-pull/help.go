@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 //go:generate go test -run TestReference -update
@@ -119,7 +120,7 @@ func mistyped(root *cobra.Command, arg string) []string {
 	if strings.ContainsAny(arg, "/:@.") || len(arg) < 4 { // gcc is no gc
 		return nil
 	}
-	near := config.Nearest(arg, commandNames(root))
+	near := value.Nearest(arg, commandNames(root))
 	if near == "" || near == arg {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -51,7 +52,7 @@ func dotted(keys []string) string {
 
 // walk compares the structure with the shape. What is wrong with single values
 // is found by settings.
-func (c *checker) walk(keys []string, node any, s shape) {
+func (c *checker) walk(keys []string, node any, s value.Shape) {
 	switch {
 	case s.Type == "array" && s.Items.Type == "object":
 		c.elements(keys, node, *s.Items)
@@ -63,7 +64,7 @@ func (c *checker) walk(keys []string, node any, s shape) {
 	case s.Type == "object":
 		t, ok := node.(map[string]any)
 		if !ok {
-			c.find(keys, wrongType(node, "a table"), "")
+			c.find(keys, value.WrongType(node, "a table"), "")
 			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(t)) {
@@ -72,20 +73,20 @@ func (c *checker) walk(keys []string, node any, s shape) {
 	}
 }
 
-func (c *checker) elements(keys []string, node any, item shape) {
+func (c *checker) elements(keys []string, node any, item value.Shape) {
 	if _, ok := node.(map[string]any); ok {
 		c.walk(keys, node, item)
 		return
 	}
 	items, _ := node.([]any)
 	for i, n := range items {
-		c.walk(append(slices.Clone(keys), element(i)), n, item)
+		c.walk(append(slices.Clone(keys), value.Element(i)), n, item)
 	}
 }
 
 // entry checks one key of a table and gives its value as it is to be used.
-func (c *checker) entry(keys []string, node any, parent shape) any {
-	s, known := parent.field(keys[len(keys)-1])
+func (c *checker) entry(keys []string, node any, parent value.Shape) any {
+	s, known := parent.Field(keys[len(keys)-1])
 	switch {
 	case parent.Items != nil:
 		s = *parent.Items
@@ -93,23 +94,23 @@ func (c *checker) entry(keys []string, node any, parent shape) any {
 		c.unknown(keys, parent)
 		return node
 	}
-	if s.Secret || s.holdsSecret(node) {
+	if s.HoldsSecret(node) {
 		c.secrets = append(c.secrets, keys)
 	}
 	c.walk(keys, node, s)
 	return c.absolute(node, s)
 }
 
-func (c *checker) unknown(keys []string, parent shape) {
+func (c *checker) unknown(keys []string, parent value.Shape) {
 	e := &Error{File: c.doc.path, Line: c.doc.lines.of(keys), Err: fmt.Errorf("unknown key %q", dotted(keys))}
-	if near := Nearest(keys[len(keys)-1], parent.names()); near != "" {
+	if near := value.Nearest(keys[len(keys)-1], parent.FieldNames()); near != "" {
 		e.Remedy = fmt.Sprintf("did you mean %q?", near)
 	}
 	c.findings = append(c.findings, e)
 }
 
 // absolute makes a path relative to the file that holds it.
-func (c *checker) absolute(node any, s shape) any {
+func (c *checker) absolute(node any, s value.Shape) any {
 	name, ok := node.(string)
 	if !ok || !s.Path || name == "" || filepath.IsAbs(name) {
 		return node
@@ -128,7 +129,7 @@ func (c *checker) settings(prefix []string) {
 		if !ok {
 			continue
 		}
-		if err := s.bind(new(Config)).set(raw); err != nil && !c.found(keys) {
+		if err := s.bind(new(Config)).Set(raw); err != nil && !c.found(keys) {
 			c.find(keys, err, "")
 		}
 	}
@@ -149,12 +150,12 @@ func (c *checker) profile(name string) {
 	}
 	c.settings(keys)
 	if raw, ok := c.doc.at(append(keys, keyExtends)); ok {
-		if _, err := one(raw); err != nil {
+		if _, err := value.ParseText(raw); err != nil {
 			c.find(append(keys, keyExtends), err, "")
 		}
 	}
 	if raw, ok := c.doc.at(append(keys, keyMatch)); ok {
-		patterns, err := list(raw)
+		patterns, err := value.ParseList(raw)
 		for _, p := range patterns {
 			err = errors.Join(err, source.CheckPattern(p))
 		}

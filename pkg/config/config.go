@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -160,7 +161,7 @@ func (s *Settings) Resolve(ref source.Ref) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cfg, cfg.finish(labelFields{Profile: cfg.Profile, Ref: ref.Name, Time: s.caller.now().Format(time.RFC3339)})
+	return cfg, cfg.finish(value.LabelFields{Profile: cfg.Profile, Ref: ref.Name, Time: s.caller.now().Format(time.RFC3339)})
 }
 
 // layers orders the sources for a reference, the weakest first.
@@ -217,7 +218,7 @@ func (s *Settings) mustProfile(what said, err error) ([]layer, error) {
 
 // optionalProfile is the layer of a profile; an empty name means none.
 func (s *Settings) optionalProfile(what said) ([]layer, error) {
-	name, err := one(what.raw)
+	name, err := value.ParseText(what.raw)
 	if err != nil || name == "" {
 		return nil, err
 	}
@@ -233,7 +234,7 @@ func (c *Config) Resolved() []Resolved {
 	all := slices.Clone(c.resolved)
 	for i := range all {
 		v := all[i].Setting.bind(c)
-		all[i].Value, all[i].Plain = v.String(), v.plain()
+		all[i].Value, all[i].Plain = v.String(), v.Plain()
 	}
 	return all
 }
@@ -302,9 +303,9 @@ func (c *Config) checkVerify() error {
 }
 
 // finish applies what follows from several settings at once.
-func (c *Config) finish(fields labelFields) error {
+func (c *Config) finish(fields value.LabelFields) error {
 	for key, val := range c.Request.Labels {
-		filled, err := expandLabel(val, fields)
+		filled, err := fields.Expand(val)
 		if err != nil {
 			return err
 		}
@@ -354,7 +355,7 @@ func (f *Flags) NamedFile(caller Caller) (string, error) {
 			return "", err
 		}
 		if ok {
-			return one(what.raw)
+			return value.ParseText(what.raw)
 		}
 	}
 	return "", nil

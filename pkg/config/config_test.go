@@ -284,14 +284,3 @@ func TestStarter(t *testing.T) {
 		t.Errorf("adding a profile: %v", err)
 	}
 }
-
-func TestNearest(t *testing.T) {
-	words := []string{"namespace", "platforms", "address", "root"}
-	for word, want := range map[string]string{
-		"namespase": "namespace", "platform": "platforms", "adress": "address", "rooot": "root", "orot": "root", "x": "", "something": "",
-	} {
-		if got := config.Nearest(word, words); got != want {
-			t.Errorf("Nearest(%q): got %q, want %q", word, got, want)
-		}
-	}
-}

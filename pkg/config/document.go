@@ -6,9 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 	"go.yaml.in/yaml/v3"
@@ -143,7 +143,7 @@ func (l *tomlLines) header(n *unstable.Node, array bool) []string {
 		}
 		l.doc.lines.note(keys, line)
 		if known {
-			keys = append(keys, element(index))
+			keys = append(keys, value.Element(index))
 			l.doc.lines.note(keys, line)
 		}
 	}
@@ -167,7 +167,7 @@ func (l *tomlLines) value(keys []string, n *unstable.Node) {
 		case unstable.InlineTable:
 			l.keyValue(keys, child)
 		case unstable.Array:
-			l.value(append(slices.Clone(keys), element(i)), child)
+			l.value(append(slices.Clone(keys), value.Element(i)), child)
 		}
 	}
 }
@@ -182,8 +182,6 @@ func (l *tomlLines) key(n *unstable.Node) (parts []string, line int) {
 	}
 	return parts, line
 }
-
-func element(i int) string { return "[" + strconv.Itoa(i) + "]" }
 
 func (d *document) parseYAML(data []byte) error {
 	var root yaml.Node
@@ -213,7 +211,7 @@ func (d *document) yamlLines(keys []string, n *yaml.Node) {
 		}
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
-			inner := append(slices.Clone(keys), element(i))
+			inner := append(slices.Clone(keys), value.Element(i))
 			d.lines.note(inner, item.Line)
 			d.yamlLines(inner, item)
 		}

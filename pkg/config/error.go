@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 )
 
 // Error is something wrong with a configuration file: where, what, and what
@@ -29,16 +28,6 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
-
-// UnknownWord is a value that is none of the words of a setting.
-type UnknownWord struct {
-	Word  string
-	Known []string
-}
-
-func (e *UnknownWord) Error() string {
-	return fmt.Sprintf("got %q, want one of %s", e.Word, strings.Join(e.Known, ", "))
-}
 
 // bare takes the path out of an error of the file system, because an Error
 // names the file already.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/spf13/pflag"
 )
 
@@ -51,26 +52,17 @@ func Key(flag *pflag.Flag) string {
 
 // Words lists what a flag, or each element of its list, accepts, nil if that is
 // more than a few words.
-func Words(flag *pflag.Flag) []string {
-	v := valueOf(flag)
-	if v == nil {
-		return nil
+func Words(flag *pflag.Flag) []value.Word {
+	if v := valueOf(flag); v != nil {
+		return v.setting.shape().Leaf().Words
 	}
-	shape := v.setting.shape()
-	if shape.Items != nil {
-		return shape.Items.Words
-	}
-	return shape.Words
+	return nil
 }
 
-// IsPath tells whether a flag takes the path of a file or folder.
+// IsPath reports whether a flag takes the path of a file or folder.
 func IsPath(flag *pflag.Flag) bool {
 	v := valueOf(flag)
-	if v == nil {
-		return false
-	}
-	shape := v.setting.shape()
-	return shape.Path || shape.Items != nil && shape.Items.Path
+	return v != nil && v.setting.shape().Leaf().Path
 }
 
 func valueOf(flag *pflag.Flag) *flagValue {
@@ -92,7 +84,7 @@ const GroupAnnotation = "containerd-pull-group"
 type flagValue struct {
 	setting   *Setting
 	spelling  Flag
-	texts     texts
+	texts     value.Texts
 	spellings []*pflag.Flag // all of the setting
 }
 
@@ -139,7 +131,7 @@ func (v *flagValue) noOptDefault() string {
 
 // Set checks the text at once, so that the error names the flag as typed.
 func (v *flagValue) Set(text string) error {
-	if err := v.setting.bind(new(Config)).set(texts{text}); err != nil {
+	if err := v.setting.bind(new(Config)).Set(value.Texts{text}); err != nil {
 		return err
 	}
 	v.texts = append(v.texts, text)
@@ -197,7 +189,7 @@ func (v *flagValue) dashed() string { return "--" + v.spelling.Name }
 
 // with gives the flags as if one more had been typed.
 func (f *Flags) with(s *Setting, text string) *Flags {
-	typed := &flagValue{setting: s, spelling: s.Flags[0], texts: texts{text}}
+	typed := &flagValue{setting: s, spelling: s.Flags[0], texts: value.Texts{text}}
 	more := &Flags{typed: []*flagValue{typed}}
 	for _, v := range f.typed {
 		if v.setting.Name() != s.Name() {

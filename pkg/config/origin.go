@@ -1,6 +1,10 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
+)
 
 // Kind says what sort of place a value came from.
 type Kind string
@@ -84,7 +88,7 @@ func (b builtIn) lookup(s *Setting) (said, bool, error) {
 	if other, ok := b.caller.Defaults[s.Key]; ok {
 		text = other
 	}
-	return said{raw: texts{text}, from: Origin{Kind: BuiltIn}}, text != "", nil
+	return said{raw: value.Texts{text}, from: Origin{Kind: BuiltIn}}, text != "", nil
 }
 
 // environment is the layer of variables.
@@ -102,16 +106,16 @@ func (e environment) lookup(s *Setting) (said, bool, error) {
 // occurrences gives a variable the power of a repeated flag: a table may have
 // several pairs, with commas between them. A value that holds a comma itself
 // needs a flag or a file.
-func occurrences(s *Setting, text string) texts {
+func occurrences(s *Setting, text string) value.Texts {
 	if s.shape().Type == "object" {
-		return splitAll(texts{text})
+		return value.Texts{text}.Split()
 	}
-	return texts{text}
+	return value.Texts{text}
 }
 
 // choiceOfProfile is the layer of the profile that a pattern chose.
 type choiceOfProfile struct{ name, pattern string }
 
 func (c choiceOfProfile) lookup(s *Setting) (said, bool, error) {
-	return said{raw: texts{c.name}, from: Origin{Kind: FromPattern, Name: c.pattern}}, s.Key == keyDefault, nil
+	return said{raw: value.Texts{c.name}, from: Origin{Kind: FromPattern, Name: c.pattern}}, s.Key == keyDefault, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -57,74 +58,19 @@ func (c *Config) finishOutput() {
 	}
 }
 
-// formatValue is a form of the result. Whether a template is right is not
-// known here.
-type formatValue string
+// formatValue is a form of the result. Whether its template is right shows when
+// the result is written.
+type formatValue struct{ value.Value }
 
-func (v *formatValue) String() string { return string(*v) }
-func (v *formatValue) plain() any     { return string(*v) }
-func (v *formatValue) shape() shape   { return shape{Type: "string", Name: "form"} }
+func (v formatValue) Shape() value.Shape { return value.Shape{Type: "string", Name: "form"} }
 
-func (v *formatValue) set(raw any) error {
-	s, err := one(raw)
+func (v formatValue) Set(raw any) error {
+	s, err := value.ParseText(raw)
 	if err != nil {
 		return err
 	}
 	if s != FormatJSON && !strings.HasPrefix(s, FormatTemplate) {
 		return fmt.Errorf("got %q, want %s or %sTEMPLATE", s, FormatJSON, FormatTemplate)
 	}
-	*v = formatValue(s)
-	return nil
-}
-
-// exitCodeValue is an exit code of the caller's choice; 0 is none.
-type exitCodeValue int
-
-func (v *exitCodeValue) plain() any   { return int64(*v) }
-func (v *exitCodeValue) shape() shape { return shape{Type: "integer", Name: "code", Most: 255} }
-
-func (v *exitCodeValue) String() string {
-	if *v == 0 {
-		return ""
-	}
-	return fmt.Sprint(int(*v))
-}
-
-func (v *exitCodeValue) set(raw any) error {
-	n, err := integer(raw)
-	if err != nil {
-		return err
-	}
-	if n < 0 || n > int64(v.shape().Most) {
-		return fmt.Errorf("got %d, want an exit code from 1 to 255, or 0 for none", n)
-	}
-	*v = exitCodeValue(n)
-	return nil
-}
-
-// choicesValue is a list of a few words.
-type choicesValue struct {
-	field *[]string
-	words []string
-}
-
-func (v *choicesValue) String() string { return strings.Join(*v.field, ",") }
-func (v *choicesValue) plain() any     { return slices.Concat([]string{}, *v.field) }
-
-func (v *choicesValue) shape() shape {
-	return shape{Type: "array", Name: "list", Items: &shape{Type: "string", Words: v.words}}
-}
-
-func (v *choicesValue) set(raw any) error {
-	all, err := list(raw)
-	if err != nil {
-		return err
-	}
-	for _, s := range all {
-		if !slices.Contains(v.words, s) {
-			return fmt.Errorf("got %q, want one of %s", s, strings.Join(v.words, ", "))
-		}
-	}
-	*v.field = all
-	return nil
+	return v.Value.Set(raw)
 }

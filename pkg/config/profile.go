@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -42,10 +43,10 @@ func (s *Settings) Profiles() []Profile {
 func (p *Profile) take(d *document) {
 	p.Files = append(p.Files, d.path)
 	if raw, ok := d.at([]string{keyProfiles, p.Name, keyExtends}); ok {
-		p.Extends, _ = one(raw)
+		p.Extends, _ = value.ParseText(raw)
 	}
 	if raw, ok := d.at([]string{keyProfiles, p.Name, keyMatch}); ok {
-		p.Match, _ = list(raw)
+		p.Match, _ = value.ParseList(raw)
 	}
 }
 
@@ -90,7 +91,7 @@ func unknownProfile(name string, all []Profile, on []string) error {
 	for _, p := range all {
 		e.Known = append(e.Known, p.Name)
 	}
-	e.Nearest = Nearest(name, e.Known)
+	e.Nearest = value.Nearest(name, e.Known)
 	if len(on) > 0 {
 		e.Extends = on[len(on)-1]
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 // resolution is the state of Settings.Resolve: what each setting will be.
@@ -44,7 +46,7 @@ func (c choice) apply(cfg *Config) error {
 		says = says[len(says)-1:]
 	}
 	for _, what := range says {
-		if err := c.setting.bind(cfg).set(what.raw); err != nil {
+		if err := c.setting.bind(cfg).Set(what.raw); err != nil {
 			return fmt.Errorf("%s: %w", what.from.subject(c.setting), err)
 		}
 	}
@@ -65,7 +67,7 @@ func (c choice) active(idle string) bool {
 		return false
 	}
 	v := c.setting.bind(cfg)
-	return !unset(v) && !slices.Contains(strings.Fields(idle), v.String())
+	return !value.IsUnset(v) && !slices.Contains(strings.Fields(idle), v.String())
 }
 
 // exclusion is a pair of settings that cannot both have their effect. Values

@@ -2,6 +2,8 @@ package config
 
 import (
 	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 // Group is a heading under which help lists settings.
@@ -52,11 +54,11 @@ type Setting struct {
 	Usage string
 	Group Group
 
-	bind     func(*Config) value
+	bind     func(*Config) value.Value
 	fallback func(Caller) string // the Default, where it depends on the caller
 }
 
-func (s *Setting) shape() shape { return s.bind(new(Config)).shape() }
+func (s *Setting) shape() value.Shape { return s.bind(new(Config)).Shape() }
 
 // Name is how messages call the setting.
 func (s *Setting) Name() string {
@@ -80,7 +82,7 @@ func (s *Setting) EnvNames() []string {
 // show gives a text of the setting as it may be shown.
 func (s *Setting) show(text string) string {
 	v := s.bind(new(Config))
-	if err := v.set(texts{text}); err != nil {
+	if err := v.Set(value.Texts{text}); err != nil {
 		return text
 	}
 	return v.String()

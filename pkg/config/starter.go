@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 // UserFile is the configuration file of the caller, empty if the caller has no
@@ -86,7 +88,7 @@ func plainUsage(s *Setting) string {
 func (s *Setting) example() string {
 	switch shape := s.shape(); {
 	case s.Default != "" && shape.Type == "array":
-		return `["` + strings.Join(splitAll(texts{s.Default}), `", "`) + `"]`
+		return `["` + strings.Join(value.Texts{s.Default}.Split(), `", "`) + `"]`
 	case (shape.Type == "integer" || shape.Type == "boolean") && s.Default != "":
 		return s.Default
 	case s.Default != "":

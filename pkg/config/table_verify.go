@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
@@ -15,8 +16,11 @@ func verifyMode() *Setting {
 		Default: string(trust.ModeNone),
 		Usage:   "`policy` that decides what may be pulled: none, pinned (only what has a digest), bindir (what all programs of verify.bin_dir allow); verifiers of the daemon decide as well",
 		Group:   GroupVerify,
-		bind: func(c *Config) value {
-			return modeValue{&wordValue[trust.Mode]{&c.Verify.Mode, []trust.Mode{trust.ModeNone, trust.ModePinned, trust.ModeBindir}}}
+		bind: func(c *Config) value.Value {
+			return modeValue{&c.Verify.Mode, value.OneOf(&c.Verify.Mode,
+				value.WordOf(trust.ModeNone, "leave it to the verifiers of the daemon"),
+				value.WordOf(trust.ModePinned, "only what has a digest"),
+				value.WordOf(trust.ModeBindir, "what the programs of verify.bin_dir allow"))}
 		},
 	}
 }
@@ -30,42 +34,45 @@ func verifySettings() []*Setting {
 			Key:   "verify.digests",
 			Usage: "`list` of REF=DIGEST: with pinned, REF is asked for by that digest",
 			Group: GroupVerify,
-			bind:  func(c *Config) value { return pinsValue{(*listValue)(&c.Verify.Digests)} },
+			bind:  func(c *Config) value.Value { return pinsValue{value.List(&c.Verify.Digests)} },
 		},
 		{
 			Key:     "verify.bin_dir",
 			Default: "/opt/containerd/image-verifier/bin",
 			Usage:   "`folder` of the programs that bindir asks",
 			Group:   GroupVerify,
-			bind:    func(c *Config) value { return path(&c.Verify.BinDir) },
+			bind:    func(c *Config) value.Value { return value.Path(&c.Verify.BinDir) },
 		},
 		{
 			Key:     "verify.max_verifiers",
 			Default: "10",
 			Usage:   "`number` of programs that bindir asks, the first by name",
 			Group:   GroupVerify,
-			bind:    func(c *Config) value { return (*countValue)(&c.Verify.MaxVerifiers) },
+			bind:    func(c *Config) value.Value { return value.Count(&c.Verify.MaxVerifiers) },
 		},
 		{
 			Key:     "verify.per_verifier_timeout",
 			Default: "10s",
 			Usage:   "`time` for each of these programs",
 			Group:   GroupVerify,
-			bind:    func(c *Config) value { return (*durationValue)(&c.Verify.PerVerifierTimeout) },
+			bind:    func(c *Config) value.Value { return value.Duration(&c.Verify.PerVerifierTimeout) },
 		},
 		experimental(),
 	}
 }
 
-// modeValue knows nerdctl's words for what there is none of yet.
-type modeValue struct{ *wordValue[trust.Mode] }
+// modeValue also accepts nerdctl's words for modes that are not built yet.
+type modeValue struct {
+	field *trust.Mode
+	value.Value
+}
 
-func (v modeValue) set(raw any) error {
-	if word, err := one(raw); err == nil && checksSignatures(trust.Mode(word)) {
+func (v modeValue) Set(raw any) error {
+	if word, err := value.ParseText(raw); err == nil && checksSignatures(trust.Mode(word)) {
 		*v.field = trust.Mode(word)
 		return nil
 	}
-	return v.wordValue.set(raw)
+	return v.Value.Set(raw)
 }
 
 func checksSignatures(mode trust.Mode) bool { return mode == "cosign" || mode == "notation" }
@@ -89,21 +96,20 @@ func experimental() *Setting {
 		Default: "true",
 		Usage:   "allow what nerdctl counts as experimental, which is to check signatures by cosign or notation",
 		Group:   GroupVerify,
-		bind:    func(c *Config) value { return (*boolValue)(&c.Experimental) },
+		bind:    func(c *Config) value.Value { return value.Bool(&c.Experimental) },
 	}
 }
 
 // pinsValue is a list of REF=DIGEST.
-type pinsValue struct{ *listValue }
+type pinsValue struct{ value.Value }
 
-func (v pinsValue) set(raw any) error {
-	l, err := list(raw)
+func (v pinsValue) Set(raw any) error {
+	l, err := value.ParseList(raw)
 	if err != nil {
 		return err
 	}
 	if _, err := trust.ParsePins(l); err != nil {
 		return err
 	}
-	*v.listValue = l
-	return nil
+	return v.Value.Set(raw)
 }

@@ -1,9 +1,10 @@
-package config
+package value
 
 import "strings"
 
-// Nearest gives the candidate that word was probably meant to be, or nothing:
-// one that word is the beginning of, or that differs in few letters.
+// Nearest gives the candidate that word was probably meant to be: one that word
+// is the beginning of, or that differs from it in few letters. It is empty if
+// there is none.
 func Nearest(word string, candidates []string) string {
 	best, limit := "", len(word)/3+1
 	for _, c := range candidates {

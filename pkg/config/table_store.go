@@ -1,0 +1,94 @@
+package config
+
+import (
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
+)
+
+func storeSettings() []*Setting {
+	return []*Setting{
+		{
+			Key:     "address",
+			Flags:   []Flag{{Name: "address", Short: "a"}, {Name: "host", Short: "H"}, {Name: "a", Hidden: true}, {Name: "H", Hidden: true}},
+			Env:     []string{"CONTAINERD_ADDRESS"},
+			Default: "/run/containerd/containerd.sock",
+			Usage:   "containerd `socket`, with or without unix://",
+			Group:   GroupStore,
+			bind:    func(c *Config) value.Value { return value.Text(&c.Store.Address) },
+		},
+		{
+			Key:     "connect_timeout",
+			Flags:   []Flag{{Name: "connect-timeout"}},
+			Default: "10s",
+			Usage:   "`time` to reach the daemon",
+			Group:   GroupStore,
+			bind:    func(c *Config) value.Value { return value.Duration(&c.Store.ConnectTimeout) },
+		},
+		{
+			Key:     "namespace",
+			Flags:   []Flag{{Name: "namespace", Short: "n"}, {Name: "n", Hidden: true}},
+			Env:     []string{"CONTAINERD_NAMESPACE"},
+			Default: "default",
+			Usage:   "containerd `namespace`",
+			Group:   GroupStore,
+			bind:    func(c *Config) value.Value { return value.Text(&c.Store.Namespace) },
+		},
+		{
+			Key:         "snapshotter",
+			Flags:       []Flag{{Name: "snapshotter"}, {Name: "storage-driver"}},
+			Env:         []string{"CONTAINERD_SNAPSHOTTER"},
+			DefaultNote: "the namespace's default, else overlayfs",
+			Usage:       "`name` of the snapshotter",
+			Group:       GroupStore,
+			bind:        func(c *Config) value.Value { return value.Text(&c.Store.Snapshotter) },
+		},
+		{
+			Key:   "root",
+			Flags: []Flag{{Name: "root"}},
+			Usage: "`folder` of an embedded store in containerd's layout, without a daemon",
+			Group: GroupStore,
+			bind:  func(c *Config) value.Value { return value.Path(&c.Store.Root) },
+		},
+		{
+			Key:     "engine",
+			Flags:   []Flag{{Name: "engine"}},
+			Default: string(pull.EngineAuto),
+			Usage:   "who `works`: client (we fetch and unpack), daemon (we fetch, containerd unpacks), transfer (containerd does both), auto (the first of these that can)",
+			Group:   GroupStore,
+			bind: func(c *Config) value.Value {
+				return value.OneOf(&c.Request.Engine,
+					value.WordOf(pull.EngineAuto, "the first of the others that can do what is asked"),
+					value.WordOf(pull.EngineClient, "this process fetches and unpacks"),
+					value.WordOf(pull.EngineDaemon, "this process fetches, containerd unpacks"),
+					value.WordOf(pull.EngineTransfer, "containerd fetches and unpacks"))
+			},
+		},
+		profileChoice(),
+		configFile(),
+	}
+}
+
+// profileChoice names the profile. As a key it is the default for whoever
+// does not choose.
+func profileChoice() *Setting {
+	return &Setting{
+		Key:         keyDefault,
+		Flags:       []Flag{{Name: "profile", Short: "p"}},
+		Own:         "CONTAINERD_PULL_PROFILE",
+		DefaultNote: "by pattern, else default_profile",
+		Usage:       "`name` of the profile; an empty one means none",
+		Group:       GroupStore,
+		bind:        func(c *Config) value.Value { return value.Text(&c.Profile) },
+	}
+}
+
+// configFile names one more file.
+func configFile() *Setting {
+	return &Setting{
+		Flags: []Flag{{Name: "config"}},
+		Own:   "CONTAINERD_PULL_CONFIG",
+		Usage: "one more configuration `file`, stronger than the others",
+		Group: GroupStore,
+		bind:  func(c *Config) value.Value { return value.Path(&c.File) },
+	}
+}
