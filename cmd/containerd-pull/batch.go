@@ -55,8 +55,7 @@ func (b *batch) run(ctx context.Context) error {
 	err := errors.Join(b.pullAll(ctx), b.closeStore())
 	b.sink.Emit(progress.Event{
 		Kind:     progress.Summary,
-		Total:    int64(len(b.jobs)),
-		Offset:   int64(b.failed),
+		Counts:   progress.Counts{Images: len(b.jobs), Failed: b.failed},
 		Duration: time.Since(start),
 	})
 	return err

@@ -84,7 +84,7 @@ func (l *ledger) of(name string) account {
 func (a *account) note(e progress.Event) {
 	switch e.Kind {
 	case progress.Resolved:
-		a.target = ocispec.Descriptor{MediaType: e.MediaType, Digest: e.Digest, Size: e.Total}
+		a.target = ocispec.Descriptor{MediaType: e.MediaType, Digest: e.Digest, Size: e.Bytes.Total}
 		a.host = e.Host
 	case progress.Retry:
 		a.retries++

@@ -88,7 +88,7 @@ func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u use) (*verd
 		return nil, fmt.Errorf("looking up %s: %w", desc.Digest, err)
 	}
 	v := &verdict{record: true, labels: info.Labels}
-	shown := progress.Event{Kind: progress.VerifyProgress, Ref: u.ref, Blob: u.kind, Digest: desc.Digest, Total: desc.Size}
+	shown := progress.Event{Kind: progress.VerifyProgress, Ref: u.ref, Blob: u.kind, Digest: desc.Digest, Bytes: progress.Bytes{Total: desc.Size}}
 	ra, err := b.store.ReaderAt(ctx, desc)
 	if err == nil {
 		err = b.hash(ctx, ra, desc, v, shown)
@@ -107,7 +107,7 @@ func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u use) (*verd
 	default:
 		v.kind, v.message = Corrupt, "it cannot be read: "+err.Error()
 	}
-	shown.Kind, shown.Offset, shown.Message, shown.Duration = progress.VerifyDone, v.size, v.message, time.Since(start)
+	shown.Kind, shown.Bytes.Done, shown.Message, shown.Duration = progress.VerifyDone, v.size, v.message, time.Since(start)
 	b.emit.Emit(shown)
 	return v, nil
 }
@@ -128,7 +128,7 @@ func (b *blobs) hash(ctx context.Context, ra content.ReaderAt, desc ocispec.Desc
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		shown.Offset = v.size
+		shown.Bytes.Done = v.size
 		b.emit.Emit(shown)
 		n, err := src.Read(buf[:])
 		sum.Hash().Write(buf[:n])

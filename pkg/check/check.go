@@ -200,7 +200,7 @@ func (r *run) image(ctx context.Context, img images.Image) (Report, error) {
 	}
 	r.Progress.Emit(progress.Event{
 		Kind: progress.Verified, Ref: img.Name, Digest: img.Target.Digest,
-		Offset: w.report.Bytes, Total: int64(len(w.report.Findings)), Duration: time.Since(start),
+		Bytes: progress.Bytes{Done: w.report.Bytes}, Findings: len(w.report.Findings), Duration: time.Since(start),
 	})
 	w.report.held = w.held()
 	if w.report.Whole() {

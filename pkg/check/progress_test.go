@@ -26,19 +26,19 @@ func TestProgress(t *testing.T) {
 		for _, e := range events {
 			switch e.Kind {
 			case progress.VerifyProgress:
-				at[e.Digest] = append(at[e.Digest], e.Offset)
+				at[e.Digest] = append(at[e.Digest], e.Bytes.Done)
 			case progress.VerifyDone:
 				done[e.Digest] = e
 			}
 		}
-		if first, last := events[0], events[len(events)-1]; first.Kind != progress.Verify || last.Kind != progress.Verified || last.Total != 1 {
+		if first, last := events[0], events[len(events)-1]; first.Kind != progress.Verify || last.Kind != progress.Verified || last.Findings != 1 {
 			t.Errorf("got events from %+v to %+v, want those of the image, with one finding", first, last)
 		}
 		offsets := at[noisy.Digest]
 		if len(offsets) < 3 || offsets[0] != 0 || offsets[len(offsets)-1] <= noisy.Size/2 {
 			t.Errorf("got offsets %v of a layer of %d bytes, want them to go up", offsets, noisy.Size)
 		}
-		if e := done[noisy.Digest]; e.Offset != noisy.Size || e.Blob != progress.Layer || e.Message != "" {
+		if e := done[noisy.Digest]; e.Bytes.Done != noisy.Size || e.Blob != progress.Layer || e.Message != "" {
 			t.Errorf("got %+v of the layer, want all of its bytes and nothing wrong", e)
 		}
 		if e := done[other.Digest]; e.Message == "" {

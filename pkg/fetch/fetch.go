@@ -81,7 +81,7 @@ type Blob struct {
 func (b Blob) event(kind progress.Kind) progress.Event {
 	return progress.Event{
 		Kind: kind, Ref: b.Ref.Name, Blob: b.Kind,
-		Digest: b.Desc.Digest, MediaType: b.Desc.MediaType, Total: b.Desc.Size,
+		Digest: b.Desc.Digest, MediaType: b.Desc.MediaType, Bytes: progress.Bytes{Total: b.Desc.Size},
 	}
 }
 
@@ -385,7 +385,7 @@ func (in *Ingest) take(p []byte, each io.Writer) error {
 
 func (in *Ingest) at(kind progress.Kind) progress.Event {
 	e := in.blob.event(kind)
-	e.Offset, e.Host = in.offset, in.host
+	e.Bytes.Done, e.Host = in.offset, in.host
 	return e
 }
 

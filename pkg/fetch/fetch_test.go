@@ -495,10 +495,10 @@ func TestEvents(t *testing.T) {
 			if len(kinds) == 0 || kinds[len(kinds)-1] != e.Kind {
 				kinds = append(kinds, e.Kind)
 			}
-			if e.Digest != b.blob.Desc.Digest || e.Total != size || e.Host != b.reg.Host() || e.Offset < offset {
+			if e.Digest != b.blob.Desc.Digest || e.Bytes.Total != size || e.Host != b.reg.Host() || e.Bytes.Done < offset {
 				t.Errorf("got event %+v after offset %d, want the blob, the host and no way back", e, offset)
 			}
-			offset = e.Offset
+			offset = e.Bytes.Done
 		}
 		want := []progress.Kind{progress.FetchStart, progress.FetchProgress, progress.FetchDone}
 		if diff := cmp.Diff(want, kinds); diff != "" || offset != size {

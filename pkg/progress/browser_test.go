@@ -174,16 +174,16 @@ func TestTimelineLayout(t *testing.T) {
 	for i, ref := range []string{long, "quay.io/a:v1"} {
 		wordy = append(wordy,
 			at(100*i, progress.Event{Kind: progress.Resolved, Ref: ref, Digest: index, Host: long}),
-			at(100*i+5, progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Manifest, Total: 999_900_000, Host: long}),
-			at(100*i+99_000, progress.Event{Kind: progress.FetchDone, Ref: ref, Digest: nth(i), Blob: progress.Manifest, Total: 999_900_000, Host: fmt.Sprint(i) + long}),
+			at(100*i+5, progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: long}),
+			at(100*i+99_000, progress.Event{Kind: progress.FetchDone, Ref: ref, Digest: nth(i), Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: fmt.Sprint(i) + long}),
 			at(100*i+99_900, progress.Event{Kind: progress.Error, Ref: ref, Err: fmt.Errorf("%s: %s", long, strings.Repeat("nothing works ", 60))}))
 	}
 	wordy = append(wordy, at(99_999, progress.Event{Kind: progress.Warning, Message: strings.Repeat("too slow, ", 50)}))
 	many := []progress.Event{}
 	for i := range 300 {
 		many = append(many, of(nth(i),
-			at(0, progress.Event{Kind: progress.FetchStart, Blob: progress.Manifest, Total: 999_900_000, Host: hub}),
-			at(940+i, progress.Event{Kind: progress.FetchDone, Total: 999_900_000}))...)
+			at(0, progress.Event{Kind: progress.FetchStart, Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: hub}),
+			at(940+i, progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 999_900_000}}))...)
 	}
 	for name, events := range map[string][]progress.Event{"finished": finished(), "interrupted": interrupted(), "wordy": wordy, "many layers": many, "nothing": nil} {
 		t.Run(name, func(t *testing.T) {

@@ -56,7 +56,7 @@ func TestBlockedOutput(t *testing.T) {
 			const events = 100_000
 			started := time.Now()
 			for i := range events {
-				emitAll(d.Sink(), of(layer, progress.Event{Kind: progress.FetchProgress, Offset: int64(i), Total: events})...)
+				emitAll(d.Sink(), of(layer, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i), Total: events}})...)
 			}
 			if took := time.Since(started); took > 10*time.Second {
 				t.Errorf("got %d events into the sink in %v", events, took)
@@ -127,9 +127,9 @@ func TestOrder(t *testing.T) {
 	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
 	for i := range 100 {
 		emitAll(d.Sink(), of(nth(i),
-			progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 2},
-			progress.Event{Kind: progress.FetchProgress, Offset: 1, Total: 2},
-			progress.Event{Kind: progress.FetchDone, Total: 2})...)
+			progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 2}},
+			progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 1, Total: 2}},
+			progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 2}})...)
 	}
 	finish(t, d)
 	var got, want []string

@@ -124,7 +124,8 @@ func everything() []progress.Event {
 			e.Ref, e.Digest = "", ""
 		}
 		bare = append(bare, e)
-		e.Offset, e.Total, e.Duration, e.Wait, e.Reason = 5, 10, time.Second, time.Second, "reset"
+		e.Bytes, e.Traffic, e.Counts, e.Findings = progress.Bytes{Done: 5, Total: 10}, progress.Traffic{Fetched: 5, Reused: 10}, progress.Counts{Images: 10, Failed: 5}, 10
+		e.Duration, e.Wait, e.Reason = time.Second, time.Second, "reset"
 		e.Err, e.MediaType, e.Engine, e.Changed, e.Previous = reset(), "application/json", "client", true, nth(1)
 		full = append(full, e)
 	}

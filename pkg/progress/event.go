@@ -20,21 +20,21 @@ const (
 	// Start opens a call: Refs holds the canonical names in order, Engine the
 	// engine that will run.
 	Start Kind = "start"
-	// Resolved reports the target of Ref: Digest, MediaType, Host, Total (its
-	// size) and Duration.
+	// Resolved reports the target of Ref: Digest, MediaType, Host, Bytes.Total
+	// (its size) and Duration.
 	Resolved Kind = "resolve"
 	// Planned announces a blob that Ref needs, before any work on it, so that
-	// totals are right from the start: Blob, Digest, Total, Offset (bytes held
+	// totals are right from the start: Blob, Digest, Bytes (of which Done are held
 	// from an earlier pull) and ChainID if it is going to be unpacked.
 	Planned Kind = "plan"
 	// HostFailed reports a host that was asked and given up: Host, Err.
 	HostFailed Kind = "host"
-	// FetchStart precedes the first byte of a blob: Blob, Digest, Total,
-	// Offset (bytes held from an earlier pull), Host.
+	// FetchStart precedes the first byte of a blob: Blob, Digest, Host, Bytes (of
+	// which Done are held from an earlier pull).
 	FetchStart Kind = "fetch.start"
-	// FetchProgress reports Offset bytes of Total held of the blob Digest.
+	// FetchProgress reports how many Bytes of the blob Digest are held.
 	FetchProgress Kind = "fetch.progress"
-	// FetchDone reports that all of a blob is here and right: Digest, Total,
+	// FetchDone reports that all of a blob is here and right: Digest, Bytes,
 	// Duration.
 	FetchDone Kind = "fetch.done"
 	// Present reports that nothing has to be done for the blob Digest.
@@ -43,33 +43,32 @@ const (
 	// Wait, Reason, Err.
 	Retry Kind = "retry"
 	// UnpackStart, UnpackProgress and UnpackDone report the unpack of layer
-	// Digest into the snapshot ChainID. Offset counts uncompressed bytes;
-	// Total is their sum and 0 as long as it is unknown.
+	// Digest into the snapshot ChainID. Bytes are uncompressed ones.
 	UnpackStart    Kind = "unpack.start"
 	UnpackProgress Kind = "unpack.progress"
 	UnpackDone     Kind = "unpack.done"
 	// Verify begins the check of the image Ref, whose target is Digest; Verified
-	// ends it: Offset bytes were hashed, Total things are wrong.
+	// ends it: Bytes.Done were hashed, and Findings things are wrong.
 	Verify   Kind = "verify"
 	Verified Kind = "verified"
-	// VerifyProgress reports that Offset of Total bytes of the stored blob Digest
-	// have been hashed, VerifyDone that it has been judged: Total, Duration, and
-	// Message if it is not whole.
+	// VerifyProgress reports how many Bytes of the stored blob Digest have been
+	// hashed, VerifyDone that it has been judged: Bytes, Duration, and Message if
+	// it is not whole.
 	VerifyProgress Kind = "verify.progress"
 	VerifyDone     Kind = "verify.done"
 	// PhaseDone reports how long the blob Digest (or the image Ref, when Digest is
-	// empty) spent in one phase of the pipeline: Phase, Duration, Offset (bytes
-	// that passed through it).
+	// empty) spent in one phase of the pipeline: Phase, Duration, Bytes.Done (that
+	// passed through it).
 	PhaseDone Kind = "phase"
 	// Registered reports that the image record Ref points to Digest. Changed is
 	// false when it did so before; Previous is the target of the record before,
-	// empty if there was none. Offset counts the bytes fetched, Total the bytes
-	// reused; Duration and Engine say how long it took and what did it.
+	// empty if there was none. Traffic says where its bytes came from, Duration and
+	// Engine how long it took and what did it.
 	Registered Kind = "register"
 	// Warning reports Message, Error reports the failure Err of Ref.
 	Warning Kind = "warning"
 	Error   Kind = "error"
-	// Summary closes a call: Total images, Offset of them failed, Duration.
+	// Summary closes a call: Counts, Duration.
 	Summary Kind = "summary"
 )
 
@@ -95,6 +94,25 @@ const (
 	Commit  Phase = "commit"
 )
 
+// Bytes says how far the work on a blob has come. Which bytes are meant, those
+// of the blob or uncompressed ones, depends on the kind of the event.
+type Bytes struct {
+	Done  int64
+	Total int64 // 0 while unknown
+}
+
+// Traffic says where the bytes of an image came from.
+type Traffic struct {
+	Fetched int64 // over the network
+	Reused  int64 // from the content store
+}
+
+// Counts sums up the images of a call.
+type Counts struct {
+	Images int
+	Failed int
+}
+
 // Event is one thing that happened. Which fields are set depends on Kind; see
 // the constants. Ref is the canonical name of the image it belongs to.
 type Event struct {
@@ -110,8 +128,10 @@ type Event struct {
 	Previous  digest.Digest
 	Host      string
 	Engine    string
-	Offset    int64
-	Total     int64
+	Bytes     Bytes
+	Traffic   Traffic
+	Counts    Counts
+	Findings  int
 	Attempt   int
 	Wait      time.Duration
 	Duration  time.Duration

@@ -23,7 +23,7 @@ func ExampleNew() {
 	sink.Emit(progress.Event{Kind: progress.Warning, Ref: ref, Message: "the mirror is slow"})
 	sink.Emit(progress.Event{
 		Kind: progress.Registered, Ref: ref, Digest: digest.FromString("target"), Changed: true,
-		Offset: 48_500_000, Duration: 6 * time.Second, Engine: "client",
+		Traffic: progress.Traffic{Fetched: 48_500_000}, Duration: 6 * time.Second, Engine: "client",
 	})
 	fmt.Println(display.Close())
 	// Output:
@@ -37,8 +37,8 @@ func ExampleState() {
 	var s progress.State
 	layer := digest.FromString("layer")
 	s.Apply(progress.Event{Kind: progress.Start, Refs: []string{"docker.io/library/debian:12"}})
-	s.Apply(progress.Event{Kind: progress.Planned, Ref: "docker.io/library/debian:12", Blob: progress.Layer, Digest: layer, Total: 100})
-	s.Apply(progress.Event{Kind: progress.FetchProgress, Ref: "docker.io/library/debian:12", Blob: progress.Layer, Digest: layer, Offset: 40, Total: 100})
+	s.Apply(progress.Event{Kind: progress.Planned, Ref: "docker.io/library/debian:12", Blob: progress.Layer, Digest: layer, Bytes: progress.Bytes{Total: 100}})
+	s.Apply(progress.Event{Kind: progress.FetchProgress, Ref: "docker.io/library/debian:12", Blob: progress.Layer, Digest: layer, Bytes: progress.Bytes{Done: 40, Total: 100}})
 	t := s.Totals()
 	fmt.Printf("%d of %d bytes, %d of %d layers\n", t.Fetched, t.Size, t.LayersDone, t.Layers)
 	// Output: 40 of 100 bytes, 0 of 1 layers

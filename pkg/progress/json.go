@@ -39,12 +39,12 @@ type record struct {
 	ChainID   digest.Digest `json:"chainID,omitempty"`
 	Changed   *bool         `json:"changed,omitempty"`
 	Previous  digest.Digest `json:"previousDigest,omitempty"`
-	Images    *int64        `json:"images,omitempty"`
-	Failed    *int64        `json:"failed,omitempty"`
+	Images    *int          `json:"images,omitempty"`
+	Failed    *int          `json:"failed,omitempty"`
 	Fetched   *int64        `json:"bytesFetched,omitempty"`
 	Reused    *int64        `json:"bytesReused,omitempty"`
 	Retries   *int          `json:"retries,omitempty"`
-	Findings  *int64        `json:"findings,omitempty"`
+	Findings  *int          `json:"findings,omitempty"`
 	Duration  *int64        `json:"durationMs,omitempty"`
 	Status    string        `json:"status,omitempty"`
 	ID        string        `json:"id,omitempty"`
@@ -161,7 +161,7 @@ func (j *jsonLines) register(r record, e Event) {
 	}
 	r.Engine, r.Duration = e.Engine, known(e.Duration)
 	if r.Duration != nil {
-		r.Fetched, r.Reused = &e.Offset, &e.Total
+		r.Fetched, r.Reused = &e.Traffic.Fetched, &e.Traffic.Reused
 	}
 	j.write(r)
 }
@@ -179,7 +179,7 @@ func (j *jsonLines) fail(r *record, e Event) {
 
 func (r *record) summarize(s *State, e Event) {
 	t := s.Totals()
-	r.Images, r.Failed, r.Duration = &e.Total, &e.Offset, millis(e.Duration)
+	r.Images, r.Failed, r.Duration = &e.Counts.Images, &e.Counts.Failed, millis(e.Duration)
 	r.Fetched, r.Reused, r.Retries = &t.BytesFetched, &t.BytesReused, &s.Retries
 }
 
@@ -197,9 +197,9 @@ func (r *record) call(e Event) {
 		r.Host, r.Attempt, r.WaitMs, r.ChainID = e.Host, e.Attempt, millis(e.Wait), e.ChainID
 		r.Reason, r.Message = e.Reason, e.cause()
 	case PhaseDone:
-		r.Phase, r.Duration, r.Bytes, r.ChainID = e.Phase, millis(e.Duration), &e.Offset, e.ChainID
+		r.Phase, r.Duration, r.Bytes, r.ChainID = e.Phase, millis(e.Duration), &e.Bytes.Done, e.ChainID
 	case Verified:
-		r.Bytes, r.Findings, r.Duration = &e.Offset, &e.Total, millis(e.Duration)
+		r.Bytes, r.Findings, r.Duration = &e.Bytes.Done, &e.Findings, millis(e.Duration)
 	case Warning:
 		r.Message = e.cause()
 	}
@@ -209,17 +209,17 @@ func (r *record) call(e Event) {
 func (r *record) fetch(b *BlobState, e Event) {
 	switch e.Kind {
 	case Planned:
-		r.Kind, r.Size, r.Offset, r.ChainID = b.Kind, &e.Total, &e.Offset, e.ChainID
+		r.Kind, r.Size, r.Offset, r.ChainID = b.Kind, &e.Bytes.Total, &e.Bytes.Done, e.ChainID
 		r.docker(b, "Waiting", &detail{})
 	case FetchStart:
-		r.Kind, r.Size, r.Offset, r.Host = b.Kind, &e.Total, &e.Offset, e.Host
+		r.Kind, r.Size, r.Offset, r.Host = b.Kind, &e.Bytes.Total, &e.Bytes.Done, e.Host
 		r.docker(b, "Pulling fs layer", &detail{})
 	case FetchProgress:
 		r.Host = e.Host
 		r.docker(b, "Downloading", nil)
-		r.Detail = &detail{Current: e.Offset, Total: b.Size}
+		r.Detail = &detail{Current: e.Bytes.Done, Total: b.Size}
 	case FetchDone:
-		r.Kind, r.Host, r.Size, r.Duration = e.Blob, e.Host, &e.Total, millis(e.Duration)
+		r.Kind, r.Host, r.Size, r.Duration = e.Blob, e.Host, &e.Bytes.Total, millis(e.Duration)
 		r.docker(b, "Download complete", &detail{HideCounts: true})
 	case Present:
 		r.Kind, r.ChainID = b.Kind, e.ChainID
@@ -235,11 +235,11 @@ func (r *record) unpack(b *BlobState, e Event) {
 	r.ChainID = e.ChainID
 	switch e.Kind {
 	case UnpackProgress:
-		r.docker(b, "Extracting", &detail{Current: e.Offset, Total: b.UnpackedSize})
+		r.docker(b, "Extracting", &detail{Current: e.Bytes.Done, Total: b.UnpackedSize})
 	case UnpackDone:
 		r.Duration = known(e.Duration)
-		if e.Offset > 0 {
-			r.Bytes = &e.Offset
+		if e.Bytes.Done > 0 {
+			r.Bytes = &e.Bytes.Done
 		}
 		r.docker(b, "Pull complete", &detail{HideCounts: true})
 	}
@@ -247,8 +247,8 @@ func (r *record) unpack(b *BlobState, e Event) {
 
 // verify fills in an event about the check of a blob.
 func (r *record) verify(b *BlobState, e Event) {
-	r.Kind, r.Size = b.Kind, &e.Total
-	r.docker(b, "Verifying Checksum", &detail{Current: e.Offset, Total: e.Total})
+	r.Kind, r.Size = b.Kind, &e.Bytes.Total
+	r.docker(b, "Verifying Checksum", &detail{Current: e.Bytes.Done, Total: e.Bytes.Total})
 	if e.Kind == VerifyDone {
 		r.Duration, r.Message = millis(e.Duration), clean(e.Message)
 		r.docker(b, "Verified", &detail{HideCounts: true})

@@ -94,30 +94,30 @@ func (r record) read() Event {
 	}
 	switch r.Event {
 	case Planned, FetchStart:
-		e.Offset, e.Total = number(r.Offset), number(r.Size)
+		e.Bytes = Bytes{number(r.Offset), number(r.Size)}
 	case FetchProgress, UnpackProgress:
 		if r.Detail != nil {
-			e.Offset, e.Total = r.Detail.Current, r.Detail.Total
+			e.Bytes = Bytes{r.Detail.Current, r.Detail.Total}
 		}
 	case FetchDone:
-		e.Offset, e.Total = number(r.Size), number(r.Size)
+		e.Bytes = Bytes{number(r.Size), number(r.Size)}
 	case Present:
-		e.Total = number(r.Size)
+		e.Bytes.Total = number(r.Size)
 	case UnpackDone:
-		e.Offset, e.Total = number(r.Bytes), number(r.Bytes)
+		e.Bytes = Bytes{number(r.Bytes), number(r.Bytes)}
 	case PhaseDone:
-		e.Offset = number(r.Bytes)
+		e.Bytes.Done = number(r.Bytes)
 	case Registered:
-		e.Offset, e.Total = number(r.Fetched), number(r.Reused)
+		e.Traffic = Traffic{number(r.Fetched), number(r.Reused)}
 	case Summary:
-		e.Total, e.Offset = number(r.Images), number(r.Failed)
+		e.Counts = Counts{number(r.Images), number(r.Failed)}
 	case Error:
 		e.Err = errors.New(r.Message)
 	}
 	return e
 }
 
-func number(n *int64) int64 {
+func number[N int | int64](n *N) N {
 	if n == nil {
 		return 0
 	}

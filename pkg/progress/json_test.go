@@ -102,10 +102,10 @@ func TestJSONPace(t *testing.T) {
 	for i := range 1000 {
 		at := start.Add(time.Duration(i) * time.Millisecond)
 		for blob := range 2 {
-			emitAll(d.Sink(), of(nth(blob), progress.Event{Time: at, Kind: progress.FetchProgress, Offset: int64(i), Total: 1000})...)
+			emitAll(d.Sink(), of(nth(blob), progress.Event{Time: at, Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i), Total: 1000}})...)
 		}
 	}
-	emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchDone, Total: 1000})...)
+	emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 1000}})...)
 	finish(t, d)
 	counts := map[any]int{}
 	for _, object := range objects(t, buf.String()) {
@@ -144,9 +144,9 @@ func TestJSONOtherEvents(t *testing.T) {
 	got := objects(t, stream(t, progress.Options{Mode: progress.ModeJSON},
 		progress.Event{Kind: progress.HostFailed, Ref: debian, Host: "mirror.example.com", Err: reset()},
 		progress.Event{Kind: progress.HostFailed, Ref: debian, Host: hub, Err: reset()},
-		progress.Event{Kind: progress.FetchStart, Ref: debian, Digest: nth(1), Blob: progress.Config, Total: 7},
-		progress.Event{Kind: progress.Planned, Ref: debian, Digest: nth(2), Blob: progress.Layer, Total: 9, Offset: 3},
-		progress.Event{Kind: progress.PhaseDone, Ref: debian, Digest: nth(2), Phase: progress.Inflate, Duration: time.Second, Offset: 5},
+		progress.Event{Kind: progress.FetchStart, Ref: debian, Digest: nth(1), Blob: progress.Config, Bytes: progress.Bytes{Total: 7}},
+		progress.Event{Kind: progress.Planned, Ref: debian, Digest: nth(2), Blob: progress.Layer, Bytes: progress.Bytes{Done: 3, Total: 9}},
+		progress.Event{Kind: progress.PhaseDone, Ref: debian, Digest: nth(2), Phase: progress.Inflate, Duration: time.Second, Bytes: progress.Bytes{Done: 5}},
 		progress.Event{Kind: progress.PhaseDone, Ref: debian, Phase: progress.Resolve, Duration: time.Second},
 		progress.Event{Kind: progress.Retry, Ref: debian, Host: hub, Attempt: 3, Wait: time.Second, Reason: "dns"},
 		progress.Event{Kind: progress.Warning, Message: "slow"},

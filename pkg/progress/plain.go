@@ -148,11 +148,11 @@ func closing(img *Image, e Event) string {
 // callClosing sums up a call for several images; for one, its own line says it
 // all.
 func callClosing(s *State, e Event) string {
-	if e.Total < 2 {
+	if e.Counts.Images < 2 {
 		return ""
 	}
 	t := s.Totals()
-	return fmt.Sprintf("%d images: %d failed, %s fetched, %s reused, %s, %s", e.Total, e.Offset,
+	return fmt.Sprintf("%d images: %d failed, %s fetched, %s reused, %s, %s", e.Counts.Images, e.Counts.Failed,
 		Size(t.BytesFetched), Size(t.BytesReused), duration(e.Duration), speed(average(t.BytesFetched, e.Duration)))
 }
 

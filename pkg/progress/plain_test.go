@@ -15,32 +15,32 @@ import (
 
 func TestPlain(t *testing.T) {
 	events := append(opening(), of(layer,
-		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 48484352, Host: hub},
-		progress.Event{Kind: progress.FetchProgress, Offset: 21 * mb},
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 48484352}, Host: hub},
+		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 21 * mb}},
 		progress.Event{Kind: progress.Retry, Host: hub, Attempt: 1, Wait: 250 * time.Millisecond, Message: "connection reset by peer"},
-		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 48484352, Offset: 21 * mb, Host: "mirror.example.com"},
-		progress.Event{Kind: progress.FetchDone, Total: 48484352},
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Done: 21 * mb, Total: 48484352}, Host: "mirror.example.com"},
+		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 48484352}},
 		progress.Event{Kind: progress.UnpackStart, ChainID: chain},
-		progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Offset: 58 * mb},
-		progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 139438080},
+		progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Bytes: progress.Bytes{Done: 58 * mb}},
+		progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 139438080}},
 	)...)
 	events = append(events, of(nth(1),
-		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Total: 1000, Host: hub},
-		progress.Event{Kind: progress.FetchDone, Total: 1000},
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Bytes: progress.Bytes{Total: 1000}, Host: hub},
+		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 1000}},
 	)...)
-	events = append(events, of(nth(2), progress.Event{Kind: progress.Present, Blob: progress.Layer, Total: 5})...)
+	events = append(events, of(nth(2), progress.Event{Kind: progress.Present, Blob: progress.Layer, Bytes: progress.Bytes{Total: 5}})...)
 	events = append(events,
 		progress.Event{Kind: progress.HostFailed, Ref: debian, Host: "mirror.example.com", Err: reset()},
 		progress.Event{Kind: progress.Retry, Ref: debian, Host: hub, Attempt: 2, Wait: 90 * time.Second, Reason: "rate-limit"},
 		progress.Event{Kind: progress.Retry, Ref: debian, Digest: nth(3), Host: hub, Attempt: 1, Reason: "status"},
 		progress.Event{Kind: progress.Warning, Ref: debian, Message: "password on the command line"},
-		progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Offset: 48487936,
+		progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Traffic: progress.Traffic{Fetched: 48487936},
 			Duration: 6134 * time.Millisecond, Engine: "client"},
 		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v1", Digest: index, Changed: true, Previous: nth(9),
-			Offset: 1, Total: 999_960, Duration: 90 * time.Millisecond, Engine: "daemon"},
-		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v2", Digest: index, Total: 1_500_000_000_000},
+			Traffic: progress.Traffic{Fetched: 1, Reused: 999_960}, Duration: 90 * time.Millisecond, Engine: "daemon"},
+		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v2", Digest: index, Traffic: progress.Traffic{Reused: 1_500_000_000_000}},
 		progress.Event{Kind: progress.Error, Ref: "quay.io/a:v3", Err: reset()},
-		progress.Event{Kind: progress.Summary, Total: 4, Offset: 1, Duration: 83 * time.Second},
+		progress.Event{Kind: progress.Summary, Counts: progress.Counts{Images: 4, Failed: 1}, Duration: 83 * time.Second},
 	)
 	want := `
 docker.io/library/debian:latest: resolved sha256:3f1d6c17773a45c97bd8f158d665c9709d7b29ed7917ac934086ad96f92e4510 (index, registry-1.docker.io)
@@ -89,17 +89,17 @@ func TestHeartbeat(t *testing.T) {
 		var buf bytes.Buffer
 		d := display(t, progress.Options{Out: &buf})
 		emitAll(d.Sink(), planned(3)...)
-		emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchStart, Total: 10 * mb, Host: hub})...)
+		emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
 		time.Sleep(5 * time.Second)
-		emitAll(d.Sink(), of(nth(1), progress.Event{Kind: progress.FetchStart, Total: 10 * mb, Host: hub})...)
+		emitAll(d.Sink(), of(nth(1), progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
 		emitAll(d.Sink(), of(nth(0),
-			progress.Event{Kind: progress.FetchProgress, Offset: 2 * mb, Total: 10 * mb},
+			progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 2 * mb, Total: 10 * mb}},
 			progress.Event{Kind: progress.UnpackStart, ChainID: chain},
-			progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Offset: 4 * mb})...)
+			progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Bytes: progress.Bytes{Done: 4 * mb}})...)
 		time.Sleep(16*time.Second + 500*time.Millisecond)
 		emitAll(d.Sink(), of(nth(0),
-			progress.Event{Kind: progress.FetchDone, Total: 10 * mb},
-			progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 30 * mb})...)
+			progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * mb}},
+			progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 30 * mb}})...)
 		emitAll(d.Sink(), of(nth(1), progress.Event{Kind: progress.Retry, Attempt: 1, Wait: time.Minute, Reason: "stall"})...)
 		time.Sleep(11 * time.Second)
 		finish(t, d)

@@ -75,7 +75,7 @@ func planned(n int) []progress.Event {
 	var events []progress.Event
 	for i := range n {
 		events = append(events, of(nth(i), progress.Event{
-			Kind: progress.Planned, Blob: progress.Layer, Total: 10 * mb, ChainID: chain,
+			Kind: progress.Planned, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, ChainID: chain,
 		})...)
 	}
 	return events
@@ -99,18 +99,18 @@ func sample() []progress.Event {
 	events := opening()
 	events[0].Time, events[1].Time = at(0), at(412)
 	events = append(events, of(layer,
-		progress.Event{Time: at(890), Kind: progress.FetchStart, Blob: progress.Layer, Total: size, Host: hub},
-		progress.Event{Time: at(1900), Kind: progress.FetchProgress, Offset: 20971520, Total: size},
+		progress.Event{Time: at(890), Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: size}, Host: hub},
+		progress.Event{Time: at(1900), Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 20971520, Total: size}},
 		progress.Event{Time: at(2100), Kind: progress.Retry, Host: hub, Attempt: 1, Wait: 250 * time.Millisecond,
 			Reason: "reset", Err: syscall.ECONNRESET},
-		progress.Event{Time: at(5300), Kind: progress.FetchDone, Total: size, Duration: 4410 * time.Millisecond},
-		progress.Event{Time: at(5400), Kind: progress.UnpackProgress, Offset: 131072000, Total: 139438080},
+		progress.Event{Time: at(5300), Kind: progress.FetchDone, Bytes: progress.Bytes{Total: size}, Duration: 4410 * time.Millisecond},
+		progress.Event{Time: at(5400), Kind: progress.UnpackProgress, Bytes: progress.Bytes{Done: 131072000, Total: 139438080}},
 		progress.Event{Time: at(6050), Kind: progress.UnpackDone, ChainID: chain},
 	)...)
 	return append(events,
 		progress.Event{Time: at(6120), Kind: progress.Registered, Ref: debian, Digest: index, Changed: true,
-			Offset: 48487936},
-		progress.Event{Time: at(6134), Kind: progress.Summary, Total: 1, Duration: 6134 * time.Millisecond},
+			Traffic: progress.Traffic{Fetched: 48487936}},
+		progress.Event{Time: at(6134), Kind: progress.Summary, Counts: progress.Counts{Images: 1}, Duration: 6134 * time.Millisecond},
 	)
 }
 

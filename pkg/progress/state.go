@@ -276,7 +276,7 @@ func (img *Image) blob(dgst digest.Digest) *BlobState {
 
 func (img *Image) register(e Event) {
 	img.Digest, img.Duration, img.Engine = e.Digest, e.Duration, e.Engine
-	img.Fetched, img.Reused = e.Offset, e.Total
+	img.Fetched, img.Reused = e.Traffic.Fetched, e.Traffic.Reused
 	switch {
 	case !e.Changed:
 		img.Outcome = Unchanged
@@ -292,28 +292,28 @@ func (b *BlobState) apply(e Event) {
 	b.describe(e)
 	switch e.Kind {
 	case Planned:
-		b.Size, b.Fetched = e.Total, e.Offset
+		b.Size, b.Fetched = e.Bytes.Total, e.Bytes.Done
 		b.willUnpack = e.ChainID != ""
 	case FetchStart:
 		b.fetch, b.Attempt = running, 0
-		b.Size, b.Resumed, b.Fetched = e.Total, e.Offset, e.Offset
+		b.Size, b.Resumed, b.Fetched = e.Bytes.Total, e.Bytes.Done, e.Bytes.Done
 		b.fetched.add(e.Time, 0)
 	case FetchProgress:
 		b.fetch, b.Attempt = running, 0
-		b.Fetched = e.Offset
+		b.Fetched = e.Bytes.Done
 	case FetchDone:
 		b.fetch, b.Attempt = finished, 0
-		b.Size, b.Fetched = e.Total, e.Total
+		b.Size, b.Fetched = e.Bytes.Total, e.Bytes.Total
 	case Present:
 		b.Present = true
-		b.Size = max(b.Size, e.Total)
+		b.Size = max(b.Size, e.Bytes.Total)
 		b.Fetched = b.Size
 	case UnpackStart, UnpackProgress, UnpackDone:
 		b.applyUnpack(e)
 	case VerifyProgress:
-		b.hash, b.Size, b.Hashed = running, e.Total, e.Offset
+		b.hash, b.Size, b.Hashed = running, e.Bytes.Total, e.Bytes.Done
 	case VerifyDone:
-		b.hash, b.Size, b.Hashed = finished, e.Total, e.Total
+		b.hash, b.Size, b.Hashed = finished, e.Bytes.Total, e.Bytes.Total
 	}
 }
 
@@ -329,16 +329,16 @@ func (b *BlobState) describe(e Event) {
 
 func (b *BlobState) applyUnpack(e Event) {
 	b.Kind, b.willUnpack = Layer, true
-	moved := max(e.Offset-b.Unpacked, 0)
+	moved := max(e.Bytes.Done-b.Unpacked, 0)
 	switch e.Kind {
 	case UnpackStart:
 		b.unpack, b.Unpacked, moved = running, 0, 0
 	case UnpackProgress:
-		b.Unpacked = e.Offset
+		b.Unpacked = e.Bytes.Done
 	case UnpackDone:
 		b.unpack = finished
-		b.Unpacked = max(b.Unpacked, e.Offset)
+		b.Unpacked = max(b.Unpacked, e.Bytes.Done)
 	}
-	b.UnpackedSize = max(b.UnpackedSize, e.Total)
+	b.UnpackedSize = max(b.UnpackedSize, e.Bytes.Total)
 	b.unpacked.add(e.Time, moved)
 }

@@ -19,14 +19,14 @@ func folded(events ...progress.Event) *progress.State {
 }
 
 func TestBlobStatus(t *testing.T) {
-	planned := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Total: 10, ChainID: chain}
-	fetchOnly := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Total: 10}
-	fetch := progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10}
-	moved := progress.Event{Kind: progress.FetchProgress, Offset: 4}
+	planned := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}, ChainID: chain}
+	fetchOnly := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}}
+	fetch := progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}}
+	moved := progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4}}
 	retry := progress.Event{Kind: progress.Retry, Attempt: 1}
-	fetched := progress.Event{Kind: progress.FetchDone, Total: 10}
+	fetched := progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10}}
 	unpack := progress.Event{Kind: progress.UnpackStart, ChainID: chain}
-	unpacked := progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 30}
+	unpacked := progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 30}}
 	type events []progress.Event
 	for _, tt := range []struct {
 		name   string
@@ -47,12 +47,12 @@ func TestBlobStatus(t *testing.T) {
 		{"fetched before", events{planned, fetched, unpack}, progress.Unpacking},
 		{"unpacked", events{planned, fetch, unpack, fetched, unpacked}, progress.Done},
 		{"unpacked into a second chain", events{planned, fetch, unpack, fetched, unpacked, unpack}, progress.Unpacking},
-		{"blob was there, says so", events{{Kind: progress.Present, Total: 10}, unpack}, progress.Unpacking},
-		{"read", events{{Kind: progress.VerifyProgress, Blob: progress.Layer, Total: 10}}, progress.Verifying},
-		{"judged", events{{Kind: progress.VerifyProgress, Total: 10}, {Kind: progress.VerifyDone, Total: 10}}, progress.Done},
-		{"fetched after the judgement", events{{Kind: progress.VerifyDone, Total: 10}, fetch}, progress.Fetching},
-		{"unpacked after the judgement", events{{Kind: progress.VerifyDone, Total: 10}, unpack, unpacked}, progress.Done},
-		{"there", events{planned, {Kind: progress.Present, Total: 10}}, progress.Held},
+		{"blob was there, says so", events{{Kind: progress.Present, Bytes: progress.Bytes{Total: 10}}, unpack}, progress.Unpacking},
+		{"read", events{{Kind: progress.VerifyProgress, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}}}, progress.Verifying},
+		{"judged", events{{Kind: progress.VerifyProgress, Bytes: progress.Bytes{Total: 10}}, {Kind: progress.VerifyDone, Bytes: progress.Bytes{Total: 10}}}, progress.Done},
+		{"fetched after the judgement", events{{Kind: progress.VerifyDone, Bytes: progress.Bytes{Total: 10}}, fetch}, progress.Fetching},
+		{"unpacked after the judgement", events{{Kind: progress.VerifyDone, Bytes: progress.Bytes{Total: 10}}, unpack, unpacked}, progress.Done},
+		{"there", events{planned, {Kind: progress.Present, Bytes: progress.Bytes{Total: 10}}}, progress.Held},
 	} {
 		s := folded(of(layer, tt.events...)...)
 		if got := s.Images[0].Blobs[0].Status(); got != tt.want {
@@ -70,9 +70,9 @@ func TestTotalsOfACheck(t *testing.T) {
 	}
 	s := folded(
 		at(0, progress.Event{Kind: progress.Verify, Digest: index}),
-		at(0, progress.Event{Kind: progress.VerifyProgress, Digest: layer, Blob: progress.Layer, Total: 10 * mb}),
-		at(1, progress.Event{Kind: progress.VerifyProgress, Digest: layer, Blob: progress.Layer, Offset: 4 * mb, Total: 10 * mb}),
-		at(1, progress.Event{Kind: progress.VerifyDone, Digest: nth(1), Blob: progress.Layer, Offset: 1 * mb, Total: 1 * mb}),
+		at(0, progress.Event{Kind: progress.VerifyProgress, Digest: layer, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}}),
+		at(1, progress.Event{Kind: progress.VerifyProgress, Digest: layer, Blob: progress.Layer, Bytes: progress.Bytes{Done: 4 * mb, Total: 10 * mb}}),
+		at(1, progress.Event{Kind: progress.VerifyDone, Digest: nth(1), Blob: progress.Layer, Bytes: progress.Bytes{Done: 1 * mb, Total: 1 * mb}}),
 	)
 	want := progress.Totals{Fetched: 5 * mb, Size: 11 * mb, Layers: 2, LayersDone: 1}
 	if diff := cmp.Diff(want, s.Totals()); diff != "" {
@@ -89,18 +89,18 @@ func TestTotalsOfACheck(t *testing.T) {
 
 func TestTotals(t *testing.T) {
 	events := append(opening(), planned(4)...)
-	events = append(events, of(nth(0), progress.Event{Kind: progress.Present, Total: 10 * mb})...)
+	events = append(events, of(nth(0), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * mb}})...)
 	events = append(events, of(nth(1),
-		progress.Event{Kind: progress.FetchStart, Total: 10 * mb, Offset: 2 * mb},
-		progress.Event{Kind: progress.FetchProgress, Offset: 5 * mb},
+		progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Done: 2 * mb, Total: 10 * mb}},
+		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 5 * mb}},
 		progress.Event{Kind: progress.Retry, Attempt: 1},
-		progress.Event{Kind: progress.FetchProgress, Offset: 4 * mb}, // a registry without ranges
-		progress.Event{Kind: progress.FetchDone, Total: 10 * mb},
+		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4 * mb}}, // a registry without ranges
+		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * mb}},
 		progress.Event{Kind: progress.UnpackStart, ChainID: chain},
 		progress.Event{Kind: progress.UnpackDone, ChainID: chain})...)
 	events = append(events, of(nth(7),
-		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Total: 500},
-		progress.Event{Kind: progress.FetchDone, Total: 500})...)
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Bytes: progress.Bytes{Total: 500}},
+		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 500}})...)
 	s := folded(events...)
 	want := progress.Totals{
 		Fetched: 10*mb + 500, Size: 30*mb + 500,
@@ -113,7 +113,7 @@ func TestTotals(t *testing.T) {
 	if s.Retries != 1 || s.Engine != "client" || s.Images[0].Digest != index {
 		t.Errorf("got %d retries, engine %q, target %q", s.Retries, s.Engine, s.Images[0].Digest)
 	}
-	s.Apply(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Offset: 123, Total: 456})
+	s.Apply(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Traffic: progress.Traffic{Fetched: 123, Reused: 456}})
 	s.Apply(progress.Event{Kind: progress.Error, Ref: "quay.io/a:v1", Err: reset()})
 	want.BytesFetched, want.BytesReused, want.Failed = 123, 456, 1
 	if diff := cmp.Diff(want, s.Totals()); diff != "" {
@@ -150,12 +150,12 @@ func TestRate(t *testing.T) {
 			s.Apply(e)
 		}
 	}
-	emit(progress.Event{Time: at(0), Kind: progress.FetchStart, Blob: progress.Layer, Total: 100 * mb})
+	emit(progress.Event{Time: at(0), Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 100 * mb}})
 	if got := s.Rate(at(0.1)); got != 0 {
 		t.Errorf("got rate %v after a tenth of a second, want none yet", got)
 	}
 	for i := 1; i <= 100; i++ { // 1 MB every tenth of a second
-		emit(progress.Event{Time: at(float64(i) / 10), Kind: progress.FetchProgress, Offset: int64(i) * mb / 2})
+		emit(progress.Event{Time: at(float64(i) / 10), Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i) * mb / 2}})
 	}
 	for _, tt := range []struct{ at, min, max float64 }{
 		{10, 4.9 * mb, 5.2 * mb},
@@ -172,7 +172,7 @@ func TestRate(t *testing.T) {
 	if got := s.ETA(at(20)); got != 0 {
 		t.Errorf("got ETA %v while nothing moves, want none", got)
 	}
-	emit(progress.Event{Time: at(20.5), Kind: progress.FetchDone, Total: 100 * mb})
+	emit(progress.Event{Time: at(20.5), Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 100 * mb}})
 	if got := s.ETA(at(21)); got != 0 {
 		t.Errorf("got ETA %v after the last byte, want none", got)
 	}

@@ -231,7 +231,7 @@ func (l *lane) apply(e Event) {
 		l.running(unpacking, e.Time)
 	case UnpackDone:
 		l.running(unpacking, e.Time).to = e.Time
-		l.inflated = max(l.inflated, e.Offset)
+		l.inflated = max(l.inflated, e.Bytes.Done)
 	case PhaseDone:
 		l.phase(e)
 	case Retry:

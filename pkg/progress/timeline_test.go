@@ -67,36 +67,36 @@ func eventful() []progress.Event {
 		events = append(events, at(500, e))
 	}
 	events = append(events, of(nth(0),
-		at(510, progress.Event{Kind: progress.Present, Blob: progress.Layer, Total: 10 * mb}))...)
+		at(510, progress.Event{Kind: progress.Present, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}}))...)
 	events = append(events, of(nth(1),
 		at(510, phase(progress.Wait, 10)),
-		at(700, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Host: hub}),
+		at(700, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub}),
 		at(700, progress.Event{Kind: progress.UnpackStart, ChainID: chain}),
-		at(1200, progress.Event{Kind: progress.FetchProgress, Offset: 3 * mb, Total: 10 * mb, Host: hub}),
+		at(1200, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 3 * mb, Total: 10 * mb}, Host: hub}),
 		at(1400, progress.Event{Kind: progress.Retry, Host: hub, Attempt: 1, Wait: 250 * time.Millisecond, Reason: "reset", Message: "connection reset by peer"}),
-		at(2400, progress.Event{Kind: progress.FetchProgress, Offset: 8 * mb, Total: 10 * mb, Host: mirror}),
-		at(2600, progress.Event{Kind: progress.FetchDone, Blob: progress.Layer, Offset: 10 * mb, Total: 10 * mb, Host: mirror, Duration: 2050 * time.Millisecond}),
+		at(2400, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 8 * mb, Total: 10 * mb}, Host: mirror}),
+		at(2600, progress.Event{Kind: progress.FetchDone, Blob: progress.Layer, Bytes: progress.Bytes{Done: 10 * mb, Total: 10 * mb}, Host: mirror, Duration: 2050 * time.Millisecond}),
 		at(2700, phase(progress.Wait, 60)),
 		at(2700, phase(progress.Inflate, 700)),
 		at(2750, phase(progress.Apply, 1500)),
-		at(2750, progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 30 * mb, Total: 30 * mb}),
+		at(2750, progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 30 * mb, Total: 30 * mb}}),
 		at(2990, phase(progress.Commit, 240)))...)
 	events = append(events, of(nth(2),
 		at(900, phase(progress.Wait, 400)),
-		at(1000, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Offset: 4 * mb, Host: hub}),
+		at(1000, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Done: 4 * mb, Total: 10 * mb}, Host: hub}),
 		at(1000, progress.Event{Kind: progress.UnpackStart, ChainID: chain}),
-		at(1700, progress.Event{Kind: progress.FetchDone, Blob: progress.Layer, Offset: 10 * mb, Total: 10 * mb, Host: hub, Duration: 800 * time.Millisecond}),
+		at(1700, progress.Event{Kind: progress.FetchDone, Blob: progress.Layer, Bytes: progress.Bytes{Done: 10 * mb, Total: 10 * mb}, Host: hub, Duration: 800 * time.Millisecond}),
 		at(1800, phase(progress.Inflate, 300)),
 		at(1800, phase(progress.Apply, 100)),
-		at(1800, progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 25 * mb, Total: 25 * mb}),
+		at(1800, progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 25 * mb, Total: 25 * mb}}),
 		at(3100, phase(progress.Commit, 100)))...)
 	events = append(events, of(nth(3),
 		at(1750, phase(progress.Wait, 1250)),
-		at(1900, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Host: hub}),
-		at(3200, progress.Event{Kind: progress.FetchDone, Blob: progress.Layer, Offset: 10 * mb, Total: 10 * mb, Host: hub, Duration: 1400 * time.Millisecond}),
+		at(1900, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub}),
+		at(3200, progress.Event{Kind: progress.FetchDone, Blob: progress.Layer, Bytes: progress.Bytes{Done: 10 * mb, Total: 10 * mb}, Host: hub, Duration: 1400 * time.Millisecond}),
 		at(3210, progress.Event{Kind: progress.UnpackStart, ChainID: chain}),
 		at(3900, phase(progress.Apply, 690)),
-		at(3900, progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 20 * mb, Total: 20 * mb}),
+		at(3900, progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 20 * mb, Total: 20 * mb}}),
 		at(3950, phase(progress.Commit, 50)))...)
 	return events
 }
@@ -104,13 +104,13 @@ func eventful() []progress.Event {
 // finished ends eventful with the record of the image.
 func finished() []progress.Event {
 	return append(eventful(),
-		at(3960, progress.Event{Kind: progress.FetchDone, Ref: debian, Digest: nth(8), Blob: progress.Config, Offset: 1800, Total: 1800, Host: hub, Duration: 4 * time.Millisecond}),
-		at(3965, progress.Event{Kind: progress.Present, Ref: debian, Digest: index, Blob: progress.Index, Total: 8900}),
+		at(3960, progress.Event{Kind: progress.FetchDone, Ref: debian, Digest: nth(8), Blob: progress.Config, Bytes: progress.Bytes{Done: 1800, Total: 1800}, Host: hub, Duration: 4 * time.Millisecond}),
+		at(3965, progress.Event{Kind: progress.Present, Ref: debian, Digest: index, Blob: progress.Index, Bytes: progress.Bytes{Total: 8900}}),
 		at(3990, progress.Event{Kind: progress.Warning, Message: "the mirror <is> \"slow\""}),
 		at(4000, progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Engine: "client",
-			Offset: 26 * mb, Total: 14 * mb, Duration: 3980 * time.Millisecond}),
+			Traffic: progress.Traffic{Fetched: 26 * mb, Reused: 14 * mb}, Duration: 3980 * time.Millisecond}),
 		at(4000, progress.Event{Kind: progress.PhaseDone, Ref: debian, Phase: progress.Commit, Duration: 40 * time.Millisecond}),
-		at(4002, progress.Event{Kind: progress.Summary, Total: 1, Duration: 4002 * time.Millisecond}),
+		at(4002, progress.Event{Kind: progress.Summary, Counts: progress.Counts{Images: 1}, Duration: 4002 * time.Millisecond}),
 	)
 }
 
@@ -121,7 +121,7 @@ func interrupted() []progress.Event {
 	return append(until(2300, events),
 		at(2300, progress.Event{Kind: progress.Error, Ref: debian,
 			Err: fmt.Errorf("pulling %s: fetching %s: %s: got other bytes: data loss", debian, nth(1), hub)}),
-		at(2310, progress.Event{Kind: progress.Summary, Total: 1, Offset: 1, Duration: 2310 * time.Millisecond}),
+		at(2310, progress.Event{Kind: progress.Summary, Counts: progress.Counts{Images: 1, Failed: 1}, Duration: 2310 * time.Millisecond}),
 	)
 }
 
@@ -202,9 +202,9 @@ func TestTimelineTexts(t *testing.T) {
 		{"interrupted", interrupted(), []string{"failed", "stopped", "got other bytes: data loss", "2/4"}},
 		{"killed", until(1300, interrupted()), []string{"not finished", "fetching", "1/4"}},
 		{"hosts", of(nth(1),
-			at(1, progress.Event{Kind: progress.FetchProgress, Offset: 1 * mb, Host: "a"}),
-			at(2, progress.Event{Kind: progress.FetchProgress, Offset: 3 * mb, Host: "b"}),
-			at(3, progress.Event{Kind: progress.FetchProgress, Offset: 6 * mb, Host: "c"})), []string{"hosts: a 1.0 MB, b 2.0 MB, c 3.0 MB"}},
+			at(1, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 1 * mb}, Host: "a"}),
+			at(2, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 3 * mb}, Host: "b"}),
+			at(3, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 6 * mb}, Host: "c"})), []string{"hosts: a 1.0 MB, b 2.0 MB, c 3.0 MB"}},
 		{"nothing", nil, []string{"no image", "not finished", "0/0"}},
 		{"several", []progress.Event{at(0, progress.Event{Kind: progress.Start, Refs: []string{debian, "quay.io/a:v1"}}),
 			at(10, progress.Event{Kind: progress.Registered, Ref: debian}), at(20, progress.Event{Kind: progress.Error, Ref: "quay.io/a:v1", Err: errors.New("no route")})},
@@ -337,8 +337,8 @@ func TestTimelineManyLayers(t *testing.T) {
 		events := []progress.Event{at(0, progress.Event{Kind: progress.Start, Refs: []string{debian}})}
 		for i := range n {
 			events = append(events, of(nth(i),
-				at(i, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: mb, Host: hub}),
-				at(i+5, progress.Event{Kind: progress.FetchDone, Total: mb}))...)
+				at(i, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: mb}, Host: hub}),
+				at(i+5, progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: mb}}))...)
 		}
 		picture := timeline(events...).SVG()
 		texts := wellFormed(t, picture)
@@ -354,7 +354,7 @@ func TestTimelineManyLayers(t *testing.T) {
 // A retry for each of thousands of dropped connections does not make the
 // picture grow without bound.
 func TestTimelineManyRetries(t *testing.T) {
-	events := of(layer, at(0, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: mb, Host: hub}))
+	events := of(layer, at(0, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: mb}, Host: hub}))
 	for i := range 10_000 {
 		events = append(events, of(layer, at(i, progress.Event{Kind: progress.Retry, Attempt: 1, Wait: time.Millisecond, Reason: "reset", Host: hub}))...)
 	}
@@ -374,7 +374,7 @@ func TestTimelineManyGoroutines(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for k := range 200 {
-				emitAll(tl.Apply, of(nth(i), at(k, progress.Event{Kind: progress.FetchProgress, Offset: int64(k), Total: 200, Host: hub}))...)
+				emitAll(tl.Apply, of(nth(i), at(k, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(k), Total: 200}, Host: hub}))...)
 			}
 		})
 		wg.Go(func() { tl.SVG() })

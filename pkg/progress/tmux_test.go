@@ -34,14 +34,14 @@ func scenes() map[string]func(*progress.Display) {
 			emitAll(d.Sink(), opening()...)
 			emitAll(d.Sink(), planned(300)...)
 			for i := range 100 {
-				emitAll(d.Sink(), of(nth(i), progress.Event{Kind: progress.Present, Total: 10 * mb})...)
+				emitAll(d.Sink(), of(nth(i), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * mb}})...)
 			}
-			emitAll(d.Sink(), of(nth(200), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Host: hub})...)
+			emitAll(d.Sink(), of(nth(200), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
 		},
 		"log": func(d *progress.Display) {
 			emitAll(d.Sink(), opening()...)
 			for i := range 30 {
-				emitAll(d.Sink(), of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Host: hub})...)
+				emitAll(d.Sink(), of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
 				fmt.Fprintf(d.Writer(), "line %d %s\n", i, strings.Repeat("long ", 30))
 				soon()
 			}
@@ -52,17 +52,17 @@ func scenes() map[string]func(*progress.Display) {
 			for i, ref := range refs {
 				emitAll(d.Sink(),
 					progress.Event{Kind: progress.Resolved, Ref: ref, Digest: nth(90 + i)},
-					progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Layer, Total: mb, Host: "quay.io"})
+					progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Layer, Bytes: progress.Bytes{Total: mb}, Host: "quay.io"})
 			}
 			soon()
 			d.Sink().Emit(progress.Event{Kind: progress.Error, Ref: refs[0], Err: reset()})
 			fmt.Fprintln(d.Writer(), "containerd-pull: pulling debian: reset")
-			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: nth(91), Offset: mb, Duration: time.Second})
+			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: nth(91), Traffic: progress.Traffic{Fetched: mb}, Duration: time.Second})
 			soon()
 		},
 		"finished": func(d *progress.Display) {
 			halfway(d.Sink())
-			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Offset: 48487936, Duration: 6134 * time.Millisecond})
+			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Traffic: progress.Traffic{Fetched: 48487936}, Duration: 6134 * time.Millisecond})
 			d.Close()
 			fmt.Println(debian)
 		},

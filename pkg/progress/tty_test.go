@@ -35,23 +35,23 @@ func soon() { time.Sleep(100 * time.Millisecond) }
 func halfway(sink progress.Sink) {
 	emitAll(sink, opening()...)
 	emitAll(sink, planned(6)...)
-	emitAll(sink, of(nth(0), progress.Event{Kind: progress.Present, Total: 10 * mb})...)
+	emitAll(sink, of(nth(0), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * mb}})...)
 	for i := 1; i < 5; i++ {
-		emitAll(sink, of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Host: hub})...)
+		emitAll(sink, of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
 	}
 	time.Sleep(2 * time.Second)
 	for i := 1; i < 3; i++ {
 		emitAll(sink, of(nth(i),
-			progress.Event{Kind: progress.FetchDone, Total: 10 * mb},
+			progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * mb}},
 			progress.Event{Kind: progress.UnpackStart, ChainID: chain})...)
 	}
-	emitAll(sink, of(nth(1), progress.Event{Kind: progress.UnpackDone, ChainID: chain, Offset: 30 * mb})...)
-	emitAll(sink, of(nth(3), progress.Event{Kind: progress.FetchProgress, Offset: 4 * mb, Total: 10 * mb})...)
+	emitAll(sink, of(nth(1), progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 30 * mb}})...)
+	emitAll(sink, of(nth(3), progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4 * mb, Total: 10 * mb}})...)
 	emitAll(sink, of(nth(4),
-		progress.Event{Kind: progress.FetchProgress, Offset: 1 * mb, Total: 10 * mb},
+		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 1 * mb, Total: 10 * mb}},
 		progress.Event{Kind: progress.Retry, Attempt: 2, Wait: time.Minute, Err: reset(), Host: hub})...)
 	time.Sleep(time.Second)
-	emitAll(sink, of(nth(2), progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Offset: 12 * mb, Total: 30 * mb})...)
+	emitAll(sink, of(nth(2), progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Bytes: progress.Bytes{Done: 12 * mb, Total: 30 * mb}})...)
 	soon()
 }
 
@@ -162,10 +162,10 @@ func TestFolding(t *testing.T) {
 		sink.Emit(progress.Event{Kind: progress.Start, Refs: []string{debian, "quay.io/app:v1", "quay.io/app:v2"}})
 		emitAll(sink, planned(300)...)
 		for i := range 60 {
-			emitAll(sink, of(nth(i), progress.Event{Kind: progress.Present, Total: 10 * mb})...)
+			emitAll(sink, of(nth(i), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * mb}})...)
 		}
 		for i := 200; i < 204; i++ {
-			emitAll(sink, of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Total: 10 * mb, Host: hub})...)
+			emitAll(sink, of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
 		}
 		soon()
 		soon()
@@ -196,12 +196,12 @@ func TestSeveralImages(t *testing.T) {
 		for i, ref := range refs[:2] {
 			emitAll(sink,
 				progress.Event{Kind: progress.Resolved, Ref: ref, Digest: nth(90 + i)},
-				progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Layer, Total: mb, Host: "quay.io"})
+				progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Layer, Bytes: progress.Bytes{Total: mb}, Host: "quay.io"})
 		}
 		soon()
 		during = s.String()
 		emitAll(sink,
-			progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: nth(91), Offset: mb, Total: 3 * mb, Duration: time.Second, Engine: "client"},
+			progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: nth(91), Traffic: progress.Traffic{Fetched: mb, Reused: 3 * mb}, Duration: time.Second, Engine: "client"},
 			progress.Event{Kind: progress.Error, Ref: refs[2], Err: reset()},
 			progress.Event{Kind: progress.Warning, Ref: refs[0], Message: "slow \x1b[2Jhost"})
 		soon()
@@ -255,7 +255,7 @@ func TestFinalFrame(t *testing.T) {
 			halfway(d.Sink())
 			fmt.Fprint(d.Writer(), "a line without an end")
 			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true,
-				Offset: 48487936, Duration: 6134 * time.Millisecond, Engine: "client"})
+				Traffic: progress.Traffic{Fetched: 48487936}, Duration: 6134 * time.Millisecond, Engine: "client"})
 			finish(t, d)
 			fmt.Fprintln(d.Writer(), "a late line")
 		})
@@ -287,7 +287,7 @@ func TestRedrawsPerSecond(t *testing.T) {
 		emitAll(d.Sink(), planned(3)...)
 		for i := range 10_000 {
 			time.Sleep(time.Millisecond)
-			emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchProgress, Offset: int64(i) * 1000, Total: 10 * mb})...)
+			emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i) * 1000, Total: 10 * mb}})...)
 		}
 	})
 	if _, writes := s.bytes(); writes < 100 || writes > 151 {

@@ -39,7 +39,7 @@ func slowly(n int64) testregistry.Behave {
 func halfway(g *errgroup.Group, layer pulltest.Layer, do func() error) progress.Sink {
 	var once sync.Once
 	return func(e progress.Event) {
-		if e.Kind == progress.FetchProgress && e.Digest == layer.Digest && e.Offset >= layer.Size/2 {
+		if e.Kind == progress.FetchProgress && e.Digest == layer.Digest && e.Bytes.Done >= layer.Size/2 {
 			once.Do(func() { g.Go(do) })
 		}
 	}

@@ -45,7 +45,7 @@ func TestInterrupt(t *testing.T) {
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		reg.SetBehave(onBlob(big.Digest, testregistry.Behaviour{Fault: testregistry.Stall, After: noise / 2}))
 		s.interrupt(ref, func(e progress.Event) bool {
-			return e.Kind == progress.FetchProgress && e.Digest == big.Digest && e.Offset >= noise/4
+			return e.Kind == progress.FetchProgress && e.Digest == big.Digest && e.Bytes.Done >= noise/4
 		})
 		s.suspended(big.Digest, noise/4)
 		if got := s.image(ref); got != nil {

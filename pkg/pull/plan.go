@@ -85,7 +85,7 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 	}
 	p.Progress.Emit(progress.Event{
 		Kind: progress.Resolved, Ref: r.Ref.Name, Digest: target.Desc.Digest, MediaType: target.Desc.MediaType,
-		Total: target.Desc.Size, Host: target.Host, Duration: time.Since(start),
+		Bytes: progress.Bytes{Total: target.Desc.Size}, Host: target.Host, Duration: time.Since(start),
 	})
 	pl := p.newPlanner(r, target)
 	if err := p.judge(ctx, pl.plan); err != nil {

@@ -153,7 +153,7 @@ func (r *run) tellPresent() {
 func (r *run) tellLayers(sel Selected, done Platform) {
 	chain := identity.ChainIDs(slices.Clone(sel.DiffIDs))
 	for i, l := range sel.Layers {
-		e := progress.Event{Kind: progress.Present, Ref: r.plan.Name, Blob: progress.Layer, Digest: l.Digest, MediaType: l.MediaType, Total: l.Size}
+		e := progress.Event{Kind: progress.Present, Ref: r.plan.Name, Blob: progress.Layer, Digest: l.Digest, MediaType: l.MediaType, Bytes: progress.Bytes{Total: l.Size}}
 		if done.Unpacked {
 			e.ChainID = chain[i]
 		}

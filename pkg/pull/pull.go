@@ -99,7 +99,7 @@ func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
 	result.Duration = time.Since(start)
 	p.Progress.Emit(progress.Event{
 		Kind: progress.Registered, Ref: result.Name, Digest: result.Target.Digest, Changed: result.Changed, Previous: result.Previous,
-		Engine: result.Engine, Duration: result.Duration, Offset: result.Fetched, Total: result.Reused,
+		Engine: result.Engine, Duration: result.Duration, Traffic: progress.Traffic{Fetched: result.Fetched, Reused: result.Reused},
 	})
 	return result, nil
 }
@@ -135,7 +135,7 @@ func resumable(ctx context.Context, err error) bool {
 
 // phase tells what a part of the pull as a whole took that began at start.
 func (p *Puller) phase(ref source.Ref, phase progress.Phase, start time.Time, n int64) {
-	p.Progress.Emit(progress.Event{Kind: progress.PhaseDone, Ref: ref.Name, Phase: phase, Duration: time.Since(start), Offset: n})
+	p.Progress.Emit(progress.Event{Kind: progress.PhaseDone, Ref: ref.Name, Phase: phase, Duration: time.Since(start), Bytes: progress.Bytes{Done: n}})
 }
 
 func (p *Puller) warn(ref source.Ref, format string, args ...any) {

@@ -143,7 +143,7 @@ func (p *Puller) announce(pl *Plan) {
 	for _, sel := range pl.Images {
 		chain := identity.ChainIDs(slices.Clone(sel.DiffIDs))
 		for i, l := range sel.Layers {
-			e := progress.Event{Kind: progress.Planned, Ref: pl.Name, Blob: progress.Layer, Digest: l.Digest, MediaType: l.MediaType, Total: l.Size}
+			e := progress.Event{Kind: progress.Planned, Ref: pl.Name, Blob: progress.Layer, Digest: l.Digest, MediaType: l.MediaType, Bytes: progress.Bytes{Total: l.Size}}
 			if sel.Unpack {
 				e.ChainID = chain[i]
 			}
@@ -416,13 +416,13 @@ func (r *run) storeDocument(ctx context.Context, d Document, labels map[string]s
 func (r *run) tellDocument(d Document, took time.Duration) {
 	if !d.Fetched {
 		r.p.Progress.Emit(progress.Event{
-			Kind: progress.Present, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType, Total: d.Desc.Size,
+			Kind: progress.Present, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType, Bytes: progress.Bytes{Total: d.Desc.Size},
 		})
 		return
 	}
 	r.p.Progress.Emit(progress.Event{
 		Kind: progress.FetchDone, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType,
-		Offset: d.Desc.Size, Total: d.Desc.Size, Host: r.plan.Host, Duration: took,
+		Bytes: progress.Bytes{Done: d.Desc.Size, Total: d.Desc.Size}, Host: r.plan.Host, Duration: took,
 	})
 }
 

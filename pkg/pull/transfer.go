@@ -117,7 +117,7 @@ func (d *delegated) report(t transfer.Progress) {
 	}
 	e := progress.Event{
 		Ref: d.ref.Name, Blob: progress.Layer, Digest: t.Desc.Digest, MediaType: t.Desc.MediaType,
-		Offset: t.Progress, Total: t.Desc.Size,
+		Bytes: progress.Bytes{Done: t.Progress, Total: t.Desc.Size},
 	}
 	switch t.Event {
 	case "already exists":
@@ -131,7 +131,7 @@ func (d *delegated) report(t transfer.Progress) {
 		d.emit(e, progress.UnpackProgress)
 	case "extracted":
 		d.done(e)
-		e.Offset, e.Total = 0, 0 // the daemon counts compressed bytes
+		e.Bytes = progress.Bytes{} // the daemon counts compressed bytes
 		d.emit(e, progress.UnpackDone)
 	}
 }
@@ -147,7 +147,7 @@ func (d *delegated) done(e progress.Event) {
 		return
 	}
 	d.fetched[e.Digest] = true
-	e.Offset = e.Total
+	e.Bytes.Done = e.Bytes.Total
 	d.emit(e, progress.FetchDone)
 }
 

@@ -338,7 +338,7 @@ func (l *layer) applied(size int64) {
 	}
 	l.u.unpacked.Add(size)
 	e := l.event(progress.UnpackDone)
-	e.Offset, e.Total = size, size
+	e.Bytes = progress.Bytes{Done: size, Total: size}
 	l.u.emit.Emit(e)
 }
 

@@ -389,6 +389,6 @@ func (m *meter) report() {
 		return
 	}
 	e := m.l.event(progress.UnpackProgress)
-	e.Offset = m.n
+	e.Bytes.Done = m.n
 	m.l.u.emit.Emit(e)
 }

@@ -199,7 +199,7 @@ func (u *Unpacker) First() <-chan struct{} { return u.first }
 
 // phase completes e to say how long a part of the work took.
 func (u *Unpacker) phase(e progress.Event, p progress.Phase, d time.Duration, n int64) {
-	e.Kind, e.Phase, e.Duration, e.Offset = progress.PhaseDone, p, d, n
+	e.Kind, e.Phase, e.Duration, e.Bytes.Done = progress.PhaseDone, p, d, n
 	u.emit.Emit(e)
 }
 
