@@ -192,7 +192,7 @@ func (r *run) hasSnapshot(name string) bool { _, ok := r.snapshots[name]; return
 // image reports on one image. What is wrong with an image that was removed or
 // pulled anew meanwhile does not count.
 func (r *run) image(ctx context.Context, img images.Image) (Report, error) {
-	w := &walk{run: r, report: Report{Image: img}, kept: map[digest.Digest]map[string]string{}, seen: map[digest.Digest]bool{}}
+	w := &walk{run: r, report: Report{Image: img}, kept: map[digest.Digest]map[string]string{}, indexes: map[digest.Digest]*document{}}
 	start := time.Now()
 	r.Progress.Emit(progress.Event{Kind: progress.Verify, Ref: img.Name, Digest: img.Target.Digest})
 	if err := w.target(ctx); err != nil {

@@ -7,16 +7,15 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
-	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
 // part is what an image has for one platform.
@@ -91,14 +90,10 @@ func (w *walk) readConfig(ctx context.Context, p *part) error {
 		return err
 	}
 	p.labels = w.kept[p.config.Digest]
-	isImage := images.IsConfigType(p.config.MediaType) || p.config.MediaType == legacyConfig
-	if !isImage || slices.ContainsFunc(p.layers, func(l ocispec.Descriptor) bool { return !unpack.IsLayer(l) }) {
+	if image.NoFileSystem(ocispec.Manifest{Config: p.config, Layers: p.layers}) != "" {
 		return nil
 	}
-	var config struct {
-		ocispec.Platform
-		RootFS ocispec.RootFS `json:"rootfs"`
-	}
+	var config image.Config
 	if !w.parse(p.config, body, p.platform, &config) {
 		p.broken = true
 		return nil
@@ -153,7 +148,7 @@ func (w *walk) chain(ctx context.Context, p *part) error {
 	if top == "" {
 		return nil
 	}
-	key := labelSnapshotRef + w.Store.Name
+	key := image.LabelSnapshot + w.Store.Name
 	kept := p.labels[key]
 	needed, err := w.needsLabel(ctx, p, key)
 	if err != nil {
@@ -244,7 +239,7 @@ func (w *walk) layers(p *part) {
 // which this store does not look into.
 func (w *walk) elsewhere(p *part) bool {
 	for key := range p.labels {
-		if strings.HasPrefix(key, labelSnapshotRef) && key != labelSnapshotRef+w.Store.Name {
+		if strings.HasPrefix(key, image.LabelSnapshot) && key != image.LabelSnapshot+w.Store.Name {
 			return true
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -16,16 +17,16 @@ import (
 // choose returns the parts that the image promises: those of the platforms
 // asked for, or else those of which there is more than the documents that every
 // pull keeps of all platforms. If there is no such part, it is the host's.
-func (w *walk) choose(ctx context.Context, all []listed) ([]*part, error) {
+func (w *walk) choose(ctx context.Context, all []*image.Node) ([]*part, error) {
 	var parts []*part
-	for _, l := range all {
-		p, err := w.peek(ctx, l)
+	for _, n := range all {
+		p, err := w.peek(ctx, n)
 		if err != nil {
 			return nil, err
 		}
 		parts = append(parts, p)
 	}
-	if len(all) == 1 && all[0].parent == nil || w.AllPlatforms {
+	if len(all) == 1 && all[0].Parent == nil || w.AllPlatforms {
 		return parts, nil
 	}
 	if len(w.Platforms) > 0 {
@@ -70,30 +71,33 @@ func (w *walk) asked(parts []*part) []*part {
 	return chosen
 }
 
-// best is the part that suits want best, nil if none does.
-func best(parts []*part, want platforms.MatchComparer) (found *part) {
+// best is the part that suits want best, nil if none does. Of parts whose
+// platform the index does not name it is not known whom they suit.
+func best(parts []*part, want platforms.MatchComparer) *part {
+	var named []*part
+	var has []ocispec.Platform
 	for _, p := range parts {
-		if p.desc.Platform == nil || !want.Match(platforms.Normalize(*p.desc.Platform)) {
-			continue
-		}
-		if found == nil || want.Less(*p.desc.Platform, *found.desc.Platform) {
-			found = p
+		if p.desc.Platform != nil && p.desc.Platform.OS != "" {
+			named, has = append(named, p), append(has, *p.desc.Platform)
 		}
 	}
-	return found
+	if i := image.Choose(has, want); i >= 0 {
+		return named[i]
+	}
+	return nil
 }
 
 // peek reads what there is of a manifest and its config, and reports nothing.
 // What is there but corrupt is not read.
-func (w *walk) peek(ctx context.Context, l listed) (*part, error) {
-	p := &part{desc: l.desc, parent: l.parent, platform: platformName(l.desc.Platform), broken: true}
-	v, err := w.judge(ctx, l.desc, progress.Manifest)
-	if err != nil || v.kind != "" || v.size > maxDocument {
+func (w *walk) peek(ctx context.Context, n *image.Node) (*part, error) {
+	p := &part{desc: n.Desc, parent: w.parent(n), platform: platformName(n.Desc.Platform), broken: true}
+	v, err := w.judge(ctx, n.Desc, progress.Manifest)
+	if err != nil || v.kind != "" || v.size > image.MaxDocuments {
 		return p, err
 	}
-	body, err := w.blobs.document(ctx, l.desc)
+	body, err := w.blobs.document(ctx, n.Desc)
 	if errdefs.IsNotFound(err) { // it was collected meanwhile
-		w.blobs.forget(l.desc.Digest)
+		w.blobs.forget(n.Desc.Digest)
 		return p, nil
 	}
 	if err != nil {
@@ -103,7 +107,7 @@ func (w *walk) peek(ctx context.Context, l listed) (*part, error) {
 	if json.Unmarshal(body, &m) != nil {
 		return p, nil
 	}
-	p.manifest = document{desc: l.desc, labels: v.labels}
+	p.manifest = document{desc: n.Desc, labels: v.labels}
 	if m.Config.Digest != "" {
 		p.manifest.children = append(p.manifest.children, m.Config)
 	}
@@ -129,7 +133,7 @@ func (w *walk) evident(ctx context.Context, p *part, all []*part) (bool, error) 
 		if err != nil {
 			return false, err
 		}
-		if v.labels[labelSnapshotRef+w.Store.Name] != "" {
+		if v.labels[image.LabelSnapshot+w.Store.Name] != "" {
 			return true, nil
 		}
 	}

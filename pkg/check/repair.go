@@ -2,12 +2,10 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -18,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -54,7 +53,7 @@ type fix struct {
 
 // maxRounds bounds how often what was mended brings more to light: an index
 // first, then a manifest, a config, layers.
-const maxRounds = maxDepth + 4
+const maxRounds = image.MaxDepth + 4
 
 // Repair checks imgs, mends what it can and checks what it mended. Blobs come
 // from the repository of the image's name, by their digests: a tag that points
@@ -240,9 +239,9 @@ func (r *repairer) holdChildren(ctx context.Context, labels map[string]string) e
 	var errs []error
 	for key, value := range labels {
 		switch {
-		case strings.HasPrefix(key, labelContentRef):
+		case strings.HasPrefix(key, image.LabelContent):
 			errs = append(errs, r.keep(ctx, "content", value))
-		case key == labelSnapshotRef+r.Store.Name:
+		case key == image.LabelSnapshot+r.Store.Name:
 			errs = append(errs, r.keep(ctx, "snapshots/"+r.Store.Name, value))
 		}
 	}
@@ -275,7 +274,7 @@ func (r *repairer) label(ctx context.Context, f fix) error {
 	switch {
 	case f.parent != nil:
 		desc, value = f.parent.desc, f.key
-		key = f.parent.freeKey(value)
+		key = image.FreeKey(f.parent.labels, f.parent.children, digest.Digest(value))
 	case f.diffID != "":
 		if err := proveDiffID(ctx, r.Store.Content, desc, f.diffID); err != nil {
 			return err
@@ -294,33 +293,6 @@ func (r *repairer) label(ctx context.Context, f fix) error {
 	}
 	r.blobs.forget(desc.Digest)
 	return nil
-}
-
-// freeKey is the label that containerd would keep the child by, or a further
-// one of its kind where that is taken.
-func (d *document) freeKey(child string) string {
-	base, n := "", 0
-	count := map[string]int{}
-	for _, c := range d.children {
-		keys := images.ChildGCLabels(c)
-		if len(keys) == 0 {
-			continue
-		}
-		if c.Digest.String() == child {
-			base, n = keys[0], count[keys[0]]
-			break
-		}
-		count[keys[0]]++
-	}
-	for ; ; n++ {
-		key := base
-		if n > 0 || strings.HasSuffix(base, ".") {
-			key += strconv.Itoa(n)
-		}
-		if d.labels[key] == "" {
-			return key
-		}
-	}
 }
 
 // origin is where the blobs of an image come from.
@@ -421,31 +393,14 @@ func (r *repairer) fetch(ctx context.Context, s *origin, f fix) error {
 		return err
 	}
 	if !f.drop { // nobody knows which labels it had
-		if err := labelChildren(doc, labels); err != nil {
+		children, err := image.ChildrenOf(f.desc, doc.Body)
+		if err != nil {
 			return err
 		}
+		maps.Copy(labels, image.Labels(children, images.ChildGCLabels))
 	}
 	if err := s.fetcher.Put(ctx, blob, doc.Body, labels); err != nil {
 		return fmt.Errorf("storing %s %s: %w", f.blob, f.desc.Digest, err)
-	}
-	return nil
-}
-
-// labelChildren adds the labels by which a document keeps all that it lists.
-func labelChildren(doc source.Target, labels map[string]string) error {
-	var listed struct {
-		Manifests, Layers []ocispec.Descriptor
-		Config            *ocispec.Descriptor
-	}
-	if err := json.Unmarshal(doc.Body, &listed); err != nil {
-		return fmt.Errorf("decoding %s: %w", doc.Desc.Digest, err)
-	}
-	d := document{labels: labels, children: slices.Concat(listed.Manifests, listed.Layers)}
-	if listed.Config != nil {
-		d.children = append(d.children, *listed.Config)
-	}
-	for _, child := range d.children {
-		labels[d.freeKey(child.Digest.String())] = child.Digest.String()
 	}
 	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
@@ -54,6 +56,30 @@ func TestRepairFollowsNoTag(t *testing.T) {
 		}
 		s.whole(true, ref)
 		s.ready(ref)
+	})
+}
+
+// TestRepairLabelsAsPull wants documents that were fetched anew to have the
+// labels that a pull gave them: those of an index with a referrer, and of a
+// manifest.
+func TestRepairLabelsAsPull(t *testing.T) {
+	img, about := small(t, "labels"), small(t, "referrer")
+	about.Desc.Platform = nil
+	about.Desc.Annotations = map[string]string{images.AnnotationManifestSubject: img.Desc.Digest.String()}
+	index := pulltest.Must(pulltest.NewIndex(img, about))(t)
+	each(t, places()[:1], func(t *testing.T, s *site) {
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref := testregistry.Push(t, reg, "team/app:1", index)
+		s.pull(ref)
+		for _, dgst := range []digest.Digest{index.Desc.Digest, img.Desc.Digest} {
+			want := pulltest.Must(s.Content.Info(s.ctx(), dgst))(t).Labels
+			must(t, s.Content.Delete(s.ctx(), dgst))
+			s.repair(false, ref)
+			got := pulltest.Must(s.Content.Info(s.ctx(), dgst))(t).Labels
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("labels of %s differ (-pull +repair):\n%s", dgst, diff)
+			}
+		}
 	})
 }
 

@@ -7,26 +7,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
-)
-
-const (
-	// maxDepth, maxDescriptors and maxDocument bound the tree of one image.
-	maxDepth       = 8
-	maxDescriptors = 10_000
-	maxDocument    = 64 << 20
-
-	labelContentRef  = "containerd.io/gc.ref.content"
-	labelSnapshotRef = "containerd.io/gc.ref.snapshot."
-	// legacyConfig is what some old registries serve configs as
-	// (distribution#1622).
-	legacyConfig = "application/octet-stream"
 )
 
 // walk is the check of one image.
@@ -34,9 +21,9 @@ type walk struct {
 	*run
 	report Report
 	// kept are the labels of the documents that are whole.
-	kept  map[digest.Digest]map[string]string
-	lists int // descriptors met
-	seen  map[digest.Digest]bool
+	kept map[digest.Digest]map[string]string
+	// indexes that are whole, as far as they were met.
+	indexes map[digest.Digest]*document
 }
 
 // document is an index or a manifest and what it lists.
@@ -50,7 +37,7 @@ type document struct {
 // collected.
 func (d *document) keeps(dgst digest.Digest) bool {
 	for key, value := range d.labels {
-		if strings.HasPrefix(key, labelContentRef) && value == dgst.String() {
+		if strings.HasPrefix(key, image.LabelContent) && value == dgst.String() {
 			return true
 		}
 	}
@@ -63,7 +50,7 @@ func (w *walk) target(ctx context.Context) error {
 		w.found(Finding{Kind: Malformed, Digest: w.report.Image.Target.Digest, Message: err.Error()})
 		return nil
 	}
-	listed, err := w.manifests(ctx, w.report.Image.Target, nil, 1)
+	listed, err := image.Walk(ctx, w.report.Image.Target, image.Visitor{Read: w.readIndex, Index: w.index, Fault: w.fault})
 	if err != nil {
 		return err
 	}
@@ -82,16 +69,16 @@ func (w *walk) target(ctx context.Context) error {
 
 // others checks the documents that are kept of other platforms. They may be
 // missing, but not wrong.
-func (w *walk) others(ctx context.Context, all []listed, chosen []*part) error {
-	for _, l := range all {
-		if slices.ContainsFunc(chosen, func(p *part) bool { return p.desc.Digest == l.desc.Digest }) {
+func (w *walk) others(ctx context.Context, all []*image.Node, chosen []*part) error {
+	for _, n := range all {
+		if slices.ContainsFunc(chosen, func(p *part) bool { return p.desc.Digest == n.Desc.Digest }) {
 			continue
 		}
-		p, err := w.peek(ctx, l)
+		p, err := w.peek(ctx, n)
 		if err != nil {
 			return err
 		}
-		if err := w.other(ctx, l.desc, progress.Manifest, p.platform); err != nil {
+		if err := w.other(ctx, n.Desc, progress.Manifest, p.platform); err != nil {
 			return err
 		}
 		if !p.broken && p.config.Digest != "" {
@@ -115,56 +102,32 @@ func (w *walk) other(ctx context.Context, desc ocispec.Descriptor, kind progress
 	return nil
 }
 
-// listed is a manifest with the index that lists it.
-type listed struct {
-	desc   ocispec.Descriptor
-	parent *document
+// readIndex checks an index and that its parent keeps it.
+func (w *walk) readIndex(ctx context.Context, n *image.Node) ([]byte, error) {
+	w.keep(w.parent(n), n.Desc, "")
+	body, err := w.document(ctx, n.Desc, progress.Index, "")
+	if body == nil && err == nil {
+		err = image.Skip
+	}
+	return body, err
 }
 
-// manifests checks an index and those in it, and returns the manifests that
-// they list.
-func (w *walk) manifests(ctx context.Context, desc ocispec.Descriptor, parent *document, depth int) ([]listed, error) {
-	if !images.IsIndexType(desc.MediaType) {
-		return []listed{{desc, parent}}, nil
+// parent is the index that lists n, nil for the target.
+func (w *walk) parent(n *image.Node) *document {
+	if n.Parent == nil {
+		return nil
 	}
-	body, err := w.document(ctx, desc, progress.Index, "")
-	if body == nil || err != nil {
-		return nil, err
-	}
-	var index ocispec.Index
-	if !w.parse(desc, body, "", &index) || !w.bounded(desc, len(index.Manifests), depth) {
-		return nil, nil
-	}
-	d := &document{desc: desc, labels: w.kept[desc.Digest], children: index.Manifests}
-	var all []listed
-	for _, child := range index.Manifests {
-		if source.ValidDigest(child.Digest) != nil {
-			w.found(Finding{Kind: Malformed, Digest: desc.Digest, Message: fmt.Sprintf("it lists %q", child.Digest)})
-			continue
-		}
-		if w.seen[child.Digest] {
-			continue
-		}
-		w.seen[child.Digest] = true
-		if images.IsIndexType(child.MediaType) {
-			w.keep(d, child, "")
-		}
-		below, err := w.manifests(ctx, child, d, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, below...)
-	}
-	return all, nil
+	return w.indexes[n.Parent.Desc.Digest]
 }
 
-// bounded keeps the tree within its bounds.
-func (w *walk) bounded(desc ocispec.Descriptor, n, depth int) bool {
-	if w.lists += n; depth <= maxDepth && w.lists <= maxDescriptors {
-		return true
-	}
-	w.found(Finding{Kind: Malformed, Digest: desc.Digest, Message: fmt.Sprintf("the index is deeper than %d or lists more than %d descriptors", maxDepth, maxDescriptors)})
-	return false
+func (w *walk) index(n *image.Node) {
+	w.indexes[n.Desc.Digest] = &document{desc: n.Desc, labels: w.kept[n.Desc.Digest], children: n.Children}
+}
+
+// fault reports an index that makes no sense, and goes on.
+func (w *walk) fault(f image.Fault) error {
+	w.found(Finding{Kind: Malformed, Digest: f.Index.Digest, Message: f.Text})
+	return nil
 }
 
 // document checks a document and returns its bytes, or nil if it is not whole.
@@ -174,7 +137,7 @@ func (w *walk) document(ctx context.Context, desc ocispec.Descriptor, kind progr
 		return nil, err
 	}
 	w.count(v)
-	if v.kind == "" && v.size > maxDocument {
+	if v.kind == "" && v.size > image.MaxDocuments {
 		v = &verdict{kind: Malformed, message: fmt.Sprintf("a document of %d bytes", v.size)}
 	}
 	if v.kind != "" {

@@ -2,32 +2,21 @@ package pull
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
-	"github.com/containerd-pull/containerd-pull/pkg/unpack"
-)
-
-const (
-	// maxDepth and maxDescriptors bound the tree of one image, maxHeld the
-	// documents of it that are in memory at a time.
-	maxDepth       = 8
-	maxDescriptors = 10_000
-	maxHeld        = 64 << 20
-	maxConfig      = 4 << 20
 )
 
 // Plan is what a pull will do. It is data: making it changed nothing.
@@ -100,7 +89,7 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 
 func (p *Puller) newPlanner(r Request, target source.Target) *planner {
 	return &planner{
-		p: p, fetcher: p.fetcher(), target: target, seen: map[digest.Digest]bool{},
+		p: p, fetcher: p.fetcher(), target: target,
 		plan: &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
 	}
 }
@@ -111,7 +100,6 @@ type planner struct {
 	fetcher *fetch.Fetcher
 	target  source.Target
 	plan    *Plan
-	seen    map[digest.Digest]bool
 	held    int64
 	offline bool // what is not in the store is not found
 }
@@ -124,60 +112,35 @@ func (pl *planner) make(ctx context.Context) error {
 	if previous != nil {
 		pl.plan.Previous = previous.Target.Digest
 	}
-	manifests, err := pl.walk(ctx, pl.target.Desc, pl.target.Body, 1)
+	manifests, err := pl.walk(ctx)
 	if err != nil {
 		return err
 	}
 	return pl.selectImages(ctx, manifests)
 }
 
-// walk adds the documents of an index, and of the indexes in it, to the plan
-// and returns the manifests that they list.
-func (pl *planner) walk(ctx context.Context, desc ocispec.Descriptor, body []byte, depth int) ([]ocispec.Descriptor, error) {
-	if !images.IsIndexType(desc.MediaType) {
-		return []ocispec.Descriptor{desc}, nil
-	}
-	var index ocispec.Index
-	if err := parse(desc, body, &index); err != nil {
-		return nil, err
-	}
-	pl.add(Document{Desc: desc, Kind: progress.Index, Body: body, Children: index.Manifests, Fetched: true})
+// walk adds the indexes of the target to the plan and returns the manifests
+// that they list.
+func (pl *planner) walk(ctx context.Context) ([]ocispec.Descriptor, error) {
+	nodes, err := image.Walk(ctx, pl.target.Desc, image.Visitor{
+		Read: pl.readIndex,
+		Index: func(n *image.Node) { // the one that was read last
+			pl.plan.Documents[len(pl.plan.Documents)-1].Children = n.Children
+		},
+	})
 	var manifests []ocispec.Descriptor
-	for _, child := range index.Manifests {
-		if pl.seen[child.Digest] {
-			continue
-		}
-		if err := pl.see(child, depth); err != nil {
-			return nil, err
-		}
-		switch {
-		case images.IsIndexType(child.MediaType):
-			doc, err := pl.manifest(ctx, child, progress.Index)
-			if err != nil {
-				return nil, err
-			}
-			below, err := pl.walk(ctx, child, doc.Body, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			manifests = append(manifests, below...)
-		case images.IsManifestType(child.MediaType):
-			manifests = append(manifests, child)
-		}
+	for _, n := range nodes {
+		manifests = append(manifests, n.Desc)
 	}
-	return manifests, nil
+	return manifests, err
 }
 
-// see keeps the tree within its bounds.
-func (pl *planner) see(desc ocispec.Descriptor, depth int) error {
-	if err := source.ValidDigest(desc.Digest); err != nil {
-		return err
+func (pl *planner) readIndex(ctx context.Context, n *image.Node) ([]byte, error) {
+	doc, err := pl.manifest(ctx, n.Desc, progress.Index)
+	if err == nil {
+		pl.add(doc)
 	}
-	pl.seen[desc.Digest] = true
-	if depth > maxDepth || len(pl.seen) > maxDescriptors {
-		return fmt.Errorf("index is deeper than %d or lists more than %d descriptors: %w", maxDepth, maxDescriptors, errdefs.ErrInvalidArgument)
-	}
-	return nil
+	return doc.Body, err
 }
 
 func (pl *planner) add(d Document) {
@@ -199,8 +162,8 @@ func (pl *planner) config(ctx context.Context, desc ocispec.Descriptor) (Documen
 	if err := source.ValidDigest(desc.Digest); err != nil {
 		return Document{}, err
 	}
-	if desc.Size < 0 || desc.Size > maxConfig {
-		return Document{}, fmt.Errorf("config %s has %d bytes, the limit is %d: %w", desc.Digest, desc.Size, maxConfig, errdefs.ErrInvalidArgument)
+	if desc.Size < 0 || desc.Size > image.MaxConfig {
+		return Document{}, fmt.Errorf("config %s has %d bytes, the limit is %d: %w", desc.Digest, desc.Size, image.MaxConfig, errdefs.ErrInvalidArgument)
 	}
 	return pl.document(ctx, desc, progress.Config, func() ([]byte, error) {
 		return pl.fetcher.Bytes(ctx, fetch.Blob{Ref: pl.plan.Request.Ref, Desc: desc, Kind: progress.Config})
@@ -208,8 +171,8 @@ func (pl *planner) config(ctx context.Context, desc ocispec.Descriptor) (Documen
 }
 
 func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob, get func() ([]byte, error)) (Document, error) {
-	if pl.held += desc.Size; desc.Size < 0 || pl.held > maxHeld {
-		return Document{}, fmt.Errorf("indexes, manifests and configs take more than %d bytes: %w", maxHeld, errdefs.ErrInvalidArgument)
+	if pl.held += desc.Size; desc.Size < 0 || pl.held > image.MaxDocuments {
+		return Document{}, fmt.Errorf("indexes, manifests and configs take more than %d bytes: %w", image.MaxDocuments, errdefs.ErrInvalidArgument)
 	}
 	d := Document{Desc: desc, Kind: kind}
 	var err error
@@ -222,14 +185,6 @@ func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind p
 	d.Fetched = true
 	d.Body, err = get()
 	return d, err
-}
-
-// parse decodes the JSON of a document.
-func parse(desc ocispec.Descriptor, body []byte, into any) error {
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("decoding %s (%s): %w: %w", desc.Digest, desc.MediaType, errdefs.ErrInvalidArgument, err)
-	}
-	return nil
 }
 
 // selectImages plans an image for each platform that was asked for.
@@ -265,7 +220,7 @@ type candidate struct {
 // image adds the documents of c to the plan and selects its layers.
 func (pl *planner) image(c candidate) error {
 	sel := Selected{Platform: c.platform, Manifest: c.desc, Config: c.parsed.Config, Layers: c.parsed.Layers}
-	c.manifest.Children = append([]ocispec.Descriptor{c.parsed.Config}, c.parsed.Layers...)
+	c.manifest.Children = image.Children(c.parsed)
 	pl.add(*c.manifest)
 	pl.add(*c.config)
 	for _, l := range sel.Layers {
@@ -277,14 +232,14 @@ func (pl *planner) image(c candidate) error {
 		pl.plan.Images = append(pl.plan.Images, sel)
 		return nil
 	}
-	why, err := sel.readRootFS(c.config.Body)
+	why, err := sel.readRootFS(c.parsed, c.config.Body)
 	if err != nil {
 		return err
 	}
 	if why != "" && pl.plan.Request.Unpack == UnpackAlways {
 		return fmt.Errorf("%s cannot be unpacked: %s: %w", c.desc.Digest, why, errdefs.ErrInvalidArgument)
 	}
-	if why != "" && !pl.offline && !isAttestation(c.desc) {
+	if why != "" && !pl.offline && !image.IsAttestation(c.desc) {
 		pl.p.warn(pl.plan.Request.Ref, "%s is fetched but not unpacked: %s", c.desc.Digest, why)
 	}
 	sel.Unpack = why == ""
@@ -303,49 +258,30 @@ func checkLayer(desc ocispec.Descriptor) error {
 	return nil
 }
 
-// readRootFS reads the diff IDs, or says why there is no file system.
-func (s *Selected) readRootFS(config []byte) (why string, err error) {
-	if !isImageConfig(s.Config) {
-		return "its config is " + s.Config.MediaType, nil
+// readRootFS reads the diff IDs out of the config of m, or says why there is no
+// file system.
+func (s *Selected) readRootFS(m ocispec.Manifest, body []byte) (why string, err error) {
+	if why := image.NoFileSystem(m); why != "" {
+		return why, nil
 	}
-	for _, l := range s.Layers {
-		if !unpack.IsLayer(l) {
-			return "layer " + l.Digest.String() + " is " + l.MediaType, nil
-		}
-	}
-	var image struct {
-		RootFS ocispec.RootFS `json:"rootfs"`
-	}
-	if err := parse(s.Config, config, &image); err != nil {
+	var config image.Config
+	if err := image.Parse(s.Config, body, &config); err != nil {
 		return "", err
 	}
-	if t := image.RootFS.Type; t != "" && t != "layers" {
+	if t := config.RootFS.Type; t != "" && t != "layers" {
 		return "", fmt.Errorf("config %s has a rootfs of type %q, want \"layers\": %w", s.Config.Digest, t, errdefs.ErrInvalidArgument)
 	}
-	for _, id := range image.RootFS.DiffIDs {
+	for _, id := range config.RootFS.DiffIDs {
 		if err := source.ValidDigest(id); err != nil {
 			return "", fmt.Errorf("diff ID of config %s: %w", s.Config.Digest, err)
 		}
 	}
-	s.DiffIDs = image.RootFS.DiffIDs
+	s.DiffIDs = config.RootFS.DiffIDs
 	if len(s.DiffIDs) != len(s.Layers) {
 		return "", fmt.Errorf("manifest %s lists %d layers, its config %d diff IDs: %w",
 			s.Manifest.Digest, len(s.Layers), len(s.DiffIDs), errdefs.ErrDataLoss)
 	}
 	return "", nil
-}
-
-// legacyConfig is what some old registries serve configs as
-// (distribution#1622).
-const legacyConfig = "application/octet-stream"
-
-func isImageConfig(desc ocispec.Descriptor) bool {
-	return images.IsConfigType(desc.MediaType) || desc.MediaType == legacyConfig
-}
-
-// isAttestation knows the manifests that build tools put beside an image.
-func isAttestation(desc ocispec.Descriptor) bool {
-	return desc.Platform != nil && desc.Platform.OS == "unknown"
 }
 
 func describePlatforms(all []ocispec.Platform) string {

@@ -1,7 +1,6 @@
 package pull_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -9,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -221,57 +218,6 @@ func TestReservedNamesInImages(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestChildLabels are those of containerd, child for child.
-func TestChildLabels(t *testing.T) {
-	descriptor := func(mediaType, content string) ocispec.Descriptor {
-		return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromString(content), Size: 1}
-	}
-	referrer := descriptor(ocispec.MediaTypeImageManifest, "referrer")
-	referrer.Annotations = map[string]string{images.AnnotationManifestSubject: digest.FromString("subject").String()}
-	tests := map[string][]ocispec.Descriptor{
-		"manifest": {
-			descriptor(ocispec.MediaTypeImageConfig, "c"), descriptor(ocispec.MediaTypeImageLayerGzip, "1"),
-			descriptor(pulltest.DockerLayerGzip, "2"), descriptor(ocispec.MediaTypeImageLayer, "1"), descriptor(ocispec.MediaTypeImageLayerZstd, "3"),
-		},
-		"index": {
-			descriptor(ocispec.MediaTypeImageManifest, "m"), descriptor(pulltest.DockerManifest, "d"), descriptor(ocispec.MediaTypeImageIndex, "i"),
-			descriptor(pulltest.DockerIndex, "l"), descriptor(ocispec.MediaTypeImageManifest, "m"), referrer,
-		},
-		"artifact": {
-			descriptor("application/vnd.example.config", "c"), descriptor("application/vnd.example.data", "1"), descriptor("application/vnd.example.data", "2"),
-			descriptor(pulltest.DockerConfig, "x"), descriptor(ocispec.MediaTypeImageConfig, "y"),
-		},
-		"nothing": nil,
-	}
-	for name, children := range tests {
-		for how, reference := range map[string]func(ocispec.Descriptor) []string{"all": images.ChildGCLabels, "without layers": images.ChildGCLabelsFilterLayers} {
-			var oracle labelRecorder
-			walk := images.HandlerFunc(func(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) { return children, nil })
-			if _, err := images.SetChildrenMappedLabels(&oracle, walk, reference)(t.Context(), ocispec.Descriptor{}); err != nil {
-				t.Fatal(err)
-			}
-			want := oracle.labels
-			if want == nil {
-				want = map[string]string{}
-			}
-			if diff := cmp.Diff(want, pull.ChildLabels(children, reference)); diff != "" {
-				t.Errorf("%s, %s: labels differ from containerd's (-want +got):\n%s", name, how, diff)
-			}
-		}
-	}
-}
-
-// labelRecorder is a content store of which only labels are set.
-type labelRecorder struct {
-	content.Manager
-	labels map[string]string
-}
-
-func (r *labelRecorder) Update(_ context.Context, info content.Info, _ ...string) (content.Info, error) {
-	r.labels = info.Labels
-	return info, nil
 }
 
 // TestErrorSaysWhere a pull failed.

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
@@ -69,7 +70,7 @@ func (pl *planner) load(ctx context.Context, c *candidate) error {
 	if err != nil {
 		return err
 	}
-	if err := parse(c.desc, manifest.Body, &c.parsed); err != nil {
+	if err := image.Parse(c.desc, manifest.Body, &c.parsed); err != nil {
 		return err
 	}
 	config, err := pl.config(ctx, c.parsed.Config)
@@ -86,49 +87,39 @@ func (pl *planner) load(ctx context.Context, c *candidate) error {
 // platformOfConfig reads the platform out of an image's config. Artifacts and
 // images without one fit every host.
 func (c *candidate) platformOfConfig() error {
-	var image ocispec.Image
-	if !isImageConfig(c.parsed.Config) {
+	if !image.IsConfig(c.parsed.Config) {
 		return nil
 	}
-	if err := parse(c.parsed.Config, c.config.Body, &image); err != nil {
+	var config image.Config
+	if err := image.Parse(c.parsed.Config, c.config.Body, &config); err != nil {
 		return err
 	}
-	c.platform = image.Platform
+	c.platform = config.Platform
 	return nil
 }
 
 // pick adds the best candidate for want to chosen, once.
 func pick(all, chosen []candidate, want platforms.MatchComparer, name string) ([]candidate, error) {
-	var fit []candidate
-	for _, c := range all {
-		if c.platform.OS == "" || want.Match(platforms.Normalize(c.platform)) {
-			fit = append(fit, c)
-		}
-	}
-	if len(fit) == 0 {
+	i := image.Choose(platformsOf(all), want)
+	if i < 0 {
 		return nil, noPlatform(all, name)
 	}
-	slices.SortStableFunc(fit, func(a, b candidate) int {
-		switch {
-		case want.Less(a.platform, b.platform):
-			return -1
-		case want.Less(b.platform, a.platform):
-			return 1
-		}
-		return 0
-	})
-	if slices.ContainsFunc(chosen, func(c candidate) bool { return c.desc.Digest == fit[0].desc.Digest }) {
+	if slices.ContainsFunc(chosen, func(c candidate) bool { return c.desc.Digest == all[i].desc.Digest }) {
 		return chosen, nil
 	}
-	return append(chosen, fit[0]), nil
+	return append(chosen, all[i]), nil
+}
+
+func platformsOf(all []candidate) []ocispec.Platform {
+	var has []ocispec.Platform
+	for _, c := range all {
+		has = append(has, c.platform)
+	}
+	return has
 }
 
 func noPlatform(all []candidate, name string) error {
-	var have []ocispec.Platform
-	for _, c := range all {
-		have = append(have, c.platform)
-	}
-	return &NoPlatform{Wanted: name, Have: describePlatforms(have)}
+	return &NoPlatform{Wanted: name, Have: describePlatforms(platformsOf(all))}
 }
 
 // NoPlatform says that there is no image for a platform that was asked for.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
@@ -74,9 +75,6 @@ func (r *run) checkOrphans(ctx context.Context) error {
 	return err
 }
 
-// labelConfig of a manifest keeps its config.
-const labelConfig = "containerd.io/gc.ref.content.config"
-
 // checkOthers wants the manifests of other platforms, and the configs that they
 // keep.
 func (r *run) checkOthers(ctx context.Context) error {
@@ -88,7 +86,7 @@ func (r *run) checkOthers(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			config := info.Labels[labelConfig]
+			config := info.Labels[image.LabelConfig]
 			if config == "" {
 				return errToDo
 			}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -27,7 +27,6 @@ import (
 )
 
 const (
-	labelSnapshotRef = "containerd.io/gc.ref.snapshot."
 	// cleanupTime bounds what must happen after a cancel: a caller who was
 	// interrupted wants to be gone within 2 s.
 	cleanupTime = 1500 * time.Millisecond
@@ -374,10 +373,10 @@ func (r *run) fetchOther(ctx context.Context, desc ocispec.Descriptor) error {
 		return err
 	}
 	var parsed ocispec.Manifest
-	if err := parse(desc, manifest.Body, &parsed); err != nil {
+	if err := image.Parse(desc, manifest.Body, &parsed); err != nil {
 		return err
 	}
-	manifest.Children = append([]ocispec.Descriptor{parsed.Config}, parsed.Layers...)
+	manifest.Children = image.Children(parsed)
 	config, err := pl.config(ctx, parsed.Config)
 	if err != nil {
 		return err
@@ -438,7 +437,7 @@ func (r *run) write(ctx context.Context, d Document, labels map[string]string) e
 // labels of a document: where it comes from and what it refers to.
 func (r *run) labels(d Document) map[string]string {
 	set := maps.Clone(r.source.Labels)
-	maps.Copy(set, childLabels(d.Children, r.reference()))
+	maps.Copy(set, image.Labels(d.Children, r.kinds()))
 	return set
 }
 
@@ -447,48 +446,19 @@ func (r *run) snapshotLabels(d Document) map[string]string {
 	set := map[string]string{}
 	for _, sel := range r.plan.Images {
 		if d.Desc.Digest == sel.Config.Digest && sel.Unpack && len(sel.DiffIDs) > 0 {
-			set[labelSnapshotRef+r.p.Store.Name] = identity.ChainID(sel.DiffIDs).String()
+			set[image.LabelSnapshot+r.p.Store.Name] = identity.ChainID(sel.DiffIDs).String()
 		}
 	}
 	return set
 }
 
-// reference names the labels by which a document keeps a child.
-func (r *run) reference() func(ocispec.Descriptor) []string {
+// kinds of labels by which a document keeps its children.
+func (r *run) kinds() image.Kinds {
 	if r.plan.Request.DiscardLayers {
 		return images.ChildGCLabelsFilterLayers
 	}
 	return images.ChildGCLabels
 }
-
-// childLabels are the GC references to all children as they are listed,
-// whether they were fetched or not. The keys are those of containerd.
-func childLabels(children []ocispec.Descriptor, reference func(ocispec.Descriptor) []string) map[string]string {
-	set := map[string]string{}
-	count := map[string]int{}
-	for _, child := range children {
-		if source.ValidDigest(child.Digest) != nil {
-			continue // nothing can be kept under such a name
-		}
-		for _, key := range reference(child) {
-			n := count[key]
-			count[key]++
-			switch {
-			case key == labelReferrer:
-				key += child.Digest.Encoded()[:referrerDigits]
-			case n > 0 || key[len(key)-1] == '.':
-				key += strconv.Itoa(n)
-			}
-			set[key] = child.Digest.String()
-		}
-	}
-	return set
-}
-
-const (
-	labelReferrer  = "containerd.io/gc.ref.content.referrer.sha256."
-	referrerDigits = 12
-)
 
 // check looks at everything that the record will promise.
 func (r *run) check(ctx context.Context) error {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -266,19 +267,14 @@ func (m *marks) mark(ctx context.Context, r leases.Resource) error {
 	return errors.Join(err, m.follow(ctx, refs))
 }
 
-const (
-	labelContentRef  = "containerd.io/gc.ref.content"
-	labelSnapshotRef = "containerd.io/gc.ref.snapshot."
-)
-
 // follow marks what labels refer to.
 func (m *marks) follow(ctx context.Context, labels map[string]string) error {
 	for key, value := range labels {
 		r := leases.Resource{ID: value, Type: resourceContent}
-		if rest, ok := strings.CutPrefix(key, labelSnapshotRef); ok {
+		if rest, ok := strings.CutPrefix(key, image.LabelSnapshot); ok {
 			name, _, _ := strings.Cut(rest, "/")
 			r.Type = resourceSnapshot + name
-		} else if !strings.HasPrefix(key, labelContentRef) {
+		} else if !strings.HasPrefix(key, image.LabelContent) {
 			continue
 		}
 		if err := m.mark(ctx, r); err != nil {

@@ -21,7 +21,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/moby/locker"
 	"github.com/opencontainers/go-digest"
@@ -491,6 +490,3 @@ func (c *chain) step(ctx context.Context, l *layer, first bool) error {
 	}
 	return l.commit(ctx)
 }
-
-// IsLayer tells layers that hold a file system from other blobs.
-func IsLayer(desc ocispec.Descriptor) bool { return images.IsLayerType(desc.MediaType) }

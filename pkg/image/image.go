@@ -1,0 +1,89 @@
+// Package image is an image as a tree of documents: indexes, manifests and
+// configs, with the bounds that keep a foreign one harmless, the choice of a
+// platform, and the labels by which containerd's garbage collection follows the
+// tree.
+//
+// It contacts no registry and no store: the caller reads the documents. What a
+// pull makes of an image is in pkg/pull, whether one in a store is still whole
+// in pkg/check; both walk, choose and label with this package, so that they
+// cannot disagree. Read Walk first.
+package image
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The bounds of one image. No honest image comes near them.
+const (
+	MaxDepth       = 8        // indexes in each other
+	MaxDescriptors = 10_000   // that all indexes list together
+	MaxDocuments   = 64 << 20 // bytes of indexes, manifests and configs in memory
+	MaxConfig      = 4 << 20  // bytes of one config
+)
+
+// legacyConfig is what some old registries serve configs as
+// (distribution#1622).
+const legacyConfig = "application/octet-stream"
+
+// IsConfig reports whether desc is the config of an image that can run, rather
+// than that of another kind of artifact.
+func IsConfig(desc ocispec.Descriptor) bool {
+	return images.IsConfigType(desc.MediaType) || desc.MediaType == legacyConfig
+}
+
+// IsAttestation reports whether desc is one of the manifests that build tools
+// put beside an image.
+func IsAttestation(desc ocispec.Descriptor) bool {
+	return desc.Platform != nil && desc.Platform.OS == "unknown"
+}
+
+// Parse decodes the JSON of the document desc. Every error is an
+// errdefs.ErrInvalidArgument.
+func Parse(desc ocispec.Descriptor, body []byte, into any) error {
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("decoding %s (%s): %w: %w", desc.Digest, desc.MediaType, errdefs.ErrInvalidArgument, err)
+	}
+	return nil
+}
+
+// Config is what of an image's config decides how the image is unpacked.
+type Config struct {
+	ocispec.Platform
+	RootFS ocispec.RootFS `json:"rootfs"`
+}
+
+// NoFileSystem says why the manifest m has no file system to unpack. It is
+// empty if there is one.
+func NoFileSystem(m ocispec.Manifest) string {
+	if !IsConfig(m.Config) {
+		return "its config is " + m.Config.MediaType
+	}
+	for _, l := range m.Layers {
+		if !images.IsLayerType(l.MediaType) {
+			return "layer " + l.Digest.String() + " is " + l.MediaType
+		}
+	}
+	return ""
+}
+
+// Children lists what the manifest m keeps, its config first.
+func Children(m ocispec.Manifest) []ocispec.Descriptor {
+	return append([]ocispec.Descriptor{m.Config}, m.Layers...)
+}
+
+// ChildrenOf lists what the index or manifest desc keeps, whose bytes are body.
+func ChildrenOf(desc ocispec.Descriptor, body []byte) ([]ocispec.Descriptor, error) {
+	if images.IsIndexType(desc.MediaType) {
+		var index ocispec.Index
+		err := Parse(desc, body, &index)
+		return index.Manifests, err
+	}
+	var m ocispec.Manifest
+	err := Parse(desc, body, &m)
+	return Children(m), err
+}
