@@ -55,7 +55,8 @@ func rooms() map[string][]string {
 		"pkg/internal/pulltest/testregistry": {"pkg/internal/pulltest", "pkg/internal/pulltest/process"},
 		"pkg/internal/pulltest/testdaemon":   {"pkg/internal/pulltest", "pkg/internal/pulltest/process", "pkg/internal/pulltest/tree"},
 		// The way of cmd/quickstart to pulltest, which Go hides from cmd.
-		"pkg/sample": {"pkg/internal/pulltest", "pkg/internal/pulltest/testregistry", "pkg/internal/pulltest/tree"},
+		"pkg/sample":        {"pkg/internal/pulltest", "pkg/internal/pulltest/testregistry", "pkg/internal/pulltest/tree"},
+		"pkg/sample/golden": {}, // of tests, those of cmd as well
 	}
 }
 

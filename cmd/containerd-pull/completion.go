@@ -10,7 +10,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
-//go:generate go test -run TestCompletionFiles -update
+//go:generate ../../.ci/named TestCompletionFiles -update
 
 // newCompletionCmd prints the scripts of cobra, which ask the program for
 // candidates; see complete.go.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
 // newTestRoot is the root command of a caller without anything.
@@ -26,15 +26,7 @@ func TestCompletionFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := filepath.Join("../../completions", programName+"."+ext)
-		if updates() {
-			if err := os.WriteFile(file, want.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, err := os.ReadFile(file)
-		if err != nil || !bytes.Equal(got, want.Bytes()) {
-			t.Errorf("%s is not what the command prints: run go generate ./cmd/containerd-pull (%v)", file, err)
-		}
+		golden.File(t, file, want.Bytes())
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
-//go:generate go test -run TestReference -update
+//go:generate ../../.ci/named TestReference -update
 
 // helpFiles hold what help, the reference and the man pages say about each
 // command and each topic: paragraphs, blocks indented by four spaces, and at

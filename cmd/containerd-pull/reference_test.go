@@ -17,12 +17,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
 // manual is a page of the reference, from which both its forms are written:
@@ -268,14 +268,11 @@ func TestReference(t *testing.T) {
 		want[fmt.Sprintf("man/%s.%d", m.name, m.section)] = man.String()
 	}
 	const dir = "../../docs/cli"
-	if updates() {
-		writeReference(t, dir, want)
+	if golden.Updating() {
+		clearReference(t, dir)
 	}
 	for name, text := range want {
-		got, err := os.ReadFile(filepath.Join(dir, name))
-		if diff := cmp.Diff(text, string(got)); err != nil || diff != "" {
-			t.Errorf("docs/cli/%s is not what the commands say: run go generate ./cmd/%s (%v)\n%s", name, programName, err, diff)
-		}
+		golden.File(t, filepath.Join(dir, name), []byte(text))
 	}
 	for _, pattern := range []string{"*.*", "man/*.*"} {
 		files, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -290,18 +287,14 @@ func TestReference(t *testing.T) {
 	}
 }
 
-func writeReference(t *testing.T, dir string, pages map[string]string) {
+// clearReference leaves the folders of the pages, empty.
+func clearReference(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "man"), 0o755); err != nil {
 		t.Fatal(err)
-	}
-	for name, text := range pages {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"io"
 	"log"
 	"net"
@@ -23,11 +22,11 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
+	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", os.Getenv("GORACE")+" "+noRaceSleep)
-	flag.Bool("update", false, "write the generated files")
 	testscript.Main(m, map[string]func(){
 		programName:               main,
 		plugin.Name:               main,
@@ -37,9 +36,6 @@ func TestMain(m *testing.M) {
 		plugin.KubectlCompletions: main,
 	})
 }
-
-// updates reports whether the tests are to write what they would compare with.
-func updates() bool { return flag.Lookup("update").Value.String() == "true" }
 
 // noRaceSleep spares each program that the tests run a second at its end, which
 // is for goroutines that may still report a race.
@@ -52,7 +48,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		Setup:         w.setup,
-		UpdateScripts: updates(),
+		UpdateScripts: golden.Updating(),
 		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "within": within},
 	})
 }

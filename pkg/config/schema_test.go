@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
 	"strings"
 	"testing"
 
@@ -13,37 +11,19 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
 const schemaFile = "../../docs/config.schema.json"
 
-// update has the generated files written instead of compared.
-func update() bool { return flag.Lookup("update").Value.String() == "true" }
-
-func TestMain(m *testing.M) {
-	flag.Bool("update", false, "write the generated files")
-	flag.Parse()
-	os.Exit(m.Run())
-}
+//go:generate ../../.ci/named TestSchemaFile -update
 
 func TestSchemaFile(t *testing.T) {
-	want, err := json.MarshalIndent(config.JSONSchema(), "", "  ")
+	got, err := json.MarshalIndent(config.JSONSchema(), "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = append(want, '\n')
-	if update() {
-		if err := os.WriteFile(schemaFile, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what the table of settings gives: run go test ./pkg/config -update", schemaFile)
-	}
+	golden.File(t, schemaFile, append(got, '\n'))
 }
 
 func schema(t *testing.T) *jsonschema.Schema {

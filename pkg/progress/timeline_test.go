@@ -20,20 +20,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
 func TestMain(m *testing.M) {
 	if scene := os.Getenv(sceneVariable); scene != "" {
 		os.Exit(playScene(scene))
 	}
-	flag.Bool("update", false, "write the pictures that are compared with")
 	flag.Bool("docs", false, "write the pictures of the documentation, see .ci/picture")
 	flag.Parse()
 	os.Exit(m.Run())
 }
-
-// update has the pictures written instead of compared.
-func update() bool { return flag.Lookup("update").Value.String() == "true" }
 
 const mirror = "mirror.example.com"
 
@@ -139,23 +136,14 @@ func timeline(events ...progress.Event) *progress.Timeline {
 	return t
 }
 
+//go:generate ../../.ci/named TestTimelinePictures -update
+
 func TestTimelinePictures(t *testing.T) {
 	for name, got := range map[string][]byte{
 		"testdata/finished.svg":    timeline(finished()...).SVG(),
 		"testdata/interrupted.svg": timeline(interrupted()...).SVG(),
 	} {
-		if update() {
-			if err := os.WriteFile(name, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
-			t.Errorf("%s differs, go test -update writes it anew (-want +got):\n%s", name, diff)
-		}
+		golden.File(t, name, got)
 		wellFormed(t, got)
 	}
 }
