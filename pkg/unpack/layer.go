@@ -25,6 +25,7 @@ import (
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack/pipeline"
 )
 
 const (
@@ -40,20 +41,20 @@ const (
 )
 
 // layer is one layer on its way to a committed snapshot. Its methods are
-// called in this order: prepare, bring or applyStored, commit; abort at
+// called in this order: prepare, fetchAndApply or applyStored, commit; abort at
 // the end, whatever happened.
 type layer struct {
-	c       *chain
-	u       *Unpacker
-	img     Image
-	desc    ocispec.Descriptor
-	diffID  digest.Digest
-	chainID string
-	parent  string        // chain ID of the layer below, "" for the first
-	ready   chan struct{} // closed when its commit may begin; where layers are applied in order, its apply
-	isReady func()        // closes ready, once
-	arrived func()        // ends the download, once
-	load    load
+	c               *chain
+	u               *Unpacker
+	img             Image
+	desc            ocispec.Descriptor
+	diffID          digest.Digest
+	chainID         string
+	parent          string        // chain ID of the layer below, "" for the first
+	ready           chan struct{} // closed when its commit may begin; where layers are applied in order, its apply
+	markReady       func()        // closes ready, once
+	releaseDownload func()        // lets another layer be fetched, once
+	load            *pipeline.Load
 	// blobOnly says that the snapshot exists: nothing is written, but what the
 	// blob inflates to is verified, since the snapshot may be made of another.
 	blobOnly bool
@@ -74,16 +75,17 @@ type layer struct {
 func (c *chain) newLayer(i int) *layer {
 	l := &layer{
 		c: c, u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
-		chainID: c.chainIDs[i].String(), ready: make(chan struct{}), arrived: func() {},
+		chainID: c.chainIDs[i].String(), ready: make(chan struct{}), releaseDownload: func() {},
 	}
-	l.isReady = sync.OnceFunc(func() { close(l.ready) })
+	l.markReady = sync.OnceFunc(func() { close(l.ready) })
 	if i > 0 {
 		l.parent = c.chainIDs[i-1].String()
 	}
-	l.load.size = l.desc.Size
+	var behind time.Duration
 	if !c.u.store.Embedded {
-		l.load.behind = commitTime(c.img.Layers[i:])
+		behind = commitTime(c.img.Layers[i:])
 	}
+	l.load = pipeline.NewLoad(l.desc.Size, behind)
 	return l
 }
 
@@ -126,7 +128,7 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 	var failed error
 	for range prepareTries {
 		key := fmt.Sprintf(snapshots.UnpackKeyFormat, rand.Text()[:12], l.chainID)
-		mounts, err := l.make(ctx, key, parent)
+		mounts, err := l.createSnapshot(ctx, key, parent)
 		if err == nil {
 			l.key, l.preparent, l.mounts = key, parent, mounts
 			upper, _ := store.UpperOf(mounts)
@@ -148,9 +150,9 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 	return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, failed)
 }
 
-// make prepares a snapshot. A cancel must not come in between: a daemon would
-// go on, and make what nobody knows of.
-func (l *layer) make(ctx context.Context, key, parent string) ([]mount.Mount, error) {
+// createSnapshot prepares a snapshot. It must not be cancelled in between: a
+// daemon would go on, and make a snapshot under a key that is lost.
+func (l *layer) createSnapshot(ctx context.Context, key, parent string) ([]mount.Mount, error) {
 	ctx, end := store.Outlive(ctx)
 	defer end()
 	return l.u.store.Snapshotter.Prepare(ctx, key, parent, snapshots.WithLabels(l.labels()))
@@ -169,9 +171,9 @@ func (l *layer) staged() bool {
 	return l.done || len(l.mounts) > 0 && l.mounts[len(l.mounts)-1].ReadOnly()
 }
 
-// bring fetches the layer and applies it, starting over with an empty snapshot
+// fetchAndApply fetches the layer and applies it, starting over with an empty snapshot
 // when the bytes turn out to be wrong.
-func (l *layer) bring(ctx context.Context) error {
+func (l *layer) fetchAndApply(ctx context.Context) error {
 	if err := l.prepareOnce(ctx); err != nil {
 		return err
 	}
@@ -181,7 +183,7 @@ func (l *layer) bring(ctx context.Context) error {
 		}
 		err := l.fill(ctx)
 		if err == nil {
-			l.u.bring(l.desc.Digest)
+			l.u.note(l.desc.Digest)
 		}
 		if !errors.Is(err, fetch.ErrCorrupt) || round == rounds {
 			return err
@@ -207,17 +209,17 @@ func (l *layer) keep(ctx context.Context) error {
 	if err := l.download(ctx, time.Now()); err != nil {
 		return err
 	}
-	defer l.arrived()
-	return l.bring(ctx)
+	defer l.releaseDownload()
+	return l.fetchAndApply(ctx)
 }
 
 // download waits until the layer may be fetched, which was asked for some time
-// ago. What follows must call arrived.
+// ago. What follows must call releaseDownload.
 func (l *layer) download(ctx context.Context, asked time.Time) error {
 	if err := l.u.downloads.Acquire(ctx, 1); err != nil {
 		return context.Cause(ctx)
 	}
-	l.arrived = sync.OnceFunc(func() { l.u.downloads.Release(1) })
+	l.releaseDownload = sync.OnceFunc(func() { l.u.downloads.Release(1) })
 	l.phase(progress.Wait, time.Since(asked), 0)
 	return nil
 }
@@ -281,11 +283,11 @@ func (l *layer) applyStored(ctx context.Context) error {
 	if l.staged() {
 		return nil
 	}
-	l.arrived()
+	l.releaseDownload()
 	if err := l.applyBlob(ctx); err != nil {
 		return err
 	}
-	l.isReady()
+	l.markReady()
 	info := content.Info{Digest: l.desc.Digest, Labels: map[string]string{labels.LabelUncompressed: l.diffID.String()}}
 	if _, err := l.u.store.Content.Update(ctx, info, "labels."+labels.LabelUncompressed); err != nil {
 		return fmt.Errorf("labelling layer %s: %w", l.desc.Digest, err)
@@ -308,9 +310,9 @@ func (l *layer) applyBlob(ctx context.Context) error {
 // applyElsewhere lets the store's applier do it, which does not tell how far it
 // is.
 func (l *layer) applyElsewhere(ctx context.Context) error {
-	turn := l.u.turns.of(l.load.left)
-	turn.take()
-	defer turn.give()
+	turn := l.u.pipeline.Turn(l.load)
+	turn.Take()
+	defer turn.Give()
 	l.u.emit.Emit(l.event(progress.UnpackStart))
 	start := time.Now()
 	got, err := l.u.store.Applier.Apply(ctx, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS))

@@ -32,6 +32,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack/pipeline"
 )
 
 // The engines that may unpack a layer.
@@ -54,22 +55,16 @@ type Unpacker struct {
 	discard bool
 	engine  string
 	bounds  Bounds
-	// decoders are those of a layer of zstd, which are not among turns: where the
-	// stages keep the processors busy, passing data between two costs more than
-	// it gains.
-	decoders int
 
 	downloads *semaphore.Weighted
-	pipelines *semaphore.Weighted
-	turns     *turns
-	blobs     *locker.Locker // a blob is fetched once, whoever else wants it
+	pipeline  *pipeline.Pipeline
+	blobs     *locker.Locker // a blob is fetched once, however many images want it
 	chains    *locker.Locker // a chain ID is unpacked once
-	buffers   sync.Pool      // of *[bufferSize]byte, for queues
 	fetched   atomic.Int64
 	unpacked  atomic.Int64
 	brought   sync.Map // digests of blobs that were fetched, or found in the content store
 	first     chan struct{}
-	isFirst   func() // closes first, once
+	markFirst func() // closes first, once
 }
 
 // Options of an Unpacker. Downloads and Unpacks bound how many layers are
@@ -86,27 +81,14 @@ type Options struct {
 	Bounds    Bounds
 }
 
-// Layers of more than smallLayer bytes wait until fewer than maxPipelines others
-// are being inflated, which bounds the memory in use. The others need little of
-// it, for a moment.
-const (
-	maxPipelines = 8
-	smallLayer   = 1 << 20
-)
-
-// maxDecoders is how many goroutines a decoder of zstd makes use of.
-const maxDecoders = 2
-
 // New returns an Unpacker.
 func New(o Options) *Unpacker {
 	first := make(chan struct{})
 	return &Unpacker{
-		first: first, isFirst: sync.OnceFunc(func() { close(first) }),
+		first: first, markFirst: sync.OnceFunc(func() { close(first) }),
 		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds,
-		decoders:  min(max(o.Unpacks/2, 1), maxDecoders),
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
-		pipelines: semaphore.NewWeighted(maxPipelines),
-		turns:     newTurns(o.Unpacks),
+		pipeline:  pipeline.New(o.Unpacks, o.Store.Hasher),
 		blobs:     locker.New(),
 		chains:    locker.New(),
 	}
@@ -182,15 +164,15 @@ func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor
 	u.phase(img.event(desc), progress.Fetch, time.Since(start), n)
 	u.fetched.Add(n)
 	if err == nil {
-		u.bring(desc.Digest)
+		u.note(desc.Digest)
 	}
 	return err
 }
 
-// bring notes that the blob dgst is in the content store.
-func (u *Unpacker) bring(dgst digest.Digest) {
+// note records that the blob dgst is in the content store.
+func (u *Unpacker) note(dgst digest.Digest) {
 	u.brought.Store(dgst, true)
-	u.isFirst()
+	u.markFirst()
 }
 
 // First is closed when the first blob is in the content store.
@@ -397,11 +379,11 @@ func (c *chain) parallel(ctx context.Context) error {
 			break // ctx is done; the group knows why
 		}
 		g.Go(func() error {
-			defer l.arrived()
-			if err := l.bring(ctx); err != nil {
+			defer l.releaseDownload()
+			if err := l.fetchAndApply(ctx); err != nil {
 				return err
 			}
-			l.isReady() // if there was nothing to do
+			l.markReady() // if there was nothing to do
 			return nil
 		})
 	}
@@ -423,7 +405,7 @@ func prepareAll(ctx context.Context, layers []*layer) error {
 // heaviestFirst sorts the layers by what is left to do when they begin, which
 // makes the last of them end soonest.
 func (c *chain) heaviestFirst() []*layer {
-	return slices.SortedStableFunc(slices.Values(c.layers), func(a, b *layer) int { return cmp.Compare(b.load.left(), a.load.left()) })
+	return slices.SortedStableFunc(slices.Values(c.layers), func(a, b *layer) int { return cmp.Compare(b.load.Left(), a.load.Left()) })
 }
 
 func (c *chain) commit(ctx context.Context) error {
@@ -447,7 +429,7 @@ func (c *chain) ordered(ctx context.Context) error {
 			if err := c.u.fetch(ctx, c.img, l.desc); err != nil {
 				return err
 			}
-			l.isReady()
+			l.markReady()
 			return nil
 		})
 	}
@@ -468,8 +450,8 @@ func (c *chain) step(ctx context.Context, l *layer, first bool) error {
 		if err := l.download(ctx, time.Now()); err != nil {
 			return err
 		}
-		defer l.arrived()
-		if err := l.bring(ctx); err != nil {
+		defer l.releaseDownload()
+		if err := l.fetchAndApply(ctx); err != nil {
 			return err
 		}
 		return l.commit(ctx)

@@ -1,15 +1,17 @@
-package unpack
+package pipeline
 
 import (
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/inflate"
 )
 
 const (
 	queueBuffers = 4
-	bufferSize   = 512 << 10
+	bufferSize   = inflate.BufferSize
 )
 
 // queue passes bytes from one goroutine, the writer, to another, the reader,
@@ -20,7 +22,7 @@ type queue struct {
 	full chan chunk
 	free chan []byte
 	pool *sync.Pool
-	made int // buffers taken from the pool; the writer's
+	made int // buffers taken from the pool; only the writer counts
 
 	cur     chunk // being read
 	stopped chan struct{}
@@ -29,7 +31,7 @@ type queue struct {
 
 	// writerTurn and readerTurn are given up while that side waits for the other,
 	// and passed on between buffers. They may be nil.
-	writerTurn, readerTurn *turn
+	writerTurn, readerTurn *Turn
 
 	// lull is work that the reader may do instead of waiting; it returns false if
 	// there is none. It may be nil.
@@ -42,7 +44,7 @@ type queue struct {
 // chunk is data within the buffer that it came in.
 type chunk struct {
 	data, buf []byte
-	users     *atomic.Int32 // who are not done with it yet; nil is the reader alone
+	users     *atomic.Int32 // how many still use it; nil stands for the reader alone
 }
 
 func newQueue(pool *sync.Pool) *queue {
@@ -54,9 +56,9 @@ func newQueue(pool *sync.Pool) *queue {
 	}
 }
 
-// buffer gives the writer a free buffer, waiting for the reader if it must.
+// buffer returns a free buffer to the writer, waiting for the reader if it must.
 func (q *queue) buffer() ([]byte, error) {
-	q.writerTurn.pass()
+	q.writerTurn.Pass()
 	select {
 	case <-q.stopped:
 		return nil, q.stopErr
@@ -72,10 +74,10 @@ func (q *queue) buffer() ([]byte, error) {
 		return make([]byte, bufferSize), nil
 	}
 	since := time.Now()
-	q.writerTurn.give()
+	q.writerTurn.Give()
 	defer func() {
 		q.writerIdle += time.Since(since)
-		q.writerTurn.take()
+		q.writerTurn.Take()
 	}()
 	select {
 	case <-q.stopped:
@@ -89,7 +91,7 @@ func (q *queue) buffer() ([]byte, error) {
 // more buffers exist than full can hold.
 func (q *queue) send(data, buf []byte) { q.full <- chunk{data: data, buf: buf} }
 
-// share is send for data that somebody else reads as well, who calls done.
+// share is send for data that is read elsewhere as well, which done ends.
 func (q *queue) share(data, buf []byte) (done func()) {
 	c := chunk{data, buf, new(atomic.Int32)}
 	c.users.Store(2)
@@ -118,8 +120,8 @@ func (q *queue) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end tells the reader that nothing follows. A nil error is io.EOF. It is
-// called once.
+// end makes the reader see err after the last chunk. A nil error is io.EOF. It
+// is called once.
 func (q *queue) end(err error) {
 	if err == nil {
 		err = io.EOF
@@ -128,8 +130,8 @@ func (q *queue) end(err error) {
 	close(q.full)
 }
 
-// stop tells the writer that the reader takes no more, and why. It is called
-// once, and returns the buffers of a queue that has ended to the pool.
+// stop makes the writer see err, since the reader takes no more. It is called
+// once.
 func (q *queue) stop(err error) {
 	if err == nil {
 		err = io.ErrClosedPipe
@@ -157,7 +159,7 @@ func (q *queue) next() ([]byte, error) {
 }
 
 func (q *queue) receive() (chunk, bool) {
-	q.readerTurn.pass()
+	q.readerTurn.Pass()
 	for {
 		select {
 		case c, ok := <-q.full:
@@ -169,10 +171,10 @@ func (q *queue) receive() (chunk, bool) {
 		}
 	}
 	since := time.Now()
-	q.readerTurn.give()
+	q.readerTurn.Give()
 	defer func() {
 		q.readerIdle += time.Since(since)
-		q.readerTurn.take()
+		q.readerTurn.Take()
 	}()
 	c, ok := <-q.full
 	return c, ok
@@ -189,14 +191,17 @@ func (q *queue) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (q *queue) readBy(t *turn) { q.readerTurn = t }
+// isChunkRead reports whether nothing is left of the current chunk.
+func (q *queue) isChunkRead() bool { return len(q.cur.data) == 0 }
 
-func (q *queue) idleWriter() time.Duration { return q.writerIdle }
+func (q *queue) readBy(t *Turn) { q.readerTurn = t }
+
+func (q *queue) Idle() time.Duration { return q.writerIdle }
 
 func (q *queue) idleReader() time.Duration { return q.readerIdle }
 
-// recycle gives the buffers back once nobody uses the queue and what it shared
-// any more.
+// recycle returns the buffers to the pool. Neither the queue nor what it shared
+// may be in use any more.
 func (q *queue) recycle() {
 	if q.cur.buf != nil {
 		q.release(q.cur)

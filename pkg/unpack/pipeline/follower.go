@@ -1,4 +1,4 @@
-package unpack
+package pipeline
 
 import (
 	"io"
@@ -7,41 +7,20 @@ import (
 	"time"
 )
 
-// arrival passes the bytes of a blob from the fetch, the writer, to the
-// inflater, the reader. Either side may end it; the other then gets its error.
-type arrival interface {
-	io.ReadWriter
-	// end tells the reader that nothing follows, stop the writer that no more is
-	// taken. A nil error is io.EOF, or io.ErrClosedPipe.
-	end(err error)
-	stop(err error)
-	// readBy names the reader's turn, which is given up while there is nothing to
-	// read.
-	readBy(t *turn)
-	// idleWriter and idleReader are how long each side waited for the other; only
-	// that side may ask.
-	idleWriter() time.Duration
-	idleReader() time.Duration
-	// recycle ends the use of it.
-	recycle()
-}
-
-// follower reads back what the store has written to a file, as far behind as it
-// likes: the fetch, and what the store has to do when a blob is whole, do not
-// wait for the unpack. What a host would be kept waiting for is kept in memory
-// by the kernel only.
+// follower reads the file the store is writing, at its own pace, so a slow unpack
+// never delays the fetch or the commit; the page cache is the only buffer.
 type follower struct {
 	file *os.File
-	turn *turn
+	turn *Turn
 	pos  int64
 
 	mu      sync.Mutex
 	more    sync.Cond
-	size    int64 // that was written
+	size    int64 // of what was written
 	endErr  error // why the writer ended; io.EOF when it is done
 	stopErr error // why the reader stopped
 	waited  time.Duration
-	since   time.Time // the reader waits; zero if it does not
+	since   time.Time // when the reader began to wait; zero if it does not
 }
 
 func newFollower(file *os.File) *follower {
@@ -50,7 +29,7 @@ func newFollower(file *os.File) *follower {
 	return f
 }
 
-// Write implements io.Writer: p is in the file.
+// Write implements io.Writer. p is in the file already.
 func (f *follower) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -78,13 +57,13 @@ func (f *follower) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// await returns the size when there is more to read, or when there never will
-// be, and why.
+// await returns the size once there is more to read, or once there never will be,
+// with the reason.
 func (f *follower) await() (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.size == f.pos && f.endErr == nil {
-		f.turn.give()
+		f.turn.Give()
 		f.since = time.Now()
 		for f.size == f.pos && f.endErr == nil {
 			f.more.Wait()
@@ -92,7 +71,7 @@ func (f *follower) await() (int64, error) {
 		f.waited += time.Since(f.since)
 		f.since = time.Time{}
 		f.mu.Unlock()
-		f.turn.take()
+		f.turn.Take()
 		f.mu.Lock()
 	}
 	return f.size, f.endErr
@@ -115,9 +94,9 @@ func (f *follower) stop(err error) {
 	}
 }
 
-func (f *follower) readBy(t *turn) { f.turn = t }
+func (f *follower) readBy(t *Turn) { f.turn = t }
 
-func (f *follower) idleWriter() time.Duration { return 0 }
+func (f *follower) Idle() time.Duration { return 0 }
 
 func (f *follower) idleReader() time.Duration { return f.Waited() }
 

@@ -1,4 +1,4 @@
-package unpack_test
+package pipeline_test
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
-	"github.com/containerd-pull/containerd-pull/pkg/unpack"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack/pipeline"
 )
 
 func pack(t testing.TB, c pulltest.Compression, data []byte) []byte {
@@ -21,7 +21,17 @@ func pack(t testing.TB, c pulltest.Compression, data []byte) []byte {
 	return pulltest.Must(c.Compress(data))(t)
 }
 
-// TestDecompress knows what it gets by its first bytes.
+// decompress returns what a layer's blob decompresses to, and the digest that is
+// made of it on the way.
+func decompress(src io.Reader) (data []byte, sum digest.Digest, err error) {
+	sum, err = newPipeline().Run(src, layer(), func(plain *pipeline.Plain) (err error) {
+		data, err = io.ReadAll(plain)
+		return err
+	})
+	return data, sum, err
+}
+
+// TestDecompress recognises what it gets by its first bytes.
 func TestDecompress(t *testing.T) {
 	data := append(bytes.Repeat([]byte("some text that repeats, "), 50_000), noise(700_000)...)
 	skippable := []byte{0x5a, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'm', 'e', 't', 'a'}
@@ -39,7 +49,7 @@ func TestDecompress(t *testing.T) {
 	}
 	for name, tt := range tests {
 		for how, src := range map[string]io.Reader{"at once": bytes.NewReader(tt.blob), "in halves": iotest.HalfReader(bytes.NewReader(tt.blob))} {
-			got, sum, err := unpack.Decompress(src)
+			got, sum, err := decompress(src)
 			if err != nil || !bytes.Equal(got, tt.want) {
 				t.Errorf("%s, %s: got %d bytes and %v, want %d", name, how, len(got), err, len(tt.want))
 			}
@@ -50,6 +60,48 @@ func TestDecompress(t *testing.T) {
 	}
 }
 
+// TestOpen reads the same as a Pipeline does.
+func TestOpen(t *testing.T) {
+	data := append(bytes.Repeat([]byte("some text that repeats, "), 50_000), noise(700_000)...)
+	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
+		r, err := pipeline.Open(bytes.NewReader(pack(t, c, data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%q: got %d bytes and %v, want %d", c, len(got), err, len(data))
+		}
+	}
+}
+
+// TestOpenClassifies errors as a Pipeline does.
+func TestOpenClassifies(t *testing.T) {
+	cut := errors.New("the connection was cut")
+	for _, c := range []pulltest.Compression{pulltest.Gzip, pulltest.Zstd} {
+		blob := pack(t, c, noise(1<<20))
+		half := blob[:len(blob)/2]
+		for want, src := range map[error]io.Reader{
+			cut:                        io.MultiReader(bytes.NewReader(half), iotest.ErrReader(cut)),
+			errdefs.ErrInvalidArgument: bytes.NewReader(half),
+		} {
+			r, err := pipeline.Open(src)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(r); !errors.Is(err, want) {
+				t.Errorf("%q: got %v, want %v", c, err, want)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := pipeline.Open(iotest.ErrReader(cut)); !errors.Is(err, cut) {
+		t.Errorf("got %v, want %v", err, cut)
+	}
+}
+
 // TestDecompressBrokenOff never takes a part for the whole: not even where all
 // data has come and only a checksum is missing.
 func TestDecompressBrokenOff(t *testing.T) {
@@ -57,14 +109,14 @@ func TestDecompressBrokenOff(t *testing.T) {
 	for _, c := range []pulltest.Compression{pulltest.Gzip, pulltest.Zstd} {
 		blob := pack(t, c, data)
 		for n := 4; n < len(blob); n += 1 + (len(blob)-n-1)/50 {
-			got, _, err := unpack.Decompress(bytes.NewReader(blob[:n]))
+			got, _, err := decompress(bytes.NewReader(blob[:n]))
 			if !errdefs.IsInvalidArgument(err) {
 				t.Errorf("%s cut after %d of %d bytes: got %d bytes and %v, want an invalid argument", c, n, len(blob), len(got), err)
 			}
 		}
 		flipped := slices.Clone(blob)
 		flipped[len(flipped)/2] ^= 0x10
-		if _, _, err := unpack.Decompress(bytes.NewReader(flipped)); !errdefs.IsInvalidArgument(err) {
+		if _, _, err := decompress(bytes.NewReader(flipped)); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s with a flipped bit: got %v, want an invalid argument", c, err)
 		}
 	}
@@ -78,7 +130,7 @@ func TestDecompressPassesErrorsOn(t *testing.T) {
 		blob := pack(t, c, data)
 		for _, err := range []error{cut, io.ErrUnexpectedEOF} {
 			for _, n := range []int{0, 2, len(blob) / 2, len(blob) - 1} {
-				_, _, got := unpack.Decompress(io.MultiReader(bytes.NewReader(blob[:n]), iotest.ErrReader(err)))
+				_, _, got := decompress(io.MultiReader(bytes.NewReader(blob[:n]), iotest.ErrReader(err)))
 				if !errors.Is(got, err) || errdefs.IsInvalidArgument(got) {
 					t.Errorf("%q after %d bytes: got %v, want %v alone", c, n, got, err)
 				}
@@ -96,7 +148,7 @@ func FuzzDecompress(f *testing.F) {
 	f.Add([]byte{0x1f, 0x8b, 8})
 	f.Add([]byte{0x50, 0x2a, 0x4d, 0x18})
 	f.Fuzz(func(t *testing.T, blob []byte) {
-		got, sum, err := unpack.Decompress(bytes.NewReader(blob))
+		got, sum, err := decompress(bytes.NewReader(blob))
 		if err != nil {
 			if !errdefs.IsInvalidArgument(err) {
 				t.Errorf("got %v, want the class of an invalid argument", err)
