@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -176,5 +177,5 @@ func (a answers) put(key string, names []string) {
 			_ = os.Remove(filepath.Join(a.folder(), e.Name()))
 		}
 	}
-	_ = config.WriteFile(filepath.Join(a.folder(), key), []byte(strings.Join(names, "\n")), 0o600)
+	_ = file.Write(filepath.Join(a.folder(), key), []byte(strings.Join(names, "\n")), 0o600)
 }

@@ -6,9 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"golang.org/x/sys/unix"
-
-	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
 // checkDigestFile finds out before the pull what can be known about the file of
@@ -46,7 +45,7 @@ func writeDigestFile(path string, all []outcome) error {
 	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() {
 		return fileError(path, os.WriteFile(target, text, 0))
 	}
-	return fileError(path, config.WriteFile(target, text, 0o644))
+	return fileError(path, file.Write(target, text, 0o644))
 }
 
 func fileError(path string, err error) error {

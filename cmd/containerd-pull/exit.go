@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -78,8 +79,8 @@ func hintFor(err error, caller config.Caller) string {
 	if usage, ok := errors.AsType[*usageError](err); ok && usage.hint != "" {
 		return usage.hint
 	}
-	if file, ok := errors.AsType[*config.Error](err); ok && file.Remedy != "" {
-		return file.Remedy
+	if bad, ok := errors.AsType[*file.Error](err); ok && bad.Remedy != "" {
+		return bad.Remedy
 	}
 	if damage, ok := errors.AsType[*damageError](err); ok {
 		return damage.hint()

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -33,8 +34,8 @@ func TestClassify(t *testing.T) {
 		{"anything", errors.New("x"), 1},
 		{"output", asOutput(syscall.EPIPE), 1},
 		{"usage", usagef("x"), 2},
-		{"a bad file", asUsage(&config.Error{File: "f", Err: errors.New("x")}), 2},
-		{"a file that cannot be read", asUsage(&config.Error{File: "f", Err: fs.ErrPermission}), 2},
+		{"a bad file", asUsage(&file.Error{File: "f", Err: errors.New("x")}), 2},
+		{"a file that cannot be read", asUsage(&file.Error{File: "f", Err: fs.ErrPermission}), 2},
 		{"no daemon", fmt.Errorf("dialling: %w", store.ErrUnavailable), 3},
 		{"daemon gone", fmt.Errorf("writing: %w", errdefs.ErrUnavailable), 3},
 		{"not found", asked(errdefs.ErrNotFound), 4},
@@ -82,7 +83,7 @@ func TestHints(t *testing.T) {
 		want string
 	}{
 		{&usageError{errors.New("x"), "do this"}, "do this"},
-		{asUsage(&config.Error{Err: errors.New("x"), Remedy: "chmod 600 f"}), "chmod 600 f"},
+		{asUsage(&file.Error{Err: errors.New("x"), Remedy: "chmod 600 f"}), "chmod 600 f"},
 		{asUsage(&config.UnknownProfile{Name: "a", Nearest: "b"}), `did you mean "b"?`},
 		{asUsage(&config.UnknownProfile{Name: "a", Known: []string{"x", "y"}}), "there are: x, y"},
 		{asUsage(&config.UnknownProfile{Name: "a"}), "no configuration file defines a profile"},

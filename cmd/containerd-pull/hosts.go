@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -265,7 +266,7 @@ func (o *hostsOptions) writeHostsFile(path string, f registry.HostsFile) error {
 	if f.Secret {
 		mode = 0o600
 	}
-	if err := config.WriteFile(path, f.Text, mode); err != nil {
+	if err := file.Write(path, f.Text, mode); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(o.streams.out, path)

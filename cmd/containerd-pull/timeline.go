@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -105,7 +105,7 @@ func drawing(path string) (func(*progress.Timeline) []byte, error) {
 
 // writeTimeline writes a picture as a whole or not at all.
 func writeTimeline(path string, picture []byte) error {
-	err := config.WriteFile(path, picture, 0o644)
+	err := file.Write(path, picture, 0o644)
 	if err == nil || store.IsStorage(err) {
 		return err
 	}

@@ -43,6 +43,38 @@ func userOf(uid int, parent string) int {
 	return outside
 }
 
+// defaultFiles are read without being named, the weakest first.
+func (c Caller) defaultFiles() []string {
+	paths := []string{filepath.Join(c.Root, systemConfig)}
+	if home := c.configHome(); home != "" {
+		paths = append(paths, filepath.Join(home, configName))
+	}
+	return paths
+}
+
+// UserFile is the configuration file of the caller, empty if the caller has no
+// home.
+func (c Caller) UserFile() string {
+	if home := c.configHome(); home != "" {
+		return filepath.Join(home, configName)
+	}
+	return ""
+}
+
+// nerdctlFile is nerdctl's configuration; an empty NERDCTL_TOML means none.
+func (c Caller) nerdctlFile() string {
+	if path, ok := c.Lookup("NERDCTL_TOML"); ok {
+		return path
+	}
+	if c.UID == 0 {
+		return filepath.Join(c.Root, "/etc/nerdctl/nerdctl.toml")
+	}
+	if home := c.configHome(); home != "" {
+		return filepath.Join(home, "nerdctl/nerdctl.toml")
+	}
+	return ""
+}
+
 // Getenv gives a variable of the environment, empty if it is not set.
 func (c Caller) Getenv(name string) string {
 	text, _ := c.Lookup(name)

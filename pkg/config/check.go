@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -16,38 +17,28 @@ import (
 // checker looks through a document for what would otherwise be found out by a
 // pull, or never.
 type checker struct {
-	doc      *document
-	caller   Caller
-	findings []*Error
-	secrets  [][]string // where literal secrets stand
+	doc      *file.Document
+	findings []*file.Error
+	secret   []string // where the first literal secret stands, nil if there is none
 }
 
 // check finds everything that is wrong with a document and makes its relative
 // paths absolute.
-func (d *document) check(caller Caller) []*Error {
-	c := &checker{doc: d, caller: caller}
-	c.walk(nil, d.tree, fileShape())
+func check(d *file.Document, caller Caller) []*file.Error {
+	c := &checker{doc: d}
+	c.walk(nil, d.Tree, fileShape())
 	c.settings(nil)
-	for _, name := range d.profiles() {
+	for _, name := range d.Profiles() {
 		c.profile(name)
 	}
-	c.permissions()
+	if c.secret != nil {
+		c.findings = append(c.findings, d.CheckSecret(c.secret, caller.UID)...)
+	}
 	return c.findings
 }
 
-// profiles are the names of the profiles that the document speaks of.
-func (d *document) profiles() []string {
-	t, _ := d.tree[keyProfiles].(map[string]any)
-	return slices.Sorted(maps.Keys(t))
-}
-
 func (c *checker) find(keys []string, err error, remedy string) {
-	c.findings = append(c.findings, &Error{File: c.doc.path, Line: c.doc.lines.of(keys), Key: dotted(keys), Err: err, Remedy: remedy})
-}
-
-// dotted writes a path as it would be written in TOML.
-func dotted(keys []string) string {
-	return strings.ReplaceAll(strings.Join(keys, "."), ".[", "[")
+	c.findings = append(c.findings, c.doc.Error(keys, err, remedy))
 }
 
 // walk compares the structure with the shape. What is wrong with single values
@@ -94,15 +85,16 @@ func (c *checker) entry(keys []string, node any, parent value.Shape) any {
 		c.unknown(keys, parent)
 		return node
 	}
-	if s.HoldsSecret(node) {
-		c.secrets = append(c.secrets, keys)
+	if c.secret == nil && s.HoldsSecret(node) {
+		c.secret = keys
 	}
 	c.walk(keys, node, s)
 	return c.absolute(node, s)
 }
 
 func (c *checker) unknown(keys []string, parent value.Shape) {
-	e := &Error{File: c.doc.path, Line: c.doc.lines.of(keys), Err: fmt.Errorf("unknown key %q", dotted(keys))}
+	e := c.doc.Error(keys, fmt.Errorf("unknown key %q", file.Dotted(keys)), "")
+	e.Key = "" // the text names it
 	if near := value.Nearest(keys[len(keys)-1], parent.FieldNames()); near != "" {
 		e.Remedy = fmt.Sprintf("did you mean %q?", near)
 	}
@@ -115,7 +107,7 @@ func (c *checker) absolute(node any, s value.Shape) any {
 	if !ok || !s.Path || name == "" || filepath.IsAbs(name) {
 		return node
 	}
-	return filepath.Join(filepath.Dir(c.doc.path), name)
+	return filepath.Join(filepath.Dir(c.doc.Path), name)
 }
 
 // settings checks the values below prefix by setting them.
@@ -125,7 +117,7 @@ func (c *checker) settings(prefix []string) {
 			continue
 		}
 		keys := append(slices.Clone(prefix), strings.Split(s.Key, ".")...)
-		raw, ok := c.doc.at(keys)
+		raw, ok := c.doc.At(keys)
 		if !ok {
 			continue
 		}
@@ -137,24 +129,24 @@ func (c *checker) settings(prefix []string) {
 
 // found says whether something at or below keys was found before.
 func (c *checker) found(keys []string) bool {
-	at := dotted(keys)
-	return slices.ContainsFunc(c.findings, func(e *Error) bool {
+	at := file.Dotted(keys)
+	return slices.ContainsFunc(c.findings, func(e *file.Error) bool {
 		return strings.HasPrefix(e.Key, at) || strings.Contains(e.Err.Error(), `"`+at)
 	})
 }
 
 func (c *checker) profile(name string) {
-	keys := []string{keyProfiles, name}
+	keys := []string{file.ProfilesKey, name}
 	if !regexp.MustCompile(profileName).MatchString(name) {
 		c.find(keys, fmt.Errorf("got the name %q, want lower-case letters, digits, _ and -", name), "")
 	}
 	c.settings(keys)
-	if raw, ok := c.doc.at(append(keys, keyExtends)); ok {
+	if raw, ok := c.doc.At(append(keys, keyExtends)); ok {
 		if _, err := value.ParseText(raw); err != nil {
 			c.find(append(keys, keyExtends), err, "")
 		}
 	}
-	if raw, ok := c.doc.at(append(keys, keyMatch)); ok {
+	if raw, ok := c.doc.At(append(keys, keyMatch)); ok {
 		patterns, err := value.ParseList(raw)
 		for _, p := range patterns {
 			err = errors.Join(err, source.CheckPattern(p))
@@ -163,23 +155,9 @@ func (c *checker) profile(name string) {
 			c.find(append(keys, keyMatch), err, "")
 		}
 	}
-	_, root := c.doc.at(append(keys, "root"))
-	_, address := c.doc.at(append(keys, "address"))
+	_, root := c.doc.At(append(keys, "root"))
+	_, address := c.doc.At(append(keys, "address"))
 	if root && address {
 		c.find(keys, errors.New("root and address exclude each other"), "keep one of them")
-	}
-}
-
-// permissions refuses a literal secret in a file that others can read.
-func (c *checker) permissions() {
-	if len(c.secrets) == 0 {
-		return
-	}
-	at := c.secrets[0]
-	if c.doc.open != 0 {
-		c.find(at, errors.New("a secret in a file that others can read"), "chmod 600 "+c.doc.path)
-	}
-	if c.doc.owner != 0 && c.doc.owner != c.caller.UID {
-		c.find(at, fmt.Errorf("a secret in a file of uid %d", c.doc.owner), fmt.Sprintf("chown %d %s", c.caller.UID, c.doc.path))
 	}
 }

@@ -1,11 +1,11 @@
-// Package config finds out what a call is to do: it reads flags, variables,
+// Package config resolves what a call is to do: it reads flags, variables,
 // files and profiles in their order of precedence and fills the option structs
-// of the packages that do the work, keeping in mind where each value came
-// from.
+// of the packages that do the work, keeping the origin of each value.
 //
 // Table declares every setting once; Load reads the sources; Settings.Resolve
 // gives a Config. The package decides nothing about pulls and opens neither
-// stores nor connections. It is the only one that knows viper.
+// stores nor connections. Its parts are config/value, the kinds of values, and
+// config/file, the files and how they merge. Read table.go next, then resolve.go.
 package config
 
 import (
@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -124,7 +125,7 @@ func Load(caller Caller, flags *Flags) (*Settings, error) {
 }
 
 // Findings lists what is wrong in the files.
-func (s *Settings) Findings() []*Error { return s.files.check(s.caller) }
+func (s *Settings) Findings() []*file.Error { return s.files.check(s.caller) }
 
 // Warnings lists what is strange in files but not ours to judge.
 func (s *Settings) Warnings() []string { return s.files.warnings }
@@ -133,10 +134,10 @@ func (s *Settings) Warnings() []string { return s.files.warnings }
 func (s *Settings) Files() []string {
 	var paths []string
 	if s.files.nerdctl != nil {
-		paths = append(paths, s.files.nerdctl.path)
+		paths = append(paths, s.files.nerdctl.Path)
 	}
 	for _, d := range s.files.documents {
-		paths = append(paths, d.path)
+		paths = append(paths, d.Path)
 	}
 	return paths
 }
@@ -181,13 +182,13 @@ func (s *Settings) layers(ref source.Ref) ([]layer, error) {
 		profile, err := s.optionalProfile(named)
 		return append(append(append(all, env), profile...), s.flags), err
 	}
-	profile, err := s.chosenOtherwise(ref, append(all, env))
+	profile, err := s.implicitProfile(ref, append(all, env))
 	return append(append(append(all, profile...), env), s.flags), err
 }
 
-// chosenOtherwise is the profile of a call that names none by flag: that of the
+// implicitProfile is the profile of a call that names none by flag: that of the
 // environment, of a pattern, or the default of the files.
-func (s *Settings) chosenOtherwise(ref source.Ref, layers []layer) ([]layer, error) {
+func (s *Settings) implicitProfile(ref source.Ref, layers []layer) ([]layer, error) {
 	if what, ok, err := (environment{s.caller}).lookup(profileChoice()); ok || err != nil {
 		return s.mustProfile(what, err)
 	}
@@ -209,7 +210,7 @@ func (s *Settings) chosenOtherwise(ref source.Ref, layers []layer) ([]layer, err
 	return nil, nil
 }
 
-func (s *Settings) mustProfile(what said, err error) ([]layer, error) {
+func (s *Settings) mustProfile(what settingValue, err error) ([]layer, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +218,7 @@ func (s *Settings) mustProfile(what said, err error) ([]layer, error) {
 }
 
 // optionalProfile is the layer of a profile; an empty name means none.
-func (s *Settings) optionalProfile(what said) ([]layer, error) {
+func (s *Settings) optionalProfile(what settingValue) ([]layer, error) {
 	name, err := value.ParseText(what.raw)
 	if err != nil || name == "" {
 		return nil, err

@@ -6,18 +6,19 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 )
 
 const (
 	systemConfig = "/etc/containerd-pull/config.toml"
 	configName   = "containerd-pull/config.toml"
-	dropInDir    = "config.d"
 )
 
 // files are the documents of a call.
 type files struct {
-	documents []*document // the weakest first
-	nerdctl   *document   // nil if there is none
+	documents []*file.Document // the weakest first
+	nerdctl   *file.Document   // nil if there is none
 	warnings  []string
 }
 
@@ -42,88 +43,55 @@ func readFiles(caller Caller, named string) (*files, error) {
 	return f, f.readNerdctl(caller)
 }
 
-// defaultFiles are read without being named, the weakest first.
-func (c Caller) defaultFiles() []string {
-	paths := []string{filepath.Join(c.Root, systemConfig)}
-	if home := c.configHome(); home != "" {
-		paths = append(paths, filepath.Join(home, configName))
-	}
-	return paths
-}
-
-// read reads a file and what lies in config.d beside it.
-func (f *files) read(path string, must bool) error {
-	doc, err := readDocument(path)
+// read reads a file and its drop-ins.
+func (f *files) read(path string, required bool) error {
+	doc, err := file.Read(path)
 	switch {
 	case err == nil:
 		f.documents = append(f.documents, doc)
-	case must || !errors.Is(err, fs.ErrNotExist):
+	case required || !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	dropIns, err := filepath.Glob(filepath.Join(filepath.Dir(path), dropInDir, "*.toml"))
-	if err != nil {
-		return fmt.Errorf("listing %s beside %s: %w", dropInDir, path, err)
-	}
-	slices.Sort(dropIns)
-	for _, name := range dropIns {
-		doc, err := readDocument(name)
-		if err != nil {
-			return err
-		}
-		f.documents = append(f.documents, doc)
-	}
-	return nil
+	dropIns, err := file.ReadDropIns(path)
+	f.documents = append(f.documents, dropIns...)
+	return err
 }
 
 // check finds what is wrong in all documents.
-func (f *files) check(caller Caller) []*Error {
-	var all []*Error
+func (f *files) check(caller Caller) []*file.Error {
+	var all []*file.Error
 	for _, d := range f.documents {
-		all = append(all, d.check(caller)...)
+		all = append(all, check(d, caller)...)
 	}
 	return all
 }
 
-// nerdctlFile is nerdctl's configuration; an empty NERDCTL_TOML means none.
-func (c Caller) nerdctlFile() string {
-	if path, ok := c.Lookup("NERDCTL_TOML"); ok {
-		return path
-	}
-	if c.UID == 0 {
-		return filepath.Join(c.Root, "/etc/nerdctl/nerdctl.toml")
-	}
-	if home := c.configHome(); home != "" {
-		return filepath.Join(home, "nerdctl/nerdctl.toml")
-	}
-	return ""
-}
-
 // nerdctlKeys are those of nerdctl's settings that concern a pull; the others
 // are known and left alone.
-func nerdctlKeys() (ours, others []string) {
+func nerdctlKeys() (used, others []string) {
 	return []string{"address", "namespace", "snapshotter", "hosts_dir", "insecure_registry", "debug", "debug_full", "experimental"},
 		[]string{"data_root", "cgroup_manager", "cni_path", "cni_netconfpath", "host_gateway_ip", "bridge_ip",
 			"kube_hide_dupe", "cdi_spec_dirs", "userns_remap", "dns", "dns_opts", "dns_search", "disable_hc_systemd", "selinux_enabled"}
 }
 
-// readNerdctl reads nerdctl's file. A key that neither of us knows is worth a
-// warning only, since the file is nerdctl's.
+// readNerdctl reads nerdctl's file. A key that is known neither to nerdctl nor
+// here is worth a warning only, since the file is nerdctl's.
 func (f *files) readNerdctl(caller Caller) error {
 	path := caller.nerdctlFile()
 	if path == "" {
 		return nil
 	}
-	doc, err := readDocument(path)
+	doc, err := file.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	ours, others := nerdctlKeys()
-	for key := range doc.tree {
-		if !slices.Contains(ours, key) && !slices.Contains(others, key) {
-			f.warnings = append(f.warnings, fmt.Sprintf("%s:%d: unknown key %q", path, doc.lines.of([]string{key}), key))
+	used, others := nerdctlKeys()
+	for key := range doc.Tree {
+		if !slices.Contains(used, key) && !slices.Contains(others, key) {
+			f.warnings = append(f.warnings, fmt.Sprintf("%s:%d: unknown key %q", path, doc.Line([]string{key}), key))
 		}
 	}
 	slices.Sort(f.warnings)
@@ -131,26 +99,54 @@ func (f *files) readNerdctl(caller Caller) error {
 	return nil
 }
 
-// layers are what the files hold outside of profiles.
+// layers are what the files hold outside of profiles, the weakest first.
 func (f *files) layers() ([]layer, error) {
 	var all []layer
 	if f.nerdctl != nil {
-		l, err := newFileLayer([]place{{doc: f.nerdctl, kind: FromNerdctl}})
+		used, _ := nerdctlKeys()
+		l, err := newFileLayer(FromNerdctl, used, []file.Place{{Document: f.nerdctl}})
 		if err != nil {
 			return nil, err
 		}
-		l.knows = isNerdctlKey
 		all = append(all, l)
 	}
-	var places []place
-	for _, d := range f.documents {
-		places = append(places, place{doc: d, kind: FromFile})
-	}
-	l, err := newFileLayer(places)
+	l, err := newFileLayer(FromFile, settingKeys(), f.places(""))
 	return append(all, l), err
 }
 
-func isNerdctlKey(s *Setting) bool {
-	ours, _ := nerdctlKeys()
-	return slices.Contains(ours, s.Key)
+// places are where settings of a profile, or those outside of profiles, may
+// stand, the weakest first.
+func (f *files) places(profile string) []file.Place {
+	places := make([]file.Place, len(f.documents))
+	for i, d := range f.documents {
+		places[i] = file.Place{Document: d, Profile: profile}
+	}
+	return places
+}
+
+// fileLayer is a layer of files: tables of the user's own keys merged key by
+// key, anything else replaced.
+type fileLayer struct {
+	kind   Kind
+	merged *file.Layer
+}
+
+func newFileLayer(kind Kind, keys []string, places []file.Place) (layer, error) {
+	merged, err := file.NewLayer(keys, places)
+	if err != nil {
+		return nil, err
+	}
+	return fileLayer{kind, merged}, nil
+}
+
+func (l fileLayer) lookup(s *Setting) (settingValue, bool, error) {
+	found, ok := l.merged.Lookup(s.Key)
+	if !ok {
+		return settingValue{}, false, nil
+	}
+	if s.shape().Type == "object" {
+		found.Raw = l.merged.Table(s.Key)
+	}
+	from := Origin{Kind: l.kind, Name: found.Place.Profile, File: found.Place.Document.Path, Line: found.Place.Line(s.Key)}
+	return settingValue{raw: found.Raw, from: from, depth: found.Depth}, true, nil
 }

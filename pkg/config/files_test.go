@@ -6,9 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
 const (
@@ -142,7 +141,7 @@ func TestBadFiles(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, root, err := call{files: map[string]string{system: tc.text}}.settings(t)
-			wrong, ok := errors.AsType[*config.Error](err)
+			wrong, ok := errors.AsType[*file.Error](err)
 			if !ok {
 				t.Fatalf("got error %v, want one about the file", err)
 			}
@@ -238,7 +237,7 @@ func TestSecretsInOpenFiles(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			_, root, err := call{files: map[string]string{system: tc.text}, modes: map[string]os.FileMode{system: tc.mode}, uid: os.Getuid()}.settings(t)
 			remedy := ""
-			if wrong, ok := errors.AsType[*config.Error](err); ok {
+			if wrong, ok := errors.AsType[*file.Error](err); ok {
 				remedy = strings.TrimSuffix(wrong.Remedy, root+system)
 			} else if err != nil {
 				t.Fatal(err)

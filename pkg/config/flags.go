@@ -154,7 +154,7 @@ func (v *flagValue) Type() string {
 }
 
 // lookup makes Flags a layer.
-func (f *Flags) lookup(s *Setting) (said, bool, error) {
+func (f *Flags) lookup(s *Setting) (settingValue, bool, error) {
 	var typed []*flagValue
 	for _, v := range f.typed {
 		if v.setting.Name() == s.Name() && v.texts != nil {
@@ -162,12 +162,12 @@ func (f *Flags) lookup(s *Setting) (said, bool, error) {
 		}
 	}
 	if typed == nil {
-		return said{}, false, nil
+		return settingValue{}, false, nil
 	}
 	if err := agree(s, typed); err != nil {
-		return said{}, false, err
+		return settingValue{}, false, err
 	}
-	return said{raw: typed[0].texts, from: Origin{Kind: FromFlag, Name: typed[0].dashed()}}, true, nil
+	return settingValue{raw: typed[0].texts, from: Origin{Kind: FromFlag, Name: typed[0].dashed()}}, true, nil
 }
 
 // agree refuses several spellings of one setting with different values: the

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -39,7 +40,7 @@ func FuzzFile(f *testing.F) {
 		}
 		settings, err := config.Load(caller, flags)
 		if err != nil {
-			if _, ok := errors.AsType[*config.Error](err); !ok || !strings.Contains(err.Error(), path) {
+			if _, ok := errors.AsType[*file.Error](err); !ok || !strings.Contains(err.Error(), path) {
 				t.Errorf("got error %v, want one about %s", err, path)
 			}
 			return

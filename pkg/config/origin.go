@@ -62,8 +62,8 @@ func (o Origin) subject(s *Setting) string {
 	return fmt.Sprintf("%s (%s)", s.Name(), o)
 }
 
-// said is what one layer holds for a setting.
-type said struct {
+// settingValue is what one layer holds for a setting.
+type settingValue struct {
 	raw  any
 	from Origin
 	// depth orders what one layer holds: a later file is stronger than an
@@ -74,13 +74,13 @@ type said struct {
 // layer is a place where settings may be said: the flags, the environment, a
 // profile, the files, the built-in defaults.
 type layer interface {
-	lookup(s *Setting) (said, bool, error)
+	lookup(s *Setting) (settingValue, bool, error)
 }
 
 // builtIn is the weakest layer.
 type builtIn struct{ caller Caller }
 
-func (b builtIn) lookup(s *Setting) (said, bool, error) {
+func (b builtIn) lookup(s *Setting) (settingValue, bool, error) {
 	text := s.Default
 	if s.fallback != nil {
 		text = s.fallback(b.caller)
@@ -88,19 +88,19 @@ func (b builtIn) lookup(s *Setting) (said, bool, error) {
 	if other, ok := b.caller.Defaults[s.Key]; ok {
 		text = other
 	}
-	return said{raw: value.Texts{text}, from: Origin{Kind: BuiltIn}}, text != "", nil
+	return settingValue{raw: value.Texts{text}, from: Origin{Kind: BuiltIn}}, text != "", nil
 }
 
 // environment is the layer of variables.
 type environment struct{ caller Caller }
 
-func (e environment) lookup(s *Setting) (said, bool, error) {
+func (e environment) lookup(s *Setting) (settingValue, bool, error) {
 	for _, name := range s.EnvNames() {
 		if text, ok := e.caller.Lookup(name); ok {
-			return said{raw: occurrences(s, text), from: Origin{Kind: FromEnv, Name: name}}, true, nil
+			return settingValue{raw: occurrences(s, text), from: Origin{Kind: FromEnv, Name: name}}, true, nil
 		}
 	}
-	return said{}, false, nil
+	return settingValue{}, false, nil
 }
 
 // occurrences gives a variable the power of a repeated flag: a table may have
@@ -116,6 +116,6 @@ func occurrences(s *Setting, text string) value.Texts {
 // choiceOfProfile is the layer of the profile that a pattern chose.
 type choiceOfProfile struct{ name, pattern string }
 
-func (c choiceOfProfile) lookup(s *Setting) (said, bool, error) {
-	return said{raw: value.Texts{c.name}, from: Origin{Kind: FromPattern, Name: c.pattern}}, s.Key == keyDefault, nil
+func (c choiceOfProfile) lookup(s *Setting) (settingValue, bool, error) {
+	return settingValue{raw: value.Texts{c.name}, from: Origin{Kind: FromPattern, Name: c.pattern}}, s.Key == keyDefault, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
@@ -18,7 +19,7 @@ func (c *Config) Probe() []error {
 	wrong = append(wrong, err)
 	for _, dir := range c.Registry.HostsDirs {
 		if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			wrong = append(wrong, fmt.Errorf("hosts_dir %s: %w", dir, bare(err)))
+			wrong = append(wrong, fmt.Errorf("hosts_dir %s: %w", dir, file.Reason(err)))
 		}
 	}
 	for i, m := range c.Registry.Mirrors {
@@ -58,7 +59,7 @@ func readable(where, path string) error {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", where, path, bare(err))
+		return fmt.Errorf("%s: %s: %w", where, path, file.Reason(err))
 	}
 	return f.Close()
 }

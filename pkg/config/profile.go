@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -23,7 +24,7 @@ type Profile struct {
 func (s *Settings) Profiles() []Profile {
 	byName := map[string]*Profile{}
 	for _, d := range s.files.documents {
-		for _, name := range d.profiles() {
+		for _, name := range d.Profiles() {
 			p := byName[name]
 			if p == nil {
 				p = &Profile{Name: name}
@@ -40,12 +41,12 @@ func (s *Settings) Profiles() []Profile {
 }
 
 // take adds what a document says; its types have been checked.
-func (p *Profile) take(d *document) {
-	p.Files = append(p.Files, d.path)
-	if raw, ok := d.at([]string{keyProfiles, p.Name, keyExtends}); ok {
+func (p *Profile) take(d *file.Document) {
+	p.Files = append(p.Files, d.Path)
+	if raw, ok := d.At([]string{file.ProfilesKey, p.Name, keyExtends}); ok {
 		p.Extends, _ = value.ParseText(raw)
 	}
-	if raw, ok := d.at([]string{keyProfiles, p.Name, keyMatch}); ok {
+	if raw, ok := d.At([]string{file.ProfilesKey, p.Name, keyMatch}); ok {
 		p.Match, _ = value.ParseList(raw)
 	}
 }
@@ -104,13 +105,11 @@ func (s *Settings) profileLayer(name string) (layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var places []place
+	var places []file.Place
 	for _, p := range chain {
-		for _, d := range s.files.documents {
-			places = append(places, place{doc: d, prefix: []string{keyProfiles, p.Name}, profile: p.Name, kind: FromProfile})
-		}
+		places = append(places, s.files.places(p.Name)...)
 	}
-	return newFileLayer(places)
+	return newFileLayer(FromProfile, settingKeys(), places)
 }
 
 // byPattern finds the profile whose pattern fits the reference best: the one
@@ -171,7 +170,7 @@ func (s *Settings) ShowProfile(name string) ([]Resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(cfg.Resolved(), func(said Resolved) bool { return said.From.Kind != FromProfile }), nil
+	return slices.DeleteFunc(cfg.Resolved(), func(r Resolved) bool { return r.From.Kind != FromProfile }), nil
 }
 
 // WithProfile gives the configuration as if the profile had been named with

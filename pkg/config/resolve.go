@@ -17,7 +17,7 @@ type resolution struct {
 // choice is what the layers hold for a setting, the weakest first.
 type choice struct {
 	setting *Setting
-	says    []said
+	says    []settingValue
 	ranks   []int // of the layers, parallel to says
 	beside  *Setting
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
@@ -12,17 +13,16 @@ const profileName = `^[a-z0-9_-]+$`
 
 // keys of files that are no settings.
 const (
-	keyProfiles = "profiles"
-	keyExtends  = "extends"
-	keyMatch    = "match"
-	keyDefault  = "default_profile"
+	keyExtends = "extends"
+	keyMatch   = "match"
+	keyDefault = "default_profile"
 )
 
 // fileShape is what a configuration file may hold.
 func fileShape() value.Shape {
 	top := settingsShape(func(*Setting) bool { return true })
 	profile := profileShape()
-	top.Fields = append(top.Fields, value.Field{Name: keyProfiles, Usage: "named sets of settings", Shape: value.Shape{Type: "object", Items: &profile}})
+	top.Fields = append(top.Fields, value.Field{Name: file.ProfilesKey, Usage: "named sets of settings", Shape: value.Shape{Type: "object", Items: &profile}})
 	return top
 }
 
@@ -51,7 +51,7 @@ func JSONSchema() map[string]any {
 	schema := fileShape().JSONSchema()
 	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	schema["title"] = "containerd-pull configuration"
-	profiles := schema["properties"].(map[string]any)[keyProfiles].(map[string]any)
+	profiles := schema["properties"].(map[string]any)[file.ProfilesKey].(map[string]any)
 	profiles["propertyNames"] = map[string]any{"pattern": profileName}
 	return schema
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
@@ -150,7 +151,7 @@ func TestEveryKey(t *testing.T) {
 			}
 			cfg, root, err := call{files: map[string]string{system: text}, args: []string{"-p", "p"}}.load(t)
 			bySchema := accepts(t, s, text)
-			wrong, isFile := errors.AsType[*config.Error](err)
+			wrong, isFile := errors.AsType[*file.Error](err)
 			if isFile != (bySchema != nil) {
 				t.Errorf("%s: got schema %v, program %v", text, bySchema, wrong)
 			}

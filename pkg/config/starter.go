@@ -10,17 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
-
-// UserFile is the configuration file of the caller, empty if the caller has no
-// home.
-func (c Caller) UserFile() string {
-	if home := c.configHome(); home != "" {
-		return filepath.Join(home, configName)
-	}
-	return ""
-}
 
 // InitProfile adds a profile to a file, with every key in comments, and makes
 // the file if there is none. It never touches a profile that exists.
@@ -33,20 +25,20 @@ func InitProfile(path, name string) error {
 	}
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("reading %s: %w", path, bare(err))
+		return fmt.Errorf("reading %s: %w", path, file.Reason(err))
 	}
-	doc, err := parseDocument(path, old)
+	doc, err := file.Parse(path, old)
 	if err != nil {
 		return err
 	}
-	if slices.Contains(doc.profiles(), name) {
-		return &Error{File: path, Line: doc.lines.of([]string{keyProfiles, name}), Err: fmt.Errorf("profile %q exists", name), Remedy: "choose another name"}
+	if slices.Contains(doc.Profiles(), name) {
+		return &file.Error{File: path, Line: doc.Line([]string{file.ProfilesKey, name}), Err: fmt.Errorf("profile %q exists", name), Remedy: "choose another name"}
 	}
 	text := string(old)
 	if text != "" {
 		text = strings.TrimRight(text, "\n") + "\n\n"
 	}
-	return WriteFile(path, []byte(text+starter(name)), 0o600)
+	return file.Write(path, []byte(text+starter(name)), 0o600)
 }
 
 // starter is a profile in which everything is commented out.
@@ -105,25 +97,4 @@ func (s *Setting) example() string {
 		return `"0"`
 	}
 	return `""`
-}
-
-// WriteFile writes a file as a whole or not at all, making its folder if need
-// be.
-func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("making the folder of %s: %w", path, err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()))
-	}
-	return nil
 }

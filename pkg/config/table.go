@@ -14,6 +14,17 @@ func Table() []*Setting {
 	return all
 }
 
+// settingKeys are the keys that files may hold.
+func settingKeys() []string {
+	var keys []string
+	for _, s := range Table() {
+		if s.Key != "" {
+			keys = append(keys, s.Key)
+		}
+	}
+	return keys
+}
+
 // GCSettings are the settings of commands that look at a store and ask no
 // registry.
 func GCSettings() []*Setting {

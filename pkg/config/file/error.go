@@ -1,4 +1,4 @@
-package config
+package file
 
 import (
 	"errors"
@@ -29,9 +29,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// bare takes the path out of an error of the file system, because an Error
-// names the file already.
-func bare(err error) error {
+// Reason takes the path out of an error of the file system, for messages that
+// name the file themselves.
+func Reason(err error) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}

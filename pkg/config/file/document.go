@@ -1,0 +1,164 @@
+// Package file reads and writes configuration files. A Document is one file,
+// parsed, that knows in which line each key stands and who may read it; a Layer
+// is what several of them hold, the stronger ones over the weaker.
+//
+// The package knows the syntax of files and not the settings in them: which keys
+// there are, and which files a caller has, is for pkg/config, where to read next.
+package file
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// ProfilesKey is the table that holds the profiles of a file, by name.
+const ProfilesKey = "profiles"
+
+// Document is one configuration file, parsed.
+type Document struct {
+	Path string
+	Tree map[string]any // tables within tables, with the keys as written
+
+	lines lines
+	open  os.FileMode // the bits by which others may read or write it
+	owner int         // uid
+}
+
+// maxSize bounds what is read as configuration, so that the name of a device or
+// an archive gives an error and does not fill the memory.
+const maxSize = 4 << 20
+
+// Read reads and parses a file. Its error wraps fs.ErrNotExist if there is none.
+func Read(path string) (*Document, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, &Error{File: path, Err: Reason(err)}
+	}
+	if !info.Mode().IsRegular() && info.Mode()&os.ModeNamedPipe == 0 && info.Mode()&os.ModeCharDevice == 0 {
+		return nil, &Error{File: path, Err: errors.New("is not a file"), Remedy: "name a TOML or YAML file"}
+	}
+	if info.Size() > maxSize {
+		return nil, &Error{File: path, Err: fmt.Errorf("got %d bytes, want at most %d", info.Size(), maxSize)}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &Error{File: path, Err: Reason(err)}
+	}
+	d, err := Parse(path, data)
+	if err != nil {
+		return nil, err
+	}
+	d.open, d.owner = info.Mode().Perm()&0o077, int(info.Sys().(*syscall.Stat_t).Uid)
+	return d, nil
+}
+
+// Parse parses TOML, or YAML if the name says so.
+func Parse(path string, data []byte) (*Document, error) {
+	d := &Document{Path: path, Tree: map[string]any{}, lines: lines{}}
+	var err error
+	switch filepath.Ext(path) {
+	case ".yaml", ".yml":
+		err = d.parseYAML(data)
+	default:
+		err = d.parseTOML(data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// dropInDir is the folder beside a file whose files are read after it.
+const dropInDir = "config.d"
+
+// ReadDropIns reads what lies in config.d beside a file, the weakest first.
+func ReadDropIns(path string) ([]*Document, error) {
+	names, err := filepath.Glob(filepath.Join(filepath.Dir(path), dropInDir, "*.toml"))
+	if err != nil {
+		return nil, fmt.Errorf("listing %s beside %s: %w", dropInDir, path, err)
+	}
+	slices.Sort(names)
+	var all []*Document
+	for _, name := range names {
+		doc, err := Read(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, doc)
+	}
+	return all, nil
+}
+
+// At gives what stands at a path of tables.
+func (d *Document) At(keys []string) (any, bool) {
+	var node any = d.Tree
+	for _, key := range keys {
+		t, ok := node.(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		if node, ok = t[key]; !ok {
+			return nil, false
+		}
+	}
+	return node, true
+}
+
+// Line is the line of a key, or of the nearest thing around it; 0 if there is
+// none. Elements of lists count as keys: see value.Element.
+func (d *Document) Line(keys []string) int { return d.lines.of(keys) }
+
+// Profiles are the names of the profiles that the document defines.
+func (d *Document) Profiles() []string {
+	t, _ := d.Tree[ProfilesKey].(map[string]any)
+	return slices.Sorted(maps.Keys(t))
+}
+
+// Error is err about a key of the document.
+func (d *Document) Error(keys []string, err error, remedy string) *Error {
+	return &Error{File: d.Path, Line: d.Line(keys), Key: Dotted(keys), Err: err, Remedy: remedy}
+}
+
+// CheckSecret refuses a literal secret, which stands at keys, in a file that
+// others than the user can read or write.
+func (d *Document) CheckSecret(keys []string, uid int) []*Error {
+	var wrong []*Error
+	if d.open != 0 {
+		wrong = append(wrong, d.Error(keys, errors.New("a secret in a file that others can read"), "chmod 600 "+d.Path))
+	}
+	if d.owner != 0 && d.owner != uid {
+		wrong = append(wrong, d.Error(keys, fmt.Errorf("a secret in a file of uid %d", d.owner), fmt.Sprintf("chown %d %s", uid, d.Path)))
+	}
+	return wrong
+}
+
+// Dotted writes the path of a key as it would be written in TOML.
+func Dotted(keys []string) string {
+	return strings.ReplaceAll(strings.Join(keys, "."), ".[", "[")
+}
+
+// lines holds the line of each key. Elements of lists count as keys.
+type lines map[string]int
+
+func pathOf(keys []string) string { return strings.Join(keys, "\x00") }
+
+func (l lines) note(keys []string, line int) {
+	if p := pathOf(keys); l[p] == 0 {
+		l[p] = line
+	}
+}
+
+func (l lines) of(keys []string) int {
+	for ; len(keys) > 0; keys = keys[:len(keys)-1] {
+		if line := l[pathOf(keys)]; line != 0 {
+			return line
+		}
+	}
+	return 0
+}

@@ -1,0 +1,164 @@
+package file_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
+)
+
+func parse(t *testing.T, name, text string) *file.Document {
+	t.Helper()
+	d, err := file.Parse(name, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+const tomlText = `a = 1
+b.c = 2
+
+[t]
+inline = { d = 3,
+  list = [
+    "x",
+    "y"] }
+[[l]]
+e = 4
+[[l]]
+e = 5
+[l.f]
+g = 6
+`
+
+const yamlText = `a: 1
+b:
+  c: 2
+l:
+  - e: 4
+  - e: 5
+    f: {g: 6}
+`
+
+func TestLine(t *testing.T) {
+	for _, tc := range []struct {
+		name, text string
+		keys       []string
+		want       int
+	}{
+		{"x.toml", tomlText, []string{"a"}, 1},
+		{"x.toml", tomlText, []string{"b", "c"}, 2},
+		{"x.toml", tomlText, []string{"b"}, 2},
+		{"x.toml", tomlText, []string{"t", "inline", "list"}, 6},
+		{"x.toml", tomlText, []string{"t", "inline", "none"}, 5},
+		{"x.toml", tomlText, []string{"l", "[0]", "e"}, 10},
+		{"x.toml", tomlText, []string{"l", "[1]", "e"}, 12},
+		{"x.toml", tomlText, []string{"l", "[1]", "f", "g"}, 14},
+		{"x.toml", tomlText, []string{"none"}, 0},
+		{"x.yaml", yamlText, []string{"b", "c"}, 3},
+		{"x.yaml", yamlText, []string{"l", "[1]", "f", "g"}, 7},
+		{"x.yml", yamlText, []string{"l", "[1]", "h"}, 6},
+		{"x.yml", yamlText, nil, 0},
+	} {
+		if got := parse(t, tc.name, tc.text).Line(tc.keys); got != tc.want {
+			t.Errorf("line of %q in %s: got %d, want %d", tc.keys, tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestParseErrorsNameTheLine(t *testing.T) {
+	for name, text := range map[string]string{"x.toml": "a = 1\nb =\n", "x.yaml": "- a\n- b\n"} {
+		_, err := file.Parse(name, []byte(text))
+		wrong, ok := errors.AsType[*file.Error](err)
+		if !ok || wrong.File != name || (name == "x.toml" && wrong.Line != 2) {
+			t.Errorf("%s: got error %v, want one that says where", name, err)
+		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	large := filepath.Join(dir, "large")
+	if err := os.WriteFile(large, make([]byte, 4<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Read(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: got error %v, want %v", err, fs.ErrNotExist)
+	}
+	for _, path := range []string{dir, large} {
+		if _, err := file.Read(path); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: got error %v, want one that refuses it", path, err)
+		}
+	}
+}
+
+// TestLayer: the strongest place wins, with its origin; tables of the user's
+// own keys are merged; and merging changes neither documents nor the case of
+// keys.
+func TestLayer(t *testing.T) {
+	weak := parse(t, "weak.toml", "name = 'a'\nonly = 'weak'\n[tls]\nca = 'x'\n[labels]\nA = '1'\nb = '1'\n")
+	strong := parse(t, "strong.toml", "name = 'b'\n[labels]\na = '2'\nb = '2'\n[[hosts]]\nheaders = { X-Key = 'k' }\n[profiles.p]\nname = 'c'\n")
+	l, err := file.NewLayer([]string{"name", "only", "tls.ca", "labels", "hosts"}, []file.Place{{Document: weak}, {Document: strong}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type found struct {
+		Raw         any
+		File        string
+		Line, Depth int
+	}
+	want := map[string]found{
+		"name":   {"b", "strong.toml", 1, 1},
+		"only":   {"weak", "weak.toml", 2, 0},
+		"tls.ca": {"x", "weak.toml", 4, 0},
+		"hosts":  {[]any{map[string]any{"headers": map[string]any{"X-Key": "k"}}}, "strong.toml", 5, 1},
+	}
+	got := map[string]found{}
+	for _, key := range []string{"name", "only", "tls.ca", "hosts", "tls.cert", ""} {
+		if f, ok := l.Lookup(key); ok {
+			got[key] = found{f.Raw, f.Place.Document.Path, f.Place.Line(key), f.Depth}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]any{"A": "1", "a": "2", "b": "2"}, l.Table("labels")); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(parse(t, "weak.toml", "A = '1'\nb = '1'\n").Tree, weak.Tree["labels"]); diff != "" {
+		t.Errorf("document after merging (-want +got):\n%s", diff)
+	}
+	p, err := file.NewLayer([]string{"name"}, []file.Place{{Document: strong, Profile: "p"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, ok := p.Lookup("name"); !ok || f.Raw != "c" || f.Place.Line("name") != 8 {
+		t.Errorf("name in the profile: got %v in line %d, want c in line 8", f.Raw, f.Place.Line("name"))
+	}
+}
+
+func TestWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "made", "x.toml")
+	for _, text := range []string{"first", "second"} {
+		if err := file.Write(path, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != text {
+			t.Errorf("got %q, %v; want %q", got, err, text)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o640 {
+		t.Errorf("mode: got %v, %v; want 0640", info.Mode(), err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+		t.Errorf("got %d files, want no temporary one", len(left))
+	}
+}
