@@ -30,8 +30,9 @@ func rooms() map[string][]string {
 	return map[string][]string{
 		"cmd/containerd-pull":      {"pkg/"},
 		"cmd/quickstart":           {"pkg/"},
-		"pkg/config":               {"pkg/config/value", "pkg/config/file", "pkg/store", "pkg/registry", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust", "pkg/printable"},
-		"pkg/registry":             {"pkg/source", "pkg/progress", "pkg/printable"},
+		"pkg/config":               {"pkg/config/value", "pkg/config/file", "pkg/store", "pkg/registry", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust", "pkg/printable", "pkg/registry/credential"},
+		"pkg/registry":             {"pkg/source", "pkg/progress", "pkg/printable", "pkg/registry/credential"},
+		"pkg/registry/credential":  {"pkg/source"},
 		"pkg/config/value":         {"pkg/printable"},
 		"pkg/config/file":          {"pkg/config/value", "pkg/printable"},
 		"pkg/source":               {},
@@ -169,7 +170,7 @@ func (s source) localName(imported string) string {
 }
 
 // forbidden lists what the package may not use of package os. The environment
-// of the product is read by config and registry alone; pulltest asks it whether
+// of the product is read by config and registry/credential alone; pulltest asks it whether
 // this is CI, and the quickstart has no configuration.
 func (s source) forbidden() []string {
 	var names []string
@@ -177,7 +178,7 @@ func (s source) forbidden() []string {
 		names = append(names, "Stdout", "Stderr", "Args", "Exit")
 	}
 	switch s.room {
-	case "pkg/config", "pkg/registry", "pkg/internal/pulltest", "pkg/internal/pulltest/process", "pkg/internal/pulltest/testdaemon", "cmd/quickstart":
+	case "pkg/config", "pkg/registry/credential", "pkg/internal/pulltest", "pkg/internal/pulltest/process", "pkg/internal/pulltest/testdaemon", "cmd/quickstart":
 		return names
 	default:
 		return append(names, "Getenv", "LookupEnv", "Environ", "ExpandEnv")

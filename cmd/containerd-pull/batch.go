@@ -12,6 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
@@ -29,7 +30,7 @@ type job struct {
 type batch struct {
 	call     *config.Config // what concerns the whole call
 	caller   config.Caller
-	own      *registry.Credential // of the command line
+	own      *credential.Credential // of the command line
 	display  *progress.Display
 	sink     progress.Sink
 	warnings []string
@@ -138,7 +139,7 @@ func (b *batch) registry(cfg *config.Config) (*registry.Registry, error) {
 		opts.Trace = b.display.Writer()
 	}
 	var err error
-	if opts.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(b.caller, b.own)); err != nil {
+	if opts.Credentials, err = credential.New(cfg.CredentialOptions(b.caller, b.own)); err != nil {
 		return nil, asUsage(err)
 	}
 	reg, err := registry.New(opts)

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -51,42 +52,42 @@ func (k *asker) remote(ctx context.Context, cfg *config.Config, kind string, ref
 
 // credentials are those of the pull, each looked up once. A password that would
 // have to be asked for is an error.
-func (k *asker) credentials(cfg *config.Config) (registry.Credentials, error) {
+func (k *asker) credentials(cfg *config.Config) (credential.Finder, error) {
 	own, err := typedCredential(cfg.Login)
 	if err != nil {
 		return nil, err
 	}
 	o := cfg.CredentialOptions(k.caller, own)
 	o.Detached = true
-	find, err := registry.NewCredentials(o)
+	find, err := credential.New(o)
 	if err != nil {
 		return nil, err
 	}
 	return once(find), nil
 }
 
-func typedCredential(l config.Login) (*registry.Credential, error) {
+func typedCredential(l config.Login) (*credential.Credential, error) {
 	name, password, ok := strings.Cut(l.User, ":")
 	switch {
 	case l.Refresh != "":
-		return &registry.Credential{IdentityToken: l.Refresh, Source: "command line"}, nil
+		return &credential.Credential{IdentityToken: l.Refresh, Source: "command line"}, nil
 	case l.User+l.Username == "":
 		return nil, nil
 	case !ok || l.Username != "" || l.PasswordStdin:
 		return nil, usagef("the password has to be asked for")
 	}
-	return &registry.Credential{Username: name, Password: password, Source: "command line"}, nil
+	return &credential.Credential{Username: name, Password: password, Source: "command line"}, nil
 }
 
 // once remembers what find has found.
-func once(find registry.Credentials) registry.Credentials {
+func once(find credential.Finder) credential.Finder {
 	var mu sync.Mutex
 	type answer struct {
-		cred registry.Credential
+		cred credential.Credential
 		err  error
 	}
 	found := map[string]answer{}
-	return func(ctx context.Context, host string, ref source.Ref) (registry.Credential, error) {
+	return func(ctx context.Context, host string, ref source.Ref) (credential.Credential, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		key := host + "/" + ref.Path
@@ -101,7 +102,7 @@ func once(find registry.Credentials) registry.Credentials {
 
 // identify names a question: what is asked, of which hosts, and as whom. A
 // secret is no part of it, not even in the form of its hash.
-func identify(ctx context.Context, cfg *config.Config, kind string, reg *registry.Registry, find registry.Credentials, ref source.Ref) (string, error) {
+func identify(ctx context.Context, cfg *config.Config, kind string, reg *registry.Registry, find credential.Finder, ref source.Ref) (string, error) {
 	hosts, err := reg.Hosts(ctx, ref)
 	if err != nil {
 		return "", err

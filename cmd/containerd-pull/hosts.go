@@ -17,6 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -90,7 +91,7 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	find, err := registry.NewCredentials(cfg.CredentialOptions(o.caller, nil))
+	find, err := credential.New(cfg.CredentialOptions(o.caller, nil))
 	if err != nil {
 		return asUsage(err)
 	}

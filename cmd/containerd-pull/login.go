@@ -12,13 +12,13 @@ import (
 	"golang.org/x/term"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // login makes the credential of the command line, asking for what it lacks. It
 // is nil if there is none.
-func login(ctx context.Context, s streams, cfg *config.Config, refs []source.Ref) (*registry.Credential, error) {
+func login(ctx context.Context, s streams, cfg *config.Config, refs []source.Ref) (*credential.Credential, error) {
 	l := cfg.Login
 	if l.PasswordStdin && l.User+l.Username == "" {
 		return nil, usagef("--password-stdin needs --username or --user")
@@ -30,7 +30,7 @@ func login(ctx context.Context, s streams, cfg *config.Config, refs []source.Ref
 		return nil, err
 	}
 	if l.Refresh != "" {
-		return &registry.Credential{IdentityToken: l.Refresh, Source: "command line"}, nil
+		return &credential.Credential{IdentityToken: l.Refresh, Source: "command line"}, nil
 	}
 	return userAndPassword(ctx, s, cfg, refs[0].Domain)
 }
@@ -46,7 +46,7 @@ func oneHost(refs []source.Ref) error {
 	return nil
 }
 
-func userAndPassword(ctx context.Context, s streams, cfg *config.Config, host string) (*registry.Credential, error) {
+func userAndPassword(ctx context.Context, s streams, cfg *config.Config, host string) (*credential.Credential, error) {
 	name, password, given := strings.Cut(cfg.Login.User, ":")
 	if cfg.Login.Username != "" {
 		name = cfg.Login.Username
@@ -68,7 +68,7 @@ func userAndPassword(ctx context.Context, s streams, cfg *config.Config, host st
 	if err != nil {
 		return nil, err
 	}
-	return &registry.Credential{Username: name, Password: password, Source: "command line"}, nil
+	return &credential.Credential{Username: name, Password: password, Source: "command line"}, nil
 }
 
 // readLine reads a password from the first line of r.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -246,7 +247,7 @@ func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Setti
 	}
 	opts := cfg.Registry
 	var err error
-	if opts.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(o.caller, nil)); err != nil {
+	if opts.Credentials, err = credential.New(cfg.CredentialOptions(o.caller, nil)); err != nil {
 		return append(wrong, inProfile(name, err))
 	}
 	reg, err := registry.New(opts)

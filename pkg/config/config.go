@@ -19,6 +19,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
@@ -34,7 +35,7 @@ type Config struct {
 	Verify  trust.Options
 	Login   Login
 	// Credentials are what is configured for hosts.
-	Credentials []registry.CredentialEntry
+	Credentials []credential.Entry
 	// AuthFile is in Docker's form. AuthFileStated says that it was given for
 	// this call and replaces the user's own files.
 	AuthFile       string
@@ -382,8 +383,8 @@ func ProfileSettings() []*Setting { return []*Setting{profileChoice(), configFil
 
 // CredentialOptions says where the credentials are for this configuration, own
 // being that of the command line.
-func (c *Config) CredentialOptions(caller Caller, own *registry.Credential) registry.CredentialOptions {
-	o := registry.CredentialOptions{Own: own, Entries: c.Credentials, Lookup: caller.Lookup}
+func (c *Config) CredentialOptions(caller Caller, own *credential.Credential) credential.Options {
+	o := credential.Options{Own: own, Entries: c.Credentials, Lookup: caller.Lookup}
 	if c.AuthFileStated {
 		o.AuthFile = c.AuthFile
 	} else {

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -104,7 +105,7 @@ func (g *guarded) login() error {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if cfg.Registry.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(caller, nil)); err != nil {
+	if cfg.Registry.Credentials, err = credential.New(cfg.CredentialOptions(caller, nil)); err != nil {
 		g.t.Fatal(err)
 	}
 	r, err := registry.New(cfg.Registry)

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
@@ -246,7 +247,7 @@ func pullWith(t *testing.T, caller config.Caller, settings *config.Settings, nam
 }
 
 // pullWithOwn is pullWith with a credential of the command line.
-func pullWithOwn(t *testing.T, caller config.Caller, settings *config.Settings, name string, own *registry.Credential) *config.Config {
+func pullWithOwn(t *testing.T, caller config.Caller, settings *config.Settings, name string, own *credential.Credential) *config.Config {
 	t.Helper()
 	cfg, err := tryPull(t, caller, settings, name, own)
 	if err != nil {
@@ -256,7 +257,7 @@ func pullWithOwn(t *testing.T, caller config.Caller, settings *config.Settings, 
 }
 
 // tryPull is pullWithOwn for a pull that may fail.
-func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name string, own *registry.Credential) (*config.Config, error) {
+func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name string, own *credential.Credential) (*config.Config, error) {
 	t.Helper()
 	ref, err := source.ParseRef(name)
 	if err != nil {
@@ -267,7 +268,7 @@ func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name
 		t.Fatal(err)
 	}
 	cfg.Store.Snapshotter, cfg.Request.Unpack = "native", pull.UnpackNever
-	if cfg.Registry.Credentials, err = registry.NewCredentials(cfg.CredentialOptions(caller, own)); err != nil {
+	if cfg.Registry.Credentials, err = credential.New(cfg.CredentialOptions(caller, own)); err != nil {
 		t.Fatal(err)
 	}
 	reg, err := registry.New(cfg.Registry)

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 )
 
 // TestNoHostSeesTheSecretOfAnother pulls through two mirrors that lack a part
@@ -55,7 +55,7 @@ password = "canary-second"
 
 	c := call{args: []string{"--root", w.root + "/store", "--user", "own:canary-own"}, env: map[string]string{"NERDCTL_TOML": ""}}
 	caller, settings := w.load(c)
-	pullWithOwn(t, caller, settings, own.Ref("team/app:1"), &registry.Credential{Username: "own", Password: "canary-own"})
+	pullWithOwn(t, caller, settings, own.Ref("team/app:1"), &credential.Credential{Username: "own", Password: "canary-own"})
 
 	logs := map[string][]testregistry.Request{
 		"own":    append(own.Requests(), own.TokenRequests()...),

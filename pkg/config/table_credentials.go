@@ -2,7 +2,7 @@ package config
 
 import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 )
 
 func credentialSettings() []*Setting {
@@ -43,14 +43,14 @@ func credentialSettings() []*Setting {
 			Usage: "which credential is for which host",
 			Group: GroupCredentials,
 			bind: func(c *Config) value.Value {
-				return value.Tables(&c.Credentials, credentialMembers(), registry.CredentialEntry.Validate)
+				return value.Tables(&c.Credentials, credentialMembers(), credential.Entry.Validate)
 			},
 		},
 	}
 }
 
-func credentialMembers() []value.Member[registry.CredentialEntry] {
-	type e = registry.CredentialEntry
+func credentialMembers() []value.Member[credential.Entry] {
+	type e = credential.Entry
 	return []value.Member[e]{
 		value.Optional("match", "hosts, or patterns of hosts and repositories; without it, the reference's own host", func(x *e) value.Value { return value.List(&x.Match) }),
 		value.Required("source", "where the credential is", func(x *e) value.Value { return value.OneOf(&x.Source, sourceWords()...) }),
@@ -73,7 +73,7 @@ func credentialMembers() []value.Member[registry.CredentialEntry] {
 
 func sourceWords() []value.Word {
 	var words []value.Word
-	for _, name := range registry.CredentialSourceNames() {
+	for _, name := range credential.SourceNames() {
 		words = append(words, value.Word{Text: name})
 	}
 	return words

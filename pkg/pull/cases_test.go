@@ -21,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -428,11 +429,11 @@ const secret = "canary-password"
 // knows gives the registry's own host a credential.
 func knows(c *scene) {
 	host := c.reg.Host()
-	c.options.Credentials = func(_ context.Context, asked string, _ source.Ref) (registry.Credential, error) {
+	c.options.Credentials = func(_ context.Context, asked string, _ source.Ref) (credential.Credential, error) {
 		if asked != host {
-			return registry.Credential{}, nil
+			return credential.Credential{}, nil
 		}
-		return registry.Credential{Username: "me", Password: secret}, nil
+		return credential.Credential{Username: "me", Password: secret}, nil
 	}
 }
 

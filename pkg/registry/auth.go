@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -33,7 +34,7 @@ type grant struct {
 	challenge auth.Challenge
 	source    string // of the credential, empty if anonymous
 	asked     bool   // the credential has been looked up
-	cred      Credential
+	cred      credential.Credential
 }
 
 func newAuthorizer(r *Registry, h *host) *authorizer {
@@ -178,7 +179,7 @@ func (a *authorizer) used(ctx context.Context, ref source.Ref) (source string, s
 		return "", false
 	}
 	defer g.leave()
-	return from(g.source), g.cred != Credential{}
+	return from(g.source), g.cred != credential.Credential{}
 }
 
 func from(source string) string {

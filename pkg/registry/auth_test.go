@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -74,15 +75,16 @@ func (s *tokenRegistry) expire() {
 	s.current = "nothing that was given out"
 }
 
-func credential(c registry.Credential) registry.Credentials {
-	return func(context.Context, string, source.Ref) (registry.Credential, error) { return c, nil }
+// everywhere gives c to every host.
+func everywhere(c credential.Credential) credential.Finder {
+	return func(context.Context, string, source.Ref) (credential.Credential, error) { return c, nil }
 }
 
 // onlyAt has a credential for one host.
-func onlyAt(host string, c registry.Credential) registry.Credentials {
-	return func(_ context.Context, asked string, _ source.Ref) (registry.Credential, error) {
+func onlyAt(host string, c credential.Credential) credential.Finder {
+	return func(_ context.Context, asked string, _ source.Ref) (credential.Credential, error) {
 		if asked != host {
-			return registry.Credential{}, nil
+			return credential.Credential{}, nil
 		}
 		return c, nil
 	}
@@ -118,12 +120,12 @@ func TestTokenWithPassword(t *testing.T) {
 		}
 		srv.issue(w, req)
 	}
-	good := open(t, registry.Options{Credentials: credential(registry.Credential{Username: "me", Password: "right"})})
+	good := open(t, registry.Options{Credentials: everywhere(credential.Credential{Username: "me", Password: "right"})})
 	if _, err := good.Resolve(t.Context(), srv.ref(t, "a/b")); err != nil {
 		t.Fatal(err)
 	}
 	before := srv.tokens.count()
-	bad := open(t, registry.Options{Credentials: credential(registry.Credential{Username: "me", Password: "wrong"})})
+	bad := open(t, registry.Options{Credentials: everywhere(credential.Credential{Username: "me", Password: "wrong"})})
 	for i := range 2 { // a failure is not remembered
 		if _, err := bad.Resolve(t.Context(), srv.ref(t, "a/b")); !errdefs.IsUnauthorized(err) {
 			t.Errorf("got %v, want unauthenticated", err)
@@ -141,9 +143,9 @@ func TestManyRequestsShareOneToken(t *testing.T) {
 		srv.issue(w, req)
 	}
 	var asked atomic.Int64
-	r := open(t, registry.Options{Credentials: func(context.Context, string, source.Ref) (registry.Credential, error) {
+	r := open(t, registry.Options{Credentials: func(context.Context, string, source.Ref) (credential.Credential, error) {
 		asked.Add(1)
-		return registry.Credential{}, nil
+		return credential.Credential{}, nil
 	}})
 	var wg sync.WaitGroup
 	for range 12 {
@@ -219,7 +221,7 @@ func TestIdentityToken(t *testing.T) {
 				}
 				srv.issue(w, req)
 			}
-			r := open(t, registry.Options{Credentials: credential(registry.Credential{Username: "id", IdentityToken: "refresh-me"})})
+			r := open(t, registry.Options{Credentials: everywhere(credential.Credential{Username: "id", IdentityToken: "refresh-me"})})
 			if _, err := r.Resolve(t.Context(), srv.ref(t, "a/b")); err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +246,7 @@ func TestIdentityToken(t *testing.T) {
 func TestRegistryToken(t *testing.T) {
 	srv := serveTokens(t)
 	srv.current = "long-lived"
-	r := open(t, registry.Options{Credentials: credential(registry.Credential{RegistryToken: "long-lived"})})
+	r := open(t, registry.Options{Credentials: everywhere(credential.Credential{RegistryToken: "long-lived"})})
 	if _, err := r.Resolve(t.Context(), srv.ref(t, "a/b")); err != nil {
 		t.Fatal(err)
 	}
@@ -269,18 +271,18 @@ func TestBasic(t *testing.T) {
 	ref := srv.ref(t, "a/b")
 	tests := []struct {
 		name     string
-		cred     registry.Credential
+		cred     credential.Credential
 		requests int
 		says     string
 	}{
-		{"right", registry.Credential{Username: "me", Password: "right"}, 2, ""},
-		{"wrong", registry.Credential{Username: "me", Password: "wrong", Source: "profile x"}, 2, "from profile x was refused"},
-		{"none", registry.Credential{}, 1, "there is none for this host"},
-		{"of the wrong kind", registry.Credential{IdentityToken: "x"}, 1, "there is none for this host"},
+		{"right", credential.Credential{Username: "me", Password: "right"}, 2, ""},
+		{"wrong", credential.Credential{Username: "me", Password: "wrong", Source: "profile x"}, 2, "from profile x was refused"},
+		{"none", credential.Credential{}, 1, "there is none for this host"},
+		{"of the wrong kind", credential.Credential{IdentityToken: "x"}, 1, "there is none for this host"},
 	}
 	for _, tt := range tests {
 		before := srv.count()
-		_, err := open(t, registry.Options{Credentials: credential(tt.cred)}).Resolve(t.Context(), ref)
+		_, err := open(t, registry.Options{Credentials: everywhere(tt.cred)}).Resolve(t.Context(), ref)
 		if (tt.says == "") != (err == nil) || (err != nil && (!errdefs.IsUnauthorized(err) || !strings.Contains(err.Error(), tt.says))) {
 			t.Errorf("%s: got %v, want %q", tt.name, err, tt.says)
 		}
@@ -305,8 +307,8 @@ func TestRefusedAgainAfterTheToken(t *testing.T) {
 func TestCredentialsThatFail(t *testing.T) {
 	srv := serveTokens(t)
 	why := errors.New("the helper has no agent")
-	r := open(t, registry.Options{Credentials: func(context.Context, string, source.Ref) (registry.Credential, error) {
-		return registry.Credential{}, why
+	r := open(t, registry.Options{Credentials: func(context.Context, string, source.Ref) (credential.Credential, error) {
+		return credential.Credential{}, why
 	}})
 	_, err := r.Resolve(t.Context(), srv.ref(t, "a/b"))
 	if !errdefs.IsUnauthorized(err) || !errors.Is(err, why) || srv.tokens.count() != 0 {
@@ -470,7 +472,7 @@ func TestRealms(t *testing.T) {
 				o := registry.Options{Proxy: net.URL, PlainHTTP: true, TokenHosts: tt.listed}
 				want := tt.without
 				if with {
-					o.Credentials, want = credential(registry.Credential{Username: "me", Password: password}), tt.with
+					o.Credentials, want = everywhere(credential.Credential{Username: "me", Password: password}), tt.with
 				}
 				_, err := open(t, o).Resolve(t.Context(), parse(t, tt.reg+"/a"))
 				if (err == nil) != want || (err != nil && !errdefs.IsUnauthorized(err)) {
@@ -486,7 +488,7 @@ func TestRealms(t *testing.T) {
 
 func TestTokenServerRedirects(t *testing.T) {
 	const basic = "bWU6Y2FuYXJ5LXBhc3N3b3Jk"
-	withPassword := credential(registry.Credential{Username: "me", Password: "canary-password"})
+	withPassword := everywhere(credential.Credential{Username: "me", Password: "canary-password"})
 	to := func(target string) http.HandlerFunc {
 		return func(w http.ResponseWriter, req *http.Request) {
 			http.Redirect(w, req, target, http.StatusTemporaryRedirect)
@@ -494,14 +496,14 @@ func TestTokenServerRedirects(t *testing.T) {
 	}
 	tests := []struct {
 		name, target string
-		creds        registry.Credentials
+		creds        credential.Finder
 		ok           bool
 		arrives      int // the credential, at the target
 	}{
 		{"anonymously to anybody", "http://evil.net/token", nil, true, 0},
 		{"with a credential to another domain", "http://evil.net/token", withPassword, false, 0},
 		{"with a credential to the same domain", "http://other.example.com/token", withPassword, true, 1},
-		{"with a form to the same domain", "http://other.example.com/token", credential(registry.Credential{IdentityToken: "canary"}), false, 0},
+		{"with a form to the same domain", "http://other.example.com/token", everywhere(credential.Credential{IdentityToken: "canary"}), false, 0},
 		{"into the private network", "http://10.0.0.1/token", nil, false, 0},
 		{"to another scheme", "file:///etc/passwd", nil, false, 0},
 		{"nowhere", "", nil, false, 0},

@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -464,7 +465,7 @@ func TestOpenForeignURLs(t *testing.T) {
 	})
 	desc := describe(layerType, blob)
 	desc.URLs = []string{"ftp://127.0.0.2/x", foreign.URL + "/layer?sig=1"}
-	creds := onlyAt(own.host(), registry.Credential{Username: "u", Password: secret})
+	creds := onlyAt(own.host(), credential.Credential{Username: "u", Password: secret})
 	fetch := func(r *registry.Registry) string {
 		t.Helper()
 		b, err := r.Open(t.Context(), own.ref(t, "a"), desc, source.Range{Offset: 10})

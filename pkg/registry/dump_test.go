@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -59,7 +60,7 @@ func TestDumpMasksSecrets(t *testing.T) {
 	var e events
 	r := open(t, registry.Options{
 		HostsDirs: []string{dir}, Dump: &dump, Trace: &trace, Progress: e.add,
-		Credentials: credential(registry.Credential{Username: "me", Password: "canary-password"}),
+		Credentials: everywhere(credential.Credential{Username: "me", Password: "canary-password"}),
 	})
 	if _, err := r.Resolve(t.Context(), srv.ref(t, "a:v1")); err != nil {
 		t.Fatal(err)

@@ -35,10 +35,4 @@ func TokenLife(body string, now time.Time) time.Duration {
 	return parseToken([]byte(body), now).expires.Sub(now)
 }
 
-func ReadHelperAnswer(out []byte) (Credential, bool, error) { return readHelperAnswer(out) }
-
-func ReadProviderResponse(out []byte, image string) (Credential, bool, error) {
-	return readProviderResponse(out, image, "fuzz")
-}
-
 func NextLink(headers []string) string { return nextLink(headers) }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -427,7 +428,7 @@ func TestCredentialsOfMirrors(t *testing.T) {
 		challenge(w, req)
 	})
 	o := mirrored(t, mirror, own, `"pull"`)
-	o.Credentials = onlyAt(own.host(), registry.Credential{Username: "me", Password: "canary-password"})
+	o.Credentials = onlyAt(own.host(), credential.Credential{Username: "me", Password: "canary-password"})
 	if _, b, err := read(t, open(t, o), own.ref(t, "a"), blob, source.Range{}); err != nil || b.Host != own.host() {
 		t.Fatalf("got %v, want the registry's blob", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 )
 
 // TestListsOfDistribution lists what a real registry holds, behind each of its
@@ -36,7 +37,7 @@ func TestListsOfDistribution(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r := open(t, registry.Options{Credentials: registry.OwnHost(registry.Credential{Username: "robot", Password: "canary"})})
+			r := open(t, registry.Options{Credentials: credential.OwnHost(credential.Credential{Username: "robot", Password: "canary"})})
 			got, err := r.Tags(t.Context(), parse(t, d.Ref("d:1.2")))
 			if diff := cmp.Diff([]string{"1", "1.2", "latest"}, got); err != nil || diff != "" {
 				t.Errorf("tags: %v (-want +got):\n%s", err, diff)

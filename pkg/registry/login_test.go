@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 )
 
 func TestLogin(t *testing.T) {
@@ -24,7 +25,7 @@ func TestLogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := testregistry.Start(t, o)
 			login := func(password string) error {
-				r, err := registry.New(registry.Options{Credentials: registry.OwnHost(registry.Credential{Username: "me", Password: password})})
+				r, err := registry.New(registry.Options{Credentials: credential.OwnHost(credential.Credential{Username: "me", Password: password})})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -62,7 +63,7 @@ func TestLoginByIdentityToken(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	})
-	r := open(t, registry.Options{Credentials: registry.OwnHost(registry.Credential{IdentityToken: "canary"})})
+	r := open(t, registry.Options{Credentials: credential.OwnHost(credential.Credential{IdentityToken: "canary"})})
 	if err := r.Login(t.Context(), server.host()); err != nil {
 		t.Fatal(err)
 	}
@@ -78,8 +79,8 @@ func TestLoginByIdentityToken(t *testing.T) {
 func TestLoginByARepositorysCredential(t *testing.T) {
 	server := testregistry.Start(t, testregistry.Options{Basic: &testregistry.Credentials{User: "me", Password: "canary"}})
 	for pattern, want := range map[string]bool{server.Host() + "/team/*": true, "*/team/app": true, "r.example.com/team/*": false} {
-		find, err := registry.NewCredentials(registry.CredentialOptions{
-			Entries: []registry.CredentialEntry{{Match: []string{pattern}, Source: "password", Username: "me", Password: "canary"}},
+		find, err := credential.New(credential.Options{
+			Entries: []credential.Entry{{Match: []string{pattern}, Source: "password", Username: "me", Password: "canary"}},
 			Lookup:  func(string) (string, bool) { return "", false },
 		})
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -27,8 +28,8 @@ func secretive(target string) http.HandlerFunc {
 	}
 }
 
-func canary() registry.Credentials {
-	return credential(registry.Credential{Username: "me", Password: "canary-password"})
+func canary() credential.Finder {
+	return everywhere(credential.Credential{Username: "me", Password: "canary-password"})
 }
 
 // H1: what belongs to the registry does not go where it redirects.

@@ -20,7 +20,6 @@
 package registry
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,7 +31,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 )
 
 // Options say how registries are spoken to. The zero value works.
@@ -54,7 +53,7 @@ type Options struct {
 	// Proxy overrides the proxy of the environment.
 	Proxy string
 	// Credentials is asked for each host; nil is anonymous.
-	Credentials Credentials
+	Credentials credential.Finder
 	// TokenHosts are token servers that may get credentials although they are
 	// in another domain than the registry.
 	TokenHosts []string
@@ -80,24 +79,6 @@ type Options struct {
 	// Progress gets an event before each wait for another try (progress.Retry)
 	// and for each host that is not asked again (progress.HostFailed).
 	Progress progress.Sink
-}
-
-// Credentials finds the credential for one host, as contacted, and ref. The
-// zero Credential means that there is none, so that the host is asked
-// anonymously. An error ends the pull: what is configured is never silently
-// anonymous.
-type Credentials func(ctx context.Context, host string, ref source.Ref) (Credential, error)
-
-// Credential is what Credentials found. At most one of Password,
-// IdentityToken and RegistryToken is set.
-type Credential struct {
-	Username, Password string
-	// IdentityToken is a refresh token for the token server.
-	IdentityToken string
-	// RegistryToken is sent to the registry as it is.
-	RegistryToken string
-	// Source says where it was found; it never holds the secret.
-	Source string
 }
 
 // Registry speaks to the hosts of many references and remembers, for as long

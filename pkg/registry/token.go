@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -44,13 +45,13 @@ type tokenRequest struct {
 	ref    source.Ref
 	realm  *url.URL
 	params url.Values // service and scope
-	cred   Credential
+	cred   credential.Credential
 }
 
 // fetchToken gets a token for a challenge. Credentials are given only to token
 // servers that the registry may name; where it may not, the pull ends, because
 // what is configured is never silently anonymous.
-func (a *authorizer) fetchToken(ctx context.Context, c auth.Challenge, cred Credential, ref source.Ref) (token, error) {
+func (a *authorizer) fetchToken(ctx context.Context, c auth.Challenge, cred credential.Credential, ref source.Ref) (token, error) {
 	realm, err := url.Parse(c.Parameters["realm"])
 	if err != nil || realm.Host == "" {
 		return token{}, unauthenticatedf("names no usable token server")

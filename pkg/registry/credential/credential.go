@@ -1,4 +1,15 @@
-package registry
+// Package credential finds the credential for one host: on the command line, in
+// the configuration, in the files and variables of Docker and Podman, from
+// Docker's credential helpers, and from kubelet's credential providers.
+//
+// It contacts no registry, and it gives a credential to no host but the one that
+// it is filed under; pkg/registry decides when a host is asked for one. Which
+// names and patterns stand for a host is in pkg/source. Errors and
+// Credential.Source never hold a secret.
+//
+// Start reading at New, then at the kinds of sources: docker.go, entry.go and
+// kubelet.go. exec.go runs programs.
+package credential
 
 import (
 	"context"
@@ -8,37 +19,54 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// CredentialOptions say where credentials are looked for. The zero value looks
+// Finder finds the credential for one host, as contacted, and ref. The zero
+// Credential means that there is none, so that the host is asked anonymously. An
+// error ends the pull: what is configured is never silently anonymous.
+type Finder func(ctx context.Context, host string, ref source.Ref) (Credential, error)
+
+// Credential is what a Finder found. At most one of Password, IdentityToken and
+// RegistryToken is set.
+type Credential struct {
+	Username, Password string
+	// IdentityToken is a refresh token for the token server.
+	IdentityToken string
+	// RegistryToken is sent to the registry as it is.
+	RegistryToken string
+	// Source says where it was found; it never holds the secret.
+	Source string
+}
+
+// Options say where credentials are looked for. The zero value looks
 // where Docker and Podman keep those of the process's user.
-type CredentialOptions struct {
-	// Own is the credential of the command line. It is for the reference's
-	// own host and for nobody else.
+type Options struct {
+	// Own is the credential of the command line. It is for the reference's own
+	// host alone.
 	Own *Credential
 	// AuthFile is read in place of Docker's and Podman's files and variables.
 	AuthFile string
 	// Entries are what is configured: the first that matches a host counts.
-	Entries []CredentialEntry
+	Entries []Entry
 	// EntriesFile is asked after the Entries.
 	EntriesFile string
 	// Lookup reads the environment; nil reads that of the process.
 	Lookup func(name string) (string, bool)
 	// Detached runs helpers and other programs without a terminal, so that none
-	// of them can ask anybody for anything.
+	// of them can ask a person for anything.
 	Detached bool
 }
 
-// NewCredentials looks for credentials in the order of the options' fields,
+// New returns a Finder that looks for credentials in the order of the options' fields,
 // then in DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE, Docker's configuration and
 // Podman's. Each host is asked for on its own, and the first source that has
 // something for it counts.
 //
 // A source that is configured for a host and fails is an error, never an
 // anonymous request.
-func NewCredentials(o CredentialOptions) (Credentials, error) {
+func New(o Options) (Finder, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv
 	}
-	s := credentialSources{}
+	s := sources{}
 	if o.Own != nil {
 		s = append(s, ownHost{*o.Own})
 	}
@@ -56,21 +84,13 @@ func NewCredentials(o CredentialOptions) (Credentials, error) {
 	if o.AuthFile == "" {
 		s = append(s, usersOwn(o.Lookup)...)
 	}
-	if o.Detached {
-		return func(ctx context.Context, host string, ref source.Ref) (Credential, error) {
-			return s.find(context.WithValue(ctx, detachedKey{}, true), host, ref)
-		}, nil
-	}
-	return s.find, nil
+	return s.finder(o.Detached), nil
 }
 
-// detachedKey marks a context in which programs run without a terminal.
-type detachedKey struct{}
-
 // usersOwn are the places where Docker and Podman keep credentials.
-func usersOwn(lookup func(string) (string, bool)) credentialSources {
+func usersOwn(lookup func(string) (string, bool)) sources {
 	env := func(name string) string { text, _ := lookup(name); return text }
-	s := credentialSources{dockerVariable{env("DOCKER_AUTH_CONFIG")}}
+	s := sources{dockerVariable{env("DOCKER_AUTH_CONFIG")}}
 	if path := env("REGISTRY_AUTH_FILE"); path != "" {
 		s = append(s, authFile{path: path, name: "REGISTRY_AUTH_FILE " + path, must: true})
 	}
@@ -102,28 +122,34 @@ func under(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// credentialSource may know the credential of a host. ok is false if it has
-// nothing for it; with ok, a zero Credential stands for an anonymous request.
-type credentialSource interface {
+// place may hold the credential of a host. ok is false if it has nothing for it;
+// with ok, a zero Credential stands for an anonymous request.
+type place interface {
 	credential(ctx context.Context, q question) (cred Credential, ok bool, err error)
 }
 
-// question is whose credential is wanted, and for what.
+// question is whose credential is wanted, for what, and how it may be found.
 type question struct {
-	host string // as contacted
-	ref  source.Ref
+	host     string // as contacted
+	ref      source.Ref
+	detached bool // programs run without a terminal
 }
 
 // own reports whether the host is the reference's own.
 func (q question) own() bool { return source.SameHost(q.host, q.ref.Domain) }
 
-// credentialSources are sources in the order of asking.
-type credentialSources []credentialSource
+// sources are places in the order of asking.
+type sources []place
 
-func (s credentialSources) find(ctx context.Context, host string, ref source.Ref) (Credential, error) {
-	q := question{host, ref}
-	for _, source := range s {
-		cred, ok, err := source.credential(ctx, q)
+func (s sources) finder(detached bool) Finder {
+	return func(ctx context.Context, host string, ref source.Ref) (Credential, error) {
+		return s.find(ctx, question{host, ref, detached})
+	}
+}
+
+func (s sources) find(ctx context.Context, q question) (Credential, error) {
+	for _, from := range s {
+		cred, ok, err := from.credential(ctx, q)
 		if err != nil {
 			return Credential{}, err
 		}
@@ -134,10 +160,8 @@ func (s credentialSources) find(ctx context.Context, host string, ref source.Ref
 	return Credential{}, nil
 }
 
-// OwnHost gives cred to the reference's own host and to nobody else.
-func OwnHost(cred Credential) Credentials {
-	return credentialSources{ownHost{cred}}.find
-}
+// OwnHost gives cred to the reference's own host alone.
+func OwnHost(cred Credential) Finder { return sources{ownHost{cred}}.finder(false) }
 
 // ownHost is the credential of the command line. No mirror has a right to it,
 // even if it serves the same image.

@@ -1,4 +1,4 @@
-package registry
+package credential
 
 import (
 	"bytes"
@@ -17,20 +17,21 @@ import (
 )
 
 const (
-	// programTimeout is what a program has to come up with a credential: time
-	// enough for a cloud's API, and an end for one that waits for somebody.
+	// programTimeout bounds how long a program may take: enough for the API of a
+	// cloud, and an end for a program that waits for input.
 	programTimeout = 30 * time.Second
-	// maxProgramOutput bounds what a program may say.
+	// maxProgramOutput bounds, in bytes, what is kept of a program's output.
 	maxProgramOutput = 1 << 20
 )
 
 // program is a foreign program that gives out a credential. Secrets go through
 // its streams, never through its arguments.
 type program struct {
-	path  string
-	args  []string
-	env   []string // in addition to that of the process
-	stdin string
+	path     string
+	args     []string
+	env      []string // in addition to that of the process
+	stdin    string
+	detached bool // without a terminal and the variables that lead to one
 }
 
 // findProgram finds a program on PATH. A configuration that could name any
@@ -46,7 +47,7 @@ func findProgram(name string) (string, error) {
 	return path, nil
 }
 
-// run gives what the program writes. The program and all that it started end
+// run returns what the program writes to its standard output. The program and all that it started end
 // with the context or when its time is up.
 func (p program) run(ctx context.Context) (stdout []byte, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, programTimeout, fmt.Errorf("no answer within %s", programTimeout))
@@ -57,7 +58,7 @@ func (p program) run(ctx context.Context) (stdout []byte, err error) {
 	cmd.Stdin = strings.NewReader(p.stdin)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if ctx.Value(detachedKey{}) != nil {
+	if p.detached {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the group is its own then, too
 		cmd.Env = slices.DeleteFunc(cmd.Env, pointsToPerson)
 	}
@@ -73,8 +74,8 @@ func (p program) run(ctx context.Context) (stdout []byte, err error) {
 	return out.Bytes(), nil
 }
 
-// pointsToPerson recognizes the variables by which programs find a terminal or
-// a screen to ask somebody.
+// pointsToPerson reports whether programs find a terminal or a screen, on which
+// they could ask a person, by this variable.
 func pointsToPerson(variable string) bool {
 	name, _, _ := strings.Cut(variable, "=")
 	return slices.Contains([]string{"GPG_TTY", "DISPLAY", "WAYLAND_DISPLAY", "SSH_ASKPASS"}, name)
@@ -101,12 +102,12 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 // runHelper speaks the protocol of Docker's credential helpers: the server on
 // standard input, a JSON document on standard output. What the helper writes to
 // standard output is never repeated in an error, because it may be the secret.
-func runHelper(ctx context.Context, helper, server string) (Credential, bool, error) {
+func (q question) runHelper(ctx context.Context, helper, server string) (Credential, bool, error) {
 	path, err := findProgram("docker-credential-" + helper)
 	if err != nil {
 		return Credential{}, false, err
 	}
-	out, err := program{path: path, args: []string{"get"}, stdin: server}.run(ctx)
+	out, err := program{path: path, args: []string{"get"}, stdin: server, detached: q.detached}.run(ctx)
 	if err != nil {
 		if credentials.IsErrCredentialsNotFoundMessage(strings.TrimSpace(string(out))) {
 			return Credential{}, false, nil

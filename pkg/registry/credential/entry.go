@@ -1,4 +1,4 @@
-package registry
+package credential
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Values of CredentialEntry.Source.
+// Values of Entry.Source.
 const (
 	SourceDockerConfig       = "docker-config"
 	SourceAuthFile           = "authfile"
@@ -28,9 +28,9 @@ const (
 	SourceAnonymous          = "anonymous"
 )
 
-// CredentialEntry is one configured credential. Which fields are used depends
+// Entry is one configured credential. Which fields are used depends
 // on Source.
-type CredentialEntry struct {
+type Entry struct {
 	// Match are patterns of hosts, or of hosts and repositories, that the
 	// entry is for; none stands for the reference's own host.
 	Match  []string
@@ -58,8 +58,8 @@ type CredentialEntry struct {
 	Config, BinDir string
 }
 
-// Validate says what an entry lacks or has too much of.
-func (e CredentialEntry) Validate() error {
+// Validate reports what an entry lacks or has too much of.
+func (e Entry) Validate() error {
 	for _, pattern := range e.Match {
 		if err := source.CheckPattern(pattern); err != nil {
 			return fmt.Errorf("match: %w", err)
@@ -90,15 +90,15 @@ func (e CredentialEntry) Validate() error {
 	return nil
 }
 
-func (e CredentialEntry) needs(ok bool, what string) error {
+func (e Entry) needs(ok bool, what string) error {
 	if ok {
 		return nil
 	}
 	return fmt.Errorf("the credential source %q needs %s: %w", e.Source, what, errdefs.ErrInvalidArgument)
 }
 
-// CredentialSourceNames lists the values of CredentialEntry.Source.
-func CredentialSourceNames() []string {
+// SourceNames lists the values of Entry.Source.
+func SourceNames() []string {
 	return slices.Sorted(maps.Keys(entryFields()))
 }
 
@@ -117,7 +117,7 @@ func entryFields() map[string]string {
 }
 
 // given names the fields that are set, except Match and Source.
-func (e CredentialEntry) given() []string {
+func (e Entry) given() []string {
 	var names []string
 	for _, f := range []struct {
 		name string
@@ -138,11 +138,11 @@ func (e CredentialEntry) given() []string {
 
 // entries are the configured sources.
 type entries struct {
-	list   []CredentialEntry
+	list   []Entry
 	lookup func(string) (string, bool)
 }
 
-func newEntries(list []CredentialEntry, lookup func(string) (string, bool)) (entries, error) {
+func newEntries(list []Entry, lookup func(string) (string, bool)) (entries, error) {
 	for i, e := range list {
 		if err := e.Validate(); err != nil {
 			return entries{}, fmt.Errorf("credentials[%d]: %w", i, err)
@@ -166,7 +166,7 @@ func (s entries) credential(ctx context.Context, q question) (Credential, bool, 
 	return Credential{}, false, nil
 }
 
-func (e CredentialEntry) isFor(q question) bool {
+func (e Entry) isFor(q question) bool {
 	if len(e.Match) == 0 {
 		// A provider says itself which images it is for.
 		return q.own() || e.Source == SourceCredentialProvider
@@ -176,7 +176,7 @@ func (e CredentialEntry) isFor(q question) bool {
 	})
 }
 
-func (s entries) ask(ctx context.Context, e CredentialEntry, q question) (Credential, bool, error) {
+func (s entries) ask(ctx context.Context, e Entry, q question) (Credential, bool, error) {
 	switch e.Source {
 	case SourceDockerConfig:
 		return s.dockerConfig(e).credential(ctx, q)
@@ -189,7 +189,7 @@ func (s entries) ask(ctx context.Context, e CredentialEntry, q question) (Creden
 	case SourceAnonymous:
 		return Credential{Source: "configured as anonymous"}, true, nil
 	}
-	secret, from, err := e.secret(ctx, s.lookup)
+	secret, from, err := e.secret(ctx, q, s.lookup)
 	if err != nil {
 		return Credential{}, false, fmt.Errorf("%s from %s: %w", e.Source, from, err)
 	}
@@ -205,7 +205,7 @@ func (s entries) ask(ctx context.Context, e CredentialEntry, q question) (Creden
 	return cred, true, nil
 }
 
-func (s entries) dockerConfig(e CredentialEntry) authFile {
+func (s entries) dockerConfig(e Entry) authFile {
 	dir := e.Path
 	if dir == "" {
 		dir, _ = s.lookup("DOCKER_CONFIG")
@@ -220,12 +220,12 @@ func (s entries) dockerConfig(e CredentialEntry) authFile {
 
 // helper asks for the host under its names. A helper that is configured for a
 // host and does not know it is a failure.
-func (e CredentialEntry) helper(ctx context.Context, q question) (Credential, bool, error) {
+func (e Entry) helper(ctx context.Context, q question) (Credential, bool, error) {
 	for _, id := range q.identifiers() {
 		if !id.host {
 			continue
 		}
-		cred, ok, err := askHelper(ctx, "configuration", e.Helper, id.name)
+		cred, ok, err := q.askHelper(ctx, "configuration", e.Helper, id.name)
 		if ok || err != nil {
 			return cred, ok, err
 		}
@@ -234,7 +234,7 @@ func (e CredentialEntry) helper(ctx context.Context, q question) (Credential, bo
 }
 
 // secret reads the secret of an entry from where it is kept.
-func (e CredentialEntry) secret(ctx context.Context, lookup func(string) (string, bool)) (secret, from string, err error) {
+func (e Entry) secret(ctx context.Context, q question, lookup func(string) (string, bool)) (secret, from string, err error) {
 	switch {
 	case e.PasswordFile+e.TokenFile != "":
 		path := e.PasswordFile + e.TokenFile
@@ -248,14 +248,14 @@ func (e CredentialEntry) secret(ctx context.Context, lookup func(string) (string
 		return secret, "environment " + name, err
 	case e.PasswordCommand != nil || e.TokenCommand != nil:
 		words := append(e.PasswordCommand, e.TokenCommand...)
-		data, err := runWords(ctx, words)
+		data, err := q.runWords(ctx, words)
 		secret, err := oneLine(data, err)
 		return secret, fmt.Sprintf("command %q", strings.Join(words[:min(1, len(words))], "")), err
 	}
 	return e.Password + e.IdentityToken + e.RegistryToken, "configuration", nil
 }
 
-func runWords(ctx context.Context, words []string) ([]byte, error) {
+func (q question) runWords(ctx context.Context, words []string) ([]byte, error) {
 	if len(words) == 0 {
 		return nil, errors.New("no program to run")
 	}
@@ -263,7 +263,7 @@ func runWords(ctx context.Context, words []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return program{path: path, args: words[1:]}.run(ctx)
+	return program{path: path, args: words[1:], detached: q.detached}.run(ctx)
 }
 
 // oneLine takes the end of a line off a secret. An empty one is a mistake.

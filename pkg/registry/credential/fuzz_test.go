@@ -1,10 +1,10 @@
-package registry_test
+package credential_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -26,12 +26,12 @@ func FuzzDockerConfig(f *testing.F) {
 			}
 			return "", false
 		}
-		find, err := registry.NewCredentials(registry.CredentialOptions{Lookup: lookup})
+		find, err := credential.New(credential.Options{Lookup: lookup})
 		if err != nil {
 			t.Fatal(err)
 		}
 		cred, err := find(t.Context(), "r.example.com", ref)
-		if again, _ := find(t.Context(), "other.example.com", ref); again != (registry.Credential{}) && !strings.Contains(text, "other") {
+		if again, _ := find(t.Context(), "other.example.com", ref); again != (credential.Credential{}) && !strings.Contains(text, "other") {
 			t.Errorf("another host gets %+v of %q, want nothing", again, text)
 		}
 		if cred.Password != "" && cred.RegistryToken != "" {
@@ -55,11 +55,11 @@ func FuzzHelperOutput(f *testing.F) {
 	f.Add(`{"kind":"CredentialProviderResponse","auth":{"r.example.com":{"username":"u","password":"canary"},"*.example.com":{"password":"x"}}}`)
 	f.Add(`{"kind":"CredentialProviderResponse","auth":{"other.example.com":{"username":"u","password":"canary"},"[":{}}}`)
 	f.Fuzz(func(t *testing.T, out string) {
-		helper, found, err := registry.ReadHelperAnswer([]byte(out))
-		if found != (helper != registry.Credential{}) || found && (helper.Password == "") == (helper.IdentityToken == "") {
+		helper, found, err := credential.ReadHelperAnswer([]byte(out))
+		if found != (helper != credential.Credential{}) || found && (helper.Password == "") == (helper.IdentityToken == "") {
 			t.Errorf("%q: got %+v, found %v, want one secret or nothing", out, helper, found)
 		}
-		_, provided, providerErr := registry.ReadProviderResponse([]byte(out), "r.example.com/a")
+		_, provided, providerErr := credential.ReadProviderResponse([]byte(out), "r.example.com/a")
 		if err != nil && found || providerErr != nil && provided {
 			t.Errorf("%q: got a credential and an error, want one of them", out)
 		}

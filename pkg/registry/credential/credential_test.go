@@ -1,4 +1,4 @@
-package registry_test
+package credential_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -49,17 +49,17 @@ func (h *home) script(name, text string) string {
 	return h.write("bin/"+name, "#!/bin/sh\n"+text+"\n", 0o755)
 }
 
-func (h *home) find(o registry.CredentialOptions, host, ref string) (registry.Credential, error) {
+func (h *home) find(o credential.Options, host, ref string) (credential.Credential, error) {
 	h.t.Helper()
 	return h.findContext(h.t.Context(), o, host, ref)
 }
 
-func (h *home) findContext(ctx context.Context, o registry.CredentialOptions, host, ref string) (registry.Credential, error) {
+func (h *home) findContext(ctx context.Context, o credential.Options, host, ref string) (credential.Credential, error) {
 	h.t.Helper()
 	o.Lookup = func(name string) (string, bool) { text, ok := h.env[name]; return text, ok }
-	find, err := registry.NewCredentials(o)
+	find, err := credential.New(o)
 	if err != nil {
-		return registry.Credential{}, err
+		return credential.Credential{}, err
 	}
 	r, err := source.ParseRef(ref)
 	if err != nil {
@@ -105,7 +105,7 @@ func TestIdentifiers(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHome(t)
 			h.write(".docker/config.json", auths(tc.filed...), 0o600)
-			cred, err := h.find(registry.CredentialOptions{}, tc.host, tc.ref)
+			cred, err := h.find(credential.Options{}, tc.host, tc.ref)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,10 +130,10 @@ func TestOrder(t *testing.T) {
 	h.env["REGISTRY_AUTH_FILE"] = h.write("registry.json", file("registry-auth-file"), 0o600)
 	h.env["DOCKER_CONFIG"] = filepath.Join(h.dir, "docker")
 	h.env["XDG_RUNTIME_DIR"] = filepath.Join(h.dir, "run")
-	o := registry.CredentialOptions{
-		Own:         &registry.Credential{Username: "own", Password: "canary"},
+	o := credential.Options{
+		Own:         &credential.Credential{Username: "own", Password: "canary"},
 		AuthFile:    h.write("stated.json", file("stated"), 0o600),
-		Entries:     []registry.CredentialEntry{{Source: "password", Username: "entry", Password: "canary"}},
+		Entries:     []credential.Entry{{Source: "password", Username: "entry", Password: "canary"}},
 		EntriesFile: h.write("entries.json", file("entries-file"), 0o600),
 	}
 	for _, step := range []struct {
@@ -165,9 +165,9 @@ func TestOrder(t *testing.T) {
 func TestStatedFileReplacesTheUsersOwn(t *testing.T) {
 	h := newHome(t)
 	h.write(".docker/config.json", auths("r.example.com"), 0o600)
-	o := registry.CredentialOptions{AuthFile: h.write("empty.json", "{}", 0o600)}
+	o := credential.Options{AuthFile: h.write("empty.json", "{}", 0o600)}
 	cred, err := h.find(o, "r.example.com", "r.example.com/a")
-	if err != nil || cred != (registry.Credential{}) {
+	if err != nil || cred != (credential.Credential{}) {
 		t.Errorf("got %+v, %v; want nothing", cred, err)
 	}
 	o.AuthFile += ".none"
@@ -179,10 +179,10 @@ func TestStatedFileReplacesTheUsersOwn(t *testing.T) {
 // TestOwnHostOnly holds credentials that are for one host against others.
 func TestOwnHostOnly(t *testing.T) {
 	h := newHome(t)
-	for _, o := range []registry.CredentialOptions{
-		{Own: &registry.Credential{Username: "u", Password: "canary"}},
-		{Entries: []registry.CredentialEntry{{Source: "password", Username: "u", Password: "canary"}}},
-		{Entries: []registry.CredentialEntry{{Source: "registry-token", RegistryToken: "canary"}}},
+	for _, o := range []credential.Options{
+		{Own: &credential.Credential{Username: "u", Password: "canary"}},
+		{Entries: []credential.Entry{{Source: "password", Username: "u", Password: "canary"}}},
+		{Entries: []credential.Entry{{Source: "registry-token", RegistryToken: "canary"}}},
 	} {
 		for host, own := range map[string]bool{
 			"registry-1.docker.io": true, "docker.io": true, "registry-1.docker.io:443": true,
@@ -206,33 +206,33 @@ func TestEntries(t *testing.T) {
 	h.script("docker-credential-good", `read server; echo "{\"Username\":\"$server\",\"Secret\":\"canary\"}"`)
 	h.script("docker-credential-token", `echo '{"Username":"<token>","Secret":"canary"}'`)
 	secret := h.write("secret", "canary\n", 0o600)
-	password := registry.Credential{Username: "u", Password: "canary"}
+	password := credential.Credential{Username: "u", Password: "canary"}
 	for _, tc := range []struct {
 		name  string
-		entry registry.CredentialEntry
-		want  registry.Credential
+		entry credential.Entry
+		want  credential.Credential
 	}{
-		{"literal", registry.CredentialEntry{Source: "password", Username: "u", Password: "canary"}, password},
-		{"file", registry.CredentialEntry{Source: "password", Username: "u", PasswordFile: secret}, password},
-		{"variable", registry.CredentialEntry{Source: "password", Username: "u", PasswordEnv: "SECRET"}, password},
-		{"command", registry.CredentialEntry{Source: "password", Username: "u", PasswordCommand: []string{"print-secret", "canary"}}, password},
-		{"identity token", registry.CredentialEntry{Source: "identity-token", TokenFile: secret}, registry.Credential{IdentityToken: "canary"}},
-		{"registry token", registry.CredentialEntry{Source: "registry-token", TokenEnv: "SECRET"}, registry.Credential{RegistryToken: "canary"}},
-		{"token by command", registry.CredentialEntry{Source: "registry-token", TokenCommand: []string{"print-secret", "canary"}}, registry.Credential{RegistryToken: "canary"}},
-		{"helper", registry.CredentialEntry{Source: "helper", Helper: "good"}, registry.Credential{Username: "r.example.com", Password: "canary"}},
-		{"helper with a token", registry.CredentialEntry{Source: "helper", Helper: "token"}, registry.Credential{IdentityToken: "canary"}},
-		{"another folder of Docker's", registry.CredentialEntry{Source: "docker-config", Path: filepath.Dir(h.write("d/config.json", auths("r.example.com"), 0o600))}, registry.Credential{Username: "r.example.com", Password: "canary"}},
-		{"anonymous", registry.CredentialEntry{Source: "anonymous"}, registry.Credential{}},
-		{"match", registry.CredentialEntry{Match: []string{"*.example.com"}, Source: "password", Username: "u", Password: "canary"}, password},
-		{"match of a repository", registry.CredentialEntry{Match: []string{"r.example.com/a/*"}, Source: "password", Username: "u", Password: "canary"}, password},
-		{"no match", registry.CredentialEntry{Match: []string{"r.example.com/b/*"}, Source: "password", Username: "u", Password: "canary"}, registry.Credential{}},
+		{"literal", credential.Entry{Source: "password", Username: "u", Password: "canary"}, password},
+		{"file", credential.Entry{Source: "password", Username: "u", PasswordFile: secret}, password},
+		{"variable", credential.Entry{Source: "password", Username: "u", PasswordEnv: "SECRET"}, password},
+		{"command", credential.Entry{Source: "password", Username: "u", PasswordCommand: []string{"print-secret", "canary"}}, password},
+		{"identity token", credential.Entry{Source: "identity-token", TokenFile: secret}, credential.Credential{IdentityToken: "canary"}},
+		{"registry token", credential.Entry{Source: "registry-token", TokenEnv: "SECRET"}, credential.Credential{RegistryToken: "canary"}},
+		{"token by command", credential.Entry{Source: "registry-token", TokenCommand: []string{"print-secret", "canary"}}, credential.Credential{RegistryToken: "canary"}},
+		{"helper", credential.Entry{Source: "helper", Helper: "good"}, credential.Credential{Username: "r.example.com", Password: "canary"}},
+		{"helper with a token", credential.Entry{Source: "helper", Helper: "token"}, credential.Credential{IdentityToken: "canary"}},
+		{"another folder of Docker's", credential.Entry{Source: "docker-config", Path: filepath.Dir(h.write("d/config.json", auths("r.example.com"), 0o600))}, credential.Credential{Username: "r.example.com", Password: "canary"}},
+		{"anonymous", credential.Entry{Source: "anonymous"}, credential.Credential{}},
+		{"match", credential.Entry{Match: []string{"*.example.com"}, Source: "password", Username: "u", Password: "canary"}, password},
+		{"match of a repository", credential.Entry{Match: []string{"r.example.com/a/*"}, Source: "password", Username: "u", Password: "canary"}, password},
+		{"no match", credential.Entry{Match: []string{"r.example.com/b/*"}, Source: "password", Username: "u", Password: "canary"}, credential.Credential{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := h.find(registry.CredentialOptions{Entries: []registry.CredentialEntry{tc.entry}}, "r.example.com", "r.example.com/a/b")
+			got, err := h.find(credential.Options{Entries: []credential.Entry{tc.entry}}, "r.example.com", "r.example.com/a/b")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(registry.Credential{}, "Source")); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(credential.Credential{}, "Source")); diff != "" {
 				t.Errorf("credential (-want +got):\n%s", diff)
 			}
 			if strings.Contains(got.Source, "canary") {
@@ -247,7 +247,7 @@ func TestEntries(t *testing.T) {
 func TestAnonymousStopsTheSearch(t *testing.T) {
 	h := newHome(t)
 	h.write(".docker/config.json", auths("r.example.com"), 0o600)
-	cred, err := h.find(registry.CredentialOptions{Entries: []registry.CredentialEntry{{Source: "anonymous"}}}, "r.example.com", "r.example.com/a")
+	cred, err := h.find(credential.Options{Entries: []credential.Entry{{Source: "anonymous"}}}, "r.example.com", "r.example.com/a")
 	if err != nil || cred.Password != "" {
 		t.Errorf("got %+v, %v; want nothing", cred, err)
 	}
@@ -263,12 +263,12 @@ func TestFailures(t *testing.T) {
 	h.script("docker-credential-empty", `echo '{"Username":"","Secret":""}'`)
 	h.script("fail", `echo "no such entry" >&2; exit 1`)
 	h.script("silent", `true`)
-	helper := func(name string) []registry.CredentialEntry {
-		return []registry.CredentialEntry{{Source: "helper", Helper: name}}
+	helper := func(name string) []credential.Entry {
+		return []credential.Entry{{Source: "helper", Helper: name}}
 	}
 	for _, tc := range []struct {
 		name    string
-		entries []registry.CredentialEntry
+		entries []credential.Entry
 		docker  string // the user's config.json
 		want    string // in the error; empty for no error
 	}{
@@ -278,11 +278,11 @@ func TestFailures(t *testing.T) {
 		{"helper that knows nothing", helper("unknowing"), "", "knows nothing of r.example.com"},
 		{"helper that says nothing", helper("empty"), "", "knows nothing of r.example.com"},
 		{"helper out of a folder", helper("../bin/angry"), "", "want a name to be found on PATH"},
-		{"command that fails", []registry.CredentialEntry{{Source: "password", Username: "u", PasswordCommand: []string{"fail"}}}, "", "no such entry"},
-		{"command that says nothing", []registry.CredentialEntry{{Source: "password", Username: "u", PasswordCommand: []string{"silent"}}}, "", "it is empty"},
-		{"command by path", []registry.CredentialEntry{{Source: "password", Username: "u", PasswordCommand: []string{"/bin/echo"}}}, "", "want a name to be found on PATH"},
-		{"file that is missing", []registry.CredentialEntry{{Source: "password", Username: "u", PasswordFile: "/none"}}, "", "no such file"},
-		{"variable that is not set", []registry.CredentialEntry{{Source: "registry-token", TokenEnv: "NONE"}}, "", "it is empty"},
+		{"command that fails", []credential.Entry{{Source: "password", Username: "u", PasswordCommand: []string{"fail"}}}, "", "no such entry"},
+		{"command that says nothing", []credential.Entry{{Source: "password", Username: "u", PasswordCommand: []string{"silent"}}}, "", "it is empty"},
+		{"command by path", []credential.Entry{{Source: "password", Username: "u", PasswordCommand: []string{"/bin/echo"}}}, "", "want a name to be found on PATH"},
+		{"file that is missing", []credential.Entry{{Source: "password", Username: "u", PasswordFile: "/none"}}, "", "no such file"},
+		{"variable that is not set", []credential.Entry{{Source: "registry-token", TokenEnv: "NONE"}}, "", "it is empty"},
 		{"credsStore that fails", nil, `{"credsStore":"angry"}`, "the keychain is locked"},
 		{"credsStore that is missing", nil, `{"credsStore":"missing"}`, "not found on PATH"},
 		{"credsStore that knows nothing", nil, `{"credsStore":"unknowing"}`, ""},
@@ -293,9 +293,9 @@ func TestFailures(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h.write(".docker/config.json", tc.docker+strings.Repeat("{}", btoi(tc.docker == "")), 0o600)
-			cred, err := h.find(registry.CredentialOptions{Entries: tc.entries}, "r.example.com", "r.example.com/a")
+			cred, err := h.find(credential.Options{Entries: tc.entries}, "r.example.com", "r.example.com/a")
 			if tc.want == "" {
-				if err != nil || cred != (registry.Credential{}) {
+				if err != nil || cred != (credential.Credential{}) {
 					t.Errorf("got %+v, %v; want nothing", cred, err)
 				}
 				return
@@ -326,7 +326,7 @@ func TestHangingHelper(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := h.findContext(ctx, registry.CredentialOptions{Entries: []registry.CredentialEntry{{Source: "helper", Helper: "hang"}}}, "r.example.com", "r.example.com/a")
+	_, err := h.findContext(ctx, credential.Options{Entries: []credential.Entry{{Source: "helper", Helper: "hang"}}}, "r.example.com", "r.example.com/a")
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got error %v, want that of the context", err)
 	}
@@ -349,22 +349,56 @@ func TestHangingHelper(t *testing.T) {
 	}
 }
 
+// TestDetached has programs say whether they lead a session of their own and
+// which variables they got.
+func TestDetached(t *testing.T) {
+	h := newHome(t)
+	t.Setenv("GPG_TTY", "/dev/pts/0")
+	const look = `read -r _ _ _ _ _ session _ </proc/self/stat
+[ "$session" = $$ ] && session=own
+`
+	h.script("docker-credential-look", look+`echo "{\"Username\":\"$session$GPG_TTY\",\"Secret\":\"canary\"}"`)
+	h.script("look", look+`echo "$session$GPG_TTY"`)
+	bin := filepath.Dir(h.script("cloud", look+`
+echo "{\"kind\":\"CredentialProviderResponse\",\"auth\":{\"a.cloud.example.com\":{\"username\":\"$session$GPG_TTY\",\"password\":\"canary\"}}}"`))
+	for name, entry := range map[string]credential.Entry{
+		"helper":              {Source: "helper", Helper: "look"},
+		"command":             {Source: "password", Username: "me", PasswordCommand: []string{"look"}},
+		"credential provider": {Source: "credential-provider", Config: h.write("config.yaml", providerConfig, 0o600), BinDir: bin},
+	} {
+		for _, detached := range []bool{false, true} {
+			o := credential.Options{Entries: []credential.Entry{entry}, Detached: detached}
+			cred, err := h.find(o, "a.cloud.example.com", "a.cloud.example.com/app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := cred.Username
+			if entry.PasswordCommand != nil {
+				said = cred.Password
+			}
+			if alone := said == "own"; alone != detached || !detached && !strings.HasSuffix(said, "/dev/pts/0") {
+				t.Errorf("%s, detached %v: got session and terminal %q", name, detached, said)
+			}
+		}
+	}
+}
+
 func TestValidateEntries(t *testing.T) {
 	for _, tc := range []struct {
-		entry registry.CredentialEntry
+		entry credential.Entry
 		want  string
 	}{
-		{registry.CredentialEntry{}, `credential source ""`},
-		{registry.CredentialEntry{Source: "helper"}, "needs helper"},
-		{registry.CredentialEntry{Source: "password", Username: "u"}, "needs exactly one of password"},
-		{registry.CredentialEntry{Source: "password", Password: "canary"}, "needs username"},
-		{registry.CredentialEntry{Source: "password", Username: "u", Password: "canary", PasswordEnv: "X"}, "needs exactly one of password"},
-		{registry.CredentialEntry{Source: "registry-token"}, "needs exactly one of token_file"},
-		{registry.CredentialEntry{Source: "registry-token", IdentityToken: "canary"}, "identity_token does not belong"},
-		{registry.CredentialEntry{Source: "anonymous", Username: "u"}, "username does not belong"},
-		{registry.CredentialEntry{Source: "authfile"}, "needs path"},
-		{registry.CredentialEntry{Source: "credential-provider", Config: "x"}, "needs bin_dir"},
-		{registry.CredentialEntry{Source: "anonymous", Match: []string{"*", "https://r.example.com"}}, "fits nothing"},
+		{credential.Entry{}, `credential source ""`},
+		{credential.Entry{Source: "helper"}, "needs helper"},
+		{credential.Entry{Source: "password", Username: "u"}, "needs exactly one of password"},
+		{credential.Entry{Source: "password", Password: "canary"}, "needs username"},
+		{credential.Entry{Source: "password", Username: "u", Password: "canary", PasswordEnv: "X"}, "needs exactly one of password"},
+		{credential.Entry{Source: "registry-token"}, "needs exactly one of token_file"},
+		{credential.Entry{Source: "registry-token", IdentityToken: "canary"}, "identity_token does not belong"},
+		{credential.Entry{Source: "anonymous", Username: "u"}, "username does not belong"},
+		{credential.Entry{Source: "authfile"}, "needs path"},
+		{credential.Entry{Source: "credential-provider", Config: "x"}, "needs bin_dir"},
+		{credential.Entry{Source: "anonymous", Match: []string{"*", "https://r.example.com"}}, "fits nothing"},
 	} {
 		err := tc.entry.Validate()
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "canary") {
@@ -395,7 +429,7 @@ cat >"$0.request"
 echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kubelet.k8s.io/v1","cacheKeyType":"Image",
 "auth":{"*.cloud.example.com":{"username":"'"$1-$REGION"'","password":"canary"},"*.cloud.example.com/team":{"username":"team","password":"canary"},"*.*.cloud.example.com:5000":{"username":"port","password":"canary"}}}'`))
 	h.script("broken", `echo "no permission" >&2; exit 2`)
-	o := registry.CredentialOptions{Entries: []registry.CredentialEntry{{Source: "credential-provider", Config: h.write("config.yaml", providerConfig, 0o600), BinDir: bin}}}
+	o := credential.Options{Entries: []credential.Entry{{Source: "credential-provider", Config: h.write("config.yaml", providerConfig, 0o600), BinDir: bin}}}
 	for _, tc := range []struct{ host, path, want string }{
 		{"a.cloud.example.com", "app", "get-north"},
 		{"a.cloud.example.com", "team/app", "team"},

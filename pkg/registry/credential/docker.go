@@ -1,4 +1,4 @@
-package registry
+package credential
 
 import (
 	"context"
@@ -33,7 +33,7 @@ type dockerAuth struct {
 type authFile struct {
 	path string
 	name string // what to call it
-	must bool   // somebody named it, so that it has to be there
+	must bool   // it was named by the user, so that it has to be there
 }
 
 func (f authFile) credential(ctx context.Context, q question) (Credential, bool, error) {
@@ -65,7 +65,7 @@ func readDockerConfig(ctx context.Context, name string, data []byte, q question)
 		return Credential{}, false, fmt.Errorf("%s is not JSON in the form of Docker's config.json", name)
 	}
 	for _, id := range q.identifiers() {
-		cred, ok, err := c.lookup(ctx, name, id)
+		cred, ok, err := c.lookup(ctx, q, name, id)
 		if ok || err != nil {
 			return cred, ok, err
 		}
@@ -106,12 +106,12 @@ func (q question) identifiers() []identifier {
 
 // lookup asks, for one identifier, the helper of that name, then the helper for
 // everything, then the file itself. The helper for everything files hosts.
-func (c dockerConfig) lookup(ctx context.Context, name string, id identifier) (Credential, bool, error) {
+func (c dockerConfig) lookup(ctx context.Context, q question, name string, id identifier) (Credential, bool, error) {
 	if helper := c.CredHelpers[id.name]; helper != "" {
-		return askHelper(ctx, name, helper, id.name)
+		return q.askHelper(ctx, name, helper, id.name)
 	}
 	if c.CredsStore != "" && id.host {
-		cred, ok, err := askHelper(ctx, name, c.CredsStore, id.name)
+		cred, ok, err := q.askHelper(ctx, name, c.CredsStore, id.name)
 		if ok || err != nil {
 			return cred, ok, err
 		}
@@ -149,10 +149,10 @@ func (a dockerAuth) credential() (Credential, error) {
 	return cred, nil
 }
 
-// askHelper runs docker-credential-HELPER.
-func askHelper(ctx context.Context, source, helper, server string) (Credential, bool, error) {
+// askHelper runs docker-credential-HELPER, which is named in source.
+func (q question) askHelper(ctx context.Context, source, helper, server string) (Credential, bool, error) {
 	source = fmt.Sprintf("%s, credential helper %q", source, helper)
-	cred, ok, err := runHelper(ctx, helper, server)
+	cred, ok, err := q.runHelper(ctx, helper, server)
 	if err != nil {
 		return Credential{}, false, fmt.Errorf("%s: %w", source, err)
 	}

@@ -1,4 +1,4 @@
-package registry
+package credential
 
 import (
 	"cmp"
@@ -20,7 +20,7 @@ import (
 // CredentialProviderConfig describes them.
 type providers struct{ config, binDir string }
 
-// providerConfig is the part of CredentialProviderConfig that we honour.
+// providerConfig is the part of CredentialProviderConfig that is honoured.
 type providerConfig struct {
 	Kind      string     `yaml:"kind"`
 	Providers []provider `yaml:"providers"`
@@ -70,7 +70,7 @@ func (p providers) credential(ctx context.Context, q question) (Credential, bool
 			continue
 		}
 		asked = true
-		cred, ok, err := p.ask(ctx, one, image)
+		cred, ok, err := p.ask(ctx, q, one, image)
 		if err != nil {
 			return Credential{}, false, fmt.Errorf("credential provider %q: %w", one.Name, err)
 		}
@@ -100,7 +100,7 @@ func (p provider) isFor(image string) bool {
 	return slices.ContainsFunc(p.MatchImages, func(pattern string) bool { return source.MatchImage(pattern, image) })
 }
 
-func (p providers) ask(ctx context.Context, one provider, image string) (Credential, bool, error) {
+func (p providers) ask(ctx context.Context, q question, one provider, image string) (Credential, bool, error) {
 	if one.TokenAttributes != nil {
 		return Credential{}, false, errors.New("it wants a service account token, which only kubelet has")
 	}
@@ -115,7 +115,7 @@ func (p providers) ask(ctx context.Context, one provider, image string) (Credent
 	if err != nil {
 		return Credential{}, false, fmt.Errorf("writing the request: %w", err)
 	}
-	prog := program{path: filepath.Join(p.binDir, one.Name), args: one.Args, stdin: string(request)}
+	prog := program{path: filepath.Join(p.binDir, one.Name), args: one.Args, stdin: string(request), detached: q.detached}
 	for _, e := range one.Env {
 		prog.env = append(prog.env, e.Name+"="+e.Value)
 	}
