@@ -9,7 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // The modes of a display.
@@ -42,16 +45,6 @@ type Options struct {
 	// Classify describes an error in the JSON stream; nil leaves it at its
 	// message.
 	Classify func(error) Failure
-}
-
-// Failure describes an error in the JSON stream. The names are API.
-type Failure struct {
-	Code    int    `json:"code"`
-	Class   string `json:"class"`
-	Reason  string `json:"reason,omitempty"`
-	Host    string `json:"host"`
-	Digest  string `json:"digest"`
-	Message string `json:"message"`
 }
 
 // Validate says what is wrong with the options.
@@ -248,7 +241,7 @@ func (w *logWriter) Write(p []byte) (int, error) {
 		if !found {
 			return len(p), nil
 		}
-		w.line(cleanLine(string(text)))
+		w.line(harmless(string(text)))
 		w.rest = rest
 	}
 }
@@ -258,7 +251,12 @@ func (w *logWriter) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.rest) > 0 {
-		w.line(cleanLine(string(w.rest)))
+		w.line(harmless(string(w.rest)))
 		w.rest = nil
 	}
+}
+
+// harmless is a log line without the colours of other programs.
+func harmless(line string) string {
+	return printable.Text(ansi.Strip(strings.TrimSuffix(line, "\r")))
 }

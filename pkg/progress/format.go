@@ -13,16 +13,17 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
-// shortLength is how many hex digits of a digest name a blob to a reader; it
-// is docker's length, so that rows and lines can be compared with its output.
-const shortLength = 12
+// ShortLength is how many hex digits of a digest name a blob to a reader. It is
+// Docker's length, so that rows and lines can be compared with its output.
+const ShortLength = 12
 
-func short(dgst digest.Digest) string {
+// ShortDigest returns the first ShortLength hex digits of a digest.
+func ShortDigest(dgst digest.Digest) string {
 	_, hex, found := strings.Cut(string(dgst), ":")
 	if !found {
 		hex = string(dgst)
 	}
-	return hex[:min(len(hex), shortLength)]
+	return hex[:min(len(hex), ShortLength)]
 }
 
 // unit is a decimal power of bytes.
@@ -60,32 +61,32 @@ func Size(n int64) string {
 	return u.number(n) + " " + u.name
 }
 
-// fraction formats a part of a whole in the whole's unit, "21.0/48.5 MB", or
-// the part alone while the whole is unknown.
-func fraction(n, total int64) string {
-	if total <= 0 {
-		return Size(n)
+// String formats a part of a whole in the unit of the whole, "21.0/48.5 MB",
+// or the part alone while the whole is unknown.
+func (b Bytes) String() string {
+	if b.Total <= 0 {
+		return Size(b.Done)
 	}
-	u := unitOf(max(n, total))
-	return u.number(n) + "/" + u.number(total) + " " + u.name
+	u := unitOf(max(b.Done, b.Total))
+	return u.number(b.Done) + "/" + u.number(b.Total) + " " + u.name
 }
 
-// speed formats bytes per second: "7.9 MB/s".
-func speed(perSecond float64) string {
+// Speed formats bytes per second: "7.9 MB/s".
+func Speed(perSecond float64) string {
 	return Size(int64(perSecond)) + "/s"
 }
 
-// average is the speed of n bytes over d.
-func average(n int64, d time.Duration) float64 {
+// Average returns the bytes per second of n bytes in d, 0 if d is not positive.
+func Average(n int64, d time.Duration) float64 {
 	if d <= 0 {
 		return 0
 	}
 	return float64(n) / d.Seconds()
 }
 
-// duration formats d as precisely as a reader cares for: "250ms", "6.1s",
+// Duration formats d as precisely as a reader cares for: "250ms", "6.1s",
 // "1m23s".
-func duration(d time.Duration) string {
+func Duration(d time.Duration) string {
 	switch {
 	case d < 950*time.Millisecond:
 		return fmt.Sprintf("%dms", d.Milliseconds())
@@ -106,9 +107,17 @@ func clean(s string) string {
 	}, ansi.Strip(s)))
 }
 
-// cause is what went wrong in one line: the message made for the reader, else
-// the error, else the bare reason.
-func (e Event) cause() string {
+// Plural counts things: "1 image", "2 images".
+func Plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Cause is what went wrong, on one harmless line: the message made for the
+// reader, else the error, else the bare reason.
+func (e Event) Cause() string {
 	switch {
 	case e.Message != "":
 		return clean(e.Message)
@@ -118,7 +127,12 @@ func (e Event) cause() string {
 	return clean(e.Reason)
 }
 
-// cleanLine is clean for a log line, which keeps its tabs.
-func cleanLine(s string) string {
-	return printable.Text(ansi.Strip(strings.TrimSuffix(s, "\r")))
+// RetryText is a Retry on one harmless line: "retry 1 in 250ms: connection reset
+// by peer (quay.io)".
+func (e Event) RetryText() string {
+	text := fmt.Sprintf("retry %d in %s: %s", e.Attempt, Duration(e.Wait), e.Cause())
+	if e.Host != "" {
+		text += " (" + printable.Line(e.Host) + ")"
+	}
+	return text
 }

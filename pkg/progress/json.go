@@ -11,9 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// jsonInterval is the least time between two progress events of one blob.
-const jsonInterval = 100 * time.Millisecond
-
 // record is one line of the JSON stream; docs/progress.md describes it. A
 // pointer is a field whose zero means something.
 type record struct {
@@ -72,72 +69,68 @@ const (
 	logLine    Kind = "log"    // a log line
 )
 
-// jsonLines renders one JSON object per event and line.
-type jsonLines struct {
-	buf      bytes.Buffer
-	classify func(error) Failure
-	last     map[subject]time.Time // when progress was last written
+// Failure describes an error in the JSON stream. The names are API.
+type Failure struct {
+	Code    int    `json:"code"`
+	Class   string `json:"class"`
+	Reason  string `json:"reason,omitempty"`
+	Host    string `json:"host"`
+	Digest  string `json:"digest"`
+	Message string `json:"message"`
 }
 
-func newJSON(classify func(error) Failure) *jsonLines {
-	if classify == nil {
-		classify = func(err error) Failure {
-			return Failure{Code: 1, Class: "internal", Message: err.Error()}
-		}
-	}
-	return &jsonLines{classify: classify, last: map[subject]time.Time{}}
+// Encoder writes events as the JSON stream that docs/progress.md describes, one
+// object per line.
+type Encoder struct {
+	Out *bytes.Buffer
+	// Classify describes an error; nil leaves it at its message.
+	Classify func(error) Failure
 }
 
-func (j *jsonLines) frame(*State, time.Time, bool) []byte { return drain(&j.buf) }
-
-func (j *jsonLines) line(text string) {
+// Log writes a log line as an event of its own.
+func (enc *Encoder) Log(text string) {
 	r := newRecord(Event{Time: time.Now(), Kind: logLine})
 	r.Message = text
-	j.write(r)
+	enc.write(r)
+}
+
+// Event writes e, which is part of s already.
+func (enc *Encoder) Event(s *State, e Event) {
+	r := newRecord(e)
+	switch e.Kind {
+	case Registered:
+		enc.register(r, e)
+		return
+	case Error:
+		enc.fail(&r, e)
+	case Summary:
+		r.summarize(s, e)
+	case Planned, FetchStart, FetchProgress, FetchDone, Present:
+		r.fetch(s.Blob(e), e)
+	case UnpackStart, UnpackProgress, UnpackDone:
+		r.unpack(s.Blob(e), e)
+	case VerifyProgress, VerifyDone:
+		r.verify(s.Blob(e), e)
+	default:
+		r.call(e)
+	}
+	enc.write(r)
 }
 
 // write encodes r. A record holds nothing that cannot be encoded and a buffer
 // takes everything, so that there is no error to report.
-func (j *jsonLines) write(r record) {
+func (enc *Encoder) write(r record) {
 	var line bytes.Buffer
 	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(r)
 	for _, c := range line.String() {
 		if c >= 0x7f && c <= 0x9f { // which JSON allows as they are and terminals obey
-			fmt.Fprintf(&j.buf, `\u%04x`, c)
+			fmt.Fprintf(enc.Out, `\u%04x`, c)
 		} else {
-			j.buf.WriteRune(c)
+			enc.Out.WriteRune(c)
 		}
 	}
-}
-
-func (j *jsonLines) event(s *State, e Event) {
-	if e.superseding() {
-		if e.Time.Sub(j.last[e.subject()]) < jsonInterval {
-			return
-		}
-		j.last[e.subject()] = e.Time
-	}
-	r := newRecord(e)
-	switch e.Kind {
-	case Registered:
-		j.register(r, e)
-		return
-	case Error:
-		j.fail(&r, e)
-	case Summary:
-		r.summarize(s, e)
-	case Planned, FetchStart, FetchProgress, FetchDone, Present:
-		r.fetch(s.find(e), e)
-	case UnpackStart, UnpackProgress, UnpackDone:
-		r.unpack(s.find(e), e)
-	case VerifyProgress, VerifyDone:
-		r.verify(s.find(e), e)
-	default:
-		r.call(e)
-	}
-	j.write(r)
 }
 
 func newRecord(e Event) record {
@@ -151,9 +144,9 @@ func newRecord(e Event) record {
 }
 
 // register writes docker's two closing lines.
-func (j *jsonLines) register(r record, e Event) {
+func (enc *Encoder) register(r record, e Event) {
 	r.Event, r.Status = digestLine, "Digest: "+e.Digest.String()
-	j.write(r)
+	enc.write(r)
 	r.Event, r.Changed, r.Previous = e.Kind, &e.Changed, e.Previous
 	r.Status = "Status: Image is up to date for " + familiar(e.Ref)
 	if e.Changed {
@@ -163,18 +156,25 @@ func (j *jsonLines) register(r record, e Event) {
 	if r.Duration != nil {
 		r.Fetched, r.Reused = &e.Traffic.Fetched, &e.Traffic.Reused
 	}
-	j.write(r)
+	enc.write(r)
 }
 
-func (j *jsonLines) fail(r *record, e Event) {
+func (enc *Encoder) fail(r *record, e Event) {
 	failure := Failure{Code: 1, Class: "internal", Message: e.Message}
 	if e.Err != nil {
-		failure = j.classify(e.Err)
+		failure = enc.describe(e.Err)
 	}
 	failure.Message = clean(failure.Message)
 	r.Message = failure.Message
 	r.Error = &failure
 	r.Docker = &dockerError{failure.Code, failure.Message}
+}
+
+func (enc *Encoder) describe(err error) Failure {
+	if enc.Classify == nil {
+		return Failure{Code: 1, Class: "internal", Message: err.Error()}
+	}
+	return enc.Classify(err)
 }
 
 func (r *record) summarize(s *State, e Event) {
@@ -192,16 +192,16 @@ func (r *record) call(e Event) {
 		r.MediaType, r.Host, r.Duration = e.MediaType, e.Host, known(e.Duration)
 		r.Status, r.ID = pullingFrom(e.Ref)
 	case HostFailed:
-		r.Host, r.Mirror, r.Message = e.Host, new(isMirror(e)), e.cause()
+		r.Host, r.Mirror, r.Message = e.Host, new(isMirror(e)), e.Cause()
 	case Retry:
 		r.Host, r.Attempt, r.WaitMs, r.ChainID = e.Host, e.Attempt, millis(e.Wait), e.ChainID
-		r.Reason, r.Message = e.Reason, e.cause()
+		r.Reason, r.Message = e.Reason, e.Cause()
 	case PhaseDone:
 		r.Phase, r.Duration, r.Bytes, r.ChainID = e.Phase, millis(e.Duration), &e.Bytes.Done, e.ChainID
 	case Verified:
 		r.Bytes, r.Findings, r.Duration = &e.Bytes.Done, &e.Findings, millis(e.Duration)
 	case Warning:
-		r.Message = e.cause()
+		r.Message = e.Cause()
 	}
 }
 
@@ -258,13 +258,13 @@ func (r *record) verify(b *BlobState, e Event) {
 // docker fills in docker's fields of a blob. docker speaks of layers only.
 func (r *record) docker(b *BlobState, status string, d *detail) {
 	if b.Kind == Layer {
-		r.Status, r.ID, r.Detail = status, short(b.Digest), d
+		r.Status, r.ID, r.Detail = status, ShortDigest(b.Digest), d
 	}
 }
 
 func millis(d time.Duration) *int64 { return new(d.Milliseconds()) }
 
-// known is d unless nobody measured it.
+// known is d unless it was not measured.
 func known(d time.Duration) *int64 {
 	if d <= 0 {
 		return nil
@@ -295,7 +295,7 @@ func pullingFrom(name string) (status, id string) {
 	return "Pulling from " + reference.Path(ref), id
 }
 
-// isMirror tells whether the host of e is another one than the reference's own.
+// isMirror reports whether the host of e is another one than the reference's own.
 func isMirror(e Event) bool {
 	domain, _, _ := strings.Cut(e.Ref, "/")
 	if domain == "docker.io" {

@@ -50,7 +50,7 @@ func (m *meter) rate(now time.Time) float64 {
 		from = s
 	}
 	if elapsed := now.Sub(from.time); elapsed >= meterStep {
-		return average(m.total-from.total, elapsed)
+		return Average(m.total-from.total, elapsed)
 	}
 	return 0
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // heartbeat is how long a running blob may go without a line.
@@ -30,7 +32,7 @@ func (p *plain) event(s *State, e Event) {
 	if text := permanent(s, e); text != "" {
 		p.line(text)
 	}
-	b := s.find(e)
+	b := s.Blob(e)
 	if b == nil {
 		return
 	}
@@ -38,7 +40,7 @@ func (p *plain) event(s *State, e Event) {
 		p.spoken[b] = e.Time
 	}
 	if text := change(b, e); text != "" {
-		p.line(short(b.Digest) + ": " + text)
+		p.line(ShortDigest(b.Digest) + ": " + text)
 		p.spoken[b] = e.Time
 	}
 }
@@ -47,8 +49,8 @@ func (p *plain) event(s *State, e Event) {
 func (p *plain) frame(s *State, now time.Time, _ bool) []byte {
 	for _, img := range s.Images {
 		for _, b := range img.Blobs {
-			if img.Outcome == "" && b.active() && now.Sub(p.spoken[b]) >= heartbeat {
-				p.line(short(b.Digest) + ": " + beat(b))
+			if img.Outcome == "" && b.IsActive() && now.Sub(p.spoken[b]) >= heartbeat {
+				p.line(ShortDigest(b.Digest) + ": " + beat(b))
 				p.spoken[b] = now
 			}
 		}
@@ -60,17 +62,17 @@ func (p *plain) frame(s *State, now time.Time, _ bool) []byte {
 func permanent(s *State, e Event) string {
 	switch e.Kind {
 	case Resolved:
-		return fmt.Sprintf("%s: resolved %s", clean(e.Ref), e.Digest) + list(mediaName(e.MediaType), e.Host)
+		return fmt.Sprintf("%s: resolved %s", printable.Line(e.Ref), e.Digest) + list(mediaName(e.MediaType), e.Host)
 	case HostFailed:
-		return fmt.Sprintf("%s: host %s: %s", clean(e.Ref), clean(e.Host), e.cause())
+		return fmt.Sprintf("%s: host %s: %s", printable.Line(e.Ref), printable.Line(e.Host), e.Cause())
 	case Retry:
-		if s.find(e) == nil { // a tag or a manifest on the way to the target
-			return clean(e.Ref) + ": " + retryText(e)
+		if s.Blob(e) == nil { // a tag or a manifest on the way to the target
+			return printable.Line(e.Ref) + ": " + e.RetryText()
 		}
 	case Warning:
-		return "warning: " + e.cause()
+		return "warning: " + e.Cause()
 	case Registered:
-		return closing(s.image(e.Ref), e)
+		return closing(s.Image(e.Ref), e)
 	case Summary:
 		return callClosing(s, e)
 	}
@@ -80,7 +82,7 @@ func permanent(s *State, e Event) string {
 // change is the line for an event about a blob, without its digest.
 func change(b *BlobState, e Event) string {
 	if e.Kind == Retry {
-		return retryText(e)
+		return e.RetryText()
 	}
 	if b.Kind != Layer {
 		return ""
@@ -101,7 +103,7 @@ func change(b *BlobState, e Event) string {
 func fetchText(b *BlobState) string {
 	text := "fetching " + Size(b.Size-b.Resumed)
 	if b.Host != "" {
-		text += " from " + clean(b.Host)
+		text += " from " + printable.Line(b.Host)
 	}
 	if b.Resumed > 0 {
 		text += fmt.Sprintf(", %s of %s held", Size(b.Resumed), Size(b.Size))
@@ -109,24 +111,20 @@ func fetchText(b *BlobState) string {
 	return text
 }
 
-func retryText(e Event) string {
-	return fmt.Sprintf("retry %d in %s: %s", e.Attempt, duration(e.Wait), e.cause()) + list(e.Host)
-}
-
 // beat tells how far a running blob has come.
 func beat(b *BlobState) string {
 	var parts []string
-	if b.Fetched > 0 || b.fetch == running {
+	if b.Fetched > 0 || b.IsFetching() {
 		parts = append(parts, fmt.Sprintf("fetched %s of %s", Size(b.Fetched), Size(b.Size)))
 	}
-	if b.unpack == running {
+	if b.IsUnpacking() {
 		text := "unpacked " + Size(b.Unpacked)
 		if b.UnpackedSize > 0 {
 			text += " of " + Size(b.UnpackedSize)
 		}
 		parts = append(parts, text)
 	}
-	if b.hash == running {
+	if b.IsVerifying() {
 		parts = append(parts, fmt.Sprintf("verified %s of %s", Size(b.Hashed), Size(b.Size)))
 	}
 	if b.Attempt > 0 {
@@ -137,8 +135,8 @@ func beat(b *BlobState) string {
 
 // closing is the summary line of an image.
 func closing(img *Image, e Event) string {
-	text := fmt.Sprintf("%s: %s, %s fetched, %s reused, %s, %s", clean(img.Ref), img.Outcome,
-		Size(img.Fetched), Size(img.Reused), duration(img.Duration), speed(average(img.Fetched, img.Duration)))
+	text := fmt.Sprintf("%s: %s, %s fetched, %s reused, %s, %s", printable.Line(img.Ref), img.Outcome,
+		Size(img.Fetched), Size(img.Reused), Duration(img.Duration), Speed(Average(img.Fetched, img.Duration)))
 	if e.Engine != "" {
 		text += ", engine " + e.Engine
 	}
@@ -153,13 +151,13 @@ func callClosing(s *State, e Event) string {
 	}
 	t := s.Totals()
 	return fmt.Sprintf("%d images: %d failed, %s fetched, %s reused, %s, %s", e.Counts.Images, e.Counts.Failed,
-		Size(t.BytesFetched), Size(t.BytesReused), duration(e.Duration), speed(average(t.BytesFetched, e.Duration)))
+		Size(t.BytesFetched), Size(t.BytesReused), Duration(e.Duration), Speed(Average(t.BytesFetched, e.Duration)))
 }
 
 // mediaName is the last word of a media type that a reader knows: "index",
 // "manifest"; docker's manifest list is an index.
 func mediaName(mediaType string) string {
-	name, _, _ := strings.Cut(clean(mediaType), "+")
+	name, _, _ := strings.Cut(printable.Line(mediaType), "+")
 	for _, known := range []Blob{Index, Manifest} {
 		if strings.Contains(name, "."+string(known)+".v") {
 			return string(known)
@@ -177,5 +175,5 @@ func list(words ...string) string {
 	if len(words) == 0 {
 		return ""
 	}
-	return " (" + clean(strings.Join(words, ", ")) + ")"
+	return " (" + printable.Line(strings.Join(words, ", ")) + ")"
 }

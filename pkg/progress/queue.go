@@ -23,13 +23,13 @@ type subject struct {
 	chainID digest.Digest
 }
 
-func (e Event) subject() subject {
+func subjectOf(e Event) subject {
 	return subject{e.Kind, e.Ref, e.Digest, e.ChainID}
 }
 
-// superseding tells whether a later event of the same subject says everything
-// that this one does.
-func (e Event) superseding() bool {
+// isSuperseded reports whether a later event of the same subject says everything
+// that e does.
+func isSuperseded(e Event) bool {
 	return e.Kind == FetchProgress || e.Kind == UnpackProgress || e.Kind == VerifyProgress
 }
 
@@ -59,8 +59,8 @@ func (q *queue) put(it item) bool {
 	}
 	q.seq++
 	it.seq = q.seq
-	if it.line == nil && it.event.superseding() {
-		q.latest[it.event.subject()] = it
+	if it.line == nil && isSuperseded(it.event) {
+		q.latest[subjectOf(it.event)] = it
 	} else {
 		q.items = append(q.items, it)
 	}

@@ -13,7 +13,7 @@ type quiet struct {
 
 func (q *quiet) event(_ *State, e Event) {
 	if q.warnings && e.Kind == Warning {
-		q.line("warning: " + e.cause())
+		q.line("warning: " + e.Cause())
 	}
 }
 

@@ -83,7 +83,7 @@ const (
 	Held      Status = "present"
 )
 
-// Status tells what the blob is doing. A layer that is fetched and unpacked at
+// Status returns what the blob is doing. A layer that is fetched and unpacked at
 // the same time is fetching until its last byte has come.
 func (b *BlobState) Status() Status {
 	switch {
@@ -109,21 +109,44 @@ func (b *BlobState) Status() Status {
 	return Waiting
 }
 
-// checked tells whether a check has looked at the blob, and nobody else.
+// checked reports whether a check has looked at the blob, and no pull has.
 func (b *BlobState) checked() bool { return b.hash == finished && b.fetch == idle && !b.willUnpack }
 
-// asked tells whether an unpack has begun that waits for the first byte of its
+// asked reports whether an unpack has begun that waits for the first byte of its
 // layer: a host was asked and has not answered.
 func (b *BlobState) asked() bool {
 	return b.unpack == running && b.fetch == idle && !b.Present && b.Unpacked == 0
 }
 
-// active tells whether the blob is being worked on right now.
-func (b *BlobState) active() bool {
+// IsActive reports whether the blob is being worked on right now.
+func (b *BlobState) IsActive() bool {
 	return b.asked() || slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
 }
 
-// over tells whether nothing remains to be done for the blob.
+// IsFetching, IsUnpacking and IsVerifying report which work on the blob has
+// begun and not ended. A layer may be fetched and unpacked at the same time,
+// of which Status names one.
+func (b *BlobState) IsFetching() bool  { return b.fetch == running }
+func (b *BlobState) IsUnpacking() bool { return b.unpack == running }
+func (b *BlobState) IsVerifying() bool { return b.hash == running }
+
+// Amount returns how much is done of what the blob is doing now, and how fast
+// it went lately. A blob that nothing is done with counts as its size.
+func (b *BlobState) Amount(now time.Time) (amount Bytes, perSecond float64) {
+	switch b.Status() {
+	case Unpacking:
+		return Bytes{b.Unpacked, b.UnpackedSize}, b.unpacked.rate(now)
+	case Verifying:
+		return Bytes{b.Hashed, b.Size}, b.hashed.rate(now)
+	case Fetching:
+		return Bytes{b.Fetched, b.Size}, b.fetched.rate(now)
+	case Retrying:
+		return Bytes{b.Fetched, b.Size}, 0
+	}
+	return Bytes{Done: b.Size}, 0
+}
+
+// over reports whether nothing remains to be done for the blob.
 func (b *BlobState) over() bool {
 	return slices.Contains([]Status{Done, Held}, b.Status())
 }
@@ -191,23 +214,23 @@ func (s *State) Apply(e Event) {
 	case Start:
 		s.Engine = e.Engine
 		for _, ref := range e.Refs {
-			s.image(ref)
+			s.Image(ref)
 		}
 	case Resolved, Verify:
-		s.image(e.Ref).Digest = e.Digest
+		s.Image(e.Ref).Digest = e.Digest
 	case Verified:
-		s.image(e.Ref).Outcome = Checked
+		s.Image(e.Ref).Outcome = Checked
 	case Registered:
-		s.image(e.Ref).register(e)
+		s.Image(e.Ref).register(e)
 	case Error:
-		img := s.image(e.Ref)
+		img := s.Image(e.Ref)
 		img.Outcome, img.Err = Failed, e.Err
 	case Planned, FetchStart, FetchProgress, FetchDone, Present, UnpackStart, UnpackProgress, UnpackDone,
 		VerifyProgress, VerifyDone:
 		s.applyBlob(e)
 	case Retry:
 		s.Retries++
-		if b := s.find(e); b != nil {
+		if b := s.Blob(e); b != nil {
 			b.Attempt = max(e.Attempt, 1)
 		}
 	}
@@ -215,7 +238,7 @@ func (s *State) Apply(e Event) {
 
 // applyBlob folds an event about one blob.
 func (s *State) applyBlob(e Event) {
-	img := s.image(e.Ref)
+	img := s.Image(e.Ref)
 	b := img.blob(e.Digest)
 	before, hashed := b.Fetched, b.Hashed
 	b.apply(e)
@@ -238,8 +261,8 @@ func (s *State) applyBlob(e Event) {
 	}
 }
 
-// image returns the image of ref, which it adds when it is new.
-func (s *State) image(ref string) *Image {
+// Image returns the state of ref, which it adds when no event named it before.
+func (s *State) Image(ref string) *Image {
 	for _, img := range s.Images {
 		if img.Ref == ref {
 			return img
@@ -249,8 +272,8 @@ func (s *State) image(ref string) *Image {
 	return s.Images[len(s.Images)-1]
 }
 
-// find returns the blob that e is about, or nil.
-func (s *State) find(e Event) *BlobState {
+// Blob returns the blob that e is about, or nil if it is not known.
+func (s *State) Blob(e Event) *BlobState {
 	for _, img := range s.Images {
 		if img.Ref != e.Ref {
 			continue

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // Timeline is when what happened in a call: the fold over its events that its
@@ -22,7 +24,8 @@ type Timeline struct {
 	byBlob     map[blobName]*lane
 	flow       flow
 	hosts      []*hostShare
-	notes      []string // what concerns no lane
+	notes      []string          // what concerns no lane
+	causes     map[string]string // why images failed, by reference
 }
 
 // blobName tells the blobs of several images apart. A lane without a digest is
@@ -91,7 +94,7 @@ type hostShare struct {
 func (t *Timeline) Apply(e Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e.Time.IsZero() || (e.aboutBlob() && e.Digest == "") {
+	if e.Time.IsZero() || (isAboutBlob(e) && e.Digest == "") {
 		return
 	}
 	if t.start.IsZero() || e.Time.Before(t.start) {
@@ -101,7 +104,7 @@ func (t *Timeline) Apply(e Event) {
 		t.end = e.Time
 	}
 	var before int64
-	if b := t.state.find(e); b != nil {
+	if b := t.state.Blob(e); b != nil {
 		before = b.Fetched
 	}
 	t.state.Apply(e)
@@ -113,7 +116,7 @@ func (t *Timeline) Apply(e Event) {
 		}
 	case Warning:
 		if len(t.notes) < maxNotes {
-			t.notes = append(t.notes, e.cause())
+			t.notes = append(t.notes, e.Cause())
 		}
 	case Summary:
 		t.took = e.Duration
@@ -127,8 +130,8 @@ func (t *Timeline) Apply(e Event) {
 	}
 }
 
-// aboutBlob tells whether e is of a kind that makes a blob known.
-func (e Event) aboutBlob() bool {
+// isAboutBlob reports whether e is of a kind that makes a blob known.
+func isAboutBlob(e Event) bool {
 	switch e.Kind {
 	case Planned, FetchStart, FetchProgress, FetchDone, Present, UnpackStart, UnpackProgress, UnpackDone:
 		return true
@@ -138,7 +141,7 @@ func (e Event) aboutBlob() bool {
 
 // count files the bytes that e says have come.
 func (t *Timeline) count(e Event, before int64) {
-	b := t.state.find(e)
+	b := t.state.Blob(e)
 	if b == nil || (e.Kind != FetchProgress && e.Kind != FetchDone) {
 		return
 	}
@@ -176,7 +179,7 @@ func (l *lane) heard(at time.Time) time.Time {
 // each time, as the fold only learns of it with its own events.
 func (t *Timeline) lane(e Event) *lane {
 	name := blobName{e.Ref, e.Digest}
-	b := t.state.find(e)
+	b := t.state.Blob(e)
 	if b == nil {
 		name.digest = ""
 	}
@@ -186,7 +189,7 @@ func (t *Timeline) lane(e Event) *lane {
 		}
 		return l
 	}
-	l := &lane{blobName: name, image: t.state.image(e.Ref), blob: b, first: e.Time}
+	l := &lane{blobName: name, image: t.state.Image(e.Ref), blob: b, first: e.Time}
 	if t.byBlob == nil {
 		t.byBlob = map[blobName]*lane{}
 	}
@@ -197,7 +200,11 @@ func (t *Timeline) lane(e Event) *lane {
 
 // fail ends what the image of e was doing.
 func (t *Timeline) fail(e Event) {
-	text := e.cause()
+	text := e.Cause()
+	if t.causes == nil {
+		t.causes = map[string]string{}
+	}
+	t.causes[e.Ref] = text
 	for _, l := range t.lanes {
 		if l.ref != e.Ref {
 			continue
@@ -235,9 +242,9 @@ func (l *lane) apply(e Event) {
 	case PhaseDone:
 		l.phase(e)
 	case Retry:
-		l.mark(mark{e.Time, e.Wait, markRetry, retryText(e)})
+		l.mark(mark{e.Time, e.Wait, markRetry, e.RetryText()})
 	case HostFailed:
-		l.mark(mark{at: e.Time, label: markHost, text: clean(e.Host) + ": " + e.cause()})
+		l.mark(mark{at: e.Time, label: markHost, text: printable.Line(e.Host) + ": " + e.Cause()})
 	}
 }
 

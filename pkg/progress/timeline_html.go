@@ -45,7 +45,7 @@ func (l *lane) tableRow(b *bytes.Buffer) {
 	for _, p := range []Phase{Wait, Fetch, Inflate, Apply, Commit} {
 		text := ""
 		if d := l.busy(p); d > 0 {
-			text = duration(d)
+			text = Duration(d)
 		}
 		cells = append(cells, text)
 	}

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // rows draws the lanes, each image before its blobs.
@@ -31,7 +29,7 @@ func (p *picture) rows() {
 	}
 	if left > 0 {
 		p.y += 20
-		p.text(margin, p.y-6, "dim", fmt.Sprintf("and %s more", plural(left, "blob", "blobs")))
+		p.text(margin, p.y-6, "dim", fmt.Sprintf("and %s more", Plural(left, "blob", "blobs")))
 	}
 }
 
@@ -70,7 +68,7 @@ func (p *picture) imageRow(l *lane) {
 		p.cross(p.axis.x(to), middle)
 	}
 	if !from.IsZero() {
-		p.text(pictureWidth-margin, middle+4, "dim end", duration(to.Sub(from)))
+		p.text(pictureWidth-margin, middle+4, "dim end", Duration(to.Sub(from)))
 	}
 	p.printf("</g>\n")
 	p.y += height
@@ -169,7 +167,7 @@ func (p *picture) names(l *lane, middle float64) {
 		small = " small"
 	}
 	p.text(margin, middle+4, "dim"+small, string(l.blob.Kind))
-	p.text(margin+62, middle+4, "mono"+small, printable.Short(short(l.digest), shortLength))
+	p.text(margin+62, middle+4, "mono"+small, ShortDigest(l.digest))
 	p.text(plotLeft-12, middle+4, "dim end"+small, Size(l.blob.Size))
 	p.verdict(l, middle+4, small)
 }
@@ -185,8 +183,8 @@ func (p *picture) verdict(l *lane, y float64, small string) {
 		p.text(pictureWidth-margin, y, "dim end"+small, l.state())
 	default:
 		took := s.to.Sub(s.since())
-		p.text(pictureWidth-margin-72, y, "dim end"+small, duration(took))
-		p.text(pictureWidth-margin, y, "dim end"+small, speed(average(max(l.blob.Size-l.blob.Resumed, 0), took)))
+		p.text(pictureWidth-margin-72, y, "dim end"+small, Duration(took))
+		p.text(pictureWidth-margin, y, "dim end"+small, Speed(Average(max(l.blob.Size-l.blob.Resumed, 0), took)))
 	}
 }
 
@@ -320,7 +318,7 @@ func (p *picture) explainImage(l *lane) []string {
 	}
 	for _, phase := range []Phase{Resolve, Commit} {
 		if d := l.busy(phase); d > 0 {
-			lines = append(lines, fmt.Sprintf("%s %s", phase, duration(d)))
+			lines = append(lines, fmt.Sprintf("%s %s", phase, Duration(d)))
 		}
 	}
 	return append(lines, l.explainMarks()...)
@@ -335,7 +333,7 @@ func (p *picture) explainBlob(l *lane) []string {
 	}
 	for _, phase := range []Phase{Wait, Fetch, Inflate, Apply, Commit} {
 		if d := l.busy(phase); d > 0 {
-			lines = append(lines, fmt.Sprintf("%s %s", phase, duration(d)))
+			lines = append(lines, fmt.Sprintf("%s %s", phase, Duration(d)))
 		}
 	}
 	lines = append(lines, l.state())

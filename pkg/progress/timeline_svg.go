@@ -2,6 +2,7 @@ package progress
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"slices"
@@ -107,13 +108,13 @@ func (p *picture) rect(x, y, width, height float64, class string, more string) {
 // escape makes text fit for XML. What registries wrote is made harmless first.
 func escape(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(clean(s))) // a Builder takes everything
+	_ = xml.EscapeText(&b, []byte(printable.Line(s))) // a Builder takes everything
 	return b.String()
 }
 
 // shorten cuts s to n characters and keeps its end, which tells images apart.
 func shorten(s string, n int) string {
-	s = clean(s)
+	s = printable.Line(s)
 	if over := utf8.RuneCountInString(s) - n; over > 0 {
 		return "…" + string([]rune(s)[over+1:])
 	}
@@ -126,9 +127,9 @@ func (t *Timeline) name() string {
 	case 0:
 		return "no image"
 	case 1:
-		return clean(images[0].Ref)
+		return printable.Line(images[0].Ref)
 	default:
-		return plural(len(images), "image", "images")
+		return Plural(len(images), "image", "images")
 	}
 }
 
@@ -173,7 +174,7 @@ func (p *picture) subtitle() string {
 		parts = append(parts, p.start.UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
 	if engine := p.engine(); engine != "" {
-		parts = append(parts, "engine "+clean(engine))
+		parts = append(parts, "engine "+printable.Line(engine))
 	}
 	if images := p.state.Images; len(images) == 1 && images[0].Digest != "" {
 		parts = append(parts, printable.Short(images[0].Digest.String(), 71))
@@ -213,9 +214,9 @@ func (t *Timeline) sums() []total {
 		unpacked += l.inflated
 	}
 	all := []total{
-		{"time", duration(took)},
+		{"time", Duration(took)},
 		{"fetched", Size(sum.BytesFetched)},
-		{"rate", speed(average(sum.BytesFetched, took))},
+		{"rate", Speed(Average(sum.BytesFetched, took))},
 		{"reused", Size(sum.BytesReused)},
 		{"unpacked", Size(unpacked)},
 		{"layers", fmt.Sprintf("%d/%d", sum.LayersDone, sum.Layers)},
@@ -248,11 +249,7 @@ func (p *picture) failures() {
 		if img.Outcome != Failed {
 			continue
 		}
-		text := "failed"
-		if img.Err != nil {
-			text = clean(img.Err.Error())
-		}
-		lines := wrap(text, 125, 4)
+		lines := wrap(cmp.Or(p.causes[img.Ref], "failed"), 125, 4)
 		height := float64(len(lines))*16 + 14
 		p.y += 12
 		p.printf(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="7" class="alarm"/>`, margin, p.y, pictureWidth-2*margin, height)
@@ -334,7 +331,7 @@ func (p *picture) area(bottom, peak float64) {
 func (t *Timeline) shares(n int) []string {
 	var all []string
 	for _, h := range t.hosts[:min(n, len(t.hosts))] {
-		all = append(all, fmt.Sprintf("%s %s", clean(h.name), Size(h.bytes)))
+		all = append(all, fmt.Sprintf("%s %s", printable.Line(h.name), Size(h.bytes)))
 	}
 	return all
 }

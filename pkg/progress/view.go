@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // view lays out the rows of one frame. It depends on nothing but its fields
@@ -58,7 +60,7 @@ func pending(s *State) []group {
 		}
 		g := group{image: img}
 		for _, b := range img.Blobs {
-			if b.Kind == Layer || b.active() {
+			if b.Kind == Layer || b.IsActive() {
 				g.blobs = append(g.blobs, b)
 			}
 		}
@@ -68,9 +70,9 @@ func pending(s *State) []group {
 }
 
 // urgency orders blobs by what a reader wants to see when not all fit.
-func (b *BlobState) urgency() int {
+func urgency(b *BlobState) int {
 	switch {
-	case b.active():
+	case b.IsActive():
 		return 0
 	case b.Status() == Waiting:
 		return 1
@@ -112,7 +114,7 @@ func choose(groups []group, height int) map[*BlobState]bool {
 			blobs = append(blobs, b)
 		}
 	}
-	slices.SortStableFunc(blobs, func(a, b *BlobState) int { return cmp.Compare(a.urgency(), b.urgency()) })
+	slices.SortStableFunc(blobs, func(a, b *BlobState) int { return cmp.Compare(urgency(a), urgency(b)) })
 	chosen, opened := map[*BlobState]bool{}, map[*Image]bool{}
 	for _, b := range blobs {
 		cost := 1
@@ -150,9 +152,9 @@ func foldText(images int, blobs []*BlobState) string {
 	}
 	text := "+ "
 	if images > 0 {
-		text += plural(images, "image", "images") + ", "
+		text += Plural(images, "image", "images") + ", "
 	}
-	return text + plural(len(blobs), "layer", "layers") + ": " + strings.Join(parts, ", ")
+	return text + Plural(len(blobs), "layer", "layers") + ": " + strings.Join(parts, ", ")
 }
 
 // The widths of columns, in cells. A narrow screen has only those that it has
@@ -177,7 +179,7 @@ func (v view) columns(groups []group) columns {
 	if v.width >= wide {
 		c.indent = 2
 	}
-	left := v.width - c.indent - shortLength - 1 - statusWidth - 1 - bytesWidth
+	left := v.width - c.indent - ShortLength - 1 - statusWidth - 1 - bytesWidth
 	if left >= 1+rateWidth {
 		c.rate = rateWidth
 		left -= 1 + rateWidth
@@ -198,7 +200,7 @@ func widestHost(groups []group) int {
 	widest := 0
 	for _, g := range groups {
 		for _, b := range g.blobs {
-			widest = max(widest, ansi.StringWidth(clean(b.Host)))
+			widest = max(widest, ansi.StringWidth(printable.Line(b.Host)))
 		}
 	}
 	return widest
@@ -210,9 +212,9 @@ func widestHost(groups []group) int {
 func (v view) header(img *Image) string {
 	text := "resolving"
 	if img.Digest != "" {
-		text = short(img.Digest)
+		text = ShortDigest(img.Digest)
 	}
-	name := clean(img.Ref)
+	name := printable.Line(img.Ref)
 	over := ansi.StringWidth(name) - v.width
 	if over > 0 {
 		name = ansi.TruncateLeft(name, over+1, "…")
@@ -229,46 +231,40 @@ func (v view) blob(b *BlobState, c columns) string {
 	if b.Attempt > 0 {
 		status = fmt.Sprintf("%s %d", Retrying, b.Attempt)
 	}
-	done, of, rate := b.amount(v.now)
+	amount, perSecond := b.Amount(v.now)
 	cells := []string{
-		strings.Repeat(" ", c.indent) + short(b.Digest),
+		strings.Repeat(" ", c.indent) + ShortDigest(b.Digest),
 		v.paint(hue(b.Status()), pad(status, statusWidth)),
 	}
 	if c.bar > 0 {
-		cells = append(cells, v.bar(b.Status(), done, of, c.bar))
+		cells = append(cells, v.bar(b.Status(), amount, c.bar))
 	}
-	cells = append(cells, padLeft(fraction(done, of), bytesWidth))
+	cells = append(cells, padLeft(amount.String(), bytesWidth))
 	if c.rate > 0 {
-		cells = append(cells, padLeft(rate, c.rate))
+		cells = append(cells, padLeft(rate(b.Status(), perSecond), c.rate))
 	}
-	if c.host > 0 && b.active() {
-		cells = append(cells, v.paint(faint, ansi.Truncate(clean(b.Host), c.host, "…")))
+	if c.host > 0 && b.IsActive() {
+		cells = append(cells, v.paint(faint, ansi.Truncate(printable.Line(b.Host), c.host, "…")))
 	}
 	return ansi.Truncate(strings.TrimRight(strings.Join(cells, " "), " "), v.width, "")
 }
 
-// amount returns how much of what the blob is doing now is done.
-func (b *BlobState) amount(now time.Time) (done, of int64, rate string) {
-	switch b.Status() {
-	case Unpacking:
-		return b.Unpacked, b.UnpackedSize, speed(b.unpacked.rate(now))
-	case Verifying:
-		return b.Hashed, b.Size, speed(b.hashed.rate(now))
-	case Fetching:
-		return b.Fetched, b.Size, speed(b.fetched.rate(now))
-	case Retrying:
-		return b.Fetched, b.Size, ""
+// rate is the speed of a blob that is being worked on.
+func rate(s Status, perSecond float64) string {
+	switch s {
+	case Fetching, Unpacking, Verifying:
+		return Speed(perSecond)
 	}
-	return b.Size, 0, ""
+	return ""
 }
 
-// bar draws done of total into width cells. Without a total it stays blank, as
-// any length would be a guess.
-func (v view) bar(s Status, done, total int64, width int) string {
-	if total <= 0 {
+// bar draws how much is done into width cells. Without a total it stays blank,
+// as any length would be a guess.
+func (v view) bar(s Status, amount Bytes, width int) string {
+	if amount.Total <= 0 {
 		return strings.Repeat(" ", width)
 	}
-	part := float64(min(done, total)) / float64(total)
+	part := float64(min(amount.Done, amount.Total)) / float64(amount.Total)
 	if v.unicode {
 		return v.line(s, part, width)
 	}
@@ -296,9 +292,9 @@ func (v view) line(s Status, part float64, width int) string {
 // does not fit is left out from the right.
 func (v view) total(s *State) string {
 	t := s.Totals()
-	parts := []string{fraction(t.Fetched, t.Size)}
+	parts := []string{Bytes{Done: t.Fetched, Total: t.Size}.String()}
 	if t.Fetched < t.Size {
-		parts = append(parts, speed(s.Rate(v.now)))
+		parts = append(parts, Speed(s.Rate(v.now)))
 	}
 	if eta := s.ETA(v.now); eta > 0 {
 		parts = append(parts, "ETA "+max(eta.Round(time.Second), time.Second).String())
@@ -307,7 +303,7 @@ func (v view) total(s *State) string {
 		parts = append(parts, fmt.Sprintf("%d/%d layers", t.LayersDone, t.Layers))
 	}
 	if s.Retries > 0 {
-		parts = append(parts, plural(s.Retries, "retry", "retries"))
+		parts = append(parts, Plural(s.Retries, "retry", "retries"))
 	}
 	for _, lead := range []string{"total  ", ""} {
 		if text := lead + strings.Join(parts, "  "); len(text) <= v.width {
@@ -318,13 +314,6 @@ func (v view) total(s *State) string {
 		parts = parts[:len(parts)-1]
 	}
 	return v.paint(bold, ansi.Truncate(strings.Join(parts, " "), v.width, ""))
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 func pad(s string, width int) string { return s + strings.Repeat(" ", max(0, width-len(s))) }

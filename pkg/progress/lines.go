@@ -1,0 +1,36 @@
+package progress
+
+import (
+	"bytes"
+	"time"
+)
+
+// jsonInterval is the least time between two progress events of one blob.
+const jsonInterval = 100 * time.Millisecond
+
+// jsonLines renders one JSON object per event and line.
+type jsonLines struct {
+	buf  bytes.Buffer
+	enc  Encoder
+	last map[subject]time.Time // when progress was last written
+}
+
+func newJSON(classify func(error) Failure) *jsonLines {
+	j := &jsonLines{last: map[subject]time.Time{}}
+	j.enc = Encoder{Out: &j.buf, Classify: classify}
+	return j
+}
+
+func (j *jsonLines) line(text string) { j.enc.Log(text) }
+
+func (j *jsonLines) event(s *State, e Event) {
+	if isSuperseded(e) {
+		if e.Time.Sub(j.last[subjectOf(e)]) < jsonInterval {
+			return
+		}
+		j.last[subjectOf(e)] = e.Time
+	}
+	j.enc.Event(s, e)
+}
+
+func (j *jsonLines) frame(*State, time.Time, bool) []byte { return drain(&j.buf) }
