@@ -8,14 +8,13 @@ import (
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 )
 
-// Bounds are what a layer may become when it is unpacked. What is not stated,
-// which is the zero value, has a default that no honest layer comes near; a
-// negative value is no bound.
+// Bounds limit what a layer may become when it is unpacked. Zero means the
+// default, which no honest layer approaches; negative means unlimited.
 type Bounds struct {
-	// Bytes of the uncompressed layer, and as much of its files.
+	// Bytes limits the uncompressed layer and, as much, the bytes of its files.
 	Bytes int64
-	// Ratio of these bytes to those of the compressed layer. It counts from
-	// ratioFloor on: small layers of zeros compress as well as a bomb.
+	// Ratio limits these bytes in relation to those of the compressed layer. It
+	// counts from ratioFloor on: small layers of zeros compress as well as a bomb.
 	Ratio int64
 }
 
@@ -26,16 +25,17 @@ const (
 	defaultRatio = 2000
 	ratioFloor   = 1 << 30
 
-	// unbounded is why an engine is refused: containerd's applier cannot be told.
+	// unbounded is why an engine is refused: containerd's applier takes no limits.
 	unbounded = "containerd's applier does not keep to limits.unpacked_bytes and limits.ratio"
 )
 
-// stated tells whether there is a bound that was asked for.
-func (b Bounds) stated() bool { return b.Bytes > 0 || b.Ratio > 0 }
+// isSet reports whether a bound was asked for.
+func (b Bounds) isSet() bool { return b.Bytes > 0 || b.Ratio > 0 }
 
-// bound is the one that is met first by a layer; key names its setting.
+// bound is the one of the Bounds that a layer would meet first. key names its
+// setting.
 type bound struct {
-	bytes int64 // 0 is none
+	bytes int64 // 0 stands for none
 	key   string
 }
 
@@ -52,7 +52,8 @@ func (b Bounds) of(size int64) bound {
 	return most
 }
 
-// orDefault returns 0 for no bound.
+// orDefault replaces the zero value by its default and no bound, a negative
+// value, by 0.
 func orDefault(n, otherwise int64) int64 {
 	if n == 0 {
 		return otherwise

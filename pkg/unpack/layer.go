@@ -30,19 +30,19 @@ import (
 
 const (
 	labelParentChainID = "containerd.io/snapshot/parent-chain-id"
-	// rounds is how often a layer whose bytes were wrong is fetched again.
+	// rounds is how often a layer is fetched whose bytes turn out to be wrong.
 	rounds = 4
-	// cleanupTime bounds what must happen after a cancel.
+	// cleanupTime limits what must happen after a cancel.
 	cleanupTime = 10 * time.Second
-	// prepareTries allows for a key that somebody else uses, and for the folder
-	// that a killed daemon left under the number of the next snapshot, which
-	// fails once and is gone then.
+	// prepareTries allows for a key that is in use already, and for the folder that
+	// a killed daemon left under the number of the next snapshot: that fails once
+	// and is gone then.
 	prepareTries = 3
 )
 
 // layer is one layer on its way to a committed snapshot. Its methods are
 // called in this order: prepare, fetchAndApply or applyStored, commit; abort at
-// the end, whatever happened.
+// the end, after success too.
 type layer struct {
 	c               *chain
 	u               *Unpacker
@@ -55,8 +55,8 @@ type layer struct {
 	markReady       func()        // closes ready, once
 	releaseDownload func()        // lets another layer be fetched, once
 	load            *pipeline.Load
-	// blobOnly says that the snapshot exists: nothing is written, but what the
-	// blob inflates to is verified, since the snapshot may be made of another.
+	// blobOnly is set if the snapshot exists: nothing is written, but what the blob
+	// inflates to is verified, since the snapshot may be made of another blob.
 	blobOnly bool
 
 	once      sync.Once // of prepareOnce
@@ -89,7 +89,7 @@ func (c *chain) newLayer(i int) *layer {
 	return l
 }
 
-// wait returns when the layer is ready, or with the reason why it will not be.
+// wait returns once the layer is ready, or with the reason why it will not be.
 func (l *layer) wait(ctx context.Context) error {
 	select {
 	case <-l.ready:
@@ -105,8 +105,8 @@ func (l *layer) event(kind progress.Kind) progress.Event {
 	return e
 }
 
-// labels of the snapshot are those that containerd's unpacker gives it. The
-// mapping of owners is not for an image to choose.
+// labels returns the labels that containerd's unpacker gives the snapshot. An
+// image must not choose the mapping of owners.
 func (l *layer) labels() map[string]string {
 	set := map[string]string{}
 	maps.Copy(set, snapshots.FilterInheritedLabels(l.desc.Annotations))
@@ -136,13 +136,13 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 			return nil
 		}
 		failed = err
-		if errdefs.IsUnknown(err) { // in the way of a folder that a killed daemon left; the next has another number
+		if errdefs.IsUnknown(err) { // a folder that a killed daemon left is in the way; the next has another number
 			continue
 		}
 		if !errdefs.IsAlreadyExists(err) {
 			break
 		}
-		// A remote snapshotter says so when it has made the layer itself.
+		// A remote snapshotter that has made the layer itself returns this error.
 		if l.done, err = l.u.store.Hold(ctx, l.chainID); l.done || err != nil {
 			return err
 		}
@@ -158,16 +158,16 @@ func (l *layer) createSnapshot(ctx context.Context, key, parent string) ([]mount
 	return l.u.store.Snapshotter.Prepare(ctx, key, parent, snapshots.WithLabels(l.labels()))
 }
 
-// prepareOnce is prepare for the first time, which may come from two sides:
-// ahead of time, and when the layer's bytes are due.
+// prepareOnce calls prepare for the first time. Two goroutines may do so: one
+// ahead of time, one when the layer's bytes are due.
 func (l *layer) prepareOnce(ctx context.Context) error {
 	l.once.Do(func() { l.onceErr = l.prepare(ctx, l.preparent) })
 	return l.onceErr
 }
 
-// staged tells that the snapshotter filled the snapshot itself: there is
+// isStaged reports whether the snapshotter filled the snapshot itself: there is
 // nothing to write, only to commit.
-func (l *layer) staged() bool {
+func (l *layer) isStaged() bool {
 	return l.done || len(l.mounts) > 0 && l.mounts[len(l.mounts)-1].ReadOnly()
 }
 
@@ -178,7 +178,7 @@ func (l *layer) fetchAndApply(ctx context.Context) error {
 		return err
 	}
 	for round := 1; ; round++ {
-		if err := l.prepare(ctx, l.preparent); err != nil || l.staged() {
+		if err := l.prepare(ctx, l.preparent); err != nil || l.isStaged() {
 			return err
 		}
 		err := l.fill(ctx)
@@ -192,9 +192,10 @@ func (l *layer) fetchAndApply(ctx context.Context) error {
 	}
 }
 
-// keep labels the blob of a layer that has a snapshot, and fetches one that was
-// lost. One without a diff ID was left by a pull that was killed.
-func (l *layer) keep(ctx context.Context) error {
+// keepBlob labels the blob of a layer that has a snapshot, and fetches one that
+// was lost. A blob without the label of its diff ID was left by a pull that was
+// killed.
+func (l *layer) keepBlob(ctx context.Context) error {
 	info, err := l.u.store.Content.Info(ctx, l.desc.Digest)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("looking up layer %s: %w", l.desc.Digest, err)
@@ -213,8 +214,8 @@ func (l *layer) keep(ctx context.Context) error {
 	return l.fetchAndApply(ctx)
 }
 
-// download waits until the layer may be fetched, which was asked for some time
-// ago. What follows must call releaseDownload.
+// download waits until the layer may be fetched; asked is when it became due.
+// The caller then calls releaseDownload.
 func (l *layer) download(ctx context.Context, asked time.Time) error {
 	if err := l.u.downloads.Acquire(ctx, 1); err != nil {
 		return context.Cause(ctx)
@@ -224,14 +225,15 @@ func (l *layer) download(ctx context.Context, asked time.Time) error {
 	return nil
 }
 
-// To commit a layer takes a daemon a transaction and, since it counts the files,
-// a share of what the unpack takes.
+// To commit a layer costs a daemon a transaction and, since it counts the files,
+// a share of the time of the unpack.
 const (
 	commitCost    = 6 * time.Millisecond
-	commitPerByte = 1.5 // ns of the blob
+	commitPerByte = 1.5 // ns per byte of the blob
 )
 
-// commitTime is how long a daemon takes to commit layers, one after the other.
+// commitTime returns how long a daemon takes to commit layers, one after the
+// other.
 func commitTime(layers []ocispec.Descriptor) (d time.Duration) {
 	for _, l := range layers {
 		d += commitCost + time.Duration(commitPerByte*float64(l.Size))
@@ -239,8 +241,8 @@ func commitTime(layers []ocispec.Descriptor) (d time.Duration) {
 	return d
 }
 
-// fill streams the layer into its snapshot. What is in the content store, or
-// was begun by an earlier pull, is read back from there.
+// fill streams the layer into its snapshot. A blob that is in the content store,
+// or was begun by an earlier pull, is read back from there.
 func (l *layer) fill(ctx context.Context) (err error) {
 	l.u.blobs.Lock(l.desc.Digest.String())
 	defer l.u.blobs.Unlock(l.desc.Digest.String())
@@ -264,6 +266,7 @@ func (l *layer) fill(ctx context.Context) (err error) {
 	return l.fetchThenApply(ctx, in)
 }
 
+// fetchThenApply goes on with an ingest that an earlier pull began.
 func (l *layer) fetchThenApply(ctx context.Context, in *fetch.Ingest) error {
 	start := time.Now()
 	if err := in.Receive(ctx, io.Discard); err != nil {
@@ -276,11 +279,11 @@ func (l *layer) fetchThenApply(ctx context.Context, in *fetch.Ingest) error {
 	return l.applyStored(ctx)
 }
 
-// applyStored applies the layer's blob out of the content store, by the
-// pipeline where we may write and by containerd's applier elsewhere, and
-// labels the blob with its verified diff ID.
+// applyStored applies the layer's blob out of the content store, by the pipeline
+// where this process may write and by containerd's applier elsewhere, and labels
+// the blob with its verified diff ID.
 func (l *layer) applyStored(ctx context.Context) error {
-	if l.staged() {
+	if l.isStaged() {
 		return nil
 	}
 	l.releaseDownload()
@@ -296,7 +299,7 @@ func (l *layer) applyStored(ctx context.Context) error {
 }
 
 func (l *layer) applyBlob(ctx context.Context) error {
-	if !l.c.ours && !l.blobOnly {
+	if !l.c.direct && !l.blobOnly {
 		return l.applyElsewhere(ctx)
 	}
 	ra, err := l.u.store.Content.ReaderAt(ctx, l.desc)
@@ -307,8 +310,8 @@ func (l *layer) applyBlob(ctx context.Context) error {
 	return l.pour(ctx, content.NewReader(ra))
 }
 
-// applyElsewhere lets the store's applier do it, which does not tell how far it
-// is.
+// applyElsewhere lets the store's applier apply the blob, which reports no
+// progress.
 func (l *layer) applyElsewhere(ctx context.Context) error {
 	turn := l.u.pipeline.Turn(l.load)
 	turn.Take()
@@ -334,6 +337,7 @@ func (l *layer) wrongDiffID(got digest.Digest) error {
 	return fmt.Errorf("applying layer %s: got diff ID %s, want %s: %w", l.desc.Digest, got, l.diffID, errdefs.ErrDataLoss)
 }
 
+// applied reports that size uncompressed bytes were applied.
 func (l *layer) applied(size int64) {
 	if l.blobOnly {
 		return
@@ -345,7 +349,7 @@ func (l *layer) applied(size int64) {
 }
 
 // inherit gives directories that the layer does not list the attributes that
-// they have below. It needs the layers below to be committed.
+// they have below. The layers below must be committed.
 func (l *layer) inherit(ctx context.Context) error {
 	if len(l.implicit) == 0 || l.parent == "" {
 		return nil
@@ -392,7 +396,7 @@ func (l *layer) commit(ctx context.Context) error {
 	return nil
 }
 
-// measured tells an embedded store what is in the layer, if that is known.
+// measured passes what is in the layer to an embedded store, if that is known.
 func (l *layer) measured(ctx context.Context) context.Context {
 	if !l.u.store.Embedded {
 		return ctx
@@ -404,8 +408,8 @@ func (l *layer) measured(ctx context.Context) context.Context {
 	return store.WithUsage(ctx, snapshots.Usage{Inodes: inodes, Size: bytes})
 }
 
-// hold leases the snapshot that another pull committed: before 2.0 containerd
-// does not by itself.
+// hold leases the snapshot that another pull committed, which containerd before
+// 2.0 does not do by itself.
 func (l *layer) hold(ctx context.Context) error {
 	held, err := l.u.store.Hold(ctx, l.chainID)
 	if err == nil && !held {
@@ -418,14 +422,14 @@ func (l *layer) phase(p progress.Phase, d time.Duration, n int64) {
 	l.u.phase(l.event(progress.PhaseDone), p, d, n)
 }
 
-// sync puts the unpacked files on stable storage, if that was asked for and
-// nobody else did it.
+// sync puts the unpacked files on stable storage, if that was asked for and the
+// daemon has not done it.
 func (l *layer) sync() error {
 	if !l.u.syncFS || l.dir == "" {
 		return nil
 	}
 	f, err := os.Open(l.dir)
-	if errors.Is(err, os.ErrNotExist) { // not ours to see: the daemon has done it
+	if errors.Is(err, os.ErrNotExist) { // in another mount namespace: the daemon has done it
 		return nil
 	}
 	if err != nil {
@@ -437,9 +441,9 @@ func (l *layer) sync() error {
 	return nil
 }
 
-// abort removes the active snapshot, if there is one. It works after a cancel
-// too; a snapshot that cannot be removed, because of a daemon that has gone for
-// example, ends with the lease.
+// abort removes the active snapshot, if there is one, also after a cancel. A
+// snapshot that cannot be removed, because the daemon has gone for example, ends
+// with the lease.
 func (l *layer) abort(ctx context.Context) {
 	if l.key == "" {
 		return
@@ -459,8 +463,8 @@ func (l *layer) abort(ctx context.Context) {
 	l.key, l.mounts = "", nil
 }
 
-// remove removes the active snapshot. Where that takes room that is not there,
-// its files make some.
+// remove removes the active snapshot. If the disk is too full for that, its files
+// are deleted first.
 func (l *layer) remove(ctx context.Context) error {
 	err := l.u.store.Snapshotter.Remove(ctx, l.key)
 	if errors.Is(store.WithErrno(err), unix.ENOSPC) && l.dir != "" {

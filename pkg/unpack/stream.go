@@ -70,13 +70,13 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 		return err
 	}
 	defer leave()
-	way := pipeline.Layer{Load: l.load, Algorithm: l.diffID.Algorithm(), Phase: l.phase}
+	of := pipeline.Layer{Load: l.load, Algorithm: l.diffID.Algorithm(), Phase: l.phase}
 	if !l.blobOnly {
 		l.u.emit.Emit(l.event(progress.UnpackStart))
-		way.Progress = l.unpackProgress
+		of.Progress = l.unpackProgress
 	}
 	var size int64
-	got, err := l.u.pipeline.Run(src, way, func(plain *pipeline.Plain) error {
+	got, err := l.u.pipeline.Run(src, of, func(plain *pipeline.Plain) error {
 		err := l.consume(ctx, plain)
 		size = plain.Count()
 		return err

@@ -1,13 +1,17 @@
 // Package unpack turns the layers of an image into a chain of snapshots.
 //
 // Where this process may write into prepared snapshots (store.Writable), a
-// layer goes through one pipeline while its bytes arrive: fetch, verify, store,
-// inflate, verify, apply. Where the snapshotter can rebase, many layers do so
-// at once and are committed in chain order; otherwise they are applied one
-// after the other. Where we may not write, containerd applies what we fetched.
+// layer is fetched, verified, stored, inflated, verified and applied while its
+// bytes arrive. Where the snapshotter can rebase, many layers do so at once and
+// are committed in chain order; otherwise they are applied one after the other.
+// Where this process may not write, containerd applies what was fetched.
 //
-// Read Unpack first, then layer for what happens to one of them, and stream
-// for the pipeline.
+// The package neither talks to registries (see package fetch) nor writes files
+// (see package layer), and it registers no image (see package pull).
+//
+// Read Unpack first, which leads through chain.run; then layer.go for what
+// happens to one layer, stream.go for the way of its bytes, and package
+// unpack/pipeline for the goroutines that carry them.
 package unpack
 
 import (
@@ -41,7 +45,7 @@ const (
 	EngineDaemon = "daemon"
 )
 
-// ErrNoApplier says that the layers are the daemon's to apply, and that it has
+// ErrNoApplier is the error of layers that are the daemon's to apply when it has
 // no service for it.
 var ErrNoApplier = errors.New("containerd has no diff service that can apply the layers")
 
@@ -74,8 +78,8 @@ type Options struct {
 	Fetcher   *fetch.Fetcher
 	Progress  progress.Sink
 	SyncFS    bool
-	Discard   bool   // blobs are of no use once their layers are unpacked
-	Engine    string // EngineClient or EngineDaemon, or "" for the first that can
+	Discard   bool   // blobs are not needed once their layers are unpacked
+	Engine    string // EngineClient, EngineDaemon, or "" for the first of them that can do it
 	Downloads int
 	Unpacks   int
 	Bounds    Bounds
@@ -94,39 +98,40 @@ func New(o Options) *Unpacker {
 	}
 }
 
-// Fetched is how many bytes of layers came over the network so far.
+// Fetched returns how many bytes of layers came over the network so far.
 func (u *Unpacker) Fetched() int64 { return u.fetched.Load() }
 
-// Unpacked is how many uncompressed bytes were applied so far.
+// Unpacked returns how many uncompressed bytes were applied so far.
 func (u *Unpacker) Unpacked() int64 { return u.unpacked.Load() }
 
-// Brought tells whether the blob dgst was fetched or found in the content
+// Brought reports whether the blob dgst was fetched or found in the content
 // store. The blobs of layers that exist as snapshots are not looked for.
 func (u *Unpacker) Brought(dgst digest.Digest) bool {
 	_, ok := u.brought.Load(dgst)
 	return ok
 }
 
-// Image is what is to become a chain of snapshots.
+// Image is an image whose layers are to become a chain of snapshots.
 type Image struct {
 	Source  fetch.Source
 	Layers  []ocispec.Descriptor // bottom first
 	DiffIDs []digest.Digest      // of Layers
-	// Keep puts what is in the content store of the image under the caller's
-	// lease. It is called before a snapshot that exists is relied upon, since
-	// both may be about to be collected. It may be nil.
+	// Keep puts what the content store has of the image under the caller's lease.
+	// It is called before a snapshot that exists is relied upon, since both may be
+	// about to be collected. It may be nil.
 	Keep func(context.Context) error
 }
 
-// Result says who unpacked an image and why, and names the top of the chain.
+// Result says which engine unpacked an image and why, and names the top of the
+// chain.
 type Result struct {
 	Engine, Reason string
 	ChainID        digest.Digest
-	Worked         bool // there was something to unpack
+	Worked         bool // whether there was something to unpack
 }
 
 // Unpack fetches and unpacks what is missing of img. On an error the snapshots
-// that were being unpacked are gone, and those that were committed wait under
+// that were being unpacked are removed, and those that were committed stay under
 // the caller's lease.
 func (u *Unpacker) Unpack(ctx context.Context, img Image) (Result, error) {
 	c, err := u.newChain(ctx, img)
@@ -175,7 +180,8 @@ func (u *Unpacker) note(dgst digest.Digest) {
 	u.markFirst()
 }
 
-// First is closed when the first blob is in the content store.
+// First returns a channel that is closed once the first blob is in the content
+// store.
 func (u *Unpacker) First() <-chan struct{} { return u.first }
 
 // phase completes e to say how long a part of the work took.
@@ -197,9 +203,9 @@ type chain struct {
 	u        *Unpacker
 	img      Image
 	chainIDs []digest.Digest
-	below    int      // how many layers have a snapshot already
+	below    int      // number of layers that have a snapshot already
 	layers   []*layer // the others, bottom first
-	ours     bool     // we write the snapshots; otherwise the store's applier does
+	direct   bool     // this process writes the snapshots; otherwise the store's applier does
 	engine   string   // as the result names it
 	reason   string
 }
@@ -224,9 +230,9 @@ func (u *Unpacker) newChain(ctx context.Context, img Image) (*chain, error) {
 	return c, nil
 }
 
-// lock keeps other unpacks of this Unpacker away from the chain. Chains that
-// share snapshots share the lower ones, so locking from the bottom up cannot
-// end in a deadlock.
+// lock excludes other unpacks by this Unpacker from the chain. Chains that share
+// snapshots share the lower ones, so locking from the bottom up cannot end in a
+// deadlock.
 func (c *chain) lock() {
 	for _, id := range c.chainIDs {
 		c.u.chains.Lock(id.String())
@@ -246,9 +252,10 @@ func (c *chain) top() digest.Digest {
 	return c.chainIDs[len(c.chainIDs)-1]
 }
 
-// firstMissing returns the first layer above the highest snapshot that exists,
-// which is then under the lease, and before it the blobs of the image: as long
-// as the snapshot was there nobody had collected them with it.
+// firstMissing returns the first layer above the highest snapshot that exists.
+// It puts that snapshot under the lease, and before it the blobs of the image:
+// if the snapshot is there afterwards, no collection came in between that took
+// both.
 func (c *chain) firstMissing(ctx context.Context) (int, error) {
 	for {
 		n, err := c.u.store.Highest(ctx, c.chainIDs)
@@ -266,22 +273,23 @@ func (c *chain) firstMissing(ctx context.Context) (int, error) {
 	}
 }
 
-// keep sees to the blobs of the layers that have a snapshot: without them the
-// image could be neither pushed nor unpacked again.
-func (c *chain) keep(ctx context.Context) error {
+// keepBlobs keeps or fetches the blobs of the layers that have a snapshot:
+// without them the image could be neither pushed nor unpacked again.
+func (c *chain) keepBlobs(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range c.below {
 		l := c.newLayer(i)
 		l.blobOnly = true
-		g.Go(func() error { return l.keep(ctx) })
+		g.Go(func() error { return l.keepBlob(ctx) })
 	}
 	return g.Wait()
 }
 
-// run chooses the engine with the first layer's snapshot in hand, because only
-// a prepared snapshot shows whether we share the file system.
+// run unpacks the chain. It chooses the engine with the first layer's snapshot in
+// hand, because only a prepared snapshot shows whether the daemon and this
+// process share the file system.
 func (c *chain) run(ctx context.Context) error {
-	if err := c.keep(ctx); err != nil {
+	if err := c.keepBlobs(ctx); err != nil {
 		return err
 	}
 	if len(c.layers) == 0 {
@@ -292,25 +300,25 @@ func (c *chain) run(ctx context.Context) error {
 	if err := first.prepare(ctx, first.parent); err != nil {
 		return err
 	}
-	if err := c.choose(ctx, first); err != nil {
+	if err := c.chooseEngine(ctx, first); err != nil {
 		return err
 	}
-	if c.ours && c.u.store.Rebase() {
+	if c.direct && c.u.store.Rebase() {
 		return c.parallel(ctx)
 	}
 	return c.ordered(ctx)
 }
 
-func (c *chain) choose(ctx context.Context, first *layer) error {
+func (c *chain) chooseEngine(ctx context.Context, first *layer) error {
 	if c.u.engine == EngineDaemon {
-		return c.leave(ctx, "asked for")
+		return c.leaveToDaemon(ctx, "asked for")
 	}
-	c.ours, c.reason = c.writable(ctx, first)
+	c.direct, c.reason = c.writable(ctx, first)
 	switch {
-	case c.ours:
+	case c.direct:
 		return nil
 	case c.u.store.Embedded:
-		if c.u.bounds.stated() {
+		if c.u.bounds.isSet() {
 			return cannot(EngineClient, c.reason+", and "+unbounded)
 		}
 		c.reason = "by containerd's applier in this process: " + c.reason
@@ -318,20 +326,20 @@ func (c *chain) choose(ctx context.Context, first *layer) error {
 	case c.u.engine == EngineClient:
 		return cannot(EngineClient, c.reason)
 	}
-	return c.leave(ctx, c.reason)
+	return c.leaveToDaemon(ctx, c.reason)
 }
 
 func cannot(engine, reason string) error {
 	return fmt.Errorf("engine %s cannot be used: %s: %w", engine, reason, errdefs.ErrFailedPrecondition)
 }
 
-// leave lets the daemon unpack.
-func (c *chain) leave(ctx context.Context, reason string) error {
+// leaveToDaemon lets the daemon unpack, if it can do what was asked for.
+func (c *chain) leaveToDaemon(ctx context.Context, reason string) error {
 	c.engine, c.reason = EngineDaemon, reason
 	if !c.u.store.Applies() {
 		return fmt.Errorf("%w: %w", cannot(EngineDaemon, reason), ErrNoApplier)
 	}
-	if c.u.bounds.stated() {
+	if c.u.bounds.isSet() {
 		return cannot(EngineDaemon, unbounded)
 	}
 	if !c.u.syncFS {
@@ -344,12 +352,12 @@ func (c *chain) leave(ctx context.Context, reason string) error {
 	return err
 }
 
-// writable tells whether we can unpack every layer ourselves, or why not.
+// writable reports whether this process can unpack every layer, or why not.
 func (c *chain) writable(ctx context.Context, first *layer) (bool, string) {
 	if encrypted := slices.IndexFunc(c.img.Layers, isEncrypted); encrypted >= 0 {
 		return false, "layer " + c.img.Layers[encrypted].Digest.String() + " is encrypted"
 	}
-	if first.done { // a snapshotter that makes layers itself needs nobody to write
+	if first.done { // by a remote snapshotter, which makes layers itself
 		return false, "the snapshotter fills its snapshots itself"
 	}
 	return c.u.store.Writable(ctx, first.key, first.mounts)
@@ -376,14 +384,14 @@ func (c *chain) parallel(ctx context.Context) error {
 	g.Go(func() error { return prepareAll(ctx, sorted) })
 	for _, l := range sorted {
 		if l.download(ctx, asked) != nil {
-			break // ctx is done; the group knows why
+			break // ctx is done, and the group has the reason
 		}
 		g.Go(func() error {
 			defer l.releaseDownload()
 			if err := l.fetchAndApply(ctx); err != nil {
 				return err
 			}
-			l.markReady() // if there was nothing to do
+			l.markReady() // in case there was nothing to do
 			return nil
 		})
 	}
@@ -392,7 +400,7 @@ func (c *chain) parallel(ctx context.Context) error {
 
 // prepareAll makes the snapshots of layers that will be committed on top of
 // others, ahead of their bytes: the daemon's metadata transactions then wait for
-// its disk while we wait for something else.
+// its disk while the pull waits for something else.
 func prepareAll(ctx context.Context, layers []*layer) error {
 	for _, l := range layers {
 		if err := l.prepareOnce(ctx); err != nil {
@@ -402,12 +410,14 @@ func prepareAll(ctx context.Context, layers []*layer) error {
 	return nil
 }
 
-// heaviestFirst sorts the layers by what is left to do when they begin, which
-// makes the last of them end soonest.
+// heaviestFirst returns the layers in the order of what is left to do when they
+// begin, the most first, so that the last of them ends soonest.
 func (c *chain) heaviestFirst() []*layer {
-	return slices.SortedStableFunc(slices.Values(c.layers), func(a, b *layer) int { return cmp.Compare(b.load.Left(), a.load.Left()) })
+	heavier := func(a, b *layer) int { return cmp.Compare(b.load.Left(), a.load.Left()) }
+	return slices.SortedStableFunc(slices.Values(c.layers), heavier)
 }
 
+// commit commits the layers in chain order, each as soon as it is ready.
 func (c *chain) commit(ctx context.Context) error {
 	for _, l := range c.layers {
 		if err := l.wait(ctx); err != nil {
@@ -435,7 +445,7 @@ func (c *chain) ordered(ctx context.Context) error {
 	}
 	g.Go(func() error {
 		for i, l := range c.layers {
-			if err := c.step(ctx, l, i == 0); err != nil {
+			if err := c.unpackNext(ctx, l, i == 0); err != nil {
 				return err
 			}
 		}
@@ -444,9 +454,12 @@ func (c *chain) ordered(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (c *chain) step(ctx context.Context, l *layer, first bool) error {
+// unpackNext unpacks l on top of what was committed before. The first layer is
+// streamed where this process writes; the others are applied from the content
+// store, into which they are being fetched.
+func (c *chain) unpackNext(ctx context.Context, l *layer, first bool) error {
 	switch {
-	case first && c.ours:
+	case first && c.direct:
 		if err := l.download(ctx, time.Now()); err != nil {
 			return err
 		}
