@@ -28,11 +28,12 @@ const module = "github.com/containerd-pull/containerd-pull/"
 // import; a trailing slash stands for everything below.
 func rooms() map[string][]string {
 	return map[string][]string{
-		"cmd/containerd-pull":      {"pkg/"},
+		"cmd/containerd-pull":      {"pkg/", "cmd/containerd-pull/internal/"},
 		"cmd/quickstart":           {"pkg/"},
 		"pkg/config":               {"pkg/config/value", "pkg/config/file", "pkg/store", "pkg/registry", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust", "pkg/printable", "pkg/registry/credential"},
 		"pkg/registry":             {"pkg/source", "pkg/progress", "pkg/printable", "pkg/registry/credential"},
 		"pkg/registry/credential":  {"pkg/source"},
+		"pkg/batch":                {"pkg/config", "pkg/store", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust"},
 		"pkg/config/value":         {"pkg/printable"},
 		"pkg/config/file":          {"pkg/config/value", "pkg/printable"},
 		"pkg/source":               {},
@@ -51,6 +52,8 @@ func rooms() map[string][]string {
 		"pkg/check":                {"pkg/image", "pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/layer", "pkg/progress", "pkg/printable"},
 		"pkg/progress":             {"pkg/printable"},
 		"pkg/plugin":               {},
+
+		"cmd/containerd-pull/internal/output": {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/pull", "pkg/source", "pkg/store", "pkg/printable"},
 
 		"pkg/internal/pulltest":              {},
 		"pkg/internal/pulltest/process":      {},
@@ -77,7 +80,7 @@ func owners() map[string][]string {
 		containerd + "plugins/snapshots":         {"pkg/store"},
 		"go.etcd.io/bbolt":                       {"pkg/store"},
 		"github.com/klauspost/compress/gzip":     {"pkg/inflate"},
-		"golang.org/x/term":                      {"pkg/progress", "cmd/containerd-pull"},
+		"golang.org/x/term":                      {"pkg/progress", "cmd/containerd-pull", "cmd/containerd-pull/internal/output"},
 		"github.com/containerd/console":          {"pkg/progress"},
 		"github.com/mattn/go-runewidth":          {"pkg/progress"},
 		"github.com/clipperhouse/uax29":          {"pkg/progress"},

@@ -26,19 +26,6 @@ func newCompletionCmd(s streams) *cobra.Command {
 	}
 }
 
-// oneShell wants the name of a shell.
-func oneShell(cmd *cobra.Command, args []string) error {
-	if err := exactlyOne(cmd, args); err != nil {
-		return err
-	}
-	for _, shell := range plugin.Shells() {
-		if shell == args[0] {
-			return nil
-		}
-	}
-	return usagef("%s: got %q, want one of %s", cmd.CommandPath(), args[0], strings.Join(plugin.Shells(), ", "))
-}
-
 func writeCompletion(w io.Writer, root *cobra.Command, shell string) error {
 	switch shell {
 	case "bash":

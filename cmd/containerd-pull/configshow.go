@@ -1,51 +1,15 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
-
-// newGroupCmd is a command that only has commands.
-func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:                   use + " COMMAND",
-		DisableFlagsInUseLine: true,
-		Short:                 short,
-		Args:                  cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var names []string
-			for _, c := range sub {
-				names = append(names, c.Name())
-			}
-			return &usageError{
-				err:  fmt.Errorf("%s: got %q, want a command", cmd.CommandPath(), strings.Join(args, " ")),
-				hint: oneOf(names, args),
-			}
-		},
-	}
-	cmd.AddCommand(sub...)
-	return cmd
-}
-
-// oneOf is the hint where a word that is missing or unknown should be one of
-// names.
-func oneOf(names, args []string) string {
-	if len(args) > 0 {
-		if near := value.Nearest(args[0], names); near != "" {
-			return fmt.Sprintf("did you mean %q?", near)
-		}
-	}
-	return "there are: " + strings.Join(names, ", ")
-}
 
 type configShowOptions struct {
 	streams streams
@@ -67,46 +31,6 @@ func newConfigShowCmd(s streams, caller config.Caller) *cobra.Command {
 	o.flags = config.NewFlags(cmd.Flags(), config.ShowSettings())
 	addFormat(cmd, &o.format)
 	return cmd
-}
-
-func atMostOne(cmd *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return usagef("%s takes one argument: got %q", cmd.CommandPath(), args)
-	}
-	return nil
-}
-
-// addFormat declares --format of the commands that show something.
-func addFormat(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "format", "", "`form` of the output: json; plain text without it")
-}
-
-// checkFormat refuses a form that there is not, before any work.
-func checkFormat(format string) error {
-	if format != "" && format != "json" {
-		return usagef("--format: got %q, want json", format)
-	}
-	return nil
-}
-
-// writeFormatted writes what a command shows: v as JSON, or what text writes.
-func writeFormatted(w io.Writer, format string, v any, text func(io.Writer)) error {
-	if err := checkFormat(format); err != nil {
-		return err
-	}
-	switch format {
-	case "":
-		var b strings.Builder
-		tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		text(tw)
-		tw.Flush()
-		_, err := io.WriteString(w, b.String())
-		return asOutput(err)
-	default:
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return asOutput(enc.Encode(v))
-	}
 }
 
 // shownSetting is a setting in JSON. The names are API.

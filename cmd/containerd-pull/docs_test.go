@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -20,7 +22,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -87,14 +92,15 @@ func typesOf(prefix string, object map[string]any, into map[string]string) {
 }
 
 // shownTypes are the fields of the JSON of an outcome.
-func shownTypes(t *testing.T, o outcome) map[string]string {
+func shownTypes(t *testing.T, o batch.Outcome) map[string]string {
 	t.Helper()
-	text, err := marshal(show(o), false)
-	if err != nil {
-		t.Fatal(err)
+	var text bytes.Buffer
+	out, err := output.NewPull(output.Options{Out: &text, Config: &config.Config{Format: "json"}, Describe: describe})
+	if err == nil {
+		err = out.Write([]batch.Outcome{o})
 	}
 	var object map[string]any
-	if err := json.Unmarshal(text, &object); err != nil {
+	if err := errors.Join(err, json.Unmarshal(text.Bytes(), &object)); err != nil {
 		t.Fatal(err)
 	}
 	types := map[string]string{}
@@ -105,12 +111,21 @@ func shownTypes(t *testing.T, o outcome) map[string]string {
 // TestOutputDocumentation holds the table of JSON fields against results: one
 // that succeeded, and failures of which much and little is known.
 func TestOutputDocumentation(t *testing.T) {
-	good := debian(t, "debian", true)
-	good.account.warnings = []string{"x"}
-	bad := outcome{job: good.job, err: &source.Error{Err: os.ErrNotExist}}
+	const dgst = digest.Digest("sha256:3f1d6c17773a45c97bd8f158d665c9709d7b29ed7917ac934086ad96f92e4510")
+	jobs, err := parseRefs([]string{"debian"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs[0].Config = new(config.Config)
+	good := batch.Outcome{Job: jobs[0], Result: &pull.Result{
+		Name: jobs[0].Ref.Name, Target: ocispec.Descriptor{MediaType: "x", Digest: dgst, Size: 1},
+		Platforms: []pull.Platform{{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, Config: dgst}},
+	}}
+	good.Observed.Warnings = []string{"x"}
+	bad := batch.Outcome{Job: good.Job, Err: &source.Error{Err: os.ErrNotExist}}
 	known := bad
-	known.namespace, known.snapshotter = "default", "overlayfs"
-	known.account = account{target: ocispec.Descriptor{Digest: debianIndex, MediaType: "x"}, host: "example.com"}
+	known.Namespace, known.Snapshotter = "default", "overlayfs"
+	known.Observed = batch.Observed{Target: ocispec.Descriptor{Digest: dgst, MediaType: "x"}, Host: "example.com"}
 
 	want, always, sometimes := map[string]string{}, map[string]string{}, map[string]string{}
 	for _, cells := range rows(section(t, "output.md", "JSON")) {
@@ -132,7 +147,7 @@ func TestOutputDocumentation(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name string
-		got  outcome
+		got  batch.Outcome
 		want map[string]string
 	}{{"success", good, want}, {"failure of which little is known", bad, always}, {"failure of which much is known", known, sometimes}} {
 		if diff := cmp.Diff(tc.want, shownTypes(t, tc.got)); diff != "" {
@@ -225,27 +240,6 @@ func TestScriptsDocumentation(t *testing.T) {
 		pattern := "^" + strings.ReplaceAll(regexp.QuoteMeta(want), "…", `[0-9a-f]+`) + "$"
 		if !regexp.MustCompile(pattern).Match(got) {
 			t.Errorf("%s: got\n%s, want\n%s", script, got, want)
-		}
-	}
-}
-
-// TestFormat: a template is checked where its dot is the result.
-func TestFormat(t *testing.T) {
-	for text, wrong := range map[string]string{
-		"{{.name}} {{.bytesFetched}}":                                "",
-		"{{range .platforms}}{{.platform}}{{end}}":                   "",
-		"{{with .error}}{{.class}}{{else}}{{.nmae}}{{end}}":          "nmae",
-		"{{range .platform}}{{end}}":                                 "platform",
-		"{{if and .changed .Digest}}x{{end}}":                        "Digest",
-		"{{if .changed}}x{{else if .digest}}{{.target.size}}{{end}}": "",
-		"{{printf \"%s\" (index .names 0) | json}}":                  "",
-		"{{(index .platfroms 0).config}}":                            "platfroms",
-		"{{$.name}}{{$x := .ref}}{{$x}}{{$.nam}}":                    "nam",
-		"{{.labels.anything}}":                                       "",
-	} {
-		_, err := newForm(config.FormatTemplate + text)
-		if got := err != nil; got != (wrong != "") || got && !strings.Contains(err.Error(), fmt.Sprintf("%q", wrong)) {
-			t.Errorf("%s: got error %v, want one about %q", text, err, wrong)
 		}
 	}
 }

@@ -5,13 +5,18 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
@@ -42,9 +47,9 @@ func classes() []class {
 	return []class{
 		{130, "interrupted", "SIGINT", "run the same command again: it goes on from what was fetched", stoppedBy(os.Interrupt)},
 		{143, "interrupted", "SIGTERM or SIGHUP", "run the same command again: it goes on from what was fetched", stoppedBy(syscall.SIGTERM, syscall.SIGHUP)},
-		{20, "partial", "some of several pulls failed", "", isA[*partialError]},
+		{20, "partial", "some of several pulls failed", "", isA[*batch.PartialError]},
 		{10, "storage", "no space or inodes, read-only, quota, I/O error", "make room on the file system that holds containerd's root, for instance by removing images (df -h and df -i show what it has), and run the same command again", store.IsStorage},
-		{2, "usage", "command line or configuration", "see " + programName + " --help", isA[*usageError]},
+		{2, "usage", "command line or configuration", "see " + programName + " --help", either(isA[*usageError], isA[*batch.ConfigError])},
 		{1, "internal", "the output could not be written", "", isA[*outputError]},
 		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
 		{12, "busy", "the root is held by a daemon or by another pull", "stop the containerd that runs on this root, or pull through it with --address", is(store.ErrBusy)},
@@ -62,6 +67,15 @@ func classes() []class {
 	}
 }
 
+// failures names the classes by their codes.
+func failures() map[int]string {
+	names := make(map[int]string)
+	for _, c := range classes() {
+		names[c.code] = c.name
+	}
+	return names
+}
+
 // classify finds the class of a failure.
 func classify(err error) class {
 	all := classes()
@@ -73,20 +87,23 @@ func classify(err error) class {
 	return all[len(all)-1]
 }
 
+// hinter is a failure that knows what to do about it; an empty hint leaves that
+// to what it wraps, or to its class.
+type hinter interface {
+	error
+	Hint() string
+}
+
 // hintFor says what to do about a failure. Where the failure itself knows, it
 // knows better than its class.
 func hintFor(err error, caller config.Caller) string {
-	if usage, ok := errors.AsType[*usageError](err); ok && usage.hint != "" {
-		return usage.hint
+	for h, ok := errors.AsType[hinter](err); ok; h, ok = errors.AsType[hinter](errors.Unwrap(h)) {
+		if hint := h.Hint(); hint != "" {
+			return hint
+		}
 	}
 	if bad, ok := errors.AsType[*file.Error](err); ok && bad.Remedy != "" {
 		return bad.Remedy
-	}
-	if damage, ok := errors.AsType[*damageError](err); ok {
-		return damage.hint()
-	}
-	if isA[*streamError](err) {
-		return streamHint
 	}
 	if word, ok := errors.AsType[*value.UnknownWord](err); ok {
 		if near := value.Nearest(word.Word, word.Known); near != "" {
@@ -187,13 +204,6 @@ func asOutput(err error) error {
 	return &outputError{err}
 }
 
-// partialError says that some of several pulls failed.
-type partialError struct{ failed, of int }
-
-func (e *partialError) Error() string {
-	return fmt.Sprintf("%d of %d images could not be pulled", e.failed, e.of)
-}
-
 // timeoutError is the cause of a call that took longer than --timeout.
 type timeoutError struct{ after string }
 
@@ -277,4 +287,88 @@ func exitCodesText() string {
 	}
 	w.Flush()
 	return b.String()
+}
+
+// reportedError is a failure that the user has been told of.
+type reportedError struct{ error }
+
+func (e *reportedError) Unwrap() error { return e.error }
+
+// writeError tells of a failure: one line, and a hint if there is one.
+func writeError(w io.Writer, err error, caller config.Caller) {
+	fmt.Fprintf(w, "%s: %v\n", programName, err)
+	if hint := hintFor(err, caller); hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+}
+
+// usageError is a command line or a configuration that cannot be followed.
+type usageError struct {
+	err  error
+	hint string // empty for the one of the class
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+func (e *usageError) Hint() string  { return e.hint }
+
+func usagef(format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...)}
+}
+
+// asUsage makes err a usageError, unless it is nil.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err: err}
+}
+
+// changedExit ends a call that went well and changed something, where another
+// code than 0 was asked for.
+type changedExit struct{ code int }
+
+func (e *changedExit) Error() string { return "an image is new or has changed" }
+
+// signalError is the cause of a call that a signal ended.
+type signalError struct{ signal os.Signal }
+
+func (e *signalError) Error() string {
+	name := e.signal.String()
+	if s, ok := e.signal.(syscall.Signal); ok {
+		name = unix.SignalName(s)
+	}
+	return "interrupted by " + name
+}
+
+// catchSignals gives a context that the first SIGINT, SIGTERM or SIGHUP
+// cancels. The second one ends the process by way of exit, for whoever does not
+// want to wait for the cleaning up. The returned function ends the catching.
+func catchSignals(ctx context.Context, exit func(int)) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	caught := make(chan os.Signal, 2)
+	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A reader that closed our output is an error to report. Notify, unlike
+	// Ignore, is undone in the programs that we start.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+
+	var done sync.WaitGroup
+	done.Go(func() {
+		var first *signalError
+		for s := range caught {
+			if first != nil {
+				exit(classify(first).code)
+			}
+			first = &signalError{s}
+			cancel(first)
+		}
+	})
+	return ctx, func() {
+		signal.Stop(caught)
+		signal.Stop(pipe)
+		close(caught)
+		done.Wait()
+		cancel(nil)
+	}
 }

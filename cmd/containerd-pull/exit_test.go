@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -59,7 +60,7 @@ func TestClassify(t *testing.T) {
 		{"refused", &pull.Error{Stage: pull.StageVerify, Err: &trust.Refusal{Verifier: "bindir", Reason: "no"}}, 11},
 		{"a signal while a verifier is asked", errors.Join(&trust.Refusal{}, stopped(os.Interrupt)), 130},
 		{"busy", fmt.Errorf("opening: %w", store.ErrBusy), 12},
-		{"partial", &partialError{1, 2}, 20},
+		{"partial", &batch.PartialError{Failed: 1, Of: 2}, 20},
 		{"SIGINT", stopped(os.Interrupt), 130},
 		{"SIGTERM", stopped(syscall.SIGTERM), 143},
 		{"SIGHUP", stopped(syscall.SIGHUP), 143},

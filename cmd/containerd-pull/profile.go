@@ -67,13 +67,6 @@ func newProfileCheckCmd(s streams, caller config.Caller) *cobra.Command {
 	return cmd
 }
 
-func exactlyOne(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usagef("%s takes one argument: got %d", cmd.CommandPath(), len(args))
-	}
-	return nil
-}
-
 // shownProfile is a profile in JSON. The names are API.
 type shownProfile struct {
 	Name     string         `json:"name"`

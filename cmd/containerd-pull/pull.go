@@ -3,24 +3,19 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-type pullOptions struct {
-	streams streams
-	caller  config.Caller
-	flags   *config.Flags
-}
-
 func newPullCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &pullOptions{streams: s, caller: caller}
+	o := options{streams: s, caller: caller}
 	cmd := &cobra.Command{
 		Use:                   "pull [flags] REF [REF...]",
 		Short:                 "Pull images, as without a command word",
@@ -35,54 +30,37 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 	return cmd
 }
 
-// someReferences shows the usage to whoever typed nothing to pull.
-func someReferences(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return nil
-	}
-	writeUsage(cmd.ErrOrStderr(), cmd)
-	return &usageError{err: fmt.Errorf("no reference given"), hint: "for example: " + programName + " alpine"}
-}
-
 // runPull pulls the references and writes the result.
-func runPull(ctx context.Context, o *pullOptions, args, warnings []string) error {
+func runPull(ctx context.Context, o options, args, warnings []string) error {
 	jobs, err := parseRefs(args)
 	if err != nil {
 		return err
 	}
 	refs := refsOf(jobs)
-	settings, err := config.Load(o.caller, o.flags)
-	if err != nil {
-		return asUsage(err)
-	}
-	call, each, err := settings.ResolveAll(refs)
-	if err != nil {
-		return asUsage(err)
-	}
-	if err := enterRootless(o.caller, each...); err != nil {
-		return err
-	}
-	ctx, cancel := withTimeout(ctx, call)
-	defer cancel()
-	own, err := login(ctx, o.streams, call, refs)
+	ctx, s, err := openSession(ctx, o, refs)
 	if err != nil {
 		return err
 	}
-	b := &batch{call: call, caller: o.caller, own: own, warnings: append(warnings, settings.Warnings()...)}
+	defer s.close()
 	for i := range jobs {
-		jobs[i].cfg = each[i]
+		jobs[i].Config = s.each[i]
 	}
-	b.jobs = jobs
-	out, err := newOutput(o.streams.out, call, jobs, len(args))
-	if err != nil {
+	if s.parts.Login, err = login(ctx, o.streams, s.call, refs); err != nil {
 		return err
 	}
-	return showPull(ctx, o, b, out)
+	out, err := output.NewPull(output.Options{
+		Out: o.streams.out, Config: s.call, Jobs: jobs, List: len(args) != 1, Describe: describe, Failures: failures(),
+	})
+	if err != nil {
+		return asUsage(err)
+	}
+	b := &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: append(warnings, s.settings.Warnings()...)}
+	return showPull(ctx, s, b, out)
 }
 
 // parseRefs makes a job of each reference and drops repetitions.
-func parseRefs(args []string) ([]job, error) {
-	var jobs []job
+func parseRefs(args []string) ([]batch.Job, error) {
+	var jobs []batch.Job
 	seen := make(map[string]bool)
 	for _, arg := range args {
 		if strings.HasPrefix(arg, "ipfs://") || strings.HasPrefix(arg, "ipns://") {
@@ -94,57 +72,66 @@ func parseRefs(args []string) ([]job, error) {
 		}
 		if key := ref.String(); !seen[key] {
 			seen[key] = true
-			jobs = append(jobs, job{ref: ref, typed: arg, untagged: ref.Digest == "" && !strings.HasSuffix(arg, ":"+ref.Tag)})
+			jobs = append(jobs, batch.Job{Ref: ref, Typed: arg, Untagged: ref.Digest == "" && !strings.HasSuffix(arg, ":"+ref.Tag)})
 		}
 	}
 	return jobs, nil
 }
 
-func refsOf(jobs []job) []source.Ref {
+func refsOf(jobs []batch.Job) []source.Ref {
 	refs := make([]source.Ref, len(jobs))
 	for i, j := range jobs {
-		refs[i] = j.ref
+		refs[i] = j.Ref
 	}
 	return refs
 }
 
-func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, context.CancelFunc) {
-	if cfg.Timeout == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, cfg.Timeout, &timeoutError{after: cfg.Timeout.String()})
-}
-
-// showPull pulls under a display and writes the result once that is closed, so
-// that the two do not mix on a terminal.
-func showPull(ctx context.Context, o *pullOptions, b *batch, out *output) error {
-	picture, err := newTimeline(b.call.Timeline)
+// showPull pulls under a display and writes the result once that is closed.
+func showPull(ctx context.Context, s *session, b *batch.Batch, out *output.Pull) error {
+	picture, err := newTimeline(s.call.Timeline)
 	if err != nil {
 		return err
 	}
-	display, err := progress.New(progress.Options{
-		Mode:     b.call.Progress,
-		Out:      o.streams.err,
-		Quiet:    b.call.Quiet,
-		Env:      o.caller.Getenv,
-		Classify: describe,
-	})
-	if err != nil {
-		return asUsage(err)
+	if err := s.startDisplay(); err != nil {
+		return err
 	}
-	b.display, b.ledger = display, newLedger()
-	b.sink = picture.watch(tee(thrift(o.caller), display.Sink(), b.ledger.note, out.sink()))
-	defer routeLogs(display.Writer(), b.call)()
-	err = picture.write(display.Writer(), b.run(ctx))
-	if cerr := display.Close(); err == nil && cerr != nil {
-		err = asOutput(cerr)
-	}
-	werr := out.write(b.outcomes)
+	s.parts.Progress = picture.watch(progress.Tee(s.parts.Progress, out.Sink()))
+	outcomes, err := s.run(ctx, b)
+	err = picture.write(s.display.Writer(), err)
+	err = s.endDisplay(err)
+	werr := asOutput(out.Write(outcomes))
 	if err = cmp.Or(err, werr); err != nil {
 		return err
 	}
-	if err := writeDigestFile(b.call.DigestFile, b.outcomes); err != nil {
+	if err := output.WriteDigestFile(s.call.DigestFile, outcomes); err != nil {
 		return err
 	}
-	return asChanged(b.call, b.outcomes)
+	return asChanged(s.call, outcomes)
+}
+
+// run runs a batch and reports each failure when it happens: as an event to
+// readers of events, as lines to all others.
+func (s *session) run(ctx context.Context, b *batch.Batch) ([]batch.Outcome, error) {
+	reported := false
+	b.OnError = func(err error) {
+		reported = true
+		if s.call.Progress != progress.ModeJSON {
+			writeError(s.display.Writer(), err, s.caller)
+		}
+	}
+	outcomes, err := b.Run(ctx)
+	if reported {
+		err = &reportedError{err}
+	}
+	return outcomes, err
+}
+
+// asChanged is how a call ends that went well.
+func asChanged(cfg *config.Config, all []batch.Outcome) error {
+	for _, one := range all {
+		if cfg.ChangedExitCode != 0 && one.Result.Changed {
+			return &reportedError{&changedExit{cfg.ChangedExitCode}}
+		}
+	}
+	return nil
 }

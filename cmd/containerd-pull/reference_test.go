@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	stdcmp "cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -185,7 +186,7 @@ func (m manual) man(w io.Writer) {
 		fmt.Fprintf(w, ".SH SYNOPSIS\n.B %s\n", roff(m.usage))
 	}
 	fmt.Fprintln(w, ".SH DESCRIPTION")
-	manText(w, strings.TrimRight(firstOf(m.text, m.short+"."), "\n"))
+	manText(w, strings.TrimRight(stdcmp.Or(m.text, m.short+"."), "\n"))
 	if m.examples != "" {
 		fmt.Fprintf(w, ".SH EXAMPLES\n.EX\n%s\n.EE\n", roff(m.examples))
 	}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -42,4 +45,26 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root.InitDefaultHelpCmd() // which adds it
 	addHelp(root)
 	return root
+}
+
+// newGroupCmd is a command that only has commands.
+func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:                   use + " COMMAND",
+		DisableFlagsInUseLine: true,
+		Short:                 short,
+		Args:                  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var names []string
+			for _, c := range sub {
+				names = append(names, c.Name())
+			}
+			return &usageError{
+				err:  fmt.Errorf("%s: got %q, want a command", cmd.CommandPath(), strings.Join(args, " ")),
+				hint: oneOf(names, args),
+			}
+		},
+	}
+	cmd.AddCommand(sub...)
+	return cmd
 }

@@ -33,13 +33,6 @@ func newTimelineCmd(s streams) *cobra.Command {
 	return cmd
 }
 
-func oneStream(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usagef("%s takes one file of events, or - for stdin: got %d arguments", cmd.CommandPath(), len(args))
-	}
-	return nil
-}
-
 func runTimeline(o *timelineOptions, events string) error {
 	draw, err := drawing(o.output)
 	if err != nil {
@@ -83,7 +76,10 @@ type streamError struct{ err error }
 func (e *streamError) Error() string { return e.err.Error() }
 func (e *streamError) Unwrap() error { return e.err }
 
-const streamHint = "the events are what " + programName + " --progress json REF writes to stderr, one JSON object per line"
+// Hint says what a stream of events is.
+func (e *streamError) Hint() string {
+	return "the events are what " + programName + " --progress json REF writes to stderr, one JSON object per line"
+}
 
 // drawing is how to draw into a file of that name. SVG is what it is without a
 // name.

@@ -1,35 +1,33 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 type verifyOptions struct {
-	streams streams
-	caller  config.Caller
-	flags   *config.Flags
-	format  string
-	deep    bool
-	repair  bool
+	options
+	format string
+	deep   bool
+	repair bool
 }
 
 func newVerifyCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &verifyOptions{streams: s, caller: caller}
+	o := &verifyOptions{options: options{streams: s, caller: caller}}
 	cmd := &cobra.Command{
 		Use:                   "verify [flags] [REF...]",
 		Short:                 "Check that images are whole: those named, or all of the namespace",
@@ -67,35 +65,38 @@ func (o *verifyOptions) refuse(fs *pflag.FlagSet) (err error) {
 }
 
 func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
-	settings, err := config.Load(o.caller, o.flags)
+	refs := imageRefs(args)
+	ctx, s, err := openSession(ctx, o.options, refs)
 	if err != nil {
-		return asUsage(err)
-	}
-	v := &verification{o: o, settings: settings}
-	if err := v.resolve(args); err != nil {
-		return asUsage(err)
-	}
-	if err := enterRootless(o.caller, v.configs()...); err != nil {
 		return err
 	}
-	ctx, cancel := withTimeout(ctx, v.call)
-	defer cancel()
-	display, err := progress.New(progress.Options{
-		Mode: v.call.Progress, Out: o.streams.err, Quiet: v.call.Quiet, Env: o.caller.Getenv, Classify: describe,
-	})
-	if err != nil {
-		return asUsage(err)
+	defer s.close()
+	if err := s.startDisplay(); err != nil {
+		return err
 	}
-	defer routeLogs(display.Writer(), v.call)()
-	v.batch = &batch{call: v.call, caller: o.caller, display: display, sink: tee(thrift(o.caller), display.Sink()), registries: map[string]*registry.Registry{}}
-	for _, w := range settings.Warnings() {
-		v.batch.sink.Emit(progress.Event{Kind: progress.Warning, Message: w})
+	for _, w := range s.settings.Warnings() {
+		s.parts.Progress.Emit(progress.Event{Kind: progress.Warning, Message: w})
 	}
-	err = errors.Join(v.run(ctx), v.batch.closeStore())
-	if cerr := display.Close(); err == nil && cerr != nil {
-		err = asOutput(cerr)
+	v := &verification{o: o, session: s}
+	for i, cfg := range s.each {
+		v.wanted = append(v.wanted, wanted{args[i], refs[i], cfg})
 	}
-	return v.conclude(err)
+	err = errors.Join(v.run(ctx), s.parts.Close())
+	return v.conclude(s.endDisplay(err))
+}
+
+// imageRefs parses the names of images. That of a record may be no reference;
+// it gets the zero Ref.
+func imageRefs(args []string) []source.Ref {
+	var refs []source.Ref
+	for _, arg := range args {
+		ref, err := source.ParseRef(arg)
+		if err != nil {
+			ref = source.Ref{}
+		}
+		refs = append(refs, ref)
+	}
+	return refs
 }
 
 // wanted is an image that was named.
@@ -107,46 +108,10 @@ type wanted struct {
 
 // verification is one call of verify.
 type verification struct {
-	o        *verifyOptions
-	settings *config.Settings
-	call     *config.Config
-	wanted   []wanted
-	batch    *batch
-	shown    []shownReport
-}
-
-// resolve finds the configuration of each name. A record may have a name that
-// is no reference.
-func (v *verification) resolve(args []string) error {
-	var refs []source.Ref
-	for _, arg := range args {
-		ref, err := source.ParseRef(arg)
-		if err != nil {
-			ref = source.Ref{}
-		}
-		refs = append(refs, ref)
-	}
-	call, each, err := v.settings.ResolveAll(refs)
-	if err != nil {
-		return err
-	}
-	v.call = call
-	for i, cfg := range each {
-		v.wanted = append(v.wanted, wanted{args[i], refs[i], cfg})
-	}
-	return nil
-}
-
-// configs are those of the images, or that of a call that names none.
-func (v *verification) configs() []*config.Config {
-	if len(v.wanted) == 0 {
-		return []*config.Config{v.call}
-	}
-	var all []*config.Config
-	for _, w := range v.wanted {
-		all = append(all, w.cfg)
-	}
-	return all
+	*session
+	o      *verifyOptions
+	wanted []wanted
+	shown  []output.Report
 }
 
 // run checks the images store by store: profiles may have put them into
@@ -173,15 +138,16 @@ func (v *verification) run(ctx context.Context) error {
 }
 
 func (v *verification) runStore(ctx context.Context, cfg *config.Config, names []wanted) error {
-	if err := v.batch.openExisting(ctx, cfg.Store); err != nil {
+	st, err := v.existingStore(ctx, cfg.Store)
+	if err != nil {
 		return err
 	}
-	imgs, err := v.images(ctx, names)
+	imgs, err := v.images(ctx, st, names)
 	if err != nil {
 		return asInterrupted(ctx, err)
 	}
 	c := &check.Checker{
-		Store: v.batch.store, Progress: v.batch.sink, Deep: v.o.deep,
+		Store: st, Progress: v.parts.Progress, Deep: v.o.deep,
 		Source: v.registry, Downloads: cfg.Limits.Downloads, Unpacks: cfg.Limits.Unpacks,
 	}
 	if cfg.Origin("platforms").Kind == config.FromFlag {
@@ -190,11 +156,9 @@ func (v *verification) runStore(ctx context.Context, cfg *config.Config, names [
 	c.AllPlatforms = cfg.Request.AllPlatforms && cfg.Origin("all_platforms").Kind == config.FromFlag
 	reports, err := v.check(ctx, c, imgs)
 	for _, r := range reports {
-		shown := showReport(r)
-		shown.Namespace, shown.Snapshotter = v.batch.store.Namespace, v.batch.store.Name
-		v.shown = append(v.shown, shown)
+		v.shown = append(v.shown, output.NewReport(r, st))
 		for _, note := range r.Notes {
-			v.batch.sink.Emit(progress.Event{Kind: progress.Warning, Ref: r.Image.Name, Message: r.Image.Name + ": " + note})
+			v.parts.Progress.Emit(progress.Event{Kind: progress.Warning, Ref: r.Image.Name, Message: r.Image.Name + ": " + note})
 		}
 	}
 	return err
@@ -212,7 +176,7 @@ func (v *verification) check(ctx context.Context, c *check.Checker, imgs []image
 	}
 	if len(refs) > 0 {
 		var err error
-		if v.batch.own, err = login(ctx, v.o.streams, v.call, refs); err != nil {
+		if v.parts.Login, err = login(ctx, v.streams, v.call, refs); err != nil {
 			return nil, err
 		}
 	}
@@ -225,7 +189,7 @@ func (v *verification) registry(ref source.Ref) (source.Source, error) {
 	if err != nil {
 		return nil, asUsage(err)
 	}
-	reg, err := v.batch.registry(cfg)
+	reg, err := v.parts.Registry(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -233,8 +197,7 @@ func (v *verification) registry(ref source.Ref) (source.Source, error) {
 }
 
 // images are the records of the names, or all of the namespace.
-func (v *verification) images(ctx context.Context, names []wanted) ([]images.Image, error) {
-	st := v.batch.store
+func (v *verification) images(ctx context.Context, st *store.Store, names []wanted) ([]images.Image, error) {
 	ctx = st.Context(ctx)
 	if names == nil {
 		all, err := st.Images.List(ctx)
@@ -253,7 +216,7 @@ func (v *verification) images(ctx context.Context, names []wanted) ([]images.Ima
 		case err != nil:
 			return nil, err
 		case img == nil:
-			return nil, fmt.Errorf("no image %s in namespace %s: %w", firstOf(w.ref.Name, w.arg), st.Namespace, errdefs.ErrNotFound)
+			return nil, fmt.Errorf("no image %s in namespace %s: %w", cmp.Or(w.ref.Name, w.arg), st.Namespace, errdefs.ErrNotFound)
 		case w.ref.Digest != "" && w.ref.Digest != img.Target.Digest:
 			return nil, fmt.Errorf("image %s in namespace %s is %s, not %s: %w", img.Name, st.Namespace, img.Target.Digest, w.ref.Digest, errdefs.ErrNotFound)
 		}
@@ -262,36 +225,23 @@ func (v *verification) images(ctx context.Context, names []wanted) ([]images.Ima
 	return all, nil
 }
 
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
 // conclude writes what was found, also when the check broke off.
 func (v *verification) conclude(err error) error {
-	all := shownVerify{SchemaVersion: 1, Deep: v.o.deep, Images: append([]shownReport{}, v.shown...)}
 	if err != nil && len(v.shown) == 0 {
 		return err
 	}
-	if werr := writeFormatted(v.o.streams.out, v.o.format, all, all.write); werr != nil {
+	all := output.NewVerify(v.o.deep, v.shown)
+	if werr := writeFormatted(v.streams.out, v.o.format, all, all.Write); werr != nil {
 		return errors.Join(err, werr)
 	}
 	if err != nil {
 		return err
 	}
-	damaged := 0
-	for _, r := range v.shown {
-		if !r.Whole {
-			damaged++
-		}
-	}
-	if damaged > 0 {
+	if damaged := all.Damaged(); damaged > 0 {
 		return &damageError{damaged: damaged, of: len(v.shown), repair: v.o.repair}
 	}
 	if !v.call.Quiet {
-		fmt.Fprintln(v.o.streams.err, all.summary())
+		fmt.Fprintln(v.streams.err, all.Summary())
 	}
 	return nil
 }
@@ -303,99 +253,13 @@ type damageError struct {
 }
 
 func (e *damageError) Error() string {
-	return fmt.Sprintf("%d of %s not whole", e.damaged, counted(e.of, "image"))
+	return fmt.Sprintf("%d of %s not whole", e.damaged, output.Counted(e.of, "image"))
 }
 
-// hint says what can be done, unless that was done.
-func (e *damageError) hint() string {
+// Hint says what can be done, unless that was done.
+func (e *damageError) Hint() string {
 	if e.repair {
 		return "the list says why; what only a pull of the tag can mend, " + programName + " REF does"
 	}
 	return programName + " verify --repair fetches and unpacks what is damaged or missing"
-}
-
-// shownVerify is the result of verify in JSON. The names are API; docs/verify.md
-// describes them.
-type shownVerify struct {
-	SchemaVersion int           `json:"schemaVersion"`
-	Deep          bool          `json:"deep"`
-	Images        []shownReport `json:"images"`
-}
-
-type shownReport struct {
-	Name        string         `json:"name"`
-	Digest      string         `json:"digest"`
-	Namespace   string         `json:"namespace"`
-	Snapshotter string         `json:"snapshotter"`
-	Platforms   []string       `json:"platforms"`
-	Whole       bool           `json:"whole"`
-	Blobs       int            `json:"blobs"`
-	Bytes       int64          `json:"bytes"`
-	Snapshots   int            `json:"snapshots"`
-	Compared    int            `json:"compared"`
-	Findings    []shownFinding `json:"findings"`
-	Repaired    []shownFinding `json:"repaired"`
-	Notes       []string       `json:"notes"`
-}
-
-type shownFinding struct {
-	Kind       string `json:"kind"`
-	Platform   string `json:"platform,omitempty"`
-	Digest     string `json:"digest"`
-	Path       string `json:"path,omitempty"`
-	Message    string `json:"message"`
-	Unrepaired string `json:"unrepaired,omitempty"`
-}
-
-func showReport(r check.Report) shownReport {
-	return shownReport{
-		Name: r.Image.Name, Digest: r.Image.Target.Digest.String(), Platforms: append([]string{}, r.Platforms...),
-		Whole: r.Whole(), Blobs: r.Blobs, Bytes: r.Bytes, Snapshots: r.Snapshots, Compared: r.Compared,
-		Findings: showFindings(r.Findings), Repaired: showFindings(r.Repaired), Notes: append([]string{}, r.Notes...),
-	}
-}
-
-func showFindings(all []check.Finding) []shownFinding {
-	shown := make([]shownFinding, len(all))
-	for i, f := range all {
-		shown[i] = shownFinding{
-			Kind: string(f.Kind), Platform: f.Platform, Digest: f.Digest.String(), Path: f.Path, Message: f.Message, Unrepaired: f.Unrepaired,
-		}
-	}
-	return shown
-}
-
-// write writes one line for each finding; nothing if there is none.
-func (v shownVerify) write(w io.Writer) {
-	for _, r := range v.Images {
-		for _, f := range r.Repaired {
-			fmt.Fprintf(w, "%s\t%s\t%s (repaired)\n", printable.Line(r.Name), f.Digest, f.text())
-		}
-		for _, f := range r.Findings {
-			text := f.text()
-			if f.Unrepaired != "" {
-				text += " (not repaired: " + printable.Line(f.Unrepaired) + ")"
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\n", printable.Line(r.Name), f.Digest, text)
-		}
-	}
-}
-
-func (f shownFinding) text() string {
-	text := f.Kind + ": "
-	if f.Path != "" {
-		text += printable.Line(f.Path) + ": "
-	}
-	return text + printable.Line(f.Message)
-}
-
-func (v shownVerify) summary() string {
-	var blobs, snapshots int
-	var bytes int64
-	for _, r := range v.Images {
-		blobs += r.Blobs
-		bytes += r.Bytes
-		snapshots += r.Snapshots
-	}
-	return fmt.Sprintf("%s whole: %s (%s), %s", counted(len(v.Images), "image"), counted(blobs, "blob"), progress.Size(bytes), counted(snapshots, "snapshot"))
 }

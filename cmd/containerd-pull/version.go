@@ -3,9 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/spf13/cobra"
 )
 
@@ -22,7 +24,7 @@ func newVersionCmd(s streams) *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(*cobra.Command, []string) error { return runVersion(o) },
 	}
-	cmd.Flags().StringVar(&o.format, "format", "", "`form` of the output: json; plain text without it")
+	addFormat(cmd, &o.format)
 	return cmd
 }
 
@@ -36,16 +38,19 @@ type versions struct {
 }
 
 func runVersion(o *versionOptions) error {
-	v := readVersions()
-	switch o.format {
-	case "":
-		_, err := fmt.Fprintf(o.streams.out, "%s %s\ncommit      %s\ngo          %s %s\ncontainerd  %s (library)\n",
-			programName, v.Version, v.Commit, v.Go, v.Platform, v.Containerd)
-		return asOutput(err)
-	case "json":
-		return asOutput(json.NewEncoder(o.streams.out).Encode(v))
+	if err := checkFormat(o.format); err != nil {
+		return err
 	}
-	return usagef("--format: got %q, want json", o.format)
+	v := readVersions()
+	if o.format == "" {
+		return asOutput(output.Text(o.streams.out, v.write))
+	}
+	return asOutput(json.NewEncoder(o.streams.out).Encode(v)) // on one line
+}
+
+func (v versions) write(w io.Writer) {
+	fmt.Fprintf(w, "%s %s\ncommit      %s\ngo          %s %s\ncontainerd  %s (library)\n",
+		programName, v.Version, v.Commit, v.Go, v.Platform, v.Containerd)
 }
 
 // readVersions takes what the Go tool recorded at build time.

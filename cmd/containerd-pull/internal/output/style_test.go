@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"bytes"
@@ -12,9 +12,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // The forms of these samples are those that the tools wrote: docker 28.2.2
@@ -29,21 +31,20 @@ const (
 	otherLayer   = "sha256:64bb0415b0a1e194a91c7b2fdf50404a1e5aef69aaf39d1548b690e06fc5d4d3"
 )
 
-func newJob(t *testing.T, typed string) job {
+func newJob(t *testing.T, typed string) batch.Job {
 	t.Helper()
-	jobs, err := parseRefs([]string{typed})
+	ref, err := source.ParseRef(typed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	jobs[0].cfg = new(config.Config)
-	return jobs[0]
+	return batch.Job{Ref: ref, Config: new(config.Config), Typed: typed, Untagged: !strings.Contains(typed, ":")}
 }
 
-func debian(t *testing.T, typed string, changed bool) outcome {
+func debian(t *testing.T, typed string, changed bool) batch.Outcome {
 	t.Helper()
 	j := newJob(t, typed)
-	return outcome{job: j, result: &pull.Result{
-		Name: j.ref.Name, Target: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: debianIndex, Size: 8925}, Changed: changed,
+	return batch.Outcome{Job: j, Result: &pull.Result{
+		Name: j.Ref.Name, Target: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: debianIndex, Size: 8925}, Changed: changed,
 		Platforms: []pull.Platform{{
 			Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, Config: debianConfig, ChainID: debianChain, Unpacked: true,
 		}},
@@ -130,13 +131,13 @@ docker.io/library/ubuntu:24.04@` + debianIndex + `
 		for _, live := range []bool{true, false} {
 			var stdout bytes.Buffer
 			one := debian(t, tc.typed, tc.changed)
-			d := newDockerPull(&stdout, []job{one.job}, live)
+			d := newDockerPull(&stdout, []batch.Job{one.Job}, live)
 			for _, e := range tc.events {
-				e.Ref = one.job.ref.Name
+				e.Ref = one.Ref.Name
 				d.event(e)
 				d.event(progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Ref: "somebody.else/image:latest", Digest: debianChain})
 			}
-			if err := d.close([]outcome{one}); err != nil {
+			if err := d.close([]batch.Outcome{one}); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, stdout.String()); diff != "" {
@@ -151,9 +152,9 @@ docker.io/library/ubuntu:24.04@` + debianIndex + `
 func TestDockerLinesComeAtOnce(t *testing.T) {
 	lines := make(chan string)
 	one := debian(t, "debian", true)
-	d := newDockerPull(writerFunc(func(p []byte) (int, error) { lines <- string(p); return len(p), nil }), []job{one.job}, true)
+	d := newDockerPull(writerFunc(func(p []byte) (int, error) { lines <- string(p); return len(p), nil }), []batch.Job{one.Job}, true)
 	for range 3 {
-		d.event(progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Ref: one.job.ref.Name, Digest: debianLayer})
+		d.event(progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Ref: one.Ref.Name, Digest: debianLayer})
 	}
 	got := <-lines
 	if !strings.Contains(got, "Pulling fs layer") {
@@ -166,7 +167,7 @@ func TestDockerLinesComeAtOnce(t *testing.T) {
 		for range lines {
 		}
 	}()
-	if err := d.close([]outcome{one}); err != nil {
+	if err := d.close([]batch.Outcome{one}); err != nil {
 		t.Fatal(err)
 	}
 	close(lines)
@@ -177,7 +178,7 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // nerdctlApp is the image of the sample, fetched or there already.
-func nerdctlApp(t *testing.T, there bool) outcome {
+func nerdctlApp(t *testing.T, there bool) batch.Outcome {
 	t.Helper()
 	const (
 		index    = "sha256:f82683f0949692806251e0b726934ec70fb6cc988ea72e0d9ae114fae329bc6a"
@@ -187,18 +188,18 @@ func nerdctlApp(t *testing.T, there bool) outcome {
 	)
 	l := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: layer}
 	j := newJob(t, "registry.example.com/lib/app:v1")
-	o := outcome{job: j, result: &pull.Result{
-		Name: j.ref.Name, Target: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: index}, Changed: !there,
+	o := batch.Outcome{Job: j, Result: &pull.Result{
+		Name: j.Ref.Name, Target: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: index}, Changed: !there,
 		Platforms: []pull.Platform{{Manifest: manifest, Config: cfg, Layers: []ocispec.Descriptor{l, l}}},
 		Fetched:   62_900_000, Duration: 889 * time.Millisecond,
 	}}
 	if there {
-		o.result.Fetched, o.result.Reused, o.result.Duration = 500, 62_899_500, 361*time.Millisecond
-		o.account.fetched = map[digest.Digest]bool{index: true} // the target, which is asked for in any case
+		o.Result.Fetched, o.Result.Reused, o.Result.Duration = 500, 62_899_500, 361*time.Millisecond
+		o.Observed.Fetched = map[digest.Digest]bool{index: true} // the target, which is asked for in any case
 		return o
 	}
-	o.account.fetched = map[digest.Digest]bool{index: true, manifest: true, cfg: true, layer: true}
-	o.account.unpacked = map[digest.Digest]bool{layer: true}
+	o.Observed.Fetched = map[digest.Digest]bool{index: true, manifest: true, cfg: true, layer: true}
+	o.Observed.Unpacked = map[digest.Digest]bool{layer: true}
 	return o
 }
 
@@ -234,7 +235,7 @@ func TestNerdctlFrame(t *testing.T) {
 // Several platforms, and an image without an index.
 func TestNerdctlTree(t *testing.T) {
 	o := nerdctlApp(t, true)
-	o.result.Platforms = append(o.result.Platforms, pull.Platform{Manifest: debianIndex, Config: debianConfig})
+	o.Result.Platforms = append(o.Result.Platforms, pull.Platform{Manifest: debianIndex, Config: debianConfig})
 	var stdout bytes.Buffer
 	frameOf(o).write(&stdout)
 	for _, want := range []string{"   ├──manifest-sha256:05a8", "   │  ├──config-sha256:b5b6", "   └──manifest-sha256:3f1d", "      └──config-sha256:48fe"} {
@@ -242,8 +243,8 @@ func TestNerdctlTree(t *testing.T) {
 			t.Errorf("got %s, want a line that begins with %q", &stdout, want)
 		}
 	}
-	o.result.Target = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: debianIndex}
-	o.result.Platforms = o.result.Platforms[1:]
+	o.Result.Target = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: debianIndex}
+	o.Result.Platforms = o.Result.Platforms[1:]
 	if got := frameOf(o).nodes; len(got) != 1 || got[0].name != "manifest-"+debianIndex || len(got[0].children) != 1 {
 		t.Errorf("tree of a manifest: got %v, want the manifest and its config", got)
 	}
@@ -260,32 +261,32 @@ func TestBinarySize(t *testing.T) {
 // TestLines are the styles and pieces that are a line of each image.
 func TestLines(t *testing.T) {
 	several := debian(t, "debian", true)
-	several.result.Platforms = append([]pull.Platform{{Platform: ocispec.Platform{OS: "plan9", Architecture: "mips"}, Config: debianLayer}}, several.result.Platforms...)
-	several.result.Platforms[1].Platform = ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	several.Result.Platforms = append([]pull.Platform{{Platform: ocispec.Platform{OS: "plan9", Architecture: "mips"}, Config: debianLayer}}, several.Result.Platforms...)
+	several.Result.Platforms[1].Platform = ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	failed := debian(t, "debian", false)
-	failed.result, failed.err = nil, errors.New("x")
+	failed.Result, failed.Err = nil, errors.New("x")
 	for _, tc := range []struct {
 		name string
 		cfg  config.Config
-		all  []outcome
+		all  []batch.Outcome
 		want string
 	}{
-		{"plain", config.Config{}, []outcome{debian(t, "debian", true), failed, debian(t, "app:v1@"+debianIndex, true)}, "docker.io/library/debian:latest\ndocker.io/library/app:v1\n"},
-		{"podman", config.Config{OutputStyle: "podman"}, []outcome{debian(t, "debian", true), failed}, debianConfig[7:] + "\n"},
-		{"podman, several platforms", config.Config{OutputStyle: "podman", Quiet: true}, []outcome{several}, debianConfig[7:] + "\n"},
-		{"crictl", config.Config{OutputStyle: "crictl"}, []outcome{debian(t, "debian", true)}, "Image is up to date for " + debianConfig + "\n"},
-		{"docker, quietly", config.Config{OutputStyle: "docker", Quiet: true}, []outcome{debian(t, "ubuntu@"+debianIndex, true)}, "docker.io/library/ubuntu@" + debianIndex + "\n"},
-		{"nerdctl, quietly", config.Config{OutputStyle: "nerdctl", Quiet: true}, []outcome{debian(t, "debian", true)}, ""},
-		{"ctr", config.Config{PrintChainID: true}, []outcome{several}, "image chain ID: " + debianChain + "\n"},
-		{"pieces", config.Config{Print: []string{"digest", "repodigest", "ref"}}, []outcome{several}, debianIndex + "\ndocker.io/library/debian@" + debianIndex + "\ndocker.io/library/debian:latest\n"},
-		{"pieces of each platform", config.Config{Print: []string{"id", "chainid"}}, []outcome{several}, debianLayer + "\n" + debianConfig + "\n" + debianChain + "\n"},
+		{"plain", config.Config{}, []batch.Outcome{debian(t, "debian", true), failed, debian(t, "app:v1@"+debianIndex, true)}, "docker.io/library/debian:latest\ndocker.io/library/app:v1\n"},
+		{"podman", config.Config{OutputStyle: "podman"}, []batch.Outcome{debian(t, "debian", true), failed}, debianConfig[7:] + "\n"},
+		{"podman, several platforms", config.Config{OutputStyle: "podman", Quiet: true}, []batch.Outcome{several}, debianConfig[7:] + "\n"},
+		{"crictl", config.Config{OutputStyle: "crictl"}, []batch.Outcome{debian(t, "debian", true)}, "Image is up to date for " + debianConfig + "\n"},
+		{"docker, quietly", config.Config{OutputStyle: "docker", Quiet: true}, []batch.Outcome{debian(t, "ubuntu@"+debianIndex, true)}, "docker.io/library/ubuntu@" + debianIndex + "\n"},
+		{"nerdctl, quietly", config.Config{OutputStyle: "nerdctl", Quiet: true}, []batch.Outcome{debian(t, "debian", true)}, ""},
+		{"ctr", config.Config{PrintChainID: true}, []batch.Outcome{several}, "image chain ID: " + debianChain + "\n"},
+		{"pieces", config.Config{Print: []string{"digest", "repodigest", "ref"}}, []batch.Outcome{several}, debianIndex + "\ndocker.io/library/debian@" + debianIndex + "\ndocker.io/library/debian:latest\n"},
+		{"pieces of each platform", config.Config{Print: []string{"id", "chainid"}}, []batch.Outcome{several}, debianLayer + "\n" + debianConfig + "\n" + debianChain + "\n"},
 	} {
 		var stdout bytes.Buffer
-		out, err := newOutput(&stdout, &tc.cfg, []job{tc.all[0].job}, 1)
+		out, err := NewPull(Options{Out: &stdout, Config: &tc.cfg, Jobs: []batch.Job{tc.all[0].Job}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := out.write(tc.all); err != nil {
+		if err := out.Write(tc.all); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(tc.want, stdout.String()); diff != "" {

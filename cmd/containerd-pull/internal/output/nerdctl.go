@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -39,29 +40,29 @@ type frameNode struct {
 }
 
 // frameOf makes the frame of an image that was pulled.
-func frameOf(o outcome) nerdctlFrame {
-	r := o.result
+func frameOf(o batch.Outcome) nerdctlFrame {
+	r := o.Result
 	f := nerdctlFrame{name: r.Name, target: r.Target, total: r.Fetched + r.Reused, elapsed: r.Duration}
 	for _, p := range r.Platforms {
-		f.nodes = append(f.nodes, o.manifestNode(p))
+		f.nodes = append(f.nodes, manifestNode(o, p))
 	}
 	if images.IsIndexType(r.Target.MediaType) {
-		f.nodes = []frameNode{{nodeName(r.Target), o.targetState(), f.nodes}}
+		f.nodes = []frameNode{{nodeName(r.Target), targetState(o), f.nodes}}
 	}
 	return f
 }
 
-func (o outcome) manifestNode(p pull.Platform) frameNode {
+func manifestNode(o batch.Outcome, p pull.Platform) frameNode {
 	manifest := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: p.Manifest}
 	config := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: p.Config}
-	node := frameNode{nodeName(manifest), o.state(p.Manifest), []frameNode{{nodeName(config), o.state(p.Config), nil}}}
-	if p.Manifest == o.result.Target.Digest {
-		node.state = o.targetState()
+	node := frameNode{nodeName(manifest), blobState(o, p.Manifest), []frameNode{{nodeName(config), blobState(o, p.Config), nil}}}
+	if p.Manifest == o.Result.Target.Digest {
+		node.state = targetState(o)
 	}
 	seen := map[digest.Digest]bool{}
 	for _, l := range p.Layers {
 		if !seen[l.Digest] {
-			node.children = append(node.children, frameNode{nodeName(l), o.state(l.Digest), nil})
+			node.children = append(node.children, frameNode{nodeName(l), blobState(o, l.Digest), nil})
 			seen[l.Digest] = true
 		}
 	}
@@ -69,18 +70,18 @@ func (o outcome) manifestNode(p pull.Platform) frameNode {
 }
 
 // targetState: the target is asked for even if it is there.
-func (o outcome) targetState() string {
-	if !o.result.Changed {
+func targetState(o batch.Outcome) string {
+	if !o.Result.Changed {
 		return nodeExists
 	}
-	return o.state(o.result.Target.Digest)
+	return blobState(o, o.Result.Target.Digest)
 }
 
-func (o outcome) state(dgst digest.Digest) string {
+func blobState(o batch.Outcome, dgst digest.Digest) string {
 	switch {
-	case o.account.unpacked[dgst]:
+	case o.Observed.Unpacked[dgst]:
 		return nodeExtracted
-	case o.account.fetched[dgst]:
+	case o.Observed.Fetched[dgst]:
 		return nodeComplete
 	}
 	return nodeExists

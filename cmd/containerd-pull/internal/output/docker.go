@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -25,7 +26,7 @@ type dockerPull struct {
 	closed bool           // events that are late are dropped
 }
 
-func newDockerPull(w io.Writer, jobs []job, live bool) *dockerPull {
+func newDockerPull(w io.Writer, jobs []batch.Job, live bool) *dockerPull {
 	d := &dockerPull{w: w}
 	for _, j := range jobs {
 		d.images = append(d.images, newDockerImage(j))
@@ -54,7 +55,7 @@ func (d *dockerPull) event(e progress.Event) {
 }
 
 // close writes the rest once the pull is over and nothing else is shown.
-func (d *dockerPull) close(all []outcome) error {
+func (d *dockerPull) close(all []batch.Outcome) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
@@ -63,8 +64,8 @@ func (d *dockerPull) close(all []outcome) error {
 		err = d.live.close()
 	}
 	for i, one := range all {
-		if one.err == nil {
-			d.images[i].end(one.result.Target.Digest, one.result.Changed)
+		if one.Err == nil {
+			d.images[i].end(one.Result.Target.Digest, one.Result.Changed)
 		}
 		_, werr := d.w.Write(d.images[i].take())
 		err = errors.Join(err, werr)
@@ -99,10 +100,10 @@ func (s dockerStage) String() string {
 	return []string{"", "Pulling fs layer", "Download complete", "Pull complete"}[s]
 }
 
-func newDockerImage(j job) *dockerImage {
-	d := &dockerImage{ref: j.ref, layers: map[digest.Digest]dockerStage{}}
-	if j.untagged {
-		fmt.Fprintf(&d.text, "Using default tag: %s\n", j.ref.Tag)
+func newDockerImage(j batch.Job) *dockerImage {
+	d := &dockerImage{ref: j.Ref, layers: map[digest.Digest]dockerStage{}}
+	if j.Untagged {
+		fmt.Fprintf(&d.text, "Using default tag: %s\n", j.Ref.Tag)
 	}
 	return d
 }

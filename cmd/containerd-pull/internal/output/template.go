@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
@@ -33,7 +34,7 @@ func newForm(text string) (*form, error) {
 	}
 	t, err := template.New("--format").Funcs(template.FuncMap{"json": inJSON}).Parse(text)
 	if err != nil {
-		return nil, usagef("%w", err)
+		return nil, err
 	}
 	if err := checkFields(t.Root); err != nil {
 		return nil, err
@@ -64,21 +65,21 @@ func marshal(v any, indent bool) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// write writes the outcomes: as one object if there can be only one, else as
-// an array, or each by the template.
-func (f *form) write(w io.Writer, all []outcome, list, indent bool) error {
+// writeForm writes the outcomes as --format says: as one object if there can be
+// only one, else as an array, or each by the template.
+func (p *Pull) writeForm(w io.Writer, all []batch.Outcome) error {
 	shown := make([]any, len(all))
 	for i, one := range all {
-		shown[i] = show(one)
+		shown[i] = show(one, p.Describe)
 	}
-	if f.template != nil {
-		return f.execute(w, shown)
+	if p.form.template != nil {
+		return p.form.execute(w, shown)
 	}
 	var v any = shown
-	if !list && len(shown) == 1 {
+	if !p.List && len(shown) == 1 {
 		v = shown[0]
 	}
-	text, err := marshal(v, indent)
+	text, err := marshal(v, isTerminal(p.Out))
 	if err != nil {
 		return err
 	}
@@ -189,11 +190,25 @@ func checkField(name string) error {
 	if slices.Contains(known, name) {
 		return nil
 	}
-	u := &usageError{err: fmt.Errorf("--format: no result has a field %q", name), hint: "the fields are: " + strings.Join(known, ", ")}
-	if i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, name) }); i >= 0 {
-		u.hint = fmt.Sprintf("did you mean %q?", known[i])
-	} else if near := value.Nearest(name, known); near != "" {
-		u.hint = fmt.Sprintf("did you mean %q?", near)
+	return &fieldError{name, known}
+}
+
+// fieldError is a template that asks for a field that no result has.
+type fieldError struct {
+	name  string
+	known []string
+}
+
+func (e *fieldError) Error() string { return fmt.Sprintf("--format: no result has a field %q", e.name) }
+
+// Hint names the field that was probably meant, or all that there are.
+func (e *fieldError) Hint() string {
+	near := value.Nearest(e.name, e.known)
+	if i := slices.IndexFunc(e.known, func(k string) bool { return strings.EqualFold(k, e.name) }); i >= 0 {
+		near = e.known[i]
 	}
-	return u
+	if near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "the fields are: " + strings.Join(e.known, ", ")
 }

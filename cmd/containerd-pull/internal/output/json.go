@@ -1,9 +1,11 @@
-package main
+package output
 
 import (
 	"github.com/containerd/platforms"
 
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -77,20 +79,20 @@ type shownError struct {
 }
 
 // show is the JSON of an outcome.
-func show(o outcome) any {
-	if o.err != nil {
-		return showFailure(o)
+func show(o batch.Outcome, describe func(error) progress.Failure) any {
+	if o.Err != nil {
+		return showFailure(o, describe(o.Err))
 	}
-	r := o.result
+	r := o.Result
 	shown := shownPull{
-		SchemaVersion: 1, Ref: o.job.typed, Name: r.Name, Names: []string{r.Name},
+		SchemaVersion: 1, Ref: o.Typed, Name: r.Name, Names: []string{r.Name},
 		Digest: r.Target.Digest.String(), Target: shownTarget{r.Target.MediaType, r.Target.Size},
 		Platforms: []shownPlatform{}, Changed: r.Changed, PreviousDigest: r.Previous.String(),
-		Namespace: o.namespace, Snapshotter: o.snapshotter, Profile: o.job.cfg.Profile,
+		Namespace: o.Namespace, Snapshotter: o.Snapshotter, Profile: o.Config.Profile,
 		Engine: r.Engine, EngineReason: r.EngineReason, SourceHost: r.Host,
 		BytesFetched: r.Fetched, BytesReused: r.Reused, BytesUnpacked: r.Unpacked,
-		Retries: o.account.retries, DurationMs: r.Duration.Milliseconds(),
-		Labels: r.Labels, Warnings: o.warnings(),
+		Retries: o.Observed.Retries, DurationMs: r.Duration.Milliseconds(),
+		Labels: r.Labels, Warnings: warnings(o),
 	}
 	if shown.Labels == nil {
 		shown.Labels = map[string]string{}
@@ -109,23 +111,23 @@ func showPlatform(p pull.Platform) shownPlatform {
 	return shown
 }
 
-func showFailure(o outcome) shownFailure {
-	failure := shownError(describe(o.err))
+func showFailure(o batch.Outcome, described progress.Failure) shownFailure {
+	failure := shownError(described)
 	failure.Message = printable.Line(failure.Message)
 	shown := shownFailure{
-		SchemaVersion: 1, Ref: o.job.typed, Name: o.job.ref.Name, Digest: o.account.target.Digest.String(),
-		Namespace: o.namespace, Snapshotter: o.snapshotter, Profile: o.job.cfg.Profile,
-		SourceHost: o.account.host, Retries: o.account.retries, Warnings: o.warnings(), Error: failure,
+		SchemaVersion: 1, Ref: o.Typed, Name: o.Ref.Name, Digest: o.Observed.Target.Digest.String(),
+		Namespace: o.Namespace, Snapshotter: o.Snapshotter, Profile: o.Config.Profile,
+		SourceHost: o.Observed.Host, Retries: o.Observed.Retries, Warnings: warnings(o), Error: failure,
 	}
-	if t := o.account.target; t.Digest != "" {
+	if t := o.Observed.Target; t.Digest != "" {
 		shown.Target = &shownTarget{t.MediaType, t.Size}
 	}
 	return shown
 }
 
-func (o outcome) warnings() []string {
+func warnings(o batch.Outcome) []string {
 	shown := []string{}
-	for _, text := range o.account.warnings {
+	for _, text := range o.Observed.Warnings {
 		shown = append(shown, printable.Line(text))
 	}
 	return shown

@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"fmt"
@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 )
 
 // checkDigestFile finds out before the pull what can be known about the file of
@@ -17,25 +19,25 @@ func checkDigestFile(path string) error {
 		return nil
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return usagef("--digestfile: %s is a folder", path)
+		return fmt.Errorf("--digestfile: %s is a folder", path)
 	}
 	folder := filepath.Dir(path)
 	if err := unix.Access(folder, unix.W_OK); err != nil {
-		return usagef("--digestfile: folder %s: %w", folder, err)
+		return fmt.Errorf("--digestfile: folder %s: %w", folder, err)
 	}
 	return nil
 }
 
-// writeDigestFile writes the digest of each target, as skopeo does: without a
+// WriteDigestFile writes the digest of each target, as skopeo does: without a
 // newline at the end. A file is replaced as a whole or not at all; a pipe or a
 // device is written to.
-func writeDigestFile(path string, all []outcome) error {
+func WriteDigestFile(path string, all []batch.Outcome) error {
 	if path == "" {
 		return nil
 	}
 	var digests []string
 	for _, one := range all {
-		digests = append(digests, one.result.Target.Digest.String())
+		digests = append(digests, one.Result.Target.Digest.String())
 	}
 	text := []byte(strings.Join(digests, "\n"))
 	target, err := filepath.EvalSymlinks(path)

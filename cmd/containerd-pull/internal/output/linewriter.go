@@ -1,4 +1,4 @@
-package main
+package output
 
 import (
 	"bytes"
@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// lineWriter writes in the background, so that a slow reader does not hold up
-// whoever has something to write.
+// lineWriter writes in the background, so that a slow reader does not block
+// writers.
 type lineWriter struct {
 	w    io.Writer
 	wake chan struct{}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
+	"github.com/containerd-pull/containerd-pull/pkg/plugin"
+	"github.com/spf13/cobra"
+)
+
+// noArgs refuses arguments where none has a meaning.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no argument: got %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+func exactlyOne(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("%s takes one argument: got %d", cmd.CommandPath(), len(args))
+	}
+	return nil
+}
+
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef("%s takes one argument: got %q", cmd.CommandPath(), args)
+	}
+	return nil
+}
+
+// someReferences shows the usage to whoever typed nothing to pull.
+func someReferences(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return nil
+	}
+	writeUsage(cmd.ErrOrStderr(), cmd)
+	return &usageError{err: fmt.Errorf("no reference given"), hint: "for example: " + programName + " alpine"}
+}
+
+func oneStream(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usagef("%s takes one file of events, or - for stdin: got %d arguments", cmd.CommandPath(), len(args))
+	}
+	return nil
+}
+
+// oneShell wants the name of a shell.
+func oneShell(cmd *cobra.Command, args []string) error {
+	if err := exactlyOne(cmd, args); err != nil {
+		return err
+	}
+	for _, shell := range plugin.Shells() {
+		if shell == args[0] {
+			return nil
+		}
+	}
+	return usagef("%s: got %q, want one of %s", cmd.CommandPath(), args[0], strings.Join(plugin.Shells(), ", "))
+}
+
+// oneOf is the hint where a word that is missing or unknown should be one of
+// names.
+func oneOf(names, args []string) string {
+	if len(args) > 0 {
+		if near := value.Nearest(args[0], names); near != "" {
+			return fmt.Sprintf("did you mean %q?", near)
+		}
+	}
+	return "there are: " + strings.Join(names, ", ")
+}
+
+// addFormat declares --format of the commands that show something.
+func addFormat(cmd *cobra.Command, format *string) {
+	cmd.Flags().StringVar(format, "format", "", "`form` of the output: json; plain text without it")
+}
+
+// checkFormat refuses a form that there is not, before any work.
+func checkFormat(format string) error {
+	if format != "" && format != "json" {
+		return usagef("--format: got %q, want json", format)
+	}
+	return nil
+}
+
+// writeFormatted writes what a command shows: v as JSON, or what text writes.
+func writeFormatted(w io.Writer, format string, v any, text func(io.Writer)) error {
+	if err := checkFormat(format); err != nil {
+		return err
+	}
+	if format == "" {
+		return asOutput(output.Text(w, text))
+	}
+	return asOutput(output.JSON(w, v))
+}

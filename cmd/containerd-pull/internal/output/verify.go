@@ -1,0 +1,117 @@
+package output
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/containerd-pull/containerd-pull/pkg/check"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// Verify is the result of verify in JSON. The names are API; docs/verify.md
+// describes them.
+type Verify struct {
+	SchemaVersion int      `json:"schemaVersion"`
+	Deep          bool     `json:"deep"`
+	Images        []Report `json:"images"`
+}
+
+// Report is what verify found out about an image.
+type Report struct {
+	Name        string    `json:"name"`
+	Digest      string    `json:"digest"`
+	Namespace   string    `json:"namespace"`
+	Snapshotter string    `json:"snapshotter"`
+	Platforms   []string  `json:"platforms"`
+	Whole       bool      `json:"whole"`
+	Blobs       int       `json:"blobs"`
+	Bytes       int64     `json:"bytes"`
+	Snapshots   int       `json:"snapshots"`
+	Compared    int       `json:"compared"`
+	Findings    []finding `json:"findings"`
+	Repaired    []finding `json:"repaired"`
+	Notes       []string  `json:"notes"`
+}
+
+type finding struct {
+	Kind       string `json:"kind"`
+	Platform   string `json:"platform,omitempty"`
+	Digest     string `json:"digest"`
+	Path       string `json:"path,omitempty"`
+	Message    string `json:"message"`
+	Unrepaired string `json:"unrepaired,omitempty"`
+}
+
+// NewVerify is the result for images of which any may be damaged.
+func NewVerify(deep bool, images []Report) Verify {
+	return Verify{SchemaVersion: 1, Deep: deep, Images: append([]Report{}, images...)}
+}
+
+// NewReport shows what was found in a store.
+func NewReport(r check.Report, st *store.Store) Report {
+	return Report{
+		Name: r.Image.Name, Digest: r.Image.Target.Digest.String(), Namespace: st.Namespace, Snapshotter: st.Name,
+		Platforms: append([]string{}, r.Platforms...),
+		Whole:     r.Whole(), Blobs: r.Blobs, Bytes: r.Bytes, Snapshots: r.Snapshots, Compared: r.Compared,
+		Findings: showFindings(r.Findings), Repaired: showFindings(r.Repaired), Notes: append([]string{}, r.Notes...),
+	}
+}
+
+func showFindings(all []check.Finding) []finding {
+	shown := make([]finding, len(all))
+	for i, f := range all {
+		shown[i] = finding{
+			Kind: string(f.Kind), Platform: f.Platform, Digest: f.Digest.String(), Path: f.Path, Message: f.Message, Unrepaired: f.Unrepaired,
+		}
+	}
+	return shown
+}
+
+// Damaged counts the images that are not whole.
+func (v Verify) Damaged() int {
+	damaged := 0
+	for _, r := range v.Images {
+		if !r.Whole {
+			damaged++
+		}
+	}
+	return damaged
+}
+
+// Write writes one line for each finding; nothing if there is none.
+func (v Verify) Write(w io.Writer) {
+	for _, r := range v.Images {
+		for _, f := range r.Repaired {
+			fmt.Fprintf(w, "%s\t%s\t%s (repaired)\n", printable.Line(r.Name), f.Digest, f.text())
+		}
+		for _, f := range r.Findings {
+			text := f.text()
+			if f.Unrepaired != "" {
+				text += " (not repaired: " + printable.Line(f.Unrepaired) + ")"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\n", printable.Line(r.Name), f.Digest, text)
+		}
+	}
+}
+
+func (f finding) text() string {
+	text := f.Kind + ": "
+	if f.Path != "" {
+		text += printable.Line(f.Path) + ": "
+	}
+	return text + printable.Line(f.Message)
+}
+
+// Summary is the line about images that are all whole.
+func (v Verify) Summary() string {
+	var blobs, snapshots int
+	var bytes int64
+	for _, r := range v.Images {
+		blobs += r.Blobs
+		bytes += r.Bytes
+		snapshots += r.Snapshots
+	}
+	return fmt.Sprintf("%s whole: %s (%s), %s", Counted(len(v.Images), "image"), Counted(blobs, "blob"), progress.Size(bytes), Counted(snapshots, "snapshot"))
+}

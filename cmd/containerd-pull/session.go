@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/containerd-pull/containerd-pull/pkg/batch"
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// options are what every command with settings has.
+type options struct {
+	streams streams
+	caller  config.Caller
+	flags   *config.Flags
+}
+
+// resolve reads the settings and resolves them for ref, which is zero if the
+// command has no reference.
+func (o options) resolve(ref source.Ref) (*config.Settings, *config.Config, error) {
+	settings, err := config.Load(o.caller, o.flags)
+	if err != nil {
+		return nil, nil, asUsage(err)
+	}
+	cfg, err := settings.Resolve(ref)
+	return settings, cfg, asUsage(err)
+}
+
+// session is what a command that opens a store needs, once.
+type session struct {
+	options
+	settings *config.Settings
+	call     *config.Config   // of what concerns the whole call
+	each     []*config.Config // of the references, in their order
+	parts    *batch.Parts
+	display  *progress.Display // nil before startDisplay
+	undo     []func()
+}
+
+// openSession resolves the settings for refs and goes where the store is. The
+// context that it returns ends with --timeout. The caller closes the session.
+func openSession(ctx context.Context, o options, refs []source.Ref) (context.Context, *session, error) {
+	s := &session{options: o}
+	var err error
+	if s.settings, err = config.Load(o.caller, o.flags); err != nil {
+		return ctx, nil, asUsage(err)
+	}
+	if s.call, s.each, err = s.settings.ResolveAll(refs); err != nil {
+		return ctx, nil, asUsage(err)
+	}
+	if err := enterRootless(o.caller, s.configs()...); err != nil {
+		return ctx, nil, err
+	}
+	ctx, cancel := withTimeout(ctx, s.call)
+	s.undo = append(s.undo, cancel, routeLogs(o.streams.err, s.call))
+	s.parts = &batch.Parts{Caller: o.caller, UserAgent: programName + "/" + buildVersion()}
+	return ctx, s, nil
+}
+
+func (s *session) close() {
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		s.undo[i]()
+	}
+}
+
+// configs are those of the references, or that of a call that names none.
+func (s *session) configs() []*config.Config {
+	if len(s.each) == 0 {
+		return []*config.Config{s.call}
+	}
+	return s.each
+}
+
+// startDisplay shows from now on what happens, on stderr.
+func (s *session) startDisplay() error {
+	var err error
+	s.display, err = progress.New(progress.Options{
+		Mode:     s.call.Progress,
+		Out:      s.streams.err,
+		Quiet:    s.call.Quiet,
+		Env:      s.caller.Getenv,
+		Classify: describe,
+	})
+	if err != nil {
+		return asUsage(err)
+	}
+	out := s.display.Writer()
+	s.undo = append(s.undo, routeLogs(out, s.call))
+	s.parts.Progress = progress.Tee(gcTuner(s.caller), s.display.Sink())
+	if s.call.HTTPDump {
+		s.parts.Dump = out
+	}
+	if s.call.HTTPTrace {
+		s.parts.Trace = out
+	}
+	return nil
+}
+
+// endDisplay closes the display, so that it does not mix with the result on a
+// terminal. It returns err, or else why the display could not be written.
+func (s *session) endDisplay(err error) error {
+	if cerr := s.display.Close(); err == nil {
+		return asOutput(cerr)
+	}
+	return err
+}
+
+// existingStore opens a store for a command that has nothing to do in a root
+// that is not there, and must not make one.
+func (s *session) existingStore(ctx context.Context, o store.Options) (*store.Store, error) {
+	if o.Root != "" {
+		if _, err := os.Stat(o.Root); err != nil {
+			return nil, usagef("--root: %w", err)
+		}
+	}
+	return s.parts.Store(ctx, o)
+}
+
+func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, context.CancelFunc) {
+	if cfg.Timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, cfg.Timeout, &timeoutError{after: cfg.Timeout.String()})
+}
+
+// asInterrupted adds to err why the context has ended, if it has: a daemon
+// only reports that the call was cancelled.
+func asInterrupted(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// routeLogs sends what containerd's packages log to w, above the progress
+// instead of through it. The returned function undoes it.
+func routeLogs(w io.Writer, cfg *config.Config) func() {
+	logger := logrus.StandardLogger()
+	out, level, formatter := logger.Out, logger.GetLevel(), logger.Formatter
+	logger.SetOutput(w)
+	logger.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
+	logger.SetLevel(logLevel(cfg))
+	return func() {
+		logger.SetOutput(out)
+		logger.SetFormatter(formatter)
+		logger.SetLevel(level)
+	}
+}
+
+// logLevel leaves out containerd's warnings: they concern how its packages are
+// set up, while what concerns the user is an event.
+func logLevel(cfg *config.Config) logrus.Level {
+	if cfg.Debug {
+		return logrus.DebugLevel
+	}
+	return logrus.ErrorLevel
+}
+
+// GOGC values. Read-only commands are short-lived, so they rarely collect.
+// During a pull the heap is mostly large pointer-free buffers, which are cheap
+// to scan.
+const (
+	gogcIdle = 800 // %: not below 32 MiB
+	gogcPull = 50
+)
+
+// gcTuner lowers GOGC once the first layer starts, unless the environment sets
+// it.
+func gcTuner(caller config.Caller) progress.Sink {
+	if caller.Getenv("GOGC") != "" {
+		return nil
+	}
+	begin := sync.OnceFunc(func() { debug.SetGCPercent(gogcPull) })
+	return func(e progress.Event) {
+		if e.Kind == progress.FetchStart || e.Kind == progress.UnpackStart {
+			begin()
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// Parts opens what jobs need, as their configuration says, and keeps it for
+// the next job that needs the same. The zero value asks as nobody in particular
+// and tells nothing. Its fields are set before it is used.
+type Parts struct {
+	// Caller is the user whose credentials the configuration names.
+	Caller config.Caller
+	// Login is the credential of the command line; nil means that there is none.
+	Login     *credential.Credential
+	UserAgent string
+	Progress  progress.Sink
+	// Dump and Trace take what is sent and received, see registry.Options; nil
+	// turns them off.
+	Dump, Trace io.Writer
+
+	registries map[string]*registry.Registry // by profile
+	store      *store.Store
+	storeOf    store.Options
+}
+
+// ConfigError is a configuration that cannot be followed: it names something
+// that does not exist, or does not fit together.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Registry returns the registry client of cfg's profile. All jobs of a profile
+// share it, and with it tokens and what was learnt about hosts.
+func (p *Parts) Registry(cfg *config.Config) (*registry.Registry, error) {
+	if reg := p.registries[cfg.Profile]; reg != nil {
+		return reg, nil
+	}
+	o := cfg.Registry
+	o.UserAgent, o.Progress, o.Dump, o.Trace = p.UserAgent, p.Progress, p.Dump, p.Trace
+	var err error
+	if o.Credentials, err = credential.New(cfg.CredentialOptions(p.Caller, p.Login)); err != nil {
+		return nil, &ConfigError{err}
+	}
+	reg, err := registry.New(o)
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	if p.registries == nil {
+		p.registries = make(map[string]*registry.Registry)
+	}
+	p.registries[cfg.Profile] = reg
+	return reg, nil
+}
+
+// Store returns the store that o describes. The one before it is closed if it
+// is another: one store is open at a time, because a root without a daemon can
+// be held only once.
+func (p *Parts) Store(ctx context.Context, o store.Options) (*store.Store, error) {
+	if p.store != nil && p.storeOf == o {
+		return p.store, nil
+	}
+	if err := p.Close(); err != nil {
+		return nil, err
+	}
+	open := store.Dial
+	if o.Root != "" {
+		open = store.Open
+	}
+	st, err := open(ctx, o)
+	if errdefs.IsInvalidArgument(err) && o.Root == "" { // a snapshotter that the daemon does not have
+		return nil, &ConfigError{err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.store, p.storeOf = st, o
+	return st, nil
+}
+
+// Close closes the store that is open, if there is one.
+func (p *Parts) Close() error {
+	if p.store == nil {
+		return nil
+	}
+	err := p.store.Close()
+	p.store = nil
+	if err != nil {
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return nil
+}
