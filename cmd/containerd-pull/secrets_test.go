@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -249,7 +250,7 @@ func (h *house) mend(profile string) {
 	if err != nil || len(blobs) == 0 {
 		h.t.Fatalf("got blobs %v, %v; want some", blobs, err)
 	}
-	if err := os.Truncate(blobs[0], 0); err != nil {
+	if err := errors.Join(os.Chmod(blobs[0], 0o600), os.Truncate(blobs[0], 0)); err != nil {
 		h.t.Fatal(err)
 	}
 	for _, args := range [][]string{

@@ -331,8 +331,12 @@ func TestSignalsDuringPull(t *testing.T) {
 		reg.ResetLog()
 		began := time.Now()
 		for signal, code := range codes {
+			asked := len(reg.Requests())
 			c := s.command(program, ref)
-			time.Sleep(150*time.Millisecond + upTo(random, 200*time.Millisecond))
+			if err := reg.Await(t.Context(), asked+1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(upTo(random, 200*time.Millisecond))
 			sent := time.Now()
 			if err := c.Process.Signal(signal); err != nil {
 				t.Fatal(err)

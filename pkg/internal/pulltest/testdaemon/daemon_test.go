@@ -35,34 +35,36 @@ func TestDaemonIsTheVersionAskedFor(t *testing.T) {
 }
 
 func TestDaemonPullsFromTheRegistry(t *testing.T) {
-	r := testregistry.Start(t, testregistry.Options{})
 	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
-	ref := testregistry.Push(t, r, "team/small:1", img)
-	t.Run("daemons", func(t *testing.T) {
-		eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
-			d.Ctr(t, "images", "pull", "--plain-http", ref)
-			files := d.SnapshotTree(t, "default", "overlayfs", img.ChainIDs()[2].String())
-			if e := tree.Find(t, files, "/etc/release"); e.Size != int64(len("small 2\n")) {
-				t.Errorf("got %+v, want the release of the last layer", e)
-			}
-			if e := tree.Find(t, files, "/usr/bin/su"); e.Mode&syscall.S_ISUID == 0 {
-				t.Errorf("got mode %o, want set-uid", e.Mode)
-			}
-			if e := tree.Find(t, files, "/usr/bin/tool2"); e.LinkedTo != "/usr/bin/tool" || e.Links != 2 {
-				t.Errorf("got %+v, want a hard link", e)
-			}
-			if e := tree.Find(t, files, "/usr/bin/serve"); e.Xattrs["security.capability"] == "" || e.Xattrs["user.origin"] != "pulltest" {
-				t.Errorf("got %+v, want capabilities and an xattr", e)
-			}
-			for _, e := range files {
-				if e.Path == "/opt/gone" || e.Path == "/var/lib/old" {
-					t.Errorf("got %s, want it hidden", e.Path)
-				}
-			}
-		})
+	eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
+		r := testregistry.Start(t, testregistry.Options{})
+		d.Ctr(t, "images", "pull", "--plain-http", testregistry.Push(t, r, "team/small:1", img))
+		if got := len(r.BlobGets()); got != 4 {
+			t.Errorf("got GETs of %d blobs, want the config and three layers", got)
+		}
+		isSmall(t, d.SnapshotTree(t, "default", "overlayfs", img.ChainIDs()[2].String()))
 	})
-	if got := len(r.BlobGets()); got != 4 {
-		t.Errorf("got GETs of %d blobs, want the config and three layers", got)
+}
+
+// isSmall wants the tree of the small image.
+func isSmall(t *testing.T, files []tree.Entry) {
+	t.Helper()
+	if e := tree.Find(t, files, "/etc/release"); e.Size != int64(len("small 2\n")) {
+		t.Errorf("got %+v, want the release of the last layer", e)
+	}
+	if e := tree.Find(t, files, "/usr/bin/su"); e.Mode&syscall.S_ISUID == 0 {
+		t.Errorf("got mode %o, want set-uid", e.Mode)
+	}
+	if e := tree.Find(t, files, "/usr/bin/tool2"); e.LinkedTo != "/usr/bin/tool" || e.Links != 2 {
+		t.Errorf("got %+v, want a hard link", e)
+	}
+	if e := tree.Find(t, files, "/usr/bin/serve"); e.Xattrs["security.capability"] == "" || e.Xattrs["user.origin"] != "pulltest" {
+		t.Errorf("got %+v, want capabilities and an xattr", e)
+	}
+	for _, e := range files {
+		if e.Path == "/opt/gone" || e.Path == "/var/lib/old" {
+			t.Errorf("got %s, want it hidden", e.Path)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package testregistry
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -31,6 +33,7 @@ func (r Request) Target() string { _, target := target(r.Path); return target }
 type requestLog struct {
 	mu       sync.Mutex
 	requests []*Request
+	arrived  chan struct{} // closed by the next request; nil while none is awaited
 }
 
 func (l *requestLog) begin(req *http.Request) *Request {
@@ -41,7 +44,21 @@ func (l *requestLog) begin(req *http.Request) *Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.requests = append(l.requests, entry)
+	if l.arrived != nil {
+		close(l.arrived)
+		l.arrived = nil
+	}
 	return entry
+}
+
+// next gives the number of requests so far, and what the next one closes.
+func (l *requestLog) next() (n int, arrived <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.arrived == nil {
+		l.arrived = make(chan struct{})
+	}
+	return len(l.requests), l.arrived
 }
 
 func (l *requestLog) update(change func()) {
@@ -63,6 +80,21 @@ func (l *requestLog) snapshot() []Request {
 // Requests lists what the registry was asked since the start or ResetLog, in
 // order of arrival.
 func (r *Registry) Requests() []Request { return r.log.snapshot() }
+
+// Await waits until the log holds n requests, whose answers may be under way.
+func (r *Registry) Await(ctx context.Context, n int) error {
+	for {
+		have, arrived := r.log.next()
+		if have >= n {
+			return nil
+		}
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for request %d: %w", n, context.Cause(ctx))
+		}
+	}
+}
 
 // ResetLog forgets the requests so far.
 func (r *Registry) ResetLog() {

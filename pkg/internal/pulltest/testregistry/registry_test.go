@@ -2,6 +2,7 @@ package testregistry_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -112,6 +113,25 @@ func TestRegistryCountsWhatItServes(t *testing.T) {
 	r.ResetLog()
 	if got := r.Requests(); len(got) != 0 {
 		t.Errorf("got %d requests after ResetLog, want none", len(got))
+	}
+}
+
+func TestAwait(t *testing.T) {
+	r, layer := small(t, testregistry.Options{})
+	for n := range 3 {
+		go func() {
+			if resp, err := r.Client().Get(blobURL(r, layer)); err == nil {
+				resp.Body.Close()
+			}
+		}()
+		if err := r.Await(t.Context(), n+1); err != nil || len(r.Requests()) != n+1 {
+			t.Errorf("got %d requests and %v, want %d", len(r.Requests()), err, n+1)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Await(ended, 4); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v for a request that does not come, want the context's error", err)
 	}
 }
 
