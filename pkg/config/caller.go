@@ -10,21 +10,21 @@ import (
 	"github.com/moby/sys/userns"
 )
 
-// Caller is what settings depend on besides flags and files: whose process
-// this is and what its environment holds.
+// Caller is what settings depend on besides flags and files: the user of the
+// process and its environment.
 type Caller struct {
 	Lookup func(name string) (string, bool) // of environment variables
-	// Environ is the whole environment, for a program that this one becomes.
+	// Environ is the whole environment, for the program that replaces this one.
 	Environ []string
-	// UID is the user whose files count, not root's in the user namespace of
-	// rootless containerd.
+	// UID is the user whose files are read: in the user namespace of rootless
+	// containerd the one outside of it, not root.
 	UID int
 	// Root is the folder that holds /etc; empty for the real one.
 	Root string
 	// Now is the time of the call.
 	Now time.Time
-	// Defaults replace those of the table, by the keys of the settings: another
-	// name of the program may stand for other defaults.
+	// Defaults replace those of the table, by key: called under another name,
+	// the program may have other defaults.
 	Defaults map[string]string
 }
 
@@ -33,8 +33,8 @@ func ThisProcess() Caller {
 	return Caller{Lookup: os.LookupEnv, Environ: os.Environ(), UID: userOf(os.Geteuid(), os.Getenv("ROOTLESSKIT_PARENT_EUID")), Now: time.Now()}
 }
 
-// userOf is the user that root of a user namespace is outside of it, as
-// RootlessKit tells those within.
+// userOf is the user outside of a user namespace whom root inside stands for;
+// RootlessKit passes the uid on in parent.
 func userOf(uid int, parent string) int {
 	outside, err := strconv.Atoi(parent)
 	if uid != 0 || err != nil || !userns.RunningInUserNS() {
@@ -75,15 +75,15 @@ func (c Caller) nerdctlFile() string {
 	return ""
 }
 
-// Getenv gives a variable of the environment, empty if it is not set.
+// Getenv returns a variable of the environment, empty if it is not set.
 func (c Caller) Getenv(name string) string {
 	text, _ := c.Lookup(name)
 	return text
 }
 
-// configHome is the folder of the caller's configuration, empty if there is
-// neither XDG_CONFIG_HOME nor HOME. The XDG specification has relative paths
-// in its variable ignored.
+// configHome is the folder of the caller's configuration, empty if neither
+// XDG_CONFIG_HOME nor HOME is set. By the XDG specification, a relative path in
+// its variable is ignored.
 func (c Caller) configHome() string {
 	if dir := c.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
 		return dir
@@ -94,8 +94,8 @@ func (c Caller) configHome() string {
 	return ""
 }
 
-// CacheHome is the folder of what the caller can do without, empty if there is
-// neither XDG_CACHE_HOME nor HOME.
+// CacheHome is the folder of files that may be deleted at any time, empty if
+// neither XDG_CACHE_HOME nor HOME is set.
 func (c Caller) CacheHome() string {
 	if dir := c.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
 		return dir
@@ -106,8 +106,8 @@ func (c Caller) CacheHome() string {
 	return ""
 }
 
-// hostsDirs are containerd's and Docker's folders for host configuration; an
-// ordinary user has them in the own configuration folder, as with nerdctl.
+// hostsDirs are containerd's and Docker's folders for host configuration. Those
+// of an ordinary user lie in the user's configuration folder, as for nerdctl.
 func hostsDirs(c Caller) string {
 	base := filepath.Join(c.Root, "/etc")
 	if c.UID != 0 && c.configHome() != "" {
@@ -116,8 +116,8 @@ func hostsDirs(c Caller) string {
 	return strings.Join([]string{filepath.Join(base, "containerd/certs.d"), filepath.Join(base, "docker/certs.d")}, ",")
 }
 
-// now is the time that labels get. SOURCE_DATE_EPOCH fixes it for builds that
-// have to give the same bytes each time.
+// now is the time that labels may refer to. SOURCE_DATE_EPOCH fixes it for
+// reproducible builds.
 func (c Caller) now() time.Time {
 	if secs, err := strconv.ParseInt(c.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
 		return time.Unix(secs, 0).UTC()

@@ -14,7 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// checker looks through a document for what would otherwise be found out by a
+// checker reports mistakes in a document that otherwise surface only during a
 // pull, or never.
 type checker struct {
 	doc      *file.Document
@@ -75,7 +75,7 @@ func (c *checker) elements(keys []string, node any, item value.Shape) {
 	}
 }
 
-// entry checks one key of a table and gives its value as it is to be used.
+// entry checks one key of a table and returns its value as it is to be used.
 func (c *checker) entry(keys []string, node any, parent value.Shape) any {
 	s, known := parent.Field(keys[len(keys)-1])
 	switch {
@@ -121,14 +121,14 @@ func (c *checker) settings(prefix []string) {
 		if !ok {
 			continue
 		}
-		if err := s.bind(new(Config)).Set(raw); err != nil && !c.found(keys) {
+		if err := s.bind(new(Config)).Set(raw); err != nil && !c.isKnown(keys) {
 			c.find(keys, err, "")
 		}
 	}
 }
 
-// found says whether something at or below keys was found before.
-func (c *checker) found(keys []string) bool {
+// isKnown reports whether a mistake at or below keys was found before.
+func (c *checker) isKnown(keys []string) bool {
 	at := file.Dotted(keys)
 	return slices.ContainsFunc(c.findings, func(e *file.Error) bool {
 		return strings.HasPrefix(e.Key, at) || strings.Contains(e.Err.Error(), `"`+at)

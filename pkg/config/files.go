@@ -123,30 +123,3 @@ func (f *files) places(profile string) []file.Place {
 	}
 	return places
 }
-
-// fileLayer is a layer of files: tables of the user's own keys merged key by
-// key, anything else replaced.
-type fileLayer struct {
-	kind   Kind
-	merged *file.Layer
-}
-
-func newFileLayer(kind Kind, keys []string, places []file.Place) (layer, error) {
-	merged, err := file.NewLayer(keys, places)
-	if err != nil {
-		return nil, err
-	}
-	return fileLayer{kind, merged}, nil
-}
-
-func (l fileLayer) lookup(s *Setting) (settingValue, bool, error) {
-	found, ok := l.merged.Lookup(s.Key)
-	if !ok {
-		return settingValue{}, false, nil
-	}
-	if s.shape().Type == "object" {
-		found.Raw = l.merged.Table(s.Key)
-	}
-	from := Origin{Kind: l.kind, Name: found.Place.Profile, File: found.Place.Document.Path, Line: found.Place.Line(s.Key)}
-	return settingValue{raw: found.Raw, from: from, depth: found.Depth}, true, nil
-}

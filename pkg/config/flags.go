@@ -31,7 +31,7 @@ func NewFlags(fs *pflag.FlagSet, settings []*Setting) *Flags {
 	return f
 }
 
-// FlagsOf gives the flags of NewFlags back, as typed.
+// FlagsOf returns the flags that NewFlags declared in fs, as typed.
 func FlagsOf(fs *pflag.FlagSet) *Flags {
 	f := new(Flags)
 	fs.VisitAll(func(flag *pflag.Flag) {
@@ -42,7 +42,7 @@ func FlagsOf(fs *pflag.FlagSet) *Flags {
 	return f
 }
 
-// Key is that of the setting that a flag sets, empty if there is none.
+// Key is the key of the setting that a flag sets, empty if it has none.
 func Key(flag *pflag.Flag) string {
 	if v := valueOf(flag); v != nil {
 		return v.setting.Key
@@ -78,9 +78,8 @@ func valueOf(flag *pflag.Flag) *flagValue {
 // GroupAnnotation is the annotation of a flag that holds its Group.
 const GroupAnnotation = "containerd-pull-group"
 
-// flagValue is one spelling of a setting. It keeps the texts instead of their
-// meaning, because one flag may end up in the configurations of several
-// references.
+// flagValue is one spelling of a setting. It keeps the texts as typed, because
+// one flag may end up in the configurations of several references.
 type flagValue struct {
 	setting   *Setting
 	spelling  Flag
@@ -88,8 +87,8 @@ type flagValue struct {
 	spellings []*pflag.Flag // all of the setting
 }
 
-// listFlag is a flag that may be repeated. That it can tell its elements is how
-// completion knows: see cobra.SliceValue.
+// listFlag is a flag that may be repeated. cobra recognizes it by GetSlice: see
+// cobra.SliceValue.
 type listFlag struct{ *flagValue }
 
 func (v listFlag) GetSlice() []string { return v.texts }
@@ -135,7 +134,7 @@ func (v *flagValue) Set(text string) error {
 		return err
 	}
 	v.texts = append(v.texts, text)
-	for _, f := range v.spellings { // the others are given as well; pflag marks this one
+	for _, f := range v.spellings { // pflag marks this one; the others count as given, too
 		if f.Name != v.spelling.Name {
 			f.Changed = true
 		}
@@ -187,7 +186,7 @@ func agree(s *Setting, typed []*flagValue) error {
 
 func (v *flagValue) dashed() string { return "--" + v.spelling.Name }
 
-// with gives the flags as if one more had been typed.
+// with returns the flags as if one more had been typed.
 func (f *Flags) with(s *Setting, text string) *Flags {
 	typed := &flagValue{setting: s, spelling: s.Flags[0], texts: value.Texts{text}}
 	more := &Flags{typed: []*flagValue{typed}}

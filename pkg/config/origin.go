@@ -2,11 +2,9 @@ package config
 
 import (
 	"fmt"
-
-	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
-// Kind says what sort of place a value came from.
+// Kind is the sort of source that a value came from.
 type Kind string
 
 const (
@@ -22,7 +20,7 @@ const (
 	Excluded Kind = "excluded"
 )
 
-// Origin says where a value was found.
+// Origin is where a value was found.
 type Origin struct {
 	Kind Kind
 	// Name is the flag with its dashes, the variable, the profile, or the
@@ -60,62 +58,4 @@ func (o Origin) subject(s *Setting) string {
 		return o.Name
 	}
 	return fmt.Sprintf("%s (%s)", s.Name(), o)
-}
-
-// settingValue is what one layer holds for a setting.
-type settingValue struct {
-	raw  any
-	from Origin
-	// depth orders what one layer holds: a later file is stronger than an
-	// earlier one, a profile than the one that it extends.
-	depth int
-}
-
-// layer is a place where settings may be said: the flags, the environment, a
-// profile, the files, the built-in defaults.
-type layer interface {
-	lookup(s *Setting) (settingValue, bool, error)
-}
-
-// builtIn is the weakest layer.
-type builtIn struct{ caller Caller }
-
-func (b builtIn) lookup(s *Setting) (settingValue, bool, error) {
-	text := s.Default
-	if s.fallback != nil {
-		text = s.fallback(b.caller)
-	}
-	if other, ok := b.caller.Defaults[s.Key]; ok {
-		text = other
-	}
-	return settingValue{raw: value.Texts{text}, from: Origin{Kind: BuiltIn}}, text != "", nil
-}
-
-// environment is the layer of variables.
-type environment struct{ caller Caller }
-
-func (e environment) lookup(s *Setting) (settingValue, bool, error) {
-	for _, name := range s.EnvNames() {
-		if text, ok := e.caller.Lookup(name); ok {
-			return settingValue{raw: occurrences(s, text), from: Origin{Kind: FromEnv, Name: name}}, true, nil
-		}
-	}
-	return settingValue{}, false, nil
-}
-
-// occurrences gives a variable the power of a repeated flag: a table may have
-// several pairs, with commas between them. A value that holds a comma itself
-// needs a flag or a file.
-func occurrences(s *Setting, text string) value.Texts {
-	if s.shape().Type == "object" {
-		return value.Texts{text}.Split()
-	}
-	return value.Texts{text}
-}
-
-// choiceOfProfile is the layer of the profile that a pattern chose.
-type choiceOfProfile struct{ name, pattern string }
-
-func (c choiceOfProfile) lookup(s *Setting) (settingValue, bool, error) {
-	return settingValue{raw: value.Texts{c.name}, from: Origin{Kind: FromPattern, Name: c.pattern}}, s.Key == keyDefault, nil
 }

@@ -1,16 +1,13 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
-	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
-// The values of Config.OutputStyle: whose lines the result is written in.
+// The values of Config.OutputStyle: the tool in whose lines the result is written.
 const (
 	StylePlain   = "plain"
 	StyleDocker  = "docker"
@@ -33,30 +30,6 @@ const (
 	FormatJSON     = "json"
 	FormatTemplate = "go-template="
 )
-
-// checkPrint refuses to print the chain of snapshots of what has none.
-func (c *Config) checkPrint() error {
-	if c.Request.Unpack != pull.UnpackNever {
-		return nil
-	}
-	flag := "--print chainid"
-	if c.PrintChainID {
-		flag = "--print-chainid"
-	} else if !slices.Contains(c.Print, PrintChainID) {
-		return nil
-	}
-	return fmt.Errorf("%s has no effect with unpack = false: there is no chain of snapshots", flag)
-}
-
-// finishOutput fits the progress to the result: docker and nerdctl write theirs
-// on stdout, so that nobody who has not asked wants ours beside it.
-func (c *Config) finishOutput() {
-	c.OutputStyle = cmp.Or(c.OutputStyle, StylePlain) // dropped beside --format
-	stdout := c.OutputStyle == StyleDocker || c.OutputStyle == StyleNerdctl
-	if c.Quiet || stdout && c.Origin("progress").Kind == BuiltIn {
-		c.Progress = "none"
-	}
-}
 
 // formatValue is a form of the result. Whether its template is right shows when
 // the result is written.

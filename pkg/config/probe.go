@@ -11,8 +11,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
-// Probe looks for what a configuration names and a pull would miss: files that
-// cannot be read, programs that are not there. It contacts nobody.
+// Probe finds what a configuration names and a pull would miss: files that
+// cannot be read, programs that do not exist. It opens no connection.
 func (c *Config) Probe() []error {
 	var wrong []error
 	_, err := registry.New(c.Registry)

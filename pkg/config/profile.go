@@ -16,7 +16,7 @@ type Profile struct {
 	Name    string
 	Extends string
 	Match   []string
-	// Files are those that say something about it, the weakest first.
+	// Files are those that define a part of it, the weakest first.
 	Files []string
 }
 
@@ -30,7 +30,7 @@ func (s *Settings) Profiles() []Profile {
 				p = &Profile{Name: name}
 				byName[name] = p
 			}
-			p.take(d)
+			p.addDocument(d)
 		}
 	}
 	var all []Profile
@@ -40,8 +40,8 @@ func (s *Settings) Profiles() []Profile {
 	return all
 }
 
-// take adds what a document says; its types have been checked.
-func (p *Profile) take(d *file.Document) {
+// addDocument adds the part that stands in d, whose types have been checked.
+func (p *Profile) addDocument(d *file.Document) {
 	p.Files = append(p.Files, d.Path)
 	if raw, ok := d.At([]string{file.ProfilesKey, p.Name, keyExtends}); ok {
 		p.Extends, _ = value.ParseText(raw)
@@ -51,7 +51,7 @@ func (p *Profile) take(d *file.Document) {
 	}
 }
 
-// chain gives a profile after those that it extends, the furthest first.
+// chain lists a profile after those that it extends, the furthest first.
 func (s *Settings) chain(name string) ([]Profile, error) {
 	all := s.Profiles()
 	var chain []Profile
@@ -72,11 +72,11 @@ func (s *Settings) chain(name string) ([]Profile, error) {
 	return chain, nil
 }
 
-// UnknownProfile is the name of a profile that there is not.
+// UnknownProfile is the error for the name of a profile that does not exist.
 type UnknownProfile struct {
 	Name    string
-	Extends string // the profile that extends it, empty if it was asked for
-	Nearest string // the one that was probably meant
+	Extends string // the profile that extends it; empty if a user named it
+	Nearest string // the profile that was probably meant, empty if none is close
 	Known   []string
 }
 
@@ -85,6 +85,17 @@ func (e *UnknownProfile) Error() string {
 		return fmt.Sprintf("profile %q extends %q, which does not exist", e.Extends, e.Name)
 	}
 	return fmt.Sprintf("unknown profile %q", e.Name)
+}
+
+// Hint names the profile that was probably meant, or those that there are.
+func (e *UnknownProfile) Hint() string {
+	switch {
+	case e.Nearest != "":
+		return fmt.Sprintf("did you mean %q?", e.Nearest)
+	case len(e.Known) > 0:
+		return "there are: " + strings.Join(e.Known, ", ")
+	}
+	return "no configuration file defines a profile"
 }
 
 func unknownProfile(name string, all []Profile, on []string) error {
@@ -99,7 +110,7 @@ func unknownProfile(name string, all []Profile, on []string) error {
 	return e
 }
 
-// profileLayer is what a profile says, with those that it extends.
+// profileLayer is the layer of a profile, with those that it extends.
 func (s *Settings) profileLayer(name string) (layer, error) {
 	chain, err := s.chain(name)
 	if err != nil {
@@ -154,17 +165,15 @@ func (p Profile) claim(ref source.Ref) claim {
 	return best
 }
 
-// ShowProfile gives what a profile says, those that it extends included.
+// ShowProfile lists the settings of a profile and of those that it extends.
 func (s *Settings) ShowProfile(name string) ([]Resolved, error) {
 	l, err := s.profileLayer(name)
 	if err != nil {
 		return nil, err
 	}
-	r := resolution{layers: []layer{l}, chosen: make(map[string]choice)}
-	for _, setting := range Table() {
-		if err := r.choose(setting); err != nil {
-			return nil, err
-		}
+	r, err := resolve([]layer{l})
+	if err != nil {
+		return nil, err
 	}
 	cfg, err := r.config()
 	if err != nil {
@@ -173,7 +182,7 @@ func (s *Settings) ShowProfile(name string) ([]Resolved, error) {
 	return slices.DeleteFunc(cfg.Resolved(), func(r Resolved) bool { return r.From.Kind != FromProfile }), nil
 }
 
-// WithProfile gives the configuration as if the profile had been named with
+// WithProfile returns the configuration as if the profile had been named with
 // --profile.
 func (s *Settings) WithProfile(name string) (*Config, error) {
 	named := *s

@@ -8,7 +8,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
-// resolution is the state of Settings.Resolve: what each setting will be.
+// resolution is the state of Settings.Resolve: the choice for each setting.
 type resolution struct {
 	layers []layer
 	chosen map[string]choice // by Setting.Name
@@ -17,49 +17,63 @@ type resolution struct {
 // choice is what the layers hold for a setting, the weakest first.
 type choice struct {
 	setting *Setting
-	says    []settingValue
-	ranks   []int // of the layers, parallel to says
-	beside  *Setting
+	values  []settingValue
+	ranks   []int    // of the layers, parallel to values
+	beside  *Setting // the setting that rules this one out, nil if none does
+}
+
+// resolve collects what the layers, the weakest first, hold for each setting.
+func resolve(layers []layer) (*resolution, error) {
+	r := &resolution{layers: layers, chosen: make(map[string]choice)}
+	for _, s := range Table() {
+		if err := r.choose(s); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
 // choose collects what the layers hold for s and checks the strongest.
 func (r *resolution) choose(s *Setting) error {
 	c := choice{setting: s}
 	for rank, l := range r.layers {
-		what, ok, err := l.lookup(s)
+		found, ok, err := l.lookup(s)
 		if err != nil {
 			return err
 		}
 		if ok {
-			c.says, c.ranks = append(c.says, what), append(c.ranks, rank)
+			c.values, c.ranks = append(c.values, found), append(c.ranks, rank)
 		}
 	}
 	r.chosen[s.Name()] = c
 	return c.apply(new(Config))
 }
 
-// apply sets the field of the setting in cfg. Tables merge over the layers;
-// everything else is what the strongest layer says.
+// apply sets the field of the setting in cfg. Tables merge over the layers; for
+// everything else, the strongest layer counts.
 func (c choice) apply(cfg *Config) error {
-	says := c.says
-	if len(says) > 1 && c.setting.shape().Type != "object" {
-		says = says[len(says)-1:]
+	values := c.values
+	if len(values) > 1 && c.setting.shape().Type != "object" {
+		values = values[len(values)-1:]
 	}
-	for _, what := range says {
-		if err := c.setting.bind(cfg).Set(what.raw); err != nil {
-			return fmt.Errorf("%s: %w", what.from.subject(c.setting), err)
+	for _, v := range values {
+		if err := c.setting.bind(cfg).Set(v.raw); err != nil {
+			return fmt.Errorf("%s: %w", v.from.subject(c.setting), err)
 		}
 	}
 	return nil
 }
 
 // rank orders choices by the strength of their layer, then within it.
-func (c choice) rank() [2]int { return [2]int{c.ranks[len(c.ranks)-1], c.says[len(c.says)-1].depth} }
-func (c choice) from() Origin { return c.says[len(c.says)-1].from }
+func (c choice) rank() [2]int {
+	return [2]int{c.ranks[len(c.ranks)-1], c.values[len(c.values)-1].depth}
+}
+func (c choice) from() Origin { return c.values[len(c.values)-1].from }
 
-// active says whether the setting asks for something that matters to a pair.
-func (c choice) active(idle string) bool {
-	if len(c.says) == 0 {
+// isActive reports whether the setting is set to anything but the idle values,
+// which have no effect on the other setting of an exclusion.
+func (c choice) isActive(idle string) bool {
+	if len(c.values) == 0 {
 		return false
 	}
 	cfg := new(Config)
@@ -70,8 +84,8 @@ func (c choice) active(idle string) bool {
 	return !value.IsUnset(v) && !slices.Contains(strings.Fields(idle), v.String())
 }
 
-// exclusion is a pair of settings that cannot both have their effect. Values
-// of b in idle agree with a.
+// exclusion is a pair of settings that cannot both have their effect. The values
+// of b that idle lists, separated by spaces, agree with a.
 type exclusion struct{ a, b, idle string }
 
 func exclusions() []exclusion {
@@ -102,13 +116,13 @@ func exclusions() []exclusion {
 func (r *resolution) exclude() error {
 	for _, pair := range exclusions() {
 		a, b := r.chosen[pair.a], r.chosen[pair.b]
-		if !a.active("") || !b.active(pair.idle) {
+		if !a.isActive("") || !b.isActive(pair.idle) {
 			continue
 		}
 		if a.rank() == b.rank() {
 			return fmt.Errorf("%s and %s exclude each other", a.from().subject(a.setting), b.from().subject(b.setting))
 		}
-		if weaker(a.rank(), b.rank()) {
+		if isWeaker(a.rank(), b.rank()) {
 			a, b = b, a
 		}
 		r.chosen[b.setting.Name()] = choice{setting: b.setting, beside: a.setting}
@@ -116,7 +130,7 @@ func (r *resolution) exclude() error {
 	return nil
 }
 
-func weaker(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
+func isWeaker(a, b [2]int) bool { return a[0] < b[0] || a[0] == b[0] && a[1] < b[1] }
 
 // config binds the choices to a new Config.
 func (r *resolution) config() (*Config, error) {
@@ -131,12 +145,12 @@ func (r *resolution) config() (*Config, error) {
 	return cfg, nil
 }
 
-// origin is where the value came from, for whoever wants to see it.
+// origin is where the value came from, as it is shown.
 func (c choice) origin() Origin {
 	switch {
 	case c.beside != nil:
 		return Origin{Kind: Excluded, Name: c.beside.Name()}
-	case len(c.says) == 0:
+	case len(c.values) == 0:
 		return Origin{Kind: BuiltIn}
 	}
 	return c.from()

@@ -11,7 +11,7 @@ import (
 // can all hold it, and viper does not change it.
 const profileName = `^[a-z0-9_-]+$`
 
-// keys of files that are no settings.
+// The keys of files that are not settings of the table, and default_profile.
 const (
 	keyExtends = "extends"
 	keyMatch   = "match"

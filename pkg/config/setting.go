@@ -10,25 +10,25 @@ import (
 type Group string
 
 const (
-	GroupStore       Group = "Destination"
-	GroupSelect      Group = "Selection"
-	GroupRegistry    Group = "Registry"
-	GroupCredentials Group = "Credentials"
-	GroupVerify      Group = "Verification"
-	GroupLimits      Group = "Retries and limits"
-	GroupOutput      Group = "Output"
+	GroupDestination  Group = "Destination"
+	GroupSelection    Group = "Selection"
+	GroupRegistry     Group = "Registry"
+	GroupCredentials  Group = "Credentials"
+	GroupVerification Group = "Verification"
+	GroupLimits       Group = "Retries and limits"
+	GroupOutput       Group = "Output"
 )
 
 // Groups are the headings in the order of help.
 func Groups() []Group {
-	return []Group{GroupStore, GroupSelect, GroupRegistry, GroupCredentials, GroupVerify, GroupLimits, GroupOutput}
+	return []Group{GroupDestination, GroupSelection, GroupRegistry, GroupCredentials, GroupVerification, GroupLimits, GroupOutput}
 }
 
 // Flag is one spelling of a setting on the command line.
 type Flag struct {
 	Name   string
 	Short  string
-	Hidden bool // known to whoever types it, absent from help and completion
+	Hidden bool // accepted, but absent from help and completion
 }
 
 // Setting is one thing that a user can set, by a flag, a variable or a key of
@@ -48,7 +48,7 @@ type Setting struct {
 	Env []string
 	// Default is the built-in value in the syntax of the flag.
 	Default string
-	// DefaultNote tells in words what an empty Default leads to.
+	// DefaultNote describes what an empty Default leads to.
 	DefaultNote string
 	// Usage is a phrase for help; a back-quoted word names the value.
 	Usage string
@@ -79,7 +79,7 @@ func (s *Setting) EnvNames() []string {
 	return append([]string{"CONTAINERD_PULL_" + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))}, s.Env...)
 }
 
-// show gives a text of the setting as it may be shown.
+// show returns a text of the setting as it may be shown, with secrets masked.
 func (s *Setting) show(text string) string {
 	v := s.bind(new(Config))
 	if err := v.Set(value.Texts{text}); err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // InitProfile adds a profile to a file, with every key in comments, and makes
-// the file if there is none. It never touches a profile that exists.
+// the file if it is missing. It never changes a profile that exists.
 func InitProfile(path, name string) error {
 	if !regexp.MustCompile(profileName).MatchString(name) {
 		return fmt.Errorf("profile %q: want lower-case letters, digits, _ and -", name)

@@ -8,13 +8,13 @@ import (
 // that it sets, so that a setting without effect cannot be written down.
 func Table() []*Setting {
 	var all []*Setting
-	for _, part := range [][]*Setting{storeSettings(), selectSettings(), registrySettings(), credentialSettings(), verifySettings(), limitSettings(), outputSettings()} {
+	for _, part := range [][]*Setting{destinationSettings(), selectionSettings(), registrySettings(), credentialSettings(), verificationSettings(), limitSettings(), outputSettings()} {
 		all = append(all, part...)
 	}
 	return all
 }
 
-// settingKeys are the keys that files may hold.
+// settingKeys are the keys of the settings that files may hold.
 func settingKeys() []string {
 	var keys []string
 	for _, s := range Table() {
@@ -25,21 +25,21 @@ func settingKeys() []string {
 	return keys
 }
 
-// GCSettings are the settings of commands that look at a store and ask no
+// GCSettings are the settings of commands that work on a store and contact no
 // registry.
 func GCSettings() []*Setting {
-	return append(placeSettings(), only(Table(), "timeout", "debug")...)
+	return append(storeSettings(), only(Table(), "timeout", "debug")...)
 }
 
-// ShowSettings are those of the command that shows settings, whose own --format
-// says how.
+// ShowSettings are the settings of the command that shows settings: it has a
+// --format of its own.
 func ShowSettings() []*Setting {
 	return slices.DeleteFunc(Table(), func(s *Setting) bool { return s.Name() == "--format" })
 }
 
-// placeSettings say which store, and leave out who works on it.
-func placeSettings() []*Setting {
-	return slices.DeleteFunc(storeSettings(), func(s *Setting) bool { return s.Key == "engine" })
+// storeSettings choose a store, and no engine.
+func storeSettings() []*Setting {
+	return slices.DeleteFunc(destinationSettings(), func(s *Setting) bool { return s.Key == "engine" })
 }
 
 // only picks settings by their names.
@@ -47,12 +47,30 @@ func only(all []*Setting, names ...string) []*Setting {
 	return slices.DeleteFunc(all, func(s *Setting) bool { return !slices.Contains(names, s.Name()) })
 }
 
-// VerifySettings are those of GCSettings and of what it takes to repair an
-// image: which platforms it has, and how to fetch what is missing.
+// VerifySettings are the settings of a command that checks images in a store and
+// repairs them: which platforms an image has, and how to fetch what is missing.
 func VerifySettings() []*Setting {
-	all := append(placeSettings(), only(selectSettings(), "platforms", "all_platforms")...)
+	all := append(storeSettings(), only(selectionSettings(), "platforms", "all_platforms")...)
 	all = append(append(all, registrySettings()...), credentialSettings()...)
 	all = append(all, only(limitSettings(), "timeout", "retry.count", "retry.delay", "stall_timeout", "limits.min_rate",
 		"limits.manifest_bytes", "limits.requests_per_second", "limits.unpacks", "limits.downloads")...)
 	return append(all, only(outputSettings(), "quiet", "progress", "debug")...)
+}
+
+// FileSettings are the settings of commands that only read files.
+func FileSettings() []*Setting { return []*Setting{configFile()} }
+
+// ProfileSettings are the settings of commands that look at one profile.
+func ProfileSettings() []*Setting { return []*Setting{profileChoice(), configFile()} }
+
+// HostSettings are the settings of commands that contact registries and pull
+// nothing.
+func HostSettings() []*Setting {
+	all := []*Setting{profileChoice(), configFile()}
+	for _, s := range append(registrySettings(), credentialSettings()...) {
+		if s.Key != "" {
+			all = append(all, s)
+		}
+	}
+	return all
 }

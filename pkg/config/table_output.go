@@ -32,7 +32,7 @@ func outputSettings() []*Setting {
 			Key:     "output_style",
 			Flags:   []Flag{{Name: "output-style"}},
 			Default: StylePlain,
-			Usage:   "`tool` whose lines the result is written in: plain (ours), docker, nerdctl, podman, crictl",
+			Usage:   "`tool` whose lines the result is written in: plain (its own), docker, nerdctl, podman, crictl",
 			Group:   GroupOutput,
 			bind: func(c *Config) value.Value {
 				return value.OneOf(&c.OutputStyle,

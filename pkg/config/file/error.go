@@ -6,8 +6,8 @@ import (
 	"io/fs"
 )
 
-// Error is something wrong with a configuration file: where, what, and what
-// to do about it.
+// Error is a mistake in a configuration file: where, what, and what to do about
+// it.
 type Error struct {
 	File   string
 	Line   int    // 0 if it concerns the whole file
@@ -15,6 +15,9 @@ type Error struct {
 	Err    error
 	Remedy string // empty if the text says it all
 }
+
+// Hint is the remedy.
+func (e *Error) Hint() string { return e.Remedy }
 
 func (e *Error) Error() string {
 	where := e.File

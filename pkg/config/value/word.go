@@ -39,6 +39,14 @@ func (e *UnknownWord) Error() string {
 	return fmt.Sprintf("got %q, want one of %s", e.Word, strings.Join(e.Known, ", "))
 }
 
+// Hint names the word that was probably meant, if one is close.
+func (e *UnknownWord) Hint() string {
+	if near := Nearest(e.Word, e.Known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return ""
+}
+
 func check(s string, words []Word) error {
 	if known := texts(words); !slices.Contains(known, s) {
 		return &UnknownWord{Word: s, Known: known}

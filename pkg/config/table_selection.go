@@ -7,40 +7,40 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
-func selectSettings() []*Setting {
+func selectionSettings() []*Setting {
 	return []*Setting{
 		{
 			Key:         "platforms",
 			Flags:       []Flag{{Name: "platform"}},
 			DefaultNote: "the host's",
 			Usage:       "`platforms` to fetch and unpack, such as linux/arm64",
-			Group:       GroupSelect,
+			Group:       GroupSelection,
 			bind:        func(c *Config) value.Value { return value.Platforms(&c.Request.Platforms) },
 		},
 		{
 			Key:   "all_platforms",
 			Flags: []Flag{{Name: "all-platforms"}},
 			Usage: "fetch and unpack every platform",
-			Group: GroupSelect,
+			Group: GroupSelection,
 			bind:  func(c *Config) value.Value { return value.Bool(&c.Request.AllPlatforms) },
 		},
 		{
 			Key:   "skip_metadata",
 			Flags: []Flag{{Name: "skip-metadata"}},
 			Usage: "leave out manifests and configs of the other platforms",
-			Group: GroupSelect,
+			Group: GroupSelection,
 			bind:  func(c *Config) value.Value { return value.Bool(&c.Request.SkipMetadata) },
 		},
 		{
 			Flags: []Flag{{Name: "all-metadata", Hidden: true}},
 			Usage: "fetch manifests and configs of all platforms, as by default",
-			Group: GroupSelect,
+			Group: GroupSelection,
 			bind:  func(c *Config) value.Value { return value.Bool(&c.AllMetadata) },
 		},
 		{
 			Flags: []Flag{{Name: "disable-content-trust", Hidden: true}},
 			Usage: "Docker's and podman's; content trust is never checked",
-			Group: GroupSelect,
+			Group: GroupSelection,
 			bind:  func(c *Config) value.Value { return onlyTrue{value.Bool(&c.NoContentTrust)} },
 		},
 		{
@@ -48,7 +48,7 @@ func selectSettings() []*Setting {
 			Flags:   []Flag{{Name: "unpack"}},
 			Default: string(pull.UnpackAuto),
 			Usage:   "`what` to unpack: auto, true (all of it, or fail), false (nothing)",
-			Group:   GroupSelect,
+			Group:   GroupSelection,
 			bind: func(c *Config) value.Value {
 				return value.OneOf(&c.Request.Unpack,
 					value.WordOf(pull.UnpackAuto, "what has a file system"),
@@ -61,7 +61,7 @@ func selectSettings() []*Setting {
 			Flags:   []Flag{{Name: "policy"}},
 			Default: string(pull.PolicyAlways),
 			Usage:   "`when` to ask the registry: always, missing (not if the image is whole in the store), newer (but a registry that fails does not matter then), never",
-			Group:   GroupSelect,
+			Group:   GroupSelection,
 			bind: func(c *Config) value.Value {
 				return value.OneOf(&c.Request.Policy,
 					value.WordOf(pull.PolicyAlways, "ask the registry, fetch what is missing"),
@@ -74,26 +74,26 @@ func selectSettings() []*Setting {
 			Key:   "labels",
 			Flags: []Flag{{Name: "label"}},
 			Usage: "`key[=value]` on the image record; a key alone is key=true",
-			Group: GroupSelect,
+			Group: GroupSelection,
 			bind:  func(c *Config) value.Value { return value.Labels(&c.Request.Labels) },
 		},
 		{
 			Key:     "keep_layers",
 			Default: "true",
 			Usage:   "keep the blobs of layers that were unpacked",
-			Group:   GroupSelect,
+			Group:   GroupSelection,
 			bind:    func(c *Config) value.Value { return value.Not(&c.Request.DiscardLayers) },
 		},
 		{
 			Flags: []Flag{{Name: "discard-layers"}},
 			Usage: "do not keep the blobs of unpacked layers: the image runs, but cannot be pushed",
-			Group: GroupSelect,
+			Group: GroupSelection,
 			bind:  func(c *Config) value.Value { return value.Bool(&c.Request.DiscardLayers) },
 		},
 	}
 }
 
-// onlyTrue states what holds anyway; its opposite cannot be had.
+// onlyTrue accepts what holds anyway and refuses the opposite.
 type onlyTrue struct{ value.Value }
 
 func (v onlyTrue) Set(raw any) error {

@@ -5,7 +5,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
-func storeSettings() []*Setting {
+func destinationSettings() []*Setting {
 	return []*Setting{
 		{
 			Key:     "address",
@@ -13,7 +13,7 @@ func storeSettings() []*Setting {
 			Env:     []string{"CONTAINERD_ADDRESS"},
 			Default: "/run/containerd/containerd.sock",
 			Usage:   "containerd `socket`, with or without unix://",
-			Group:   GroupStore,
+			Group:   GroupDestination,
 			bind:    func(c *Config) value.Value { return value.Text(&c.Store.Address) },
 		},
 		{
@@ -21,7 +21,7 @@ func storeSettings() []*Setting {
 			Flags:   []Flag{{Name: "connect-timeout"}},
 			Default: "10s",
 			Usage:   "`time` to reach the daemon",
-			Group:   GroupStore,
+			Group:   GroupDestination,
 			bind:    func(c *Config) value.Value { return value.Duration(&c.Store.ConnectTimeout) },
 		},
 		{
@@ -30,7 +30,7 @@ func storeSettings() []*Setting {
 			Env:     []string{"CONTAINERD_NAMESPACE"},
 			Default: "default",
 			Usage:   "containerd `namespace`",
-			Group:   GroupStore,
+			Group:   GroupDestination,
 			bind:    func(c *Config) value.Value { return value.Text(&c.Store.Namespace) },
 		},
 		{
@@ -39,22 +39,22 @@ func storeSettings() []*Setting {
 			Env:         []string{"CONTAINERD_SNAPSHOTTER"},
 			DefaultNote: "the namespace's default, else overlayfs",
 			Usage:       "`name` of the snapshotter",
-			Group:       GroupStore,
+			Group:       GroupDestination,
 			bind:        func(c *Config) value.Value { return value.Text(&c.Store.Snapshotter) },
 		},
 		{
 			Key:   "root",
 			Flags: []Flag{{Name: "root"}},
 			Usage: "`folder` of an embedded store in containerd's layout, without a daemon",
-			Group: GroupStore,
+			Group: GroupDestination,
 			bind:  func(c *Config) value.Value { return value.Path(&c.Store.Root) },
 		},
 		{
 			Key:     "engine",
 			Flags:   []Flag{{Name: "engine"}},
 			Default: string(pull.EngineAuto),
-			Usage:   "who `works`: client (we fetch and unpack), daemon (we fetch, containerd unpacks), transfer (containerd does both), auto (the first of these that can)",
-			Group:   GroupStore,
+			Usage:   "who `works`: client (this program fetches and unpacks), daemon (this program fetches, containerd unpacks), transfer (containerd does both), auto (the first of these that can)",
+			Group:   GroupDestination,
 			bind: func(c *Config) value.Value {
 				return value.OneOf(&c.Request.Engine,
 					value.WordOf(pull.EngineAuto, "the first of the others that can do what is asked"),
@@ -68,8 +68,8 @@ func storeSettings() []*Setting {
 	}
 }
 
-// profileChoice names the profile. As a key it is the default for whoever
-// does not choose.
+// profileChoice names the profile. As a key, it is the default for calls that
+// choose none.
 func profileChoice() *Setting {
 	return &Setting{
 		Key:         keyDefault,
@@ -77,7 +77,7 @@ func profileChoice() *Setting {
 		Own:         "CONTAINERD_PULL_PROFILE",
 		DefaultNote: "by pattern, else default_profile",
 		Usage:       "`name` of the profile; an empty one means none",
-		Group:       GroupStore,
+		Group:       GroupDestination,
 		bind:        func(c *Config) value.Value { return value.Text(&c.Profile) },
 	}
 }
@@ -88,7 +88,7 @@ func configFile() *Setting {
 		Flags: []Flag{{Name: "config"}},
 		Own:   "CONTAINERD_PULL_CONFIG",
 		Usage: "one more configuration `file`, stronger than the others",
-		Group: GroupStore,
+		Group: GroupDestination,
 		bind:  func(c *Config) value.Value { return value.Path(&c.File) },
 	}
 }

@@ -15,7 +15,7 @@ func verifyMode() *Setting {
 		Flags:   []Flag{{Name: "verify"}},
 		Default: string(trust.ModeNone),
 		Usage:   "`policy` that decides what may be pulled: none, pinned (only what has a digest), bindir (what all programs of verify.bin_dir allow); verifiers of the daemon decide as well",
-		Group:   GroupVerify,
+		Group:   GroupVerification,
 		bind: func(c *Config) value.Value {
 			return modeValue{&c.Verify.Mode, value.OneOf(&c.Verify.Mode,
 				value.WordOf(trust.ModeNone, "leave it to the verifiers of the daemon"),
@@ -25,36 +25,36 @@ func verifyMode() *Setting {
 	}
 }
 
-// verifySettings are named as containerd names those of its image-verifier
-// plugin.
-func verifySettings() []*Setting {
+// verificationSettings have the names that the settings of containerd's
+// image-verifier plugin have.
+func verificationSettings() []*Setting {
 	return []*Setting{
 		verifyMode(),
 		{
 			Key:   "verify.digests",
 			Usage: "`list` of REF=DIGEST: with pinned, REF is asked for by that digest",
-			Group: GroupVerify,
+			Group: GroupVerification,
 			bind:  func(c *Config) value.Value { return pinsValue{value.List(&c.Verify.Digests)} },
 		},
 		{
 			Key:     "verify.bin_dir",
 			Default: "/opt/containerd/image-verifier/bin",
 			Usage:   "`folder` of the programs that bindir asks",
-			Group:   GroupVerify,
+			Group:   GroupVerification,
 			bind:    func(c *Config) value.Value { return value.Path(&c.Verify.BinDir) },
 		},
 		{
 			Key:     "verify.max_verifiers",
 			Default: "10",
 			Usage:   "`number` of programs that bindir asks, the first by name",
-			Group:   GroupVerify,
+			Group:   GroupVerification,
 			bind:    func(c *Config) value.Value { return value.Count(&c.Verify.MaxVerifiers) },
 		},
 		{
 			Key:     "verify.per_verifier_timeout",
 			Default: "10s",
 			Usage:   "`time` for each of these programs",
-			Group:   GroupVerify,
+			Group:   GroupVerification,
 			bind:    func(c *Config) value.Value { return value.Duration(&c.Verify.PerVerifierTimeout) },
 		},
 		experimental(),
@@ -77,7 +77,7 @@ func (v modeValue) Set(raw any) error {
 
 func checksSignatures(mode trust.Mode) bool { return mode == "cosign" || mode == "notation" }
 
-// noSignatures says why a mode is refused that checks signatures.
+// noSignatures is why a mode that checks signatures is refused.
 func (c *Config) noSignatures() error {
 	if !c.Experimental {
 		return fmt.Errorf("%s is experimental, and %s rules that out", c.Verify.Mode, c.Origin(keyExperimental).subject(experimental()))
@@ -95,7 +95,7 @@ func experimental() *Setting {
 		Env:     []string{"NERDCTL_EXPERIMENTAL"},
 		Default: "true",
 		Usage:   "allow what nerdctl counts as experimental, which is to check signatures by cosign or notation",
-		Group:   GroupVerify,
+		Group:   GroupVerification,
 		bind:    func(c *Config) value.Value { return value.Bool(&c.Experimental) },
 	}
 }

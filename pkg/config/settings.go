@@ -1,0 +1,116 @@
+package config
+
+import (
+	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+)
+
+// Settings are all sources, read.
+type Settings struct {
+	caller Caller
+	flags  *Flags
+	files  *files
+}
+
+// Read reads the sources of the settings without judging them; see Findings.
+func Read(caller Caller, flags *Flags) (*Settings, error) {
+	named, err := flags.NamedFile(caller)
+	if err != nil {
+		return nil, err
+	}
+	f, err := readFiles(caller, named)
+	if err != nil {
+		return nil, err
+	}
+	return &Settings{caller: caller, flags: flags, files: f}, nil
+}
+
+// Load reads the sources of the settings. Anything wrong in a file is an
+// error, even where this call would not use it.
+func Load(caller Caller, flags *Flags) (*Settings, error) {
+	s, err := Read(caller, flags)
+	if err != nil {
+		return nil, err
+	}
+	if wrong := s.Findings(); len(wrong) > 0 {
+		return nil, wrong[0]
+	}
+	return s, nil
+}
+
+// NamedFile is the file that --config or its variable names, empty if neither
+// does.
+func (f *Flags) NamedFile(caller Caller) (string, error) {
+	for _, l := range []layer{f, environment{caller}} {
+		what, ok, err := l.lookup(configFile())
+		if err != nil {
+			return "", err
+		}
+		if ok {
+			return value.ParseText(what.raw)
+		}
+	}
+	return "", nil
+}
+
+// Findings lists what is wrong in the files.
+func (s *Settings) Findings() []*file.Error { return s.files.check(s.caller) }
+
+// Warnings lists what looks wrong in nerdctl's file, which only nerdctl judges.
+func (s *Settings) Warnings() []string { return s.files.warnings }
+
+// Files lists the files that were read, the weakest first.
+func (s *Settings) Files() []string {
+	var paths []string
+	if s.files.nerdctl != nil {
+		paths = append(paths, s.files.nerdctl.Path)
+	}
+	for _, d := range s.files.documents {
+		paths = append(paths, d.Path)
+	}
+	return paths
+}
+
+// Resolve returns the configuration for a reference. The zero Ref stands for a
+// call that has none: no pattern chooses a profile for it.
+func (s *Settings) Resolve(ref source.Ref) (*Config, error) {
+	layers, err := s.layers(ref)
+	if err != nil {
+		return nil, err
+	}
+	r, err := resolve(layers)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.exclude(); err != nil {
+		return nil, err
+	}
+	cfg, err := r.config()
+	if err != nil {
+		return nil, err
+	}
+	return cfg, cfg.finish(value.LabelFields{Profile: cfg.Profile, Ref: ref.Name, Time: s.caller.now().Format(time.RFC3339)})
+}
+
+// ResolveAll returns the configuration of each reference, and the one for what
+// concerns the whole call, such as its time limit and its display. The latter
+// follows a pattern only if all references agree about it.
+func (s *Settings) ResolveAll(refs []source.Ref) (call *Config, each []*Config, err error) {
+	agreed := true
+	for _, ref := range refs {
+		cfg, err := s.Resolve(ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		each = append(each, cfg)
+		agreed = agreed && cfg.Profile == each[0].Profile
+	}
+	if agreed && len(each) > 0 {
+		return each[0], each, nil
+	}
+	call, err = s.Resolve(source.Ref{})
+	return call, each, err
+}
