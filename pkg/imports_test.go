@@ -53,7 +53,8 @@ func rooms() map[string][]string {
 		"pkg/progress":             {"pkg/printable"},
 		"pkg/plugin":               {},
 
-		"cmd/containerd-pull/internal/output": {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/pull", "pkg/source", "pkg/store", "pkg/printable"},
+		"cmd/containerd-pull/internal/complete": {"pkg/config", "pkg/config/file", "pkg/config/value", "pkg/plugin", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/store"},
+		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/pull", "pkg/source", "pkg/store", "pkg/printable"},
 
 		"pkg/internal/pulltest":              {},
 		"pkg/internal/pulltest/process":      {},
@@ -73,7 +74,7 @@ func owners() map[string][]string {
 	return map[string][]string{
 		module + "pkg/internal/pulltest":         {"pkg/sample", "pkg/internal/pulltest/"},
 		module + "pkg/sample":                    {"cmd/quickstart"},
-		"github.com/spf13/cobra":                 {"cmd/containerd-pull"},
+		"github.com/spf13/cobra":                 {"cmd/containerd-pull", "cmd/containerd-pull/internal/complete"},
 		"github.com/spf13/viper":                 {"pkg/config/file"},
 		containerd + "client":                    {"pkg/store"},
 		containerd + "core/metadata":             {"pkg/store"},
@@ -255,7 +256,7 @@ func TestImportRulesCatchViolations(t *testing.T) {
 			"may not import " + module + "pkg/internal/pulltest, only pkg/sample, pkg/internal/pulltest/ may",
 		}},
 		{"pkg/plugin", file("", "github.com/spf13/cobra/doc"), []string{
-			"may not import github.com/spf13/cobra/doc, only cmd/containerd-pull may",
+			"may not import github.com/spf13/cobra/doc, only cmd/containerd-pull, cmd/containerd-pull/internal/complete may",
 		}},
 		{"pkg/pull", file("", "github.com/containerd/containerd/v2/plugins/snapshots/native"), []string{
 			"may not import github.com/containerd/containerd/v2/plugins/snapshots/native, only pkg/store may",

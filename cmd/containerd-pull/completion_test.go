@@ -40,27 +40,3 @@ func TestWordsAreDescribed(t *testing.T) {
 		}
 	})
 }
-
-// TestArgumentsAreCommands wants a command for each entry of the table.
-func TestArgumentsAreCommands(t *testing.T) {
-	paths := map[string]bool{"": true}
-	var visit func(cmd *cobra.Command, path string)
-	visit = func(cmd *cobra.Command, path string) {
-		for _, sub := range cmd.Commands() {
-			below := sub.Name()
-			if path != "" {
-				below = path + " " + below
-			}
-			paths[below] = true
-			visit(sub, below)
-		}
-	}
-	root := newTestRoot()
-	root.InitDefaultHelpCmd()
-	visit(root, "")
-	for path := range (&asker{}).arguments() {
-		if !paths[path] {
-			t.Errorf("candidates for %q, which is no command", path)
-		}
-	}
-}

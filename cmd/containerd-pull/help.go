@@ -172,13 +172,6 @@ func writeCommands(w io.Writer, cmd *cobra.Command) {
 	}
 }
 
-func groupOf(f *pflag.Flag) config.Group {
-	if names := f.Annotations[config.GroupAnnotation]; len(names) > 0 {
-		return config.Group(names[0])
-	}
-	return ""
-}
-
 // flagGroup is a part of a command's flags that belongs under a heading.
 type flagGroup struct {
 	heading string
@@ -194,7 +187,7 @@ func flagGroups(cmd *cobra.Command) []flagGroup {
 		some := pflag.NewFlagSet(string(g), pflag.ContinueOnError)
 		some.SortFlags = false
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if groupOf(f) == g && !f.Hidden {
+			if config.GroupOf(f) == g && !f.Hidden {
 				shown := *f
 				shown.Value = shownValue{f.Value}
 				some.AddFlag(&shown)

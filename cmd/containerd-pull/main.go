@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/complete"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
@@ -57,8 +58,8 @@ func run(ctx context.Context, s streams, caller config.Caller, args []string) in
 }
 
 func execute(ctx context.Context, root *cobra.Command, s streams, caller config.Caller, args []string) int {
-	if asksForCandidates(args) {
-		addCandidates(root, caller)
+	if complete.Asked(args) {
+		complete.Add(root, complete.Options{Caller: caller, Topics: topicNames(), UserAgent: userAgent()})
 	}
 	root.SetArgs(append([]string{}, args...)) // cobra takes nil for those of the process
 	err := root.ExecuteContext(ctx)

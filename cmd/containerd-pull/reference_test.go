@@ -151,7 +151,7 @@ func optionOf(f *pflag.Flag) option {
 	}
 	for _, s := range config.Table() {
 		for i, spelling := range s.Flags {
-			if spelling.Name == f.Name && groupOf(f) != "" && i == 0 {
+			if spelling.Name == f.Name && config.GroupOf(f) != "" && i == 0 {
 				o.variables, o.key = s.EnvNames(), s.Key
 			}
 		}

@@ -62,7 +62,7 @@ func openSession(ctx context.Context, o options, refs []source.Ref) (context.Con
 	}
 	ctx, cancel := withTimeout(ctx, s.call)
 	s.undo = append(s.undo, cancel, routeLogs(o.streams.err, s.call))
-	s.parts = &batch.Parts{Caller: o.caller, UserAgent: programName + "/" + buildVersion()}
+	s.parts = &batch.Parts{Caller: o.caller, UserAgent: userAgent()}
 	return ctx, s, nil
 }
 

@@ -51,7 +51,7 @@ func newVerifyCmd(s streams, caller config.Caller) *cobra.Command {
 // repair something.
 func (o *verifyOptions) refuse(fs *pflag.FlagSet) (err error) {
 	fs.Visit(func(f *pflag.Flag) {
-		switch groupOf(f) {
+		switch config.GroupOf(f) {
 		case config.GroupRegistry, config.GroupCredentials, config.GroupLimits:
 			if !o.repair && f.Name != "timeout" {
 				err = usagef("--%s has no effect without --repair", f.Name)

@@ -77,3 +77,6 @@ func readVersions() versions {
 }
 
 func buildVersion() string { return readVersions().Version }
+
+// userAgent is what registries are told.
+func userAgent() string { return programName + "/" + buildVersion() }

@@ -75,8 +75,8 @@ func valueOf(flag *pflag.Flag) *flagValue {
 	return nil
 }
 
-// GroupAnnotation is the annotation of a flag that holds its Group.
-const GroupAnnotation = "containerd-pull-group"
+// groupAnnotation is the annotation of a flag that holds its Group.
+const groupAnnotation = "containerd-pull-group"
 
 // flagValue is one spelling of a setting. It keeps the texts as typed, because
 // one flag may end up in the configurations of several references.
@@ -106,7 +106,7 @@ func (v *flagValue) declare(fs *pflag.FlagSet) {
 		DefValue:    v.setting.Default,
 		NoOptDefVal: v.noOptDefault(),
 		Hidden:      v.spelling.Hidden,
-		Annotations: map[string][]string{GroupAnnotation: {string(v.setting.Group)}},
+		Annotations: map[string][]string{groupAnnotation: {string(v.setting.Group)}},
 	})
 }
 

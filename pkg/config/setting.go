@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
+	"github.com/spf13/pflag"
 )
 
 // Group is a heading under which help lists settings.
@@ -22,6 +23,15 @@ const (
 // Groups are the headings in the order of help.
 func Groups() []Group {
 	return []Group{GroupDestination, GroupSelection, GroupRegistry, GroupCredentials, GroupVerification, GroupLimits, GroupOutput}
+}
+
+// GroupOf returns the group of a flag's setting; it is empty for a flag that
+// sets none.
+func GroupOf(flag *pflag.Flag) Group {
+	if names := flag.Annotations[groupAnnotation]; len(names) > 0 {
+		return Group(names[0])
+	}
+	return ""
 }
 
 // Flag is one spelling of a setting on the command line.

@@ -1,4 +1,4 @@
-package main
+package complete
 
 import (
 	"cmp"
@@ -21,10 +21,10 @@ import (
 // references completes what can be pulled: names of images that are there and
 // repositories that are known, behind a colon the tags of the repository, and
 // behind an @ the digests of its images.
-func (k *asker) references(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *completer) references(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
 	defer cancel()
-	q := &query{asker: k, cmd: cmd, word: word}
+	q := &query{completer: k, cmd: cmd, word: word}
 	var all []string
 	if name, _, ok := strings.Cut(word, "@"); ok {
 		all = q.digests(ctx, name)
@@ -37,10 +37,10 @@ func (k *asker) references(cmd *cobra.Command, args []string, word string) ([]st
 }
 
 // images completes what is there to be verified.
-func (k *asker) images(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *completer) images(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
 	defer cancel()
-	q := &query{asker: k, cmd: cmd, word: word}
+	q := &query{completer: k, cmd: cmd, word: word}
 	return finish(q.local(ctx, source.Ref{}), args, word)
 }
 
@@ -66,7 +66,7 @@ func finish(all, args []string, word string) ([]string, cobra.ShellCompDirective
 
 // query is one reference that is to be completed.
 type query struct {
-	*asker
+	*completer
 	cmd  *cobra.Command
 	word string
 }
@@ -278,12 +278,12 @@ func (q *query) catalogs(ctx context.Context, settings *config.Settings, cfg *co
 
 // platforms completes the last of several platforms: by those of the image if
 // it is there or its registry answers in time, else by common ones.
-func (k *asker) platforms(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *completer) platforms(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
 	defer cancel()
 	all := []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x", "windows/amd64"}
 	if len(args) > 0 {
-		q := &query{asker: k, cmd: cmd}
+		q := &query{completer: k, cmd: cmd}
 		if own := q.platformsOf(ctx, args[len(args)-1]); len(own) > 0 {
 			all = own
 		}

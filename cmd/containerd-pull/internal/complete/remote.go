@@ -1,10 +1,11 @@
-package main
+package complete
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,13 +22,13 @@ import (
 
 // remote asks a registry as a pull would, or remembers what it said a moment
 // ago. It fails by giving nothing, or what there was before the time was up.
-func (k *asker) remote(ctx context.Context, cfg *config.Config, kind string, ref source.Ref, list func(context.Context, *registry.Registry) ([]string, error)) []string {
+func (k *completer) remote(ctx context.Context, cfg *config.Config, kind string, ref source.Ref, list func(context.Context, *registry.Registry) ([]string, error)) []string {
 	find, err := k.credentials(cfg)
 	if err != nil {
 		return nil
 	}
 	o := cfg.Registry
-	o.UserAgent = programName + "/" + buildVersion()
+	o.UserAgent = k.UserAgent
 	o.Credentials = find
 	o.Retry.Count = -1
 	o.StallTimeout = candidateTime
@@ -35,7 +36,7 @@ func (k *asker) remote(ctx context.Context, cfg *config.Config, kind string, ref
 	if err != nil {
 		return nil
 	}
-	remembered := answers{dir: k.caller.CacheHome(), now: k.caller.Now}
+	remembered := answers{dir: k.Caller.CacheHome(), now: k.Caller.Now}
 	key, err := identify(ctx, cfg, kind, reg, find, ref)
 	if err != nil {
 		remembered.dir = ""
@@ -52,12 +53,12 @@ func (k *asker) remote(ctx context.Context, cfg *config.Config, kind string, ref
 
 // credentials are those of the pull, each looked up once. A password that would
 // have to be asked for is an error.
-func (k *asker) credentials(cfg *config.Config) (credential.Finder, error) {
+func (k *completer) credentials(cfg *config.Config) (credential.Finder, error) {
 	own, err := typedCredential(cfg.Login)
 	if err != nil {
 		return nil, err
 	}
-	o := cfg.CredentialOptions(k.caller, own)
+	o := cfg.CredentialOptions(k.Caller, own)
 	o.Detached = true
 	find, err := credential.New(o)
 	if err != nil {
@@ -74,7 +75,7 @@ func typedCredential(l config.Login) (*credential.Credential, error) {
 	case l.User+l.Username == "":
 		return nil, nil
 	case !ok || l.Username != "" || l.PasswordStdin:
-		return nil, usagef("the password has to be asked for")
+		return nil, errors.New("the password has to be asked for")
 	}
 	return &credential.Credential{Username: name, Password: password, Source: "command line"}, nil
 }
@@ -139,7 +140,7 @@ const (
 	answerBytes = 4 << 20
 )
 
-func (a answers) folder() string { return filepath.Join(a.dir, programName, "completion") }
+func (a answers) folder() string { return filepath.Join(a.dir, "containerd-pull", "completion") }
 
 func (a answers) get(key string) ([]string, bool) {
 	if a.dir == "" {
@@ -163,8 +164,8 @@ func (a answers) fresh(info os.FileInfo) bool {
 	return age > -answerAge && age < answerAge
 }
 
-// put remembers an answer and forgets the old ones. That a cache cannot be
-// written is nobody's concern.
+// put remembers an answer and forgets the old ones. A cache that cannot be
+// written is no error: the next completion asks again.
 func (a answers) put(key string, names []string) {
 	if a.dir == "" || os.MkdirAll(a.folder(), 0o700) != nil {
 		return

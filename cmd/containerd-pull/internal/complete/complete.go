@@ -1,4 +1,13 @@
-package main
+// Package complete finds what a word of a command line may become: it answers
+// the completion scripts that cobra generates.
+//
+// Candidates come from the table of settings, from the configuration, from the
+// store, and, for tags, repositories and platforms, from registries. A
+// completion changes nothing but its own cache, takes no longer than a second,
+// and fails by offering nothing.
+//
+// Add is where to start reading; reference.go completes what can be pulled.
+package complete
 
 import (
 	"context"
@@ -18,7 +27,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// candidateTime bounds every answer to whoever presses TAB.
+// candidateTime limits how long a completion may take.
 const candidateTime = time.Second
 
 // candidates is a function in cobra's form: what a word may become, each with a
@@ -26,17 +35,24 @@ const candidateTime = time.Second
 // giving none.
 type candidates = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective)
 
-// asksForCandidates tells whether a completion script calls.
-func asksForCandidates(args []string) bool {
+// Asked reports whether a completion script calls with these arguments.
+func Asked(args []string) bool {
 	return len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
 }
 
-// addCandidates gives every argument and flag its candidates. File names are
-// offered where a file belongs and nowhere else.
-func addCandidates(root *cobra.Command, caller config.Caller) {
+// Options are what candidates depend on besides the command line.
+type Options struct {
+	Caller    config.Caller
+	Topics    []string // of help, beside the commands
+	UserAgent string
+}
+
+// Add gives every argument and flag of the commands below root its candidates.
+// File names are offered where a file belongs and nowhere else.
+func Add(root *cobra.Command, o Options) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.InitDefaultHelpCmd()
-	k := &asker{caller: caller}
+	k := &completer{o}
 	ofArguments := k.arguments()
 	var visit func(cmd *cobra.Command, path string)
 	visit = func(cmd *cobra.Command, path string) {
@@ -55,11 +71,11 @@ func addCandidates(root *cobra.Command, caller config.Caller) {
 	visit(root, "")
 }
 
-// asker finds candidates for a caller.
-type asker struct{ caller config.Caller }
+// completer finds candidates for a caller.
+type completer struct{ Options }
 
 // arguments are the candidates of the arguments of each command.
-func (k *asker) arguments() map[string]candidates {
+func (k *completer) arguments() map[string]candidates {
 	return map[string]candidates{
 		"":             k.references,
 		"pull":         k.references,
@@ -75,12 +91,12 @@ func (k *asker) arguments() map[string]candidates {
 		"timeline":      single(files),
 		"shim install":  single(folders),
 		"shim remove":   single(folders),
-		"help":          helpWords,
+		"help":          k.helpWords,
 	}
 }
 
 // flag gives the candidates of a flag's value, nil if there are none.
-func (k *asker) flag(f *pflag.Flag) candidates {
+func (k *completer) flag(f *pflag.Flag) candidates {
 	key := config.Key(f)
 	live := map[string]candidates{
 		"platforms":       k.platforms,
@@ -100,7 +116,7 @@ func (k *asker) flag(f *pflag.Flag) candidates {
 		return files
 	case f.Name == "output":
 		return files
-	case f.Name == "format" && groupOf(f) == config.GroupOutput:
+	case f.Name == "format" && config.GroupOf(f) == config.GroupOutput:
 		return words("json\tthe result as JSON", "go-template=\tfields of the JSON in a template")
 	case f.Name == "format":
 		return words("json\tthe result as JSON")
@@ -159,7 +175,7 @@ func folders(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirecti
 }
 
 // helpWords are the commands below those in args, and the topics.
-func helpWords(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *completer) helpWords(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	of, rest, err := cmd.Root().Find(args)
 	if err != nil || len(rest) > 0 {
@@ -172,15 +188,15 @@ func helpWords(cmd *cobra.Command, args []string, word string) ([]string, cobra.
 		}
 	}
 	if len(args) == 0 {
-		all = append(all, topicNames()...)
+		all = append(all, k.Topics...)
 	}
 	return fitting(all, nil, word), none
 }
 
 // typed are the settings that the words in front of the one to complete make,
 // and the configuration for a reference, or for none.
-func (k *asker) typed(cmd *cobra.Command, ref source.Ref) (*config.Settings, *config.Config, error) {
-	settings, err := config.Load(k.caller, config.FlagsOf(cmd.Flags()))
+func (k *completer) typed(cmd *cobra.Command, ref source.Ref) (*config.Settings, *config.Config, error) {
+	settings, err := config.Load(k.Caller, config.FlagsOf(cmd.Flags()))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -189,7 +205,7 @@ func (k *asker) typed(cmd *cobra.Command, ref source.Ref) (*config.Settings, *co
 }
 
 // live makes candidates of what a store says; list gets some of the time.
-func (k *asker) live(cmd *cobra.Command, word string, list func(context.Context, *store.View) ([]string, error)) ([]string, cobra.ShellCompDirective) {
+func (k *completer) live(cmd *cobra.Command, word string, list func(context.Context, *store.View) ([]string, error)) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
 	defer cancel()
@@ -216,12 +232,12 @@ func openView(ctx context.Context, cfg *config.Config) (*store.View, error) {
 	return store.OpenView(ctx, o)
 }
 
-func (k *asker) namespaces(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *completer) namespaces(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	return k.live(cmd, word, func(ctx context.Context, v *store.View) ([]string, error) { return v.Namespaces(ctx) })
 }
 
 // snapshotters do not need a root that exists.
-func (k *asker) snapshotters(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *completer) snapshotters(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	if _, cfg, err := k.typed(cmd, source.Ref{}); err == nil && cfg.Store.Root != "" {
 		return words(store.RootSnapshotters()...)(cmd, args, word)
 	}
@@ -229,9 +245,9 @@ func (k *asker) snapshotters(cmd *cobra.Command, args []string, word string) ([]
 }
 
 // addresses are those of the sockets that there usually are.
-func (k *asker) addresses(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *completer) addresses(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	paths := []string{"/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock", "/run/docker/containerd/containerd.sock"}
-	if dir := k.caller.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+	if dir := k.Caller.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		paths = append(paths, filepath.Join(dir, "containerd/containerd.sock"))
 		// Rootless containerd's is in a mount namespace of its own.
 		if pid, err := os.ReadFile(filepath.Join(dir, "containerd-rootless/child_pid")); err == nil {
@@ -240,7 +256,7 @@ func (k *asker) addresses(cmd *cobra.Command, _ []string, word string) ([]string
 	}
 	var all []string
 	for _, path := range paths {
-		if info, err := os.Stat(filepath.Join(k.caller.Root, path)); err == nil && info.Mode()&os.ModeSocket != 0 {
+		if info, err := os.Stat(filepath.Join(k.Caller.Root, path)); err == nil && info.Mode()&os.ModeSocket != 0 {
 			all = append(all, path, "unix://"+path)
 		}
 	}
@@ -251,9 +267,9 @@ func (k *asker) addresses(cmd *cobra.Command, _ []string, word string) ([]string
 }
 
 // profiles are described by their patterns and files.
-func (k *asker) profiles(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+func (k *completer) profiles(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
-	settings, err := config.Load(k.caller, config.FlagsOf(cmd.Flags()))
+	settings, err := config.Load(k.Caller, config.FlagsOf(cmd.Flags()))
 	if err != nil {
 		return nil, none
 	}
