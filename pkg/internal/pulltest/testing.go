@@ -1,6 +1,14 @@
 package pulltest
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/containerd/log"
+)
+
+// Tests report what goes wrong themselves. Containerd's warnings, that a file
+// system has no fs-verity for example, would only hide that.
+var _ = log.SetLevel("error")
 
 // Must ends the test if a builder returned an error:
 //

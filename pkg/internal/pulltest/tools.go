@@ -51,10 +51,22 @@ func prepared(kind, name string) (string, error) {
 // Requirement says why something that a test needs is not there, or nil.
 type Requirement func() error
 
+// Long skips a test of more than half a second if the tests run with -short.
+func Long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes more than half a second, which is left out with -short")
+	}
+}
+
 // Need skips the test if a requirement is not met. Where CI is set, a skip
-// would hide what was not tested, so the test fails instead.
+// would hide what was not tested, so the test fails instead. With -short it
+// skips the test always: short tests need nothing but Go.
 func Need(t testing.TB, needs ...Requirement) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs more than Go, which is left out with -short")
+	}
 	for _, need := range needs {
 		err := need()
 		switch {

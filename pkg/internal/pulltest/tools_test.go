@@ -2,6 +2,7 @@ package pulltest_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -16,11 +17,39 @@ type recorder struct {
 	skipped, failed string
 }
 
+func (r *recorder) Skip(a ...any)             { r.skipped = fmt.Sprint(a...) }
 func (r *recorder) Helper()                   {}
 func (r *recorder) Skipf(f string, a ...any)  { r.skipped = fmt.Sprintf(f, a...) }
 func (r *recorder) Fatalf(f string, a ...any) { r.failed = fmt.Sprintf(f, a...) }
 
+// setShort has the test run as with -short, or without.
+func setShort(t *testing.T, short string) {
+	t.Helper()
+	before := flag.Lookup("test.short").Value.String()
+	t.Cleanup(func() { flag.Set("test.short", before) })
+	if err := flag.Set("test.short", short); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNeedAndLongSkipShortTests(t *testing.T) {
+	for name, c := range map[string]func(testing.TB){
+		"Need": func(t testing.TB) { pulltest.Need(t, func() error { return nil }) },
+		"Long": pulltest.Long,
+	} {
+		for _, short := range []string{"true", "false"} {
+			setShort(t, short)
+			r := &recorder{}
+			c(r)
+			if skipped := r.skipped != ""; skipped != (short == "true") {
+				t.Errorf("%s: got skip %q with -short=%s", name, r.skipped, short)
+			}
+		}
+	}
+}
+
 func TestNeedSkipsAtHomeAndFailsUnderCI(t *testing.T) {
+	setShort(t, "false")
 	met := func() error { return nil }
 	missing := func() error { return errors.New("no such thing") }
 	for _, c := range []struct {
