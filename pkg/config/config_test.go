@@ -54,7 +54,7 @@ func TestResolve(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			value, origin := said(t, cfg, tc.setting)
+			value, origin := resolved(t, cfg, tc.setting)
 			value = strings.ReplaceAll(value, root, "")
 			if diff := cmp.Diff([2]string{tc.value, tc.origin}, [2]string{value, origin}); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tc.setting, diff)
@@ -101,8 +101,8 @@ func TestRefuse(t *testing.T) {
 		{"certificate without key", call{args: []string{"--tlscert", "x"}}, "need each other"},
 		{"a verifier that is not built", call{args: []string{"--verify", "cosign"}}, "cosign is not built yet"},
 		{"a pin that is none", call{args: []string{"--verify", "pinned"}, env: map[string]string{"CONTAINERD_PULL_VERIFY_DIGESTS": "app=sha256:1"}}, `CONTAINERD_PULL_VERIFY_DIGESTS: pin of docker.io/library/app:latest: digest "sha256:1"`},
-		{"pins that nobody keeps", call{env: map[string]string{"CONTAINERD_PULL_VERIFY_DIGESTS": "app=sha256:" + strings.Repeat("0", 64)}}, "has no effect without a mode"},
-		{"programs that nobody asks", call{env: map[string]string{"CONTAINERD_PULL_VERIFY_BIN_DIR": "/x"}}, "CONTAINERD_PULL_VERIFY_BIN_DIR has no effect without a mode"},
+		{"pins without a mode", call{env: map[string]string{"CONTAINERD_PULL_VERIFY_DIGESTS": "app=sha256:" + strings.Repeat("0", 64)}}, "has no effect without a mode"},
+		{"programs without a mode", call{env: map[string]string{"CONTAINERD_PULL_VERIFY_BIN_DIR": "/x"}}, "CONTAINERD_PULL_VERIFY_BIN_DIR has no effect without a mode"},
 		{"no program to ask", call{args: []string{"--verify", "bindir"}, env: map[string]string{"CONTAINERD_PULL_VERIFY_MAX_VERIFIERS": "0"}}, "one program at least"},
 		{"bad boolean", call{args: []string{"--debug=maybe"}}, `got "maybe", want true or false`},
 		{"bad duration", call{args: []string{"--timeout", "5"}}, `got "5", want a duration`},
@@ -125,8 +125,8 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// TestBinding holds every setting against its field: what is set must be seen
-// in the options that the packages get.
+// TestBinding compares settings with their fields: what is set has to stand in
+// the options that the packages get.
 func TestBinding(t *testing.T) {
 	cfg, _, err := call{args: []string{
 		"-n", "ns", "--snapshotter", "native", "--connect-timeout", "3s", "--hosts-dir", "/d", "--plain-http",
@@ -154,8 +154,8 @@ func TestBinding(t *testing.T) {
 	}
 }
 
-// TestOutput: a style stands aside for a format that is stronger, and says
-// whether progress is wanted if nothing else does.
+// TestOutput: a style gives way to a stronger format, and decides about progress
+// if no setting does.
 func TestOutput(t *testing.T) {
 	docker := map[string]string{"CONTAINERD_PULL_OUTPUT_STYLE": "docker"}
 	for _, tc := range []struct {
@@ -185,7 +185,7 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// TestDiscardLayers: the key says what is kept, the flag what is not.
+// TestDiscardLayers: the key keeps layers, the flag discards them.
 func TestDiscardLayers(t *testing.T) {
 	for _, tc := range []struct {
 		call call
@@ -207,7 +207,7 @@ func TestDiscardLayers(t *testing.T) {
 	}
 }
 
-// TestTable checks what the rest relies on: names are unique and complete.
+// TestTable checks that names are unique and no setting lacks its texts.
 func TestTable(t *testing.T) {
 	seen := make(map[string]string)
 	for _, s := range config.Table() {
@@ -233,8 +233,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestStarter takes the comment off each line of a fresh profile in turn: what
-// it suggests has to be what may be written.
+// TestStarter removes the comment sign from each line of a fresh profile in
+// turn: every line has to be a valid setting.
 func TestStarter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.toml")
 	if err := config.InitProfile(path, "new"); err != nil {
@@ -264,7 +264,7 @@ func TestStarter(t *testing.T) {
 		if strings.HasPrefix(bare, "extends") {
 			one += "[profiles.base]\n"
 		}
-		if strings.HasSuffix(table, ".verify]") && !strings.HasPrefix(bare, "mode") { // of no use without
+		if strings.HasSuffix(table, ".verify]") && !strings.HasPrefix(bare, "mode") { // without effect otherwise
 			one += "mode = 'pinned'\n"
 		}
 		cfg, _, err := call{files: map[string]string{system: one}, args: []string{"-p", "new"}}.load(t)

@@ -17,8 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// guard is one way to guard a registry, and what somebody without the right
-// proof gets to see.
+// guard is one way to guard a registry.
 type guard struct {
 	name    string
 	o       testregistry.DistributionOptions
@@ -85,7 +84,7 @@ password_file = "$ROOT/`+file+`"
 `)
 }
 
-// pull pulls into a root of its own, so that nothing is there already.
+// pull pulls into a fresh root, so that every blob is fetched.
 func (g *guarded) pull() error {
 	g.t.Helper()
 	g.write(system, fmt.Sprintf("[profiles.company]\nmatch = [%q]\n[profiles.company.retry]\ncount = 1\n", g.d.Host()), 0o600)
@@ -120,6 +119,7 @@ const ownPair = "ca = \"$ROOT/ca.pem\"\ncert = \"$ROOT/client.pem\"\nkey = \"$RO
 // TestGuardedDistribution pulls from distribution's registry by a profile, with
 // the right proof and with every wrong one.
 func TestGuardedDistribution(t *testing.T) {
+	skipIfShort(t)
 	for _, tc := range guards() {
 		t.Run(tc.name, func(t *testing.T) {
 			g := newGuarded(t, tc.o)
@@ -173,7 +173,7 @@ func (g *guarded) checkScopes(do func(), want ...string) {
 	}
 }
 
-// checkTLS takes the proofs of TLS away, with the right password in place.
+// checkTLS pulls with the right password and without the right proofs of TLS.
 func (g *guarded) checkTLS(tc guard) {
 	if !tc.secured {
 		return

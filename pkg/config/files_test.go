@@ -90,7 +90,7 @@ func TestPrecedence(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			value, origin := said(t, cfg, tc.setting)
+			value, origin := resolved(t, cfg, tc.setting)
 			got := [2]string{strings.ReplaceAll(value, root, ""), strings.ReplaceAll(origin, root, "")}
 			if diff := cmp.Diff([2]string{tc.value, tc.origin}, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tc.setting, diff)

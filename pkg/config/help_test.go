@@ -13,13 +13,14 @@ import (
 )
 
 // call is one command line in one environment, with files below a folder that
-// stands for the root of the file system. In env, ROOT stands for that folder.
+// stands for the root of the file system. In args and env, $ROOT stands for that
+// folder.
 type call struct {
 	args  []string
 	env   map[string]string
 	files map[string]string // by path, absolute from the root
 	modes map[string]os.FileMode
-	uid   int
+	uid   int // of the user; the files are those of the user who runs the tests
 	ref   string
 }
 
@@ -90,8 +91,8 @@ func (c call) load(t *testing.T) (*config.Config, string, error) {
 	return cfg, root, err
 }
 
-// said finds what a configuration holds for a setting.
-func said(t *testing.T, c *config.Config, name string) (value, origin string) {
+// resolved returns the value of a setting and its origin.
+func resolved(t *testing.T, c *config.Config, name string) (value, origin string) {
 	t.Helper()
 	for _, r := range c.Resolved() {
 		if r.Setting.Name() == name {
@@ -100,4 +101,12 @@ func said(t *testing.T, c *config.Config, name string) (value, origin string) {
 	}
 	t.Fatalf("no setting %q", name)
 	return "", ""
+}
+
+// skipIfShort skips a test that takes more than half a second.
+func skipIfShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("long: it runs without -short")
+	}
 }

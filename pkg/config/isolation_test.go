@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -11,9 +12,9 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 )
 
-// TestNoHostSeesTheSecretOfAnother pulls through two mirrors that lack a part
-// of the image each, and a registry that asks for a token, all with
-// credentials of their own, and reads what each of them was told.
+// TestNoHostSeesTheSecretOfAnother pulls through two mirrors that each lack a
+// part of the image, and a registry that asks for a token, each with a
+// credential of its own, and reads the requests that each of them received.
 func TestNoHostSeesTheSecretOfAnother(t *testing.T) {
 	w := &world{t: t, root: t.TempDir()}
 	without := func(n int) func(*http.Request) testregistry.Behaviour {
@@ -53,7 +54,7 @@ username = "second"
 password = "canary-second"
 `, own.Host(), first.URL(), second.URL(), first.Host(), second.Host()), 0o600)
 
-	c := call{args: []string{"--root", w.root + "/store", "--user", "own:canary-own"}, env: map[string]string{"NERDCTL_TOML": ""}}
+	c := call{args: []string{"--root", w.root + "/store", "--user", "own:canary-own"}, uid: os.Getuid(), env: map[string]string{"NERDCTL_TOML": ""}}
 	caller, settings := w.load(c)
 	pullWithOwn(t, caller, settings, own.Ref("team/app:1"), &credential.Credential{Username: "own", Password: "canary-own"})
 
@@ -77,14 +78,15 @@ password = "canary-second"
 	}
 }
 
-// sees looks for a secret in all that a request says.
+// sees reports whether a request holds the secret of a user, plain or encoded.
 func sees(r testregistry.Request, who string) bool {
 	text := fmt.Sprint(r.Path, r.Query, r.Header)
 	encoded := base64.StdEncoding.EncodeToString([]byte(who + ":canary-" + who))
 	return strings.Contains(text, "canary-"+who) || strings.Contains(text, encoded)
 }
 
-// TestRegistryTokenOfAProfile sends a bearer token that no token server gave.
+// TestRegistryTokenOfAProfile sends a bearer token from the configuration, with
+// no token server involved.
 func TestRegistryTokenOfAProfile(t *testing.T) {
 	w := &world{t: t, root: t.TempDir()}
 	asked := make(chan string, 100)

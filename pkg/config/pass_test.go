@@ -15,8 +15,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 )
 
-// passStore gives the process a password store of its own, encrypted with a key
-// that needs no passphrase, and docker-credential-pass on PATH.
+// passStore gives the process a password store, encrypted with a key that needs
+// no passphrase, and docker-credential-pass on PATH.
 func passStore(t *testing.T) {
 	t.Helper()
 	pulltest.Need(t, pulltest.Tools("docker-credential-pass"), pulltest.Program("pass"), pulltest.Program("gpg"))
@@ -50,6 +50,7 @@ func command(t *testing.T, stdin, program string, args ...string) {
 // TestPass pulls with a credential that lies in pass, by Docker's own program
 // for it.
 func TestPass(t *testing.T) {
+	skipIfShort(t)
 	passStore(t)
 	g := newGuarded(t, testregistry.DistributionOptions{Basic: &testregistry.Credentials{User: "robot", Password: "canary"}})
 	entry := pulltest.Must(json.Marshal(map[string]string{"ServerURL": g.d.Host(), "Username": "robot", "Secret": "canary"}))(t)
