@@ -18,8 +18,6 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/config/file"
-	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -27,14 +25,16 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
-// class is a sort of failure that whoever called us may act upon. Codes and
-// names are API.
+// class is a sort of failure that the caller of the program may act upon. Codes
+// and names are API.
 type class struct {
 	code int
 	name string
-	// when says in help what belongs to the class.
+	// when says in help what belongs to the class; empty in a row that only has
+	// another hint than the one below it.
 	when string
-	// hint is what to do about it; empty if the message says all there is.
+	// hint is what to do about it, unless the failure itself has a hint; empty if
+	// the message says all there is.
 	hint string
 	// is recognizes the class, once all classes before it have been ruled out.
 	is func(error) bool
@@ -56,10 +56,12 @@ func classes() []class {
 		{3, "daemon", "containerd cannot be reached", "is containerd running, and may you open its socket? --address names another socket, --root DIR pulls without a daemon", is(store.ErrUnavailable)},
 		{6, "rate-limit", "the registry wants fewer requests", "come back later, or log in: authenticated pulls usually have a higher limit", fromRegistry(errdefs.IsResourceExhausted)},
 		{5, "auth", "credentials missing, wrong or without the right", "some registries answer this for images that do not exist: check the name, and give a credential with --user", either(isA[*credentialError], errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
-		{4, "not-found", "repository, tag, digest or platform does not exist", "check repository, tag and --platform", errdefs.IsNotFound},
+		{4, "not-found", "repository, tag, digest or platform does not exist", "check repository, tag and --platform", isLacking},
+		{4, "not-found", "", "check the name, --namespace and --root", errdefs.IsNotFound}, // in the store
 		{8, "integrity", "verify found damage", "", isA[*damageError]},
 		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", errdefs.IsDataLoss},
 		{2, "usage", "a hosts directory that cannot be read, or an engine that cannot honour a setting", "containerd-pull config show tells where each setting comes from", errdefs.IsFailedPrecondition},
+		{7, "network", "", "--tlscacert FILE names the authority of the certificate, --skip-verify accepts any certificate", isUntrusted},
 		{7, "network", "DNS, connection, TLS, 5xx, stall or time-out", "try again: what was fetched is kept", isNetwork},
 		{9, "malformed", "not a registry, or an image that cannot be understood", "--debug and --http-dump show what the registry sent", either(errdefs.IsInvalidArgument, errdefs.IsNotImplemented, errdefs.IsOutOfRange)},
 		{3, "daemon", "containerd went away", "see containerd's log: journalctl -u containerd", errdefs.IsUnavailable},
@@ -102,67 +104,15 @@ func hintFor(err error, caller config.Caller) string {
 			return hint
 		}
 	}
-	if bad, ok := errors.AsType[*file.Error](err); ok && bad.Remedy != "" {
-		return bad.Remedy
-	}
-	if word, ok := errors.AsType[*value.UnknownWord](err); ok {
-		if near := value.Nearest(word.Word, word.Known); near != "" {
-			return fmt.Sprintf("did you mean %q?", near)
-		}
-	}
-	if rootless, ok := errors.AsType[*rootlessError](err); ok && rootless.hint != "" {
-		return rootless.hint
-	}
-	if unknown, ok := errors.AsType[*config.UnknownProfile](err); ok {
-		return profileHint(unknown)
-	}
-	if isA[*schemeError](err) {
-		return "nerdctl pull can fetch it"
-	}
 	c := classify(err)
-	if c.name == "not-found" {
-		return notFoundHint(err, c)
-	}
-	if c.name == "network" && isA[*tls.CertificateVerificationError](err) {
-		return "--tlscacert FILE names the authority of the certificate, --skip-verify accepts any certificate"
-	}
 	if user := caller.Getenv("SUDO_USER"); c.name == "auth" && user != "" {
 		return fmt.Sprintf("sudo reads root's credentials, not those of %s: name a file with --authfile, or give a credential with --user", user)
 	}
 	return c.hint
 }
 
-func profileHint(e *config.UnknownProfile) string {
-	switch {
-	case e.Nearest != "":
-		return fmt.Sprintf("did you mean %q?", e.Nearest)
-	case len(e.Known) > 0:
-		return "there are: " + strings.Join(e.Known, ", ")
-	}
-	return "no configuration file defines a profile"
-}
-
-func notFoundHint(err error, c class) string {
-	reason := notFoundReason(err)
-	if reason == "image" {
-		return "check the name, --namespace and --root"
-	}
-	asked, ok := errors.AsType[*source.Error](err)
-	if !ok || reason != "tag" || asked.Code != codeNoManifest {
-		return c.hint
-	}
-	ref, err := source.ParseRef(asked.Ref)
-	if err != nil {
-		return c.hint
-	}
-	return fmt.Sprintf("the repository exists; see its tags with: %s %s/%s:<TAB>", programName, ref.Domain, ref.Path)
-}
-
-// Codes of the distribution specification.
-const (
-	codeNoRepository = "NAME_UNKNOWN"
-	codeNoManifest   = "MANIFEST_UNKNOWN"
-)
+// codeNoRepository is a code of the distribution specification.
+const codeNoRepository = "NAME_UNKNOWN"
 
 // notFoundReason says what it is that was not found: the image in the store,
 // or a part of it in the registry.
@@ -190,6 +140,7 @@ func (e *schemeError) Error() string {
 }
 
 func (e *schemeError) Unwrap() error { return errdefs.ErrNotImplemented }
+func (e *schemeError) Hint() string  { return "nerdctl pull can fetch it" }
 
 // outputError is a result that could not be written.
 type outputError struct{ err error }
@@ -248,8 +199,20 @@ func fromRegistry(fn func(error) bool) func(error) bool {
 	return func(err error) bool { return isA[*source.Error](err) && fn(err) }
 }
 
-// isNetwork takes what a registry could not be asked; that the daemon cannot
-// be asked is another class.
+// isLacking reports whether a source answered that it does not have what was
+// asked for.
+func isLacking(err error) bool {
+	return errdefs.IsNotFound(err) && either(isA[*pull.NoPlatform], isA[*source.Error])(err)
+}
+
+// isUntrusted reports whether a registry could not be asked because of its
+// certificate.
+func isUntrusted(err error) bool {
+	return isNetwork(err) && isA[*tls.CertificateVerificationError](err)
+}
+
+// isNetwork reports whether a registry could not be asked; that the daemon
+// cannot be asked is another class.
 func isNetwork(err error) bool {
 	return isA[*timeoutError](err) || errors.Is(err, context.DeadlineExceeded) ||
 		fromRegistry(either(errdefs.IsUnavailable, errdefs.IsDeadlineExceeded))(err)
@@ -277,7 +240,7 @@ func exitCodesText() string {
 		var name string
 		var when []string
 		for _, c := range classes() {
-			if c.code == code {
+			if c.code == code && c.when != "" {
 				name, when = c.name, append(when, c.when)
 			}
 		}

@@ -33,6 +33,8 @@ type rootlessError struct {
 
 func (e *rootlessError) Error() string { return "entering rootless containerd: " + e.err.Error() }
 
+func (e *rootlessError) Hint() string { return e.hint }
+
 func (e *rootlessError) Unwrap() []error { return []error{e.err, store.ErrUnavailable} }
 
 // enterRootless executes this command line once more beside the caller's

@@ -59,7 +59,7 @@ func shimDir(args []string) string {
 // shimError says what to do about a shim that cannot be made or removed.
 func shimError(file string, err error) error {
 	if foreign, ok := errors.AsType[*plugin.ForeignError](err); ok {
-		return &usageError{foreign, "it stays as it is; name another folder, or move it away"}
+		return asUsage(foreign)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return &usageError{fmt.Errorf("%s: %w", file, fs.ErrNotExist), "name the folder: shim install DIR, shim remove DIR"}

@@ -103,10 +103,15 @@ func (p Program) Status(searchPath string) ShimStatus {
 	return s
 }
 
-// ForeignError says that a file is not a shim of ours.
+// ForeignError says that a file is not a shim of this program.
 type ForeignError struct{ Path string }
 
 func (e *ForeignError) Error() string { return e.Path + " is not a shim of containerd-pull" }
+
+// Hint says what becomes of the file.
+func (e *ForeignError) Hint() string {
+	return "it stays as it is; name another folder, or move it away"
+}
 
 // Install makes the shim in a folder: a link to target, which is a path of the
 // program. It replaces a shim of ours and nothing else.

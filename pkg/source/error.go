@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -39,3 +40,19 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// codeNoManifest is a code of the distribution specification. A registry that
+// gives it has the repository.
+const codeNoManifest = "MANIFEST_UNKNOWN"
+
+// Hint is how to see the tags of a repository that lacks the one asked for.
+func (e *Error) Hint() string {
+	if e.Code != codeNoManifest || e.Digest != "" || !errdefs.IsNotFound(e.Err) {
+		return ""
+	}
+	ref, err := ParseRef(e.Ref)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("the repository exists; see its tags with: containerd-pull %s/%s:<TAB>", ref.Domain, ref.Path)
+}
