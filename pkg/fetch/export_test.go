@@ -1,5 +1,7 @@
 package fetch
 
+import "time"
+
 // What the tests of package fetch_test decide and look at from inside.
 
 const (
@@ -11,7 +13,10 @@ const (
 // that they pay.
 func (f *Fetcher) BeginWith(conns int) { f.conns = conns }
 
-// PiecesReturned says whether the memory of all pieces was given back.
+// LoseLocksAfter takes locks without an ingest for lost after d.
+func (f *Fetcher) LoseLocksAfter(d time.Duration) { f.lostLock = d }
+
+// PiecesReturned reports whether the memory of all pieces was given back.
 func (f *Fetcher) PiecesReturned() bool {
 	if !f.pieces.TryAcquire(maxPieces) {
 		return false

@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,148 +15,13 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
-	"github.com/containerd-pull/containerd-pull/pkg/source"
-	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
-
-// noise are n bytes that do not repeat.
-func noise(n int) []byte {
-	p := make([]byte, n)
-	rand.NewChaCha8([32]byte{byte(n)}).Read(p) // never fails
-	return p
-}
-
-// bench is a content store, a registry with one blob, and what fetches it.
-type bench struct {
-	t       testing.TB
-	store   *store.Store
-	ctx     context.Context // with a lease, so that nothing is collected
-	reg     *testregistry.Registry
-	data    []byte
-	blob    fetch.Blob
-	options registry.Options
-	mu      sync.Mutex
-	events  []progress.Event
-}
-
-// each runs the test on an embedded root, on a daemon, and on a daemon whose
-// files we write, whose writers have little in common.
-func each(t *testing.T, size int, test func(t *testing.T, b *bench)) {
-	t.Helper()
-	pulltest.Need(t, pulltest.Root)
-	t.Run("embedded", func(t *testing.T) {
-		t.Parallel()
-		test(t, newBench(t, size, pulltest.Must(store.Open(t.Context(), store.Options{Root: t.TempDir()}))(t)))
-	})
-	t.Run("daemon", func(t *testing.T) {
-		t.Parallel()
-		d := testdaemon.Start(t, testdaemon.Options{})
-		test(t, newBench(t, size, pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)))
-	})
-	t.Run("in place", func(t *testing.T) {
-		t.Parallel()
-		test(t, inPlace(t, size))
-	})
-}
-
-// inPlace is a daemon that is proven to share its file system.
-func inPlace(t *testing.T, size int) *bench {
-	t.Helper()
-	d := testdaemon.Start(t, testdaemon.Options{})
-	b := newBench(t, size, pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t))
-	mounts := pulltest.Must(b.store.Snapshotter.Prepare(b.ctx, "proof", ""))(t)
-	if ok, why := b.store.Writable(b.ctx, "proof", mounts); !ok {
-		t.Fatalf("the file system is not shared: %s", why)
-	}
-	return b
-}
-
-func newBench(t testing.TB, size int, s *store.Store) *bench {
-	t.Helper()
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("closing the store: %v", err)
-		}
-	})
-	ctx, _, err := s.Lease(s.Context(t.Context()), "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{t: t, store: s, ctx: ctx, data: noise(size), reg: testregistry.Start(t, testregistry.Options{})}
-	blob := pulltest.NewBlob(b.data)
-	b.reg.AddBlob(blob)
-	b.options = registry.Options{PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 3, Delay: time.Millisecond}}
-	b.blob = fetch.Blob{
-		Ref:  pulltest.Must(source.ParseRef(b.reg.Ref("team/app:1")))(t),
-		Desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: blob.Digest, Size: blob.Size},
-		Kind: progress.Layer,
-	}
-	return b
-}
-
-// fetcher remembers nothing of those before it.
-func (b *bench) fetcher() *fetch.Fetcher {
-	b.t.Helper()
-	return b.fetcherInto(b.store.Content)
-}
-
-func (b *bench) fetcherInto(c content.Store) *fetch.Fetcher {
-	b.t.Helper()
-	return fetch.New(pulltest.Must(registry.New(b.options))(b.t), c, func(e progress.Event) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.events = append(b.events, e)
-	})
-}
-
-// open opens the ingest; it is closed at the end of the test.
-func (b *bench) open() *fetch.Ingest {
-	b.t.Helper()
-	in := pulltest.Must(b.fetcher().Open(b.ctx, b.blob))(b.t)
-	b.t.Cleanup(func() {
-		if err := in.Close(); err != nil {
-			b.t.Errorf("closing the ingest: %v", err)
-		}
-	})
-	return in
-}
-
-// stored fails the test unless the store has the blob.
-func (b *bench) stored() {
-	b.t.Helper()
-	got, err := content.ReadBlob(b.ctx, b.store.Content, b.blob.Desc)
-	if err != nil || !bytes.Equal(got, b.data) {
-		b.t.Errorf("got %d bytes and %v from the store, want the %d of the blob", len(got), err, len(b.data))
-	}
-}
-
-// served wants the registry to have sent between least and most bytes.
-func (b *bench) served(least, most int) {
-	b.t.Helper()
-	if got := b.reg.BlobBytes(); got < int64(least) || got > int64(most) {
-		b.t.Errorf("got %d bytes served, want %d to %d", got, least, most)
-	}
-}
-
-// first lets the first n requests be answered with a fault.
-func first(n int32, fault testregistry.Behaviour) testregistry.Behave {
-	var asked atomic.Int32
-	return func(*http.Request) testregistry.Behaviour {
-		if asked.Add(1) <= n {
-			return fault
-		}
-		return testregistry.Behaviour{}
-	}
-}
 
 const size = 3 << 20
 
@@ -192,23 +55,27 @@ func TestEmptyBlob(t *testing.T) {
 	})
 }
 
-// TestConsumerSeesEachByteOnce whatever happens on the way.
+// TestConsumerSeesEachByteOnce, whichever faults the first requests of each store
+// meet.
 func TestConsumerSeesEachByteOnce(t *testing.T) {
-	faults := map[string]testregistry.Behave{
-		"honest":          nil,
-		"cut twice":       first(2, testregistry.Behaviour{Fault: testregistry.Truncate, After: size / 3}),
-		"reset twice":     first(2, testregistry.Behaviour{Fault: testregistry.Reset, After: size / 3}),
-		"stalled once":    first(1, testregistry.Behaviour{Fault: testregistry.Stall, After: size / 2}),
-		"status 500":      first(3, testregistry.Behaviour{Status: http.StatusInternalServerError}),
-		"always 200":      func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{IgnoreRange: true} },
-		"short once":      first(1, testregistry.Behaviour{Fault: testregistry.Short, After: size / 2}),
-		"cut without any": first(2, testregistry.Behaviour{Fault: testregistry.Truncate}),
+	fault := func(n int32, f testregistry.Behaviour) func() testregistry.Behave {
+		return func() testregistry.Behave { return first(n, f) }
+	}
+	faults := map[string]func() testregistry.Behave{
+		"honest":          func() testregistry.Behave { return nil },
+		"cut twice":       fault(2, testregistry.Behaviour{Fault: testregistry.Truncate, After: size / 3}),
+		"reset twice":     fault(2, testregistry.Behaviour{Fault: testregistry.Reset, After: size / 3}),
+		"stalled once":    fault(1, testregistry.Behaviour{Fault: testregistry.Stall, After: size / 2}),
+		"status 500":      fault(3, testregistry.Behaviour{Status: http.StatusInternalServerError}),
+		"always 200":      fault(100, testregistry.Behaviour{IgnoreRange: true}),
+		"short once":      fault(1, testregistry.Behaviour{Fault: testregistry.Short, After: size / 2}),
+		"cut without any": fault(2, testregistry.Behaviour{Fault: testregistry.Truncate}),
 	}
 	for name, behave := range faults {
 		t.Run(name, func(t *testing.T) {
 			each(t, size, func(t *testing.T, b *bench) {
 				b.options.StallTimeout = 300 * time.Millisecond
-				b.reg.SetBehave(behave)
+				b.reg.SetBehave(behave())
 				in := b.open()
 				var got bytes.Buffer
 				if err := in.Receive(b.ctx, &got); err != nil {
@@ -425,9 +292,12 @@ func TestTogether(t *testing.T) {
 // TestManyConnections fetches a large blob faster than one connection allows,
 // and every byte once.
 func TestManyConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the connections are judged over seconds")
+	}
 	const large = 24 << 20
 	each(t, large, func(t *testing.T, b *bench) {
-		b.options.StallTimeout = time.Minute // of a machine that has other things to do
+		b.options.StallTimeout = time.Minute // for machines that are busy with other things
 		b.reg.SetBehave(func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: 8 << 20} })
 		in := b.open()
 		var got bytes.Buffer
@@ -455,6 +325,9 @@ func TestManyConnections(t *testing.T) {
 // TestManyConnectionsFail breaks them in turn, and lets the registry forget
 // what a range is.
 func TestManyConnectionsFail(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the connections are judged over seconds")
+	}
 	const large = 24 << 20
 	each(t, large, func(t *testing.T, b *bench) {
 		b.options.StallTimeout = time.Minute

@@ -12,44 +12,63 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
+// watched is a content store that calls look before each question for the status
+// of an ingest, with the number of questions so far.
+type watched struct {
+	content.Store
+	look  func(n int) error
+	looks int
+}
+
+func (s *watched) Status(ctx context.Context, ref string) (content.Status, error) {
+	s.looks++
+	if err := s.look(s.looks); err != nil {
+		return content.Status{}, err
+	}
+	return s.Store.Status(ctx, ref)
+}
+
+// impatient is a source whose timeouts soon end the wait for an idle client.
+type impatient struct{ source.Source }
+
+func (impatient) StallTimeout() time.Duration { return 10 * time.Millisecond }
+
 // TestHeldByOthers: an ingest that another client has open is waited for while
-// that one gets on, and left to it when it does not.
+// that one gets on, and left to it when it does not. Between two looks at it more
+// time passes than it may be idle.
 func TestHeldByOthers(t *testing.T) {
-	for name, getsOn := range map[string]bool{"gets on": true, "hangs": false} {
+	const portion = size / 8
+	for name, writes := range map[string]int{"gets on": 3, "hangs": 0} {
 		t.Run(name, func(t *testing.T) {
 			each(t, size, func(t *testing.T, b *bench) {
-				b.options.StallTimeout = 300 * time.Millisecond
-				other := pulltest.Must(b.store.Content.Writer(b.ctx, content.WithRef(remotes.MakeRefKey(b.ctx, b.blob.Desc)), content.WithDescriptor(b.blob.Desc)))(t)
-				held := 0
-				var writing errgroup.Group
-				if getsOn {
-					const steps = 10
-					held = size / 2 / steps * steps
-					writing.Go(func() error {
-						defer other.Close()
-						for i := range steps {
-							time.Sleep(100 * time.Millisecond)
-							if _, err := other.Write(b.data[held/steps*i : held/steps*(i+1)]); err != nil {
-								return err
-							}
-						}
-						return nil
-					})
+				other := b.ingest()
+				held := portion * writes
+				store := &watched{Store: b.store.Content, look: func(n int) (err error) {
+					if n <= writes {
+						_, err = other.Write(b.data[portion*(n-1) : portion*n])
+					}
+					if n == writes {
+						err = errors.Join(err, other.Close())
+					}
+					time.Sleep(25 * time.Millisecond) // longer than it may be idle
+					return err
+				}}
+				in, err := fetch.New(impatient{b.source()}, store, b.emit).Open(b.ctx, b.blob)
+				if err != nil {
+					t.Fatal(err)
 				}
 				defer func() {
-					if err := errors.Join(writing.Wait(), other.Close()); err != nil {
+					if err := errors.Join(in.Close(), other.Close()); err != nil {
 						t.Error(err)
 					}
 				}()
-				in := b.open()
 				if got := in.Offset(); got != int64(held) {
 					t.Errorf("got offset %d, want %d", got, held)
 				}
@@ -61,7 +80,7 @@ func TestHeldByOthers(t *testing.T) {
 				}
 				b.stored()
 				b.served(size-held, (size-held)*5/4)
-				if got := b.count(progress.Warning); (got > 0) == getsOn {
+				if got := b.count(progress.Warning); (got > 0) == (writes > 0) {
 					t.Errorf("got %d warnings", got)
 				}
 			})
@@ -91,21 +110,23 @@ func (s *lost) Writer(ctx context.Context, opts ...content.WriterOpt) (content.W
 
 // TestLostLock begins another ingest long before the stall time-out.
 func TestLostLock(t *testing.T) {
-	brings := map[string]func(b *bench, f *fetch.Fetcher) error{
+	ways := map[string]func(b *bench, f *fetch.Fetcher) error{
 		"store": func(b *bench, f *fetch.Fetcher) error {
 			_, err := f.Store(b.ctx, b.blob, nil)
 			return err
 		},
 		"put": func(b *bench, f *fetch.Fetcher) error { return f.Put(b.ctx, b.blob, b.data, nil) },
 	}
-	for name, bring := range brings {
+	for name, bring := range ways {
 		t.Run(name, func(t *testing.T) {
 			each(t, 1000, func(t *testing.T, b *bench) {
 				b.options.StallTimeout = time.Hour
 				ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 				defer cancel()
 				b.ctx = ctx
-				if err := bring(b, b.fetcherInto(&lost{b.store.Content, remotes.MakeRefKey(b.ctx, b.blob.Desc)})); err != nil {
+				f := b.fetcherInto(&lost{b.store.Content, remotes.MakeRefKey(b.ctx, b.blob.Desc)})
+				f.LoseLocksAfter(50 * time.Millisecond)
+				if err := bring(b, f); err != nil {
 					t.Fatal(err)
 				}
 				b.stored()
@@ -128,7 +149,7 @@ func TestPut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, 1000, func(t *testing.T, b *bench) {
-				left := pulltest.Must(b.store.Content.Writer(b.ctx, content.WithRef(remotes.MakeRefKey(b.ctx, b.blob.Desc)), content.WithDescriptor(b.blob.Desc)))(t)
+				left := b.ingest()
 				if _, err := left.Write(leave(b.data)); err != nil {
 					t.Fatal(err)
 				}
@@ -152,16 +173,22 @@ func TestPut(t *testing.T) {
 }
 
 // interloper is a content store of which another client opens an ingest when it
-// is whole, before its writer does for the second time.
+// is whole, before its writer does for the second time. That client is done when
+// the writer has been refused once.
 type interloper struct {
 	content.Store
-	whole int64
-	does  func(content.Writer) error // once
-	errs  chan error
+	whole   int64
+	does    func(content.Writer) error // once
+	refused chan struct{}
+	errs    chan error
 }
 
 func (s *interloper) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	w, err := s.Store.Writer(ctx, opts...)
+	if errdefs.IsUnavailable(err) && s.refused != nil {
+		close(s.refused)
+		s.refused = nil
+	}
 	if err != nil || s.does == nil {
 		return w, err
 	}
@@ -192,8 +219,9 @@ func (w *interrupted) Status() (content.Status, error) {
 	if err != nil {
 		return content.Status{}, err
 	}
+	refused := w.by.refused
 	go func() {
-		time.Sleep(100 * time.Millisecond)
+		<-refused
 		w.by.errs <- errors.Join(does(other), other.Close())
 	}()
 	_, err = w.other()
@@ -201,9 +229,8 @@ func (w *interrupted) Status() (content.Status, error) {
 }
 
 // TestTakenAtTheEnd: a writer in place lets go of the ingest for a moment when it
-// is whole. Whoever opens it then may commit it, or not.
+// is whole. A client that opens it then may commit it, or not.
 func TestTakenAtTheEnd(t *testing.T) {
-	pulltest.Need(t, pulltest.Root)
 	for name, commits := range map[string]bool{"lets go": false, "commits": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -213,8 +240,8 @@ func TestTakenAtTheEnd(t *testing.T) {
 					return w.Commit(b.ctx, b.blob.Desc.Size, b.blob.Desc.Digest)
 				}
 				return nil
-			}, make(chan error, 1)}
-			in := pulltest.Must(fetch.New(pulltest.Must(registry.New(b.options))(t), taken, func(progress.Event) {}).Open(b.ctx, b.blob))(t)
+			}, make(chan struct{}), make(chan error, 1)}
+			in := pulltest.Must(b.fetcherInto(taken).Open(b.ctx, b.blob))(t)
 			if err := in.Receive(b.ctx, io.Discard); err != nil {
 				t.Fatal(err)
 			}
@@ -231,16 +258,4 @@ func TestTakenAtTheEnd(t *testing.T) {
 			}
 		})
 	}
-}
-
-func (b *bench) count(kind progress.Kind) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := 0
-	for _, e := range b.events {
-		if e.Kind == kind {
-			n++
-		}
-	}
-	return n
 }

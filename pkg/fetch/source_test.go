@@ -14,7 +14,7 @@ import (
 )
 
 // TestSourceLabels gives a blob one source after the other, by containerd's own
-// function and by ours, and compares the labels after each step.
+// function and by Label, and compares the labels after each step.
 func TestSourceLabels(t *testing.T) {
 	long := "example.com/" + strings.Repeat("long/", 30) + "name:1"
 	refs := []string{
@@ -29,11 +29,11 @@ func TestSourceLabels(t *testing.T) {
 		desc := b.blob.Desc
 		f := b.fetcher()
 		pulltest.Must(f.Store(b.ctx, b.blob, nil))(t)
-		ours := desc
+		labelled := desc
 		second := pulltest.NewBlob([]byte("the same labels"))
 		b.reg.AddBlob(second)
-		ours.Digest, ours.Size = second.Digest, second.Size
-		b.blob.Desc = ours
+		labelled.Digest, labelled.Size = second.Digest, second.Size
+		b.blob.Desc = labelled
 		pulltest.Must(f.Store(b.ctx, b.blob, nil))(t)
 		for _, name := range refs {
 			ref := pulltest.Must(source.ParseRef(name))(t)
@@ -41,10 +41,10 @@ func TestSourceLabels(t *testing.T) {
 			if _, err := handler(b.ctx, desc); err != nil {
 				t.Fatal(err)
 			}
-			if err := f.Label(b.ctx, ours.Digest, fetch.From(ref).Labels); err != nil {
+			if err := f.Label(b.ctx, labelled.Digest, fetch.From(ref).Labels); err != nil {
 				t.Fatal(err)
 			}
-			want, got := labels(t, b, desc.Digest), labels(t, b, ours.Digest)
+			want, got := labels(t, b, desc.Digest), labels(t, b, labelled.Digest)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Fatalf("labels after %s differ from containerd's (-want +got):\n%s", ref.Name, diff)
 			}

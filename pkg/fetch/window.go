@@ -18,19 +18,19 @@ const (
 	// maxConns the connections of one of them.
 	maxPieces = 12
 	maxConns  = 8
-	// growth is how many times the connections a step up has: a blob of some ten
-	// megabytes is over before small steps come to an end.
+	// growth is the factor by which a step up multiplies the connections: a blob of
+	// some ten megabytes is over before small steps come to an end.
 	growth = 4
-	// minSplit is what must be left of a blob to make more connections worth
-	// it.
+	// minSplit is how many bytes must be left of a blob for more connections to be
+	// worth it.
 	minSplit = 16 << 20
 	// interval is how long a number of connections is tried before it is
 	// judged.
 	interval = 250 * time.Millisecond
 )
 
-// pace judges whether a blob would arrive faster over more connections: its
-// consumer starves, and the last step up has paid.
+// pace decides whether a blob would arrive faster over more connections: if its
+// consumer starves and the last step up has paid.
 type pace struct {
 	conns int
 	since time.Time
@@ -38,8 +38,8 @@ type pace struct {
 	idle  time.Duration // of the consumer, waiting for bytes
 	rate  float64       // bytes per second with fewer connections
 
-	hungry Hungry        // the consumer, if it can tell
-	waited time.Duration // by the hungry one, up to here
+	hungry Hungry        // the consumer, if it is one
+	waited time.Duration // by hungry, up to here
 }
 
 func newPace(conns int, consumer io.Writer) *pace {
@@ -50,8 +50,8 @@ func newPace(conns int, consumer io.Writer) *pace {
 	return p
 }
 
-// add counts n bytes for which the network was waited for, and returns true when
-// an interval is over and the number of connections has grown.
+// add counts n bytes that were waited for, with left bytes to come. It reports
+// whether an interval is over and the number of connections has grown.
 func (p *pace) add(n int, waited time.Duration, left int64) bool {
 	p.bytes += int64(n)
 	if p.hungry != nil {
@@ -94,10 +94,10 @@ type window struct {
 	next   int64    // offset of the next piece
 }
 
-// split goes on with more connections where body, the only one so far, stands.
-// After an error what was under way is dropped, and the caller begins again
-// with one connection.
-func (in *Ingest) split(ctx context.Context, body io.ReadCloser, p *pace, each io.Writer) error {
+// split goes on with more connections where body, that of the only one so far,
+// stands. After an error what was under way is dropped, and the caller begins
+// again with one connection.
+func (in *Ingest) split(ctx context.Context, body io.ReadCloser, p *pace, consumer io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &window{in: in, pace: p, g: &errgroup.Group{}, next: in.offset}
 	defer func() {
@@ -112,7 +112,7 @@ func (in *Ingest) split(ctx context.Context, body io.ReadCloser, p *pace, each i
 		if err := w.fill(ctx); err != nil {
 			return err
 		}
-		if err := w.take(ctx, each); err != nil {
+		if err := w.deliver(ctx, consumer); err != nil {
 			return err
 		}
 	}
@@ -120,7 +120,7 @@ func (in *Ingest) split(ctx context.Context, body io.ReadCloser, p *pace, each i
 }
 
 // fill keeps as many pieces under way as the pace allows. It waits for memory
-// only if none is.
+// only if no piece is under way.
 func (w *window) fill(ctx context.Context) error {
 	for w.next < w.in.blob.Desc.Size && len(w.pieces) < w.pace.conns {
 		if len(w.pieces) > 0 && !w.in.f.pieces.TryAcquire(1) {
@@ -145,6 +145,7 @@ func (w *window) begin(ctx context.Context, open func() (io.ReadCloser, string, 
 	return nil
 }
 
+// opener returns what opens the next piece.
 func (w *window) opener(ctx context.Context) func() (io.ReadCloser, string, error) {
 	rng := source.Range{Offset: w.next, Length: min(pieceSize, w.in.blob.Desc.Size-w.next)}
 	return func() (io.ReadCloser, string, error) {
@@ -156,7 +157,7 @@ func (w *window) opener(ctx context.Context) func() (io.ReadCloser, string, erro
 	}
 }
 
-// start fetches the next piece; its memory has been acquired.
+// start fetches the next piece, whose memory has been acquired.
 func (w *window) start(open func() (io.ReadCloser, string, error)) {
 	p := &piece{offset: w.next, buf: w.in.f.piece(), n: int(min(pieceSize, w.in.blob.Desc.Size-w.next)), done: make(chan struct{})}
 	w.next += int64(p.n)
@@ -171,7 +172,7 @@ func (w *window) start(open func() (io.ReadCloser, string, error)) {
 		if _, p.err = io.ReadFull(body, p.buf[:p.n]); p.err != nil {
 			return nil
 		}
-		// What was wrong behind the last byte is told by the next read.
+		// The next read returns what was wrong behind the last byte.
 		if _, err := body.Read(nil); err != io.EOF {
 			p.err = err
 		}
@@ -179,8 +180,8 @@ func (w *window) start(open func() (io.ReadCloser, string, error)) {
 	})
 }
 
-// take waits for the oldest piece and files it.
-func (w *window) take(ctx context.Context, each io.Writer) error {
+// deliver waits for the oldest piece and delivers it.
+func (w *window) deliver(ctx context.Context, consumer io.Writer) error {
 	p := w.pieces[0]
 	start := time.Now()
 	select {
@@ -193,21 +194,22 @@ func (w *window) take(ctx context.Context, each io.Writer) error {
 	}
 	waited := time.Since(start)
 	w.in.host = p.host
-	if err := w.in.take(p.buf[:p.n], each); err != nil {
-		return &sinkError{err}
+	if err := w.in.deliver(p.buf[:p.n], consumer); err != nil {
+		return &localError{err}
 	}
 	w.drop(p)
 	w.pace.add(p.n, waited, w.in.blob.Desc.Size-w.in.offset)
 	return nil
 }
 
+// drop gives the memory of p back, the oldest piece.
 func (w *window) drop(p *piece) {
 	w.pieces = w.pieces[1:]
 	w.in.f.freePieces.Put(p.buf)
 	w.in.f.pieces.Release(1)
 }
 
-// release gives the memory back once nothing is under way.
+// release gives all memory back once nothing is under way.
 func (w *window) release() {
 	for len(w.pieces) > 0 {
 		w.drop(w.pieces[0])

@@ -1,0 +1,331 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+)
+
+// Ingest is a blob on its way into the content store. It belongs to one
+// goroutine, which must Close it. Its methods are called in this order: Receive,
+// again after an ErrCorrupt, Commit, Close.
+type Ingest struct {
+	f         *Fetcher
+	blob      Blob
+	key       string
+	w         content.Writer
+	offset    int64
+	host      string // that served the last bytes
+	start     time.Time
+	fetched   int64 // bytes that came over the network
+	verified  bool  // the digest of all bytes is that of the blob
+	committed bool  // by another client
+}
+
+// Open opens the ingest of b, or continues one that was interrupted. It waits
+// while another client writes the same blob. If the blob is in the store
+// already, the caller's lease gets it and the error is errdefs.ErrAlreadyExists.
+func (f *Fetcher) Open(ctx context.Context, b Blob) (*Ingest, error) {
+	in := &Ingest{f: f, blob: b, key: remotes.MakeRefKey(ctx, b.Desc), start: time.Now()}
+	if err := in.open(ctx); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+func (in *Ingest) open(ctx context.Context) error {
+	w, err := in.openWriter(ctx)
+	if err != nil {
+		return fmt.Errorf("opening the ingest of %s: %w", in.blob.Desc.Digest, err)
+	}
+	in.w = w
+	status, err := w.Status()
+	if err != nil {
+		return in.giveUp(fmt.Errorf("reading the ingest of %s: %w", in.blob.Desc.Digest, err))
+	}
+	if status.Offset > in.blob.Desc.Size {
+		if err := w.Truncate(0); err != nil {
+			return in.giveUp(fmt.Errorf("emptying the ingest of %s: %w", in.blob.Desc.Digest, err))
+		}
+		status.Offset = 0
+	}
+	in.offset = status.Offset
+	return nil
+}
+
+func (in *Ingest) giveUp(err error) error {
+	return errors.Join(err, in.Close())
+}
+
+// Close releases the ingest. What it holds stays for a later pull unless it was
+// committed or found corrupt.
+func (in *Ingest) Close() error {
+	if in.w == nil {
+		return nil
+	}
+	w := in.w
+	in.w = nil
+	return w.Close()
+}
+
+// Verified reports whether Receive found the digest right. A digest of another
+// algorithm than the store's is left to Commit.
+func (in *Ingest) Verified() bool { return in.verified }
+
+// Offset returns the number of bytes held.
+func (in *Ingest) Offset() int64 { return in.offset }
+
+// Fetched returns the number of bytes that came over the network.
+func (in *Ingest) Fetched() int64 { return in.fetched }
+
+// Followed is a content.Writer whose bytes can be read while they are being
+// written.
+type Followed interface {
+	// Follow opens the file that has them, to read.
+	Follow() (*os.File, error)
+}
+
+// Follow opens the file in which the store collects the bytes, to read them behind
+// Receive. It is nil if there is none to be seen.
+func (in *Ingest) Follow() *os.File {
+	w, ok := in.w.(Followed)
+	if !ok {
+		return nil
+	}
+	file, err := w.Follow()
+	if err != nil {
+		return nil
+	}
+	return file
+}
+
+// Hungry is a consumer that never makes a fetch wait.
+type Hungry interface {
+	// Waited returns how long it has waited for bytes so far.
+	Waited() time.Duration
+}
+
+// Receive fetches what is missing, retrying within the source's budget, and
+// copies it to consumer as it arrives, after the store has it. After an error of
+// the consumer nothing is retried. A consumer that never blocks should implement
+// Hungry; otherwise waiting for the network looks like a stalled consumer. An
+// ErrCorrupt leaves the ingest empty, so that Receive may be called again for
+// another round over the hosts.
+func (in *Ingest) Receive(ctx context.Context, consumer io.Writer) error {
+	if err := in.receive(ctx, consumer); err != nil {
+		return err
+	}
+	if err := in.verify(ctx); err != nil {
+		return err
+	}
+	done := in.at(progress.FetchDone)
+	done.Duration = time.Since(in.start)
+	in.f.emit.Emit(done)
+	return nil
+}
+
+func (in *Ingest) receive(ctx context.Context, consumer io.Writer) error {
+	for failures := 0; in.offset < in.blob.Desc.Size; {
+		before := in.offset
+		err := in.stream(ctx, consumer)
+		if err == nil {
+			continue
+		}
+		if final := in.final(ctx, err); final != nil {
+			return final
+		}
+		if in.offset > before && !in.f.source.Slow(err) { // or a host could trickle for ever
+			failures = 0
+		}
+		failures++
+		if err := in.backoff(ctx, failures, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// final returns the error with which Receive ends after err of a response, or
+// nil if another request may help.
+func (in *Ingest) final(ctx context.Context, err error) error {
+	switch {
+	case context.Cause(ctx) != nil:
+		return context.Cause(ctx)
+	case errors.As(err, new(*localError)):
+		return err
+	case in.offset == in.blob.Desc.Size && errdefs.IsDataLoss(err):
+		// The host sends more than the blob, and has been blamed for it.
+		return in.drop(ctx, fmt.Errorf("fetching %s: %w: %w", in.blob.Desc.Digest, ErrCorrupt, err))
+	}
+	return nil
+}
+
+// backoff waits before another request, or returns why there is none.
+func (in *Ingest) backoff(ctx context.Context, failures int, cause error) error {
+	err := in.f.source.Backoff(ctx, failures, cause)
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return &unserved{fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, err)}
+}
+
+// localError is a failure of the store or of the consumer, not of the network.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
+// stream copies one response body.
+func (in *Ingest) stream(ctx context.Context, consumer io.Writer) error {
+	body, err := in.f.source.Open(ctx, in.blob.Ref, in.blob.Desc, source.Range{Offset: in.offset})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	in.serving(body.Host)
+	buf := in.f.buffer()
+	defer in.f.buffers.Put(buf)
+	p := newPace(in.f.conns, consumer)
+	for {
+		start := time.Now()
+		n, err := body.Read(buf[:])
+		waited := time.Since(start)
+		if n > 0 {
+			if err := in.deliver(buf[:n], consumer); err != nil {
+				return &localError{err}
+			}
+		}
+		if err == nil && body.Ranged && (p.add(n, waited, in.blob.Desc.Size-in.offset) || p.conns > 1) {
+			return in.split(ctx, body, p, consumer)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// serving notes which host sends the next bytes; the first one starts the blob.
+func (in *Ingest) serving(host string) {
+	first := in.host == ""
+	in.host = host
+	if first {
+		in.f.emit.Emit(in.at(progress.FetchStart))
+	}
+}
+
+// deliver hands the next bytes of the blob to the store and then to consumer.
+func (in *Ingest) deliver(p []byte, consumer io.Writer) error {
+	if _, err := in.w.Write(p); err != nil {
+		return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
+	}
+	in.offset += int64(len(p))
+	in.fetched += int64(len(p))
+	in.f.emit.Emit(in.at(progress.FetchProgress))
+	if _, err := consumer.Write(p); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (in *Ingest) at(kind progress.Kind) progress.Event {
+	e := in.blob.event(kind)
+	e.Bytes.Done, e.Host = in.offset, in.host
+	return e
+}
+
+func (in *Ingest) warn(format string, args ...any) {
+	e := in.blob.event(progress.Warning)
+	e.Message = fmt.Sprintf("blob %s: ", in.blob.Desc.Digest) + fmt.Sprintf(format, args...)
+	in.f.emit.Emit(e)
+}
+
+// verify compares the digest that the store has made of all the bytes, those
+// of earlier attempts included, so that they are hashed once. Digests of
+// another algorithm than the store's are left to Commit.
+func (in *Ingest) verify(ctx context.Context) error {
+	_, err := in.w.Status() // only now has a daemon seen every byte
+	if errdefs.IsUnavailable(err) || errdefs.IsAlreadyExists(err) {
+		return in.rejoin(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the ingest of %s: %w", in.blob.Desc.Digest, err)
+	}
+	got, want := in.w.Digest(), in.blob.Desc.Digest
+	in.verified = got == want
+	if in.verified || got.Algorithm() != want.Algorithm() {
+		return nil
+	}
+	return in.restart(ctx, fmt.Errorf("%s: got %s, want %s: %w", in.host, got, want, ErrCorrupt))
+}
+
+// rejoin waits for another client that has opened the ingest when it was whole.
+// That client has committed it, or has closed it again.
+func (in *Ingest) rejoin(ctx context.Context) error {
+	err := errors.Join(in.Close(), in.open(ctx))
+	if errdefs.IsAlreadyExists(err) {
+		in.verified, in.committed = true, true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if in.offset < in.blob.Desc.Size {
+		return fmt.Errorf("%w: another client has emptied the ingest of %s", ErrCorrupt, in.blob.Desc.Digest)
+	}
+	return in.verify(ctx)
+}
+
+// Commit makes the blob visible with labels. The store checks size and digest
+// once more; where bytes of an earlier attempt turn out to be wrong the ingest
+// is emptied and the error is ErrCorrupt.
+func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
+	desc := in.blob.Desc
+	if in.committed {
+		return in.f.Label(ctx, desc.Digest, labels)
+	}
+	err := in.w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(labels))
+	switch {
+	case err == nil, errdefs.IsAlreadyExists(err):
+	case errdefs.IsFailedPrecondition(err):
+		return in.restart(ctx, fmt.Errorf("committing %s: %w: %w", desc.Digest, ErrCorrupt, err))
+	default:
+		return fmt.Errorf("committing %s: %w", desc.Digest, err)
+	}
+	return nil
+}
+
+// restart drops an ingest whose bytes are wrong and blames the host that sent
+// them.
+func (in *Ingest) restart(ctx context.Context, cause error) error {
+	in.f.source.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
+	return in.drop(ctx, cause)
+}
+
+// drop replaces an ingest, which containerd would keep for the next pull to
+// fail on, by a fresh one. Truncating it would not do: a daemon truncates at
+// the next write, which may never come.
+func (in *Ingest) drop(ctx context.Context, cause error) error {
+	if err := errors.Join(in.Close(), in.f.content.Abort(ctx, in.key)); err != nil && !errdefs.IsNotFound(err) {
+		return errors.Join(cause, fmt.Errorf("dropping the ingest: %w", err))
+	}
+	if err := in.open(ctx); err != nil {
+		return errors.Join(cause, err)
+	}
+	return cause
+}
