@@ -17,6 +17,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 // browser runs Debian's chromium without a screen on a file and returns what it
@@ -108,7 +109,7 @@ func palette(t *testing.T, picture []byte, dark bool) map[string]string {
 // and within a page.
 func TestTimelineInBrowser(t *testing.T) {
 	pulltest.Need(t, pulltest.Program("chromium"))
-	tl := timeline(finished()...)
+	tl := drawn(finished()...)
 	picture := tl.SVG()
 	for _, tt := range []struct {
 		name string
@@ -169,25 +170,25 @@ document.body.innerHTML = "<pre>" + JSON.stringify(boxes).replace(/&/g, "&amp;")
 // Whatever the pull was like, no text covers another or leaves the picture.
 func TestTimelineLayout(t *testing.T) {
 	pulltest.Need(t, pulltest.Program("chromium"))
-	long := "registry.internal.example.com:5000/team/" + strings.Repeat("very-long-name/", 12) + "app@" + string(index)
+	long := "registry.internal.example.com:5000/team/" + strings.Repeat("very-long-name/", 12) + "app@" + string(scene.Index)
 	var wordy []progress.Event
 	for i, ref := range []string{long, "quay.io/a:v1"} {
 		wordy = append(wordy,
-			at(100*i, progress.Event{Kind: progress.Resolved, Ref: ref, Digest: index, Host: long}),
-			at(100*i+5, progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: long}),
-			at(100*i+99_000, progress.Event{Kind: progress.FetchDone, Ref: ref, Digest: nth(i), Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: fmt.Sprint(i) + long}),
-			at(100*i+99_900, progress.Event{Kind: progress.Error, Ref: ref, Err: fmt.Errorf("%s: %s", long, strings.Repeat("nothing works ", 60))}))
+			scene.At(100*i, progress.Event{Kind: progress.Resolved, Ref: ref, Digest: scene.Index, Host: long}),
+			scene.At(100*i+5, progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: scene.Nth(i), Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: long}),
+			scene.At(100*i+99_000, progress.Event{Kind: progress.FetchDone, Ref: ref, Digest: scene.Nth(i), Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: fmt.Sprint(i) + long}),
+			scene.At(100*i+99_900, progress.Event{Kind: progress.Error, Ref: ref, Err: fmt.Errorf("%s: %s", long, strings.Repeat("nothing works ", 60))}))
 	}
-	wordy = append(wordy, at(99_999, progress.Event{Kind: progress.Warning, Message: strings.Repeat("too slow, ", 50)}))
+	wordy = append(wordy, scene.At(99_999, progress.Event{Kind: progress.Warning, Message: strings.Repeat("too slow, ", 50)}))
 	many := []progress.Event{}
 	for i := range 300 {
-		many = append(many, of(nth(i),
-			at(0, progress.Event{Kind: progress.FetchStart, Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: hub}),
-			at(940+i, progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 999_900_000}}))...)
+		many = append(many, scene.Of(scene.Nth(i),
+			scene.At(0, progress.Event{Kind: progress.FetchStart, Blob: progress.Manifest, Bytes: progress.Bytes{Total: 999_900_000}, Host: scene.Hub}),
+			scene.At(940+i, progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 999_900_000}}))...)
 	}
 	for name, events := range map[string][]progress.Event{"finished": finished(), "interrupted": interrupted(), "wordy": wordy, "many layers": many, "nothing": nil} {
 		t.Run(name, func(t *testing.T) {
-			picture := timeline(events...).SVG()
+			picture := drawn(events...).SVG()
 			page := append([]byte("<!DOCTYPE html><meta charset=utf-8><body>"), append(picture, measure...)...)
 			dom := browser(t, saved(t, "page.html", page), "--dump-dom")
 			found := regexp.MustCompile(`(?s)<pre>(.*)</pre>`).FindSubmatch(dom)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 func TestOptions(t *testing.T) {
@@ -34,8 +35,8 @@ func TestModes(t *testing.T) {
 	columns := env(map[string]string{"COLUMNS": "40"})
 	for _, mode := range progress.Modes() {
 		var buf bytes.Buffer
-		d := display(t, progress.Options{Out: &buf, Mode: mode, Env: columns})
-		emitAll(d.Sink(), opening()...)
+		d := start(t, progress.Options{Out: &buf, Mode: mode, Env: columns})
+		scene.Play(d.Sink(), scene.Opening()...)
 		finish(t, d)
 		if got, want := strings.Contains(buf.String(), "\x1b["), mode == progress.ModeTTY; got != want {
 			t.Errorf("%s: got sequences %v, want %v: %q", mode, got, want, buf.String())
@@ -50,13 +51,13 @@ func TestBlockedOutput(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			var buf bytes.Buffer
 			out := &blockedOutput{make(chan struct{}), &buf}
-			d := display(t, progress.Options{Out: out, Mode: mode})
-			emitAll(d.Sink(), opening()...)
+			d := start(t, progress.Options{Out: out, Mode: mode})
+			scene.Play(d.Sink(), scene.Opening()...)
 			time.Sleep(100 * time.Millisecond) // the display is stuck in its first write now
 			const events = 100_000
 			started := time.Now()
 			for i := range events {
-				emitAll(d.Sink(), of(layer, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i), Total: events}})...)
+				scene.Play(d.Sink(), scene.Of(scene.Layer, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i), Total: events}})...)
 			}
 			if took := time.Since(started); took > 10*time.Second {
 				t.Errorf("got %d events into the sink in %v", events, took)
@@ -79,9 +80,9 @@ func TestBlockedOutput(t *testing.T) {
 func TestBrokenOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &brokenOutput{}
-		d := display(t, progress.Options{Out: out, Mode: progress.ModePlain})
+		d := start(t, progress.Options{Out: out, Mode: progress.ModePlain})
 		for range 3 {
-			emitAll(d.Sink(), sample()...)
+			scene.Play(d.Sink(), scene.Pull()...)
 			time.Sleep(time.Second)
 		}
 		for range 2 {
@@ -100,12 +101,12 @@ func TestBrokenOutput(t *testing.T) {
 func TestManyGoroutines(t *testing.T) {
 	for _, mode := range progress.Modes() {
 		var buf bytes.Buffer
-		d := display(t, progress.Options{Out: &buf, Mode: mode})
+		d := start(t, progress.Options{Out: &buf, Mode: mode})
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
 				for k := range 200 {
-					emitAll(d.Sink(), sample()...)
+					scene.Play(d.Sink(), scene.Pull()...)
 					fmt.Fprintf(d.Writer(), "<%d-%d>\n", i, k)
 				}
 			})
@@ -124,21 +125,21 @@ func TestManyGoroutines(t *testing.T) {
 // Events keep their order, whatever is coalesced.
 func TestOrder(t *testing.T) {
 	var buf bytes.Buffer
-	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	d := start(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
 	for i := range 100 {
-		emitAll(d.Sink(), of(nth(i),
+		scene.Play(d.Sink(), scene.Of(scene.Nth(i),
 			progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 2}},
 			progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 1, Total: 2}},
 			progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 2}})...)
 	}
 	finish(t, d)
 	var got, want []string
-	for _, object := range objects(t, buf.String()) {
-		got = append(got, fmt.Sprint(object["digest"], object["event"]))
+	for _, e := range decoded(t, buf.String()) {
+		got = append(got, fmt.Sprint(e.Digest, e.Kind))
 	}
 	for i := range 100 {
 		for _, kind := range []progress.Kind{progress.FetchStart, progress.FetchProgress, progress.FetchDone} {
-			want = append(want, fmt.Sprint(nth(i), kind))
+			want = append(want, fmt.Sprint(scene.Nth(i), kind))
 		}
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -118,15 +119,15 @@ func everything() []progress.Event {
 		progress.VerifyDone, progress.Verified, progress.Registered, progress.Warning,
 		progress.Error, progress.Summary,
 	} {
-		e := progress.Event{Kind: kind, Digest: layer, Host: hub, Attempt: 1, ChainID: chain, Phase: progress.Fetch,
-			Blob: progress.Layer, Refs: []string{debian}, Ref: debian, Message: "text"}
+		e := progress.Event{Kind: kind, Digest: scene.Layer, Host: scene.Hub, Attempt: 1, ChainID: scene.Chain, Phase: progress.Fetch,
+			Blob: progress.Layer, Refs: []string{scene.Debian}, Ref: scene.Debian, Message: "text"}
 		if kind == progress.Start || kind == progress.Summary {
 			e.Ref, e.Digest = "", ""
 		}
 		bare = append(bare, e)
 		e.Bytes, e.Traffic, e.Counts, e.Findings = progress.Bytes{Done: 5, Total: 10}, progress.Traffic{Fetched: 5, Reused: 10}, progress.Counts{Images: 10, Failed: 5}, 10
 		e.Duration, e.Wait, e.Reason = time.Second, time.Second, "reset"
-		e.Err, e.MediaType, e.Engine, e.Changed, e.Previous = reset(), "application/json", "client", true, nth(1)
+		e.Err, e.MediaType, e.Engine, e.Changed, e.Previous = scene.Reset(), "application/json", "client", true, scene.Nth(1)
 		full = append(full, e)
 	}
 	return append(bare, full...)
@@ -136,16 +137,16 @@ func everything() []progress.Event {
 // field is written.
 func TestDocumentation(t *testing.T) {
 	doc := readDocumentation(t)
-	var buf bytes.Buffer
-	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
-	fmt.Fprintln(d.Writer(), "a log line")
-	for i, e := range slices.Concat(sample(), everything()) {
-		e.Time = time.Now().Add(time.Duration(i) * time.Second) // past the pace of progress
-		d.Sink().Emit(e)
+	var out bytes.Buffer
+	var state progress.State
+	enc := progress.Encoder{Out: &out}
+	enc.Log("a log line")
+	for _, e := range slices.Concat(scene.Pull(), everything()) {
+		state.Apply(e)
+		enc.Event(&state, e)
 	}
-	finish(t, d)
 	events, fields := map[string]bool{}, map[string]bool{}
-	for _, object := range objects(t, buf.String()) {
+	for _, object := range objects(t, out.String()) {
 		for _, fault := range doc.check(object) {
 			t.Error(fault)
 		}
@@ -178,7 +179,7 @@ func TestDocumentationOfPull(t *testing.T) {
 		t.Fatal(err)
 	}
 	var buf bytes.Buffer
-	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	d := start(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
 	root := t.TempDir()
 	for range 2 {
 		pullInto(t, root, ref, d.Sink())

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 // FuzzForeignText: whatever registries and log lines say, a log gets whole lines
@@ -20,8 +21,8 @@ func FuzzForeignText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, message, name string) {
 		for _, mode := range []string{progress.ModePlain, progress.ModeJSON} {
 			var buf bytes.Buffer
-			d := display(t, progress.Options{Out: &buf, Mode: mode})
-			emitAll(d.Sink(),
+			d := start(t, progress.Options{Out: &buf, Mode: mode})
+			scene.Play(d.Sink(),
 				progress.Event{Kind: progress.Warning, Ref: name, Message: message},
 				progress.Event{Kind: progress.Retry, Ref: name, Host: name, Reason: message},
 				progress.Event{Kind: progress.Resolved, Ref: name, Host: name, MediaType: message},

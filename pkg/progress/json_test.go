@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,18 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
-
-// stream returns what a display writes about events.
-func stream(t *testing.T, o progress.Options, events ...progress.Event) string {
-	t.Helper()
-	var buf bytes.Buffer
-	o.Out = &buf
-	d := display(t, o)
-	emitAll(d.Sink(), events...)
-	finish(t, d)
-	return buf.String()
-}
 
 // objects decodes a stream and checks what all events have in common.
 func objects(t *testing.T, text string) []map[string]any {
@@ -56,7 +45,7 @@ func TestJSON(t *testing.T) {
 {"v":1,"time":"2026-01-05T10:00:06.120Z","event":"register","ref":"docker.io/library/debian:latest","digest":"sha256:3f1d6c17773a45c97bd8f158d665c9709d7b29ed7917ac934086ad96f92e4510","changed":true,"status":"Status: Downloaded newer image for debian:latest"}
 {"v":1,"time":"2026-01-05T10:00:06.134Z","event":"summary","images":1,"failed":0,"bytesFetched":48487936,"bytesReused":0,"retries":1,"durationMs":6134}
 `
-	got := stream(t, progress.Options{Mode: progress.ModeJSON}, sample()...)
+	got := scene.Encode(scene.Pull()...)
 	if diff := cmp.Diff(strings.Split(want[1:], "\n"), strings.Split(got, "\n")); diff != "" {
 		t.Errorf("got another stream (-want +got):\n%s", diff)
 	}
@@ -66,19 +55,22 @@ func TestJSON(t *testing.T) {
 // words too.
 func TestJSONError(t *testing.T) {
 	classify := func(err error) progress.Failure {
-		return progress.Failure{Code: 7, Class: "network", Host: hub, Message: "fetching: " + err.Error()}
+		return progress.Failure{Code: 7, Class: "network", Host: scene.Hub, Message: "fetching: " + err.Error()}
 	}
-	failed := progress.Event{Kind: progress.Error, Ref: debian, Err: fmt.Errorf("bad\nnews")}
+	failed := progress.Event{Kind: progress.Error, Ref: scene.Debian, Err: fmt.Errorf("bad\nnews")}
 	for _, tt := range []struct {
 		name     string
 		classify func(error) progress.Failure
 		want     map[string]any
 	}{
-		{"classified", classify, map[string]any{"code": 7.0, "class": "network", "host": hub, "digest": "", "message": "fetching: bad news"}},
+		{"classified", classify, map[string]any{"code": 7.0, "class": "network", "host": scene.Hub, "digest": "", "message": "fetching: bad news"}},
 		{"not classified", nil, map[string]any{"code": 1.0, "class": "internal", "host": "", "digest": "", "message": "bad news"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := objects(t, stream(t, progress.Options{Mode: progress.ModeJSON, Classify: tt.classify}, failed))[0]
+			var out bytes.Buffer
+			enc := progress.Encoder{Out: &out, Classify: tt.classify}
+			enc.Event(folded(failed), failed)
+			got := objects(t, out.String())[0]
 			if diff := cmp.Diff(tt.want, got["error"]); diff != "" {
 				t.Errorf("got another error (-want +got):\n%s", diff)
 			}
@@ -86,52 +78,24 @@ func TestJSONError(t *testing.T) {
 			if diff := cmp.Diff(docker, got["errorDetail"]); diff != "" {
 				t.Errorf("got another errorDetail (-want +got):\n%s", diff)
 			}
-			if got["message"] != tt.want["message"] || got["ref"] != debian {
-				t.Errorf("got message %v of ref %v, want %v of %v", got["message"], got["ref"], tt.want["message"], debian)
+			if got["message"] != tt.want["message"] || got["ref"] != scene.Debian {
+				t.Errorf("got message %v of ref %v, want %v of %v", got["message"], got["ref"], tt.want["message"], scene.Debian)
 			}
 		})
 	}
 }
 
-// Progress of one blob comes at most ten times a second, however often it is
-// reported; other blobs and other events are not held up by it.
-func TestJSONPace(t *testing.T) {
-	var buf bytes.Buffer
-	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
-	start := time.Now()
-	for i := range 1000 {
-		at := start.Add(time.Duration(i) * time.Millisecond)
-		for blob := range 2 {
-			emitAll(d.Sink(), of(nth(blob), progress.Event{Time: at, Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i), Total: 1000}})...)
-		}
-	}
-	emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 1000}})...)
-	finish(t, d)
-	counts := map[any]int{}
-	for _, object := range objects(t, buf.String()) {
-		counts[fmt.Sprint(object["event"], " ", object["digest"])]++
-	}
-	for blob := range 2 {
-		if got := counts[fmt.Sprint("fetch.progress ", nth(blob))]; got < 1 || got > 10 {
-			t.Errorf("got %d progress events of blob %d in a second, want 1 to 10", got, blob)
-		}
-	}
-	if got := counts[fmt.Sprint("fetch.done ", nth(0))]; got != 1 {
-		t.Errorf("got %d fetch.done events, want 1", got)
-	}
-}
-
 func TestJSONNames(t *testing.T) {
-	pinned := "docker.io/library/ubuntu@" + string(index)
+	pinned := "docker.io/library/ubuntu@" + string(scene.Index)
 	for _, tt := range []struct{ ref, status, id, register string }{
-		{debian, "Pulling from library/debian", "latest", "Status: Image is up to date for debian:latest"},
-		{pinned, "Pulling from library/ubuntu", pinned, "Status: Image is up to date for ubuntu@" + string(index)},
+		{scene.Debian, "Pulling from library/debian", "latest", "Status: Image is up to date for debian:latest"},
+		{pinned, "Pulling from library/ubuntu", pinned, "Status: Image is up to date for ubuntu@" + string(scene.Index)},
 		{"quay.io/a/b:v1", "Pulling from a/b", "v1", "Status: Image is up to date for quay.io/a/b:v1"},
 		{"oci:DIR", "Pulling from oci:DIR", "", "Status: Image is up to date for oci:DIR"},
 	} {
-		got := objects(t, stream(t, progress.Options{Mode: progress.ModeJSON},
-			progress.Event{Kind: progress.Resolved, Ref: tt.ref, Digest: index},
-			progress.Event{Kind: progress.Registered, Ref: tt.ref, Digest: index}))
+		got := objects(t, scene.Encode(
+			progress.Event{Kind: progress.Resolved, Ref: tt.ref, Digest: scene.Index},
+			progress.Event{Kind: progress.Registered, Ref: tt.ref, Digest: scene.Index}))
 		id, _ := got[0]["id"].(string)
 		if got[0]["status"] != tt.status || id != tt.id || got[2]["status"] != tt.register {
 			t.Errorf("%s: got %v, %q, %v, want %q, %q, %q", tt.ref, got[0]["status"], id, got[2]["status"], tt.status, tt.id, tt.register)
@@ -141,25 +105,25 @@ func TestJSONNames(t *testing.T) {
 
 // Docker's words are for layers: a config or manifest has none.
 func TestJSONOtherEvents(t *testing.T) {
-	got := objects(t, stream(t, progress.Options{Mode: progress.ModeJSON},
-		progress.Event{Kind: progress.HostFailed, Ref: debian, Host: "mirror.example.com", Err: reset()},
-		progress.Event{Kind: progress.HostFailed, Ref: debian, Host: hub, Err: reset()},
-		progress.Event{Kind: progress.FetchStart, Ref: debian, Digest: nth(1), Blob: progress.Config, Bytes: progress.Bytes{Total: 7}},
-		progress.Event{Kind: progress.Planned, Ref: debian, Digest: nth(2), Blob: progress.Layer, Bytes: progress.Bytes{Done: 3, Total: 9}},
-		progress.Event{Kind: progress.PhaseDone, Ref: debian, Digest: nth(2), Phase: progress.Inflate, Duration: time.Second, Bytes: progress.Bytes{Done: 5}},
-		progress.Event{Kind: progress.PhaseDone, Ref: debian, Phase: progress.Resolve, Duration: time.Second},
-		progress.Event{Kind: progress.Retry, Ref: debian, Host: hub, Attempt: 3, Wait: time.Second, Reason: "dns"},
+	got := objects(t, scene.Encode(
+		progress.Event{Kind: progress.HostFailed, Ref: scene.Debian, Host: "mirror.example.com", Err: scene.Reset()},
+		progress.Event{Kind: progress.HostFailed, Ref: scene.Debian, Host: scene.Hub, Err: scene.Reset()},
+		progress.Event{Kind: progress.FetchStart, Ref: scene.Debian, Digest: scene.Nth(1), Blob: progress.Config, Bytes: progress.Bytes{Total: 7}},
+		progress.Event{Kind: progress.Planned, Ref: scene.Debian, Digest: scene.Nth(2), Blob: progress.Layer, Bytes: progress.Bytes{Done: 3, Total: 9}},
+		progress.Event{Kind: progress.PhaseDone, Ref: scene.Debian, Digest: scene.Nth(2), Phase: progress.Inflate, Duration: time.Second, Bytes: progress.Bytes{Done: 5}},
+		progress.Event{Kind: progress.PhaseDone, Ref: scene.Debian, Phase: progress.Resolve, Duration: time.Second},
+		progress.Event{Kind: progress.Retry, Ref: scene.Debian, Host: scene.Hub, Attempt: 3, Wait: time.Second, Reason: "dns"},
 		progress.Event{Kind: progress.Warning, Message: "slow"},
 	))
 	want := []map[string]any{
-		{"event": "host", "ref": debian, "host": "mirror.example.com", "mirror": true, "message": reset().Error()},
-		{"event": "host", "ref": debian, "host": hub, "mirror": false, "message": reset().Error()},
-		{"event": "fetch.start", "ref": debian, "digest": string(nth(1)), "kind": "config", "size": 7.0, "offset": 0.0},
-		{"event": "plan", "ref": debian, "digest": string(nth(2)), "kind": "layer", "size": 9.0, "offset": 3.0,
+		{"event": "host", "ref": scene.Debian, "host": "mirror.example.com", "mirror": true, "message": scene.Reset().Error()},
+		{"event": "host", "ref": scene.Debian, "host": scene.Hub, "mirror": false, "message": scene.Reset().Error()},
+		{"event": "fetch.start", "ref": scene.Debian, "digest": string(scene.Nth(1)), "kind": "config", "size": 7.0, "offset": 0.0},
+		{"event": "plan", "ref": scene.Debian, "digest": string(scene.Nth(2)), "kind": "layer", "size": 9.0, "offset": 3.0,
 			"status": "Waiting", "id": "000200000000", "progressDetail": map[string]any{}},
-		{"event": "phase", "ref": debian, "digest": string(nth(2)), "phase": "inflate", "durationMs": 1000.0, "bytes": 5.0},
-		{"event": "phase", "ref": debian, "phase": "resolve", "durationMs": 1000.0, "bytes": 0.0},
-		{"event": "retry", "ref": debian, "host": hub, "attempt": 3.0, "waitMs": 1000.0, "reason": "dns", "message": "dns"},
+		{"event": "phase", "ref": scene.Debian, "digest": string(scene.Nth(2)), "phase": "inflate", "durationMs": 1000.0, "bytes": 5.0},
+		{"event": "phase", "ref": scene.Debian, "phase": "resolve", "durationMs": 1000.0, "bytes": 0.0},
+		{"event": "retry", "ref": scene.Debian, "host": scene.Hub, "attempt": 3.0, "waitMs": 1000.0, "reason": "dns", "message": "dns"},
 		{"event": "warning", "message": "slow"},
 	}
 	for _, object := range got {
@@ -168,21 +132,5 @@ func TestJSONOtherEvents(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("got other events (-want +got):\n%s", diff)
-	}
-}
-
-// Log lines are events, so that every line of the stream can be decoded.
-func TestJSONLog(t *testing.T) {
-	var buf bytes.Buffer
-	d := display(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
-	fmt.Fprint(d.Writer(), "time=1 level=info\nand \"more\"")
-	finish(t, d)
-	fmt.Fprintln(d.Writer(), "late")
-	var got []string
-	for _, object := range objects(t, buf.String()) {
-		got = append(got, fmt.Sprint(object["event"], ":", object["message"]))
-	}
-	if want := []string{"log:time=1 level=info", `log:and "more"`, "log:late"}; !slices.Equal(got, want) {
-		t.Errorf("got lines %q, want %q", got, want)
 	}
 }

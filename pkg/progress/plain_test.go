@@ -11,35 +11,36 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 func TestPlain(t *testing.T) {
-	events := append(opening(), of(layer,
-		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 48484352}, Host: hub},
-		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 21 * mb}},
-		progress.Event{Kind: progress.Retry, Host: hub, Attempt: 1, Wait: 250 * time.Millisecond, Message: "connection reset by peer"},
-		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Done: 21 * mb, Total: 48484352}, Host: "mirror.example.com"},
+	events := append(scene.Opening(), scene.Of(scene.Layer,
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 48484352}, Host: scene.Hub},
+		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 21 * scene.MB}},
+		progress.Event{Kind: progress.Retry, Host: scene.Hub, Attempt: 1, Wait: 250 * time.Millisecond, Message: "connection reset by peer"},
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Done: 21 * scene.MB, Total: 48484352}, Host: "mirror.example.com"},
 		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 48484352}},
-		progress.Event{Kind: progress.UnpackStart, ChainID: chain},
-		progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Bytes: progress.Bytes{Done: 58 * mb}},
-		progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 139438080}},
+		progress.Event{Kind: progress.UnpackStart, ChainID: scene.Chain},
+		progress.Event{Kind: progress.UnpackProgress, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 58 * scene.MB}},
+		progress.Event{Kind: progress.UnpackDone, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 139438080}},
 	)...)
-	events = append(events, of(nth(1),
-		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Bytes: progress.Bytes{Total: 1000}, Host: hub},
+	events = append(events, scene.Of(scene.Nth(1),
+		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Bytes: progress.Bytes{Total: 1000}, Host: scene.Hub},
 		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 1000}},
 	)...)
-	events = append(events, of(nth(2), progress.Event{Kind: progress.Present, Blob: progress.Layer, Bytes: progress.Bytes{Total: 5}})...)
+	events = append(events, scene.Of(scene.Nth(2), progress.Event{Kind: progress.Present, Blob: progress.Layer, Bytes: progress.Bytes{Total: 5}})...)
 	events = append(events,
-		progress.Event{Kind: progress.HostFailed, Ref: debian, Host: "mirror.example.com", Err: reset()},
-		progress.Event{Kind: progress.Retry, Ref: debian, Host: hub, Attempt: 2, Wait: 90 * time.Second, Reason: "rate-limit"},
-		progress.Event{Kind: progress.Retry, Ref: debian, Digest: nth(3), Host: hub, Attempt: 1, Reason: "status"},
-		progress.Event{Kind: progress.Warning, Ref: debian, Message: "password on the command line"},
-		progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Traffic: progress.Traffic{Fetched: 48487936},
+		progress.Event{Kind: progress.HostFailed, Ref: scene.Debian, Host: "mirror.example.com", Err: scene.Reset()},
+		progress.Event{Kind: progress.Retry, Ref: scene.Debian, Host: scene.Hub, Attempt: 2, Wait: 90 * time.Second, Reason: "rate-limit"},
+		progress.Event{Kind: progress.Retry, Ref: scene.Debian, Digest: scene.Nth(3), Host: scene.Hub, Attempt: 1, Reason: "status"},
+		progress.Event{Kind: progress.Warning, Ref: scene.Debian, Message: "password on the command line"},
+		progress.Event{Kind: progress.Registered, Ref: scene.Debian, Digest: scene.Index, Changed: true, Traffic: progress.Traffic{Fetched: 48487936},
 			Duration: 6134 * time.Millisecond, Engine: "client"},
-		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v1", Digest: index, Changed: true, Previous: nth(9),
+		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v1", Digest: scene.Index, Changed: true, Previous: scene.Nth(9),
 			Traffic: progress.Traffic{Fetched: 1, Reused: 999_960}, Duration: 90 * time.Millisecond, Engine: "daemon"},
-		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v2", Digest: index, Traffic: progress.Traffic{Reused: 1_500_000_000_000}},
-		progress.Event{Kind: progress.Error, Ref: "quay.io/a:v3", Err: reset()},
+		progress.Event{Kind: progress.Registered, Ref: "quay.io/a:v2", Digest: scene.Index, Traffic: progress.Traffic{Reused: 1_500_000_000_000}},
+		progress.Event{Kind: progress.Error, Ref: "quay.io/a:v3", Err: scene.Reset()},
 		progress.Event{Kind: progress.Summary, Counts: progress.Counts{Images: 4, Failed: 1}, Duration: 83 * time.Second},
 	)
 	want := `
@@ -73,8 +74,8 @@ func TestPlainMediaTypes(t *testing.T) {
 		"application/x-other":                                       "(x-other)",
 		"":                                                          "",
 	} {
-		got := stream(t, progress.Options{}, progress.Event{Kind: progress.Resolved, Ref: debian, Digest: index, MediaType: mediaType})
-		_, got, _ = strings.Cut(strings.TrimSpace(got), string(index))
+		got := stream(t, progress.Options{}, progress.Event{Kind: progress.Resolved, Ref: scene.Debian, Digest: scene.Index, MediaType: mediaType})
+		_, got, _ = strings.Cut(strings.TrimSpace(got), string(scene.Index))
 		if strings.TrimSpace(got) != want {
 			t.Errorf("%q: got %q, want %q", mediaType, got, want)
 		}
@@ -87,20 +88,20 @@ func TestHeartbeat(t *testing.T) {
 	var got string
 	synctest.Test(t, func(t *testing.T) {
 		var buf bytes.Buffer
-		d := display(t, progress.Options{Out: &buf})
-		emitAll(d.Sink(), planned(3)...)
-		emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
+		d := start(t, progress.Options{Out: &buf})
+		scene.Play(d.Sink(), scene.Planned(3)...)
+		scene.Play(d.Sink(), scene.Of(scene.Nth(0), progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
 		time.Sleep(5 * time.Second)
-		emitAll(d.Sink(), of(nth(1), progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
-		emitAll(d.Sink(), of(nth(0),
-			progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 2 * mb, Total: 10 * mb}},
-			progress.Event{Kind: progress.UnpackStart, ChainID: chain},
-			progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Bytes: progress.Bytes{Done: 4 * mb}})...)
+		scene.Play(d.Sink(), scene.Of(scene.Nth(1), progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
+		scene.Play(d.Sink(), scene.Of(scene.Nth(0),
+			progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 2 * scene.MB, Total: 10 * scene.MB}},
+			progress.Event{Kind: progress.UnpackStart, ChainID: scene.Chain},
+			progress.Event{Kind: progress.UnpackProgress, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 4 * scene.MB}})...)
 		time.Sleep(16*time.Second + 500*time.Millisecond)
-		emitAll(d.Sink(), of(nth(0),
-			progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * mb}},
-			progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 30 * mb}})...)
-		emitAll(d.Sink(), of(nth(1), progress.Event{Kind: progress.Retry, Attempt: 1, Wait: time.Minute, Reason: "stall"})...)
+		scene.Play(d.Sink(), scene.Of(scene.Nth(0),
+			progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * scene.MB}},
+			progress.Event{Kind: progress.UnpackDone, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 30 * scene.MB}})...)
+		scene.Play(d.Sink(), scene.Of(scene.Nth(1), progress.Event{Kind: progress.Retry, Attempt: 1, Wait: time.Minute, Reason: "stall"})...)
 		time.Sleep(11 * time.Second)
 		finish(t, d)
 		got = buf.String()
@@ -122,7 +123,7 @@ func TestHeartbeat(t *testing.T) {
 }
 
 func TestWarningsOnly(t *testing.T) {
-	events := append(sample(), progress.Event{Kind: progress.Warning, Message: "slow host"})
+	events := append(scene.Pull(), progress.Event{Kind: progress.Warning, Message: "slow host"})
 	for _, tt := range []struct {
 		name string
 		o    progress.Options
@@ -134,8 +135,8 @@ func TestWarningsOnly(t *testing.T) {
 	} {
 		var buf bytes.Buffer
 		tt.o.Out = &buf
-		d := display(t, tt.o)
-		emitAll(d.Sink(), events...)
+		d := start(t, tt.o)
+		scene.Play(d.Sink(), events...)
 		fmt.Fprintln(d.Writer(), "log")
 		finish(t, d)
 		if got := buf.String(); got != tt.want {

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 // folded is the state after events.
@@ -19,14 +20,14 @@ func folded(events ...progress.Event) *progress.State {
 }
 
 func TestBlobStatus(t *testing.T) {
-	planned := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}, ChainID: chain}
+	planned := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}, ChainID: scene.Chain}
 	fetchOnly := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}}
 	fetch := progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}}
 	moved := progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4}}
 	retry := progress.Event{Kind: progress.Retry, Attempt: 1}
 	fetched := progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10}}
-	unpack := progress.Event{Kind: progress.UnpackStart, ChainID: chain}
-	unpacked := progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 30}}
+	unpack := progress.Event{Kind: progress.UnpackStart, ChainID: scene.Chain}
+	unpacked := progress.Event{Kind: progress.UnpackDone, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 30}}
 	type events []progress.Event
 	for _, tt := range []struct {
 		name   string
@@ -54,7 +55,7 @@ func TestBlobStatus(t *testing.T) {
 		{"unpacked after the judgement", events{{Kind: progress.VerifyDone, Bytes: progress.Bytes{Total: 10}}, unpack, unpacked}, progress.Done},
 		{"there", events{planned, {Kind: progress.Present, Bytes: progress.Bytes{Total: 10}}}, progress.Held},
 	} {
-		s := folded(of(layer, tt.events...)...)
+		s := folded(scene.Of(scene.Layer, tt.events...)...)
 		if got := s.Images[0].Blobs[0].Status(); got != tt.want {
 			t.Errorf("%s: got status %q, want %q", tt.name, got, tt.want)
 		}
@@ -65,56 +66,56 @@ func TestBlobStatus(t *testing.T) {
 func TestTotalsOfACheck(t *testing.T) {
 	start := time.Unix(0, 0)
 	at := func(s int, e progress.Event) progress.Event {
-		e.Time, e.Ref = start.Add(time.Duration(s)*time.Second), debian
+		e.Time, e.Ref = start.Add(time.Duration(s)*time.Second), scene.Debian
 		return e
 	}
 	s := folded(
-		at(0, progress.Event{Kind: progress.Verify, Digest: index}),
-		at(0, progress.Event{Kind: progress.VerifyProgress, Digest: layer, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}}),
-		at(1, progress.Event{Kind: progress.VerifyProgress, Digest: layer, Blob: progress.Layer, Bytes: progress.Bytes{Done: 4 * mb, Total: 10 * mb}}),
-		at(1, progress.Event{Kind: progress.VerifyDone, Digest: nth(1), Blob: progress.Layer, Bytes: progress.Bytes{Done: 1 * mb, Total: 1 * mb}}),
+		at(0, progress.Event{Kind: progress.Verify, Digest: scene.Index}),
+		at(0, progress.Event{Kind: progress.VerifyProgress, Digest: scene.Layer, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}}),
+		at(1, progress.Event{Kind: progress.VerifyProgress, Digest: scene.Layer, Blob: progress.Layer, Bytes: progress.Bytes{Done: 4 * scene.MB, Total: 10 * scene.MB}}),
+		at(1, progress.Event{Kind: progress.VerifyDone, Digest: scene.Nth(1), Blob: progress.Layer, Bytes: progress.Bytes{Done: 1 * scene.MB, Total: 1 * scene.MB}}),
 	)
-	want := progress.Totals{Fetched: 5 * mb, Size: 11 * mb, Layers: 2, LayersDone: 1}
+	want := progress.Totals{Fetched: 5 * scene.MB, Size: 11 * scene.MB, Layers: 2, LayersDone: 1}
 	if diff := cmp.Diff(want, s.Totals()); diff != "" {
 		t.Errorf("totals differ (-want +got):\n%s", diff)
 	}
 	if got := s.ETA(start.Add(time.Second)); got < time.Second || got > 2*time.Second {
 		t.Errorf("got %s left, want 6 MB at 5 MB/s", got)
 	}
-	s.Apply(at(2, progress.Event{Kind: progress.Verified, Digest: index}))
-	if got := s.Images[0]; got.Outcome != progress.Checked || got.Digest != index {
+	s.Apply(at(2, progress.Event{Kind: progress.Verified, Digest: scene.Index}))
+	if got := s.Images[0]; got.Outcome != progress.Checked || got.Digest != scene.Index {
 		t.Errorf("got image %+v, want it checked", got)
 	}
 }
 
 func TestTotals(t *testing.T) {
-	events := append(opening(), planned(4)...)
-	events = append(events, of(nth(0), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * mb}})...)
-	events = append(events, of(nth(1),
-		progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Done: 2 * mb, Total: 10 * mb}},
-		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 5 * mb}},
+	events := append(scene.Opening(), scene.Planned(4)...)
+	events = append(events, scene.Of(scene.Nth(0), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * scene.MB}})...)
+	events = append(events, scene.Of(scene.Nth(1),
+		progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Done: 2 * scene.MB, Total: 10 * scene.MB}},
+		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 5 * scene.MB}},
 		progress.Event{Kind: progress.Retry, Attempt: 1},
-		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4 * mb}}, // a registry without ranges
-		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * mb}},
-		progress.Event{Kind: progress.UnpackStart, ChainID: chain},
-		progress.Event{Kind: progress.UnpackDone, ChainID: chain})...)
-	events = append(events, of(nth(7),
+		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4 * scene.MB}}, // a registry without ranges
+		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * scene.MB}},
+		progress.Event{Kind: progress.UnpackStart, ChainID: scene.Chain},
+		progress.Event{Kind: progress.UnpackDone, ChainID: scene.Chain})...)
+	events = append(events, scene.Of(scene.Nth(7),
 		progress.Event{Kind: progress.FetchStart, Blob: progress.Config, Bytes: progress.Bytes{Total: 500}},
 		progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 500}})...)
 	s := folded(events...)
 	want := progress.Totals{
-		Fetched: 10*mb + 500, Size: 30*mb + 500,
+		Fetched: 10*scene.MB + 500, Size: 30*scene.MB + 500,
 		Layers: 4, LayersDone: 2,
-		BytesFetched: 3*mb + 6*mb + 500, BytesReused: 12 * mb,
+		BytesFetched: 3*scene.MB + 6*scene.MB + 500, BytesReused: 12 * scene.MB,
 	}
 	if diff := cmp.Diff(want, s.Totals()); diff != "" {
 		t.Errorf("got other totals while pulling (-want +got):\n%s", diff)
 	}
-	if s.Retries != 1 || s.Engine != "client" || s.Images[0].Digest != index {
+	if s.Retries != 1 || s.Engine != "client" || s.Images[0].Digest != scene.Index {
 		t.Errorf("got %d retries, engine %q, target %q", s.Retries, s.Engine, s.Images[0].Digest)
 	}
-	s.Apply(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Traffic: progress.Traffic{Fetched: 123, Reused: 456}})
-	s.Apply(progress.Event{Kind: progress.Error, Ref: "quay.io/a:v1", Err: reset()})
+	s.Apply(progress.Event{Kind: progress.Registered, Ref: scene.Debian, Digest: scene.Index, Traffic: progress.Traffic{Fetched: 123, Reused: 456}})
+	s.Apply(progress.Event{Kind: progress.Error, Ref: "quay.io/a:v1", Err: scene.Reset()})
 	want.BytesFetched, want.BytesReused, want.Failed = 123, 456, 1
 	if diff := cmp.Diff(want, s.Totals()); diff != "" {
 		t.Errorf("got other totals at the end (-want +got):\n%s", diff)
@@ -128,9 +129,9 @@ func TestOutcome(t *testing.T) {
 		want  progress.Outcome
 	}{
 		{"no record before", progress.Event{Kind: progress.Registered, Changed: true}, progress.Created},
-		{"another target before", progress.Event{Kind: progress.Registered, Changed: true, Previous: nth(1)}, progress.Updated},
-		{"same target", progress.Event{Kind: progress.Registered, Previous: index}, progress.Unchanged},
-		{"failure", progress.Event{Kind: progress.Error, Err: reset()}, progress.Failed},
+		{"another target before", progress.Event{Kind: progress.Registered, Changed: true, Previous: scene.Nth(1)}, progress.Updated},
+		{"same target", progress.Event{Kind: progress.Registered, Previous: scene.Index}, progress.Unchanged},
+		{"failure", progress.Event{Kind: progress.Error, Err: scene.Reset()}, progress.Failed},
 		{"nothing yet", progress.Event{Kind: progress.Resolved}, ""},
 	} {
 		if got := folded(tt.event).Images[0].Outcome; got != tt.want {
@@ -146,20 +147,20 @@ func TestRate(t *testing.T) {
 	at := func(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
 	var s progress.State
 	emit := func(events ...progress.Event) {
-		for _, e := range of(layer, events...) {
+		for _, e := range scene.Of(scene.Layer, events...) {
 			s.Apply(e)
 		}
 	}
-	emit(progress.Event{Time: at(0), Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 100 * mb}})
+	emit(progress.Event{Time: at(0), Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 100 * scene.MB}})
 	if got := s.Rate(at(0.1)); got != 0 {
 		t.Errorf("got rate %v after a tenth of a second, want none yet", got)
 	}
 	for i := 1; i <= 100; i++ { // 1 MB every tenth of a second
-		emit(progress.Event{Time: at(float64(i) / 10), Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i) * mb / 2}})
+		emit(progress.Event{Time: at(float64(i) / 10), Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i) * scene.MB / 2}})
 	}
 	for _, tt := range []struct{ at, min, max float64 }{
-		{10, 4.9 * mb, 5.2 * mb},
-		{12.5, 2.4 * mb, 2.7 * mb},
+		{10, 4.9 * scene.MB, 5.2 * scene.MB},
+		{12.5, 2.4 * scene.MB, 2.7 * scene.MB},
 		{20, 0, 1},
 	} {
 		if got := s.Rate(at(tt.at)); got < tt.min || got > tt.max {
@@ -172,7 +173,7 @@ func TestRate(t *testing.T) {
 	if got := s.ETA(at(20)); got != 0 {
 		t.Errorf("got ETA %v while nothing moves, want none", got)
 	}
-	emit(progress.Event{Time: at(20.5), Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 100 * mb}})
+	emit(progress.Event{Time: at(20.5), Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 100 * scene.MB}})
 	if got := s.ETA(at(21)); got != 0 {
 		t.Errorf("got ETA %v after the last byte, want none", got)
 	}

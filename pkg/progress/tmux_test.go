@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 // The tests of this file show displays on a terminal that others wrote: tmux.
@@ -31,40 +32,40 @@ func scenes() map[string]func(*progress.Display) {
 			halfway(d.Sink())
 		},
 		"many layers": func(d *progress.Display) {
-			emitAll(d.Sink(), opening()...)
-			emitAll(d.Sink(), planned(300)...)
+			scene.Play(d.Sink(), scene.Opening()...)
+			scene.Play(d.Sink(), scene.Planned(300)...)
 			for i := range 100 {
-				emitAll(d.Sink(), of(nth(i), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * mb}})...)
+				scene.Play(d.Sink(), scene.Of(scene.Nth(i), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * scene.MB}})...)
 			}
-			emitAll(d.Sink(), of(nth(200), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
+			scene.Play(d.Sink(), scene.Of(scene.Nth(200), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
 		},
 		"log": func(d *progress.Display) {
-			emitAll(d.Sink(), opening()...)
+			scene.Play(d.Sink(), scene.Opening()...)
 			for i := range 30 {
-				emitAll(d.Sink(), of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
+				scene.Play(d.Sink(), scene.Of(scene.Nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
 				fmt.Fprintf(d.Writer(), "line %d %s\n", i, strings.Repeat("long ", 30))
 				soon()
 			}
 		},
 		"several": func(d *progress.Display) {
-			refs := []string{debian, "quay.io/app:v1", "quay.io/app:v2"}
+			refs := []string{scene.Debian, "quay.io/app:v1", "quay.io/app:v2"}
 			d.Sink().Emit(progress.Event{Kind: progress.Start, Refs: refs})
 			for i, ref := range refs {
-				emitAll(d.Sink(),
-					progress.Event{Kind: progress.Resolved, Ref: ref, Digest: nth(90 + i)},
-					progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Layer, Bytes: progress.Bytes{Total: mb}, Host: "quay.io"})
+				scene.Play(d.Sink(),
+					progress.Event{Kind: progress.Resolved, Ref: ref, Digest: scene.Nth(90 + i)},
+					progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: scene.Nth(i), Blob: progress.Layer, Bytes: progress.Bytes{Total: scene.MB}, Host: "quay.io"})
 			}
 			soon()
-			d.Sink().Emit(progress.Event{Kind: progress.Error, Ref: refs[0], Err: reset()})
+			d.Sink().Emit(progress.Event{Kind: progress.Error, Ref: refs[0], Err: scene.Reset()})
 			fmt.Fprintln(d.Writer(), "containerd-pull: pulling debian: reset")
-			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: nth(91), Traffic: progress.Traffic{Fetched: mb}, Duration: time.Second})
+			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: scene.Nth(91), Traffic: progress.Traffic{Fetched: scene.MB}, Duration: time.Second})
 			soon()
 		},
 		"finished": func(d *progress.Display) {
 			halfway(d.Sink())
-			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true, Traffic: progress.Traffic{Fetched: 48487936}, Duration: 6134 * time.Millisecond})
+			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: scene.Debian, Digest: scene.Index, Changed: true, Traffic: progress.Traffic{Fetched: 48487936}, Duration: 6134 * time.Millisecond})
 			d.Close()
-			fmt.Println(debian)
+			fmt.Println(scene.Debian)
 		},
 	}
 }
@@ -214,7 +215,7 @@ total  0.0/2.0 GB  0 B/s  100/300 layers
 			got = m.screen()
 		}
 		rest, found := strings.CutPrefix(got, first)
-		if !found || strings.Count(rest, "\n") != 11 || !strings.HasPrefix(rest, debian) {
+		if !found || strings.Count(rest, "\n") != 11 || !strings.HasPrefix(rest, scene.Debian) {
 			t.Errorf("got other lines, or torn ones:\n%s", got)
 		}
 	})

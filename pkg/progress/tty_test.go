@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 // onScreen plays play in a bubble of time, with a display on a terminal of the
@@ -22,7 +23,7 @@ func onScreen(t *testing.T, width, height int, vars map[string]string, play func
 	t.Helper()
 	s := newScreen(t, width, height)
 	synctest.Test(t, func(t *testing.T) {
-		play(s, display(t, progress.Options{Out: s, Env: env(vars)}))
+		play(s, start(t, progress.Options{Out: s, Env: env(vars)}))
 	})
 	return s
 }
@@ -33,25 +34,25 @@ func soon() { time.Sleep(100 * time.Millisecond) }
 // halfway leaves a pull with a layer in each state: present, done, unpacking,
 // fetching, waiting for a retry, waiting.
 func halfway(sink progress.Sink) {
-	emitAll(sink, opening()...)
-	emitAll(sink, planned(6)...)
-	emitAll(sink, of(nth(0), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * mb}})...)
+	scene.Play(sink, scene.Opening()...)
+	scene.Play(sink, scene.Planned(6)...)
+	scene.Play(sink, scene.Of(scene.Nth(0), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * scene.MB}})...)
 	for i := 1; i < 5; i++ {
-		emitAll(sink, of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
+		scene.Play(sink, scene.Of(scene.Nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
 	}
 	time.Sleep(2 * time.Second)
 	for i := 1; i < 3; i++ {
-		emitAll(sink, of(nth(i),
-			progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * mb}},
-			progress.Event{Kind: progress.UnpackStart, ChainID: chain})...)
+		scene.Play(sink, scene.Of(scene.Nth(i),
+			progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * scene.MB}},
+			progress.Event{Kind: progress.UnpackStart, ChainID: scene.Chain})...)
 	}
-	emitAll(sink, of(nth(1), progress.Event{Kind: progress.UnpackDone, ChainID: chain, Bytes: progress.Bytes{Done: 30 * mb}})...)
-	emitAll(sink, of(nth(3), progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4 * mb, Total: 10 * mb}})...)
-	emitAll(sink, of(nth(4),
-		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 1 * mb, Total: 10 * mb}},
-		progress.Event{Kind: progress.Retry, Attempt: 2, Wait: time.Minute, Err: reset(), Host: hub})...)
+	scene.Play(sink, scene.Of(scene.Nth(1), progress.Event{Kind: progress.UnpackDone, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 30 * scene.MB}})...)
+	scene.Play(sink, scene.Of(scene.Nth(3), progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4 * scene.MB, Total: 10 * scene.MB}})...)
+	scene.Play(sink, scene.Of(scene.Nth(4),
+		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 1 * scene.MB, Total: 10 * scene.MB}},
+		progress.Event{Kind: progress.Retry, Attempt: 2, Wait: time.Minute, Err: scene.Reset(), Host: scene.Hub})...)
 	time.Sleep(time.Second)
-	emitAll(sink, of(nth(2), progress.Event{Kind: progress.UnpackProgress, ChainID: chain, Bytes: progress.Bytes{Done: 12 * mb, Total: 30 * mb}})...)
+	scene.Play(sink, scene.Of(scene.Nth(2), progress.Event{Kind: progress.UnpackProgress, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 12 * scene.MB, Total: 30 * scene.MB}})...)
 	soon()
 }
 
@@ -117,7 +118,7 @@ func TestColumnsWin(t *testing.T) {
 	if got := strings.Count(s.String(), "debian:latest"); got != 1 {
 		t.Errorf("got %d copies of the region, want 1:\n%s", got, s)
 	}
-	if raw, _ := s.bytes(); !strings.Contains(raw, hub) {
+	if raw, _ := s.bytes(); !strings.Contains(raw, scene.Hub) {
 		t.Errorf("got rows without the host, want them as wide as COLUMNS:\n%q", raw)
 	}
 }
@@ -159,13 +160,13 @@ func TestFolding(t *testing.T) {
 	var got string
 	onScreen(t, 80, 10, nil, func(s *screen, d *progress.Display) {
 		sink := d.Sink()
-		sink.Emit(progress.Event{Kind: progress.Start, Refs: []string{debian, "quay.io/app:v1", "quay.io/app:v2"}})
-		emitAll(sink, planned(300)...)
+		sink.Emit(progress.Event{Kind: progress.Start, Refs: []string{scene.Debian, "quay.io/app:v1", "quay.io/app:v2"}})
+		scene.Play(sink, scene.Planned(300)...)
 		for i := range 60 {
-			emitAll(sink, of(nth(i), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * mb}})...)
+			scene.Play(sink, scene.Of(scene.Nth(i), progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * scene.MB}})...)
 		}
 		for i := 200; i < 204; i++ {
-			emitAll(sink, of(nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * mb}, Host: hub})...)
+			scene.Play(sink, scene.Of(scene.Nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
 		}
 		soon()
 		soon()
@@ -191,18 +192,18 @@ func TestSeveralImages(t *testing.T) {
 	var during, after string
 	onScreen(t, 100, 24, nil, func(s *screen, d *progress.Display) {
 		sink := d.Sink()
-		refs := []string{debian, "quay.io/app:v1", "quay.io/app:v2"}
+		refs := []string{scene.Debian, "quay.io/app:v1", "quay.io/app:v2"}
 		sink.Emit(progress.Event{Kind: progress.Start, Refs: refs, Engine: "client"})
 		for i, ref := range refs[:2] {
-			emitAll(sink,
-				progress.Event{Kind: progress.Resolved, Ref: ref, Digest: nth(90 + i)},
-				progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: nth(i), Blob: progress.Layer, Bytes: progress.Bytes{Total: mb}, Host: "quay.io"})
+			scene.Play(sink,
+				progress.Event{Kind: progress.Resolved, Ref: ref, Digest: scene.Nth(90 + i)},
+				progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: scene.Nth(i), Blob: progress.Layer, Bytes: progress.Bytes{Total: scene.MB}, Host: "quay.io"})
 		}
 		soon()
 		during = s.String()
-		emitAll(sink,
-			progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: nth(91), Traffic: progress.Traffic{Fetched: mb, Reused: 3 * mb}, Duration: time.Second, Engine: "client"},
-			progress.Event{Kind: progress.Error, Ref: refs[2], Err: reset()},
+		scene.Play(sink,
+			progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: scene.Nth(91), Traffic: progress.Traffic{Fetched: scene.MB, Reused: 3 * scene.MB}, Duration: time.Second, Engine: "client"},
+			progress.Event{Kind: progress.Error, Ref: refs[2], Err: scene.Reset()},
 			progress.Event{Kind: progress.Warning, Ref: refs[0], Message: "slow \x1b[2Jhost"})
 		soon()
 		after = s.String()
@@ -234,10 +235,10 @@ total  0.0/2.0 MB  0 B/s  0/2 layers
 func TestShrink(t *testing.T) {
 	var got string
 	onScreen(t, 80, 24, nil, func(s *screen, d *progress.Display) {
-		emitAll(d.Sink(), progress.Event{Kind: progress.Start, Refs: []string{debian, "quay.io/app:v1", "quay.io/app:v2"}})
+		scene.Play(d.Sink(), progress.Event{Kind: progress.Start, Refs: []string{scene.Debian, "quay.io/app:v1", "quay.io/app:v2"}})
 		soon()
-		for _, ref := range []string{debian, "quay.io/app:v1"} {
-			d.Sink().Emit(progress.Event{Kind: progress.Error, Ref: ref, Err: reset()})
+		for _, ref := range []string{scene.Debian, "quay.io/app:v1"} {
+			d.Sink().Emit(progress.Event{Kind: progress.Error, Ref: ref, Err: scene.Reset()})
 		}
 		soon()
 		got = s.String()
@@ -254,7 +255,7 @@ func TestFinalFrame(t *testing.T) {
 		s := onScreen(t, 100, 24, nil, func(s *screen, d *progress.Display) {
 			halfway(d.Sink())
 			fmt.Fprint(d.Writer(), "a line without an end")
-			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: debian, Digest: index, Changed: true,
+			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: scene.Debian, Digest: scene.Index, Changed: true,
 				Traffic: progress.Traffic{Fetched: 48487936}, Duration: 6134 * time.Millisecond, Engine: "client"})
 			finish(t, d)
 			fmt.Fprintln(d.Writer(), "a late line")
@@ -283,11 +284,11 @@ a late line
 
 func TestRedrawsPerSecond(t *testing.T) {
 	s := onScreen(t, 80, 24, nil, func(s *screen, d *progress.Display) {
-		emitAll(d.Sink(), opening()...)
-		emitAll(d.Sink(), planned(3)...)
+		scene.Play(d.Sink(), scene.Opening()...)
+		scene.Play(d.Sink(), scene.Planned(3)...)
 		for i := range 10_000 {
 			time.Sleep(time.Millisecond)
-			emitAll(d.Sink(), of(nth(0), progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i) * 1000, Total: 10 * mb}})...)
+			scene.Play(d.Sink(), scene.Of(scene.Nth(0), progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i) * 1000, Total: 10 * scene.MB}})...)
 		}
 	})
 	if _, writes := s.bytes(); writes < 100 || writes > 151 {
@@ -312,7 +313,7 @@ func TestColour(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScreen(t, 80, 24)
 			synctest.Test(t, func(t *testing.T) {
-				halfway(display(t, progress.Options{Out: s, Mode: tt.mode, Env: env(tt.vars)}).Sink())
+				halfway(start(t, progress.Options{Out: s, Mode: tt.mode, Env: env(tt.vars)}).Sink())
 			})
 			raw, _ := s.bytes()
 			if !strings.Contains(raw, "\x1b[8A") {
@@ -329,8 +330,8 @@ func TestColour(t *testing.T) {
 func TestNoSequencesOutsideOfTheRegion(t *testing.T) {
 	for _, mode := range []string{progress.ModePlain, progress.ModeJSON, progress.ModeNone} {
 		var buf bytes.Buffer
-		d := display(t, progress.Options{Out: &buf, Mode: mode})
-		emitAll(d.Sink(), sample()...)
+		d := start(t, progress.Options{Out: &buf, Mode: mode})
+		scene.Play(d.Sink(), scene.Pull()...)
 		d.Sink().Emit(progress.Event{Kind: progress.Warning, Message: "\x1b[31mred\x1b[0m\r\nalert \u009b2J"})
 		fmt.Fprintf(d.Writer(), "\x1b[1mbold\x1b[0m line\r\n")
 		finish(t, d)
@@ -339,8 +340,8 @@ func TestNoSequencesOutsideOfTheRegion(t *testing.T) {
 		}
 	}
 	s := newScreen(t, 80, 24)
-	d := display(t, progress.Options{Out: s, Env: env(map[string]string{"TERM": "dumb"})})
-	emitAll(d.Sink(), sample()...)
+	d := start(t, progress.Options{Out: s, Env: env(map[string]string{"TERM": "dumb"})})
+	scene.Play(d.Sink(), scene.Pull()...)
 	finish(t, d)
 	if raw, _ := s.bytes(); strings.Contains(raw, "\x1b") || !strings.Contains(raw, "64bb0415b0a1: fetched 48.5 MB") {
 		t.Errorf("got %q on a dumb terminal, want plain lines", raw)
