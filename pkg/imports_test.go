@@ -51,7 +51,11 @@ func rooms() map[string][]string {
 		"pkg/trust":                {"pkg/source", "pkg/printable"},
 		"pkg/check":                {"pkg/image", "pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/layer", "pkg/progress", "pkg/printable"},
 		"pkg/progress":             {"pkg/printable"},
-		"pkg/plugin":               {},
+		"pkg/progress/display":     {"pkg/progress", "pkg/printable"},
+		"pkg/progress/timeline":    {"pkg/progress", "pkg/printable"},
+		// Events for the tests of the wing.
+		"pkg/progress/internal/scene": {"pkg/progress"},
+		"pkg/plugin":                  {},
 
 		"cmd/containerd-pull/internal/complete": {"pkg/config", "pkg/config/file", "pkg/config/value", "pkg/plugin", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/store"},
 		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/pull", "pkg/source", "pkg/store", "pkg/printable"},
@@ -81,10 +85,10 @@ func owners() map[string][]string {
 		containerd + "plugins/snapshots":         {"pkg/store"},
 		"go.etcd.io/bbolt":                       {"pkg/store"},
 		"github.com/klauspost/compress/gzip":     {"pkg/inflate"},
-		"golang.org/x/term":                      {"pkg/progress", "cmd/containerd-pull", "cmd/containerd-pull/internal/output"},
-		"github.com/containerd/console":          {"pkg/progress"},
-		"github.com/mattn/go-runewidth":          {"pkg/progress"},
-		"github.com/clipperhouse/uax29":          {"pkg/progress"},
+		"golang.org/x/term":                      {"pkg/progress/display", "cmd/containerd-pull", "cmd/containerd-pull/internal/output"},
+		"github.com/containerd/console":          {"pkg/progress/display"},
+		"github.com/mattn/go-runewidth":          {"pkg/progress/display"},
+		"github.com/clipperhouse/uax29":          {"pkg/progress/display"},
 		"github.com/google/go-containerregistry": {"pkg/internal/pulltest/testregistry"},
 	}
 }

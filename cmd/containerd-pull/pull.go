@@ -11,6 +11,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -115,7 +116,7 @@ func (s *session) run(ctx context.Context, b *batch.Batch) ([]batch.Outcome, err
 	reported := false
 	b.OnError = func(err error) {
 		reported = true
-		if s.call.Progress != progress.ModeJSON {
+		if s.call.Progress != display.ModeJSON {
 			writeError(s.display.Writer(), err, s.caller)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -42,7 +43,7 @@ type session struct {
 	call     *config.Config   // of what concerns the whole call
 	each     []*config.Config // of the references, in their order
 	parts    *batch.Parts
-	display  *progress.Display // nil before startDisplay
+	display  *display.Display // nil before startDisplay
 	undo     []func()
 }
 
@@ -83,7 +84,7 @@ func (s *session) configs() []*config.Config {
 // startDisplay shows from now on what happens, on stderr.
 func (s *session) startDisplay() error {
 	var err error
-	s.display, err = progress.New(progress.Options{
+	s.display, err = display.New(display.Options{
 		Mode:     s.call.Progress,
 		Out:      s.streams.err,
 		Quiet:    s.call.Quiet,

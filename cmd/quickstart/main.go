@@ -23,7 +23,7 @@ import (
 
 	"github.com/containerd/log"
 
-	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 )
 
 func main() {
@@ -74,7 +74,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.SetOutput(errOut)
 	flags.BoolVar(&o.keep, "keep", false, "keep the temporary folder")
 	flags.BoolVar(&o.serve, "serve", false, "keep the registry and the folder until Ctrl-C")
-	flags.StringVar(&o.progress, "progress", progress.ModeAuto, "how to show progress: auto, tty, plain, json or none")
+	flags.StringVar(&o.progress, "progress", display.ModeAuto, "how to show progress: auto, tty, plain, json or none")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -85,7 +85,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 		fmt.Fprintf(errOut, "unexpected argument %q\n", flags.Arg(0))
 		return o, errUsage
 	}
-	if err := (progress.Options{Mode: o.progress, Out: errOut}).Validate(); err != nil {
+	if err := (display.Options{Mode: o.progress, Out: errOut}).Validate(); err != nil {
 		fmt.Fprintln(errOut, err)
 		return o, errUsage
 	}

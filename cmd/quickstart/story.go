@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
@@ -126,16 +127,16 @@ func (s *story) note(reason string) {
 
 // pull pulls the image under a display of its own.
 func (s *story) pull(ctx context.Context, st *store.Store) (res *pull.Result, err error) {
-	display, err := progress.New(progress.Options{Mode: s.progress, Out: s.errOut, Env: os.Getenv})
+	shown, err := display.New(display.Options{Mode: s.progress, Out: s.errOut, Env: os.Getenv})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, display.Close()) }()
-	reg, err := registry.New(registry.Options{UserAgent: "containerd-pull-quickstart", Progress: display.Sink()})
+	defer func() { err = errors.Join(err, shown.Close()) }()
+	reg, err := registry.New(registry.Options{UserAgent: "containerd-pull-quickstart", Progress: shown.Sink()})
 	if err != nil {
 		return nil, err
 	}
-	display.Sink().Emit(progress.Event{Kind: progress.Start, Refs: []string{s.ref.Name}})
-	p := &pull.Puller{Store: st, Source: reg, Progress: display.Sink()}
+	shown.Sink().Emit(progress.Event{Kind: progress.Start, Refs: []string{s.ref.Name}})
+	p := &pull.Puller{Store: st, Source: reg, Progress: shown.Sink()}
 	return p.Pull(ctx, pull.Request{Ref: s.ref})
 }

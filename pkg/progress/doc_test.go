@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -179,12 +180,17 @@ func TestDocumentationOfPull(t *testing.T) {
 		t.Fatal(err)
 	}
 	var buf bytes.Buffer
-	d := start(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	d, err := display.New(display.Options{Out: &buf, Mode: display.ModeJSON})
+	if err != nil {
+		t.Fatal(err)
+	}
 	root := t.TempDir()
 	for range 2 {
 		pullInto(t, root, ref, d.Sink())
 	}
-	finish(t, d)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
 	counts := map[string]int{}
 	for _, object := range objects(t, buf.String()) {
 		for _, fault := range doc.check(object) {

@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
+
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
-	"github.com/containerd/platforms"
 )
 
 // Options are what the result of a pull depends on besides its outcomes.
@@ -63,7 +65,7 @@ func (o Options) checkChangedCode() error {
 // live reports whether lines may be written while the pull runs: not into the
 // region of a terminal, and not if those of several images would mix.
 func (o Options) live() bool {
-	return len(o.Jobs) == 1 && slices.Contains([]string{progress.ModeNone, progress.ModePlain, progress.ModeJSON}, o.Config.Progress)
+	return len(o.Jobs) == 1 && slices.Contains([]string{display.ModeNone, display.ModePlain, display.ModeJSON}, o.Config.Progress)
 }
 
 // Sink takes the events of the pull; nil if nothing is written of them.

@@ -1,4 +1,4 @@
-package progress_test
+package display_test
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 )
 
 func TestMain(m *testing.M) {
@@ -25,9 +25,9 @@ func env(vars map[string]string) func(string) string {
 }
 
 // display starts a display that is closed with the test.
-func start(t *testing.T, o progress.Options) *progress.Display {
+func start(t *testing.T, o display.Options) *display.Display {
 	t.Helper()
-	d, err := progress.New(o)
+	d, err := display.New(o)
 	if err != nil {
 		t.Fatalf("starting a display: %v", err)
 	}
@@ -36,7 +36,7 @@ func start(t *testing.T, o progress.Options) *progress.Display {
 }
 
 // finish closes d, which must succeed.
-func finish(t *testing.T, d *progress.Display) {
+func finish(t *testing.T, d *display.Display) {
 	t.Helper()
 	if err := d.Close(); err != nil {
 		t.Fatalf("closing the display: %v", err)

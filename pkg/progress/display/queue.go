@@ -1,4 +1,4 @@
-package progress
+package display
 
 import (
 	"cmp"
@@ -6,31 +6,33 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // item is an event, or a log line if line is set.
 type item struct {
 	seq   int
-	event Event
+	event progress.Event
 	line  *string
 }
 
 // subject is what a progress event supersedes its predecessors of.
 type subject struct {
-	kind    Kind
+	kind    progress.Kind
 	ref     string
 	digest  digest.Digest
 	chainID digest.Digest
 }
 
-func subjectOf(e Event) subject {
+func subjectOf(e progress.Event) subject {
 	return subject{e.Kind, e.Ref, e.Digest, e.ChainID}
 }
 
 // isSuperseded reports whether a later event of the same subject says everything
 // that e does.
-func isSuperseded(e Event) bool {
-	return e.Kind == FetchProgress || e.Kind == UnpackProgress || e.Kind == VerifyProgress
+func isSuperseded(e progress.Event) bool {
+	return e.Kind == progress.FetchProgress || e.Kind == progress.UnpackProgress || e.Kind == progress.VerifyProgress
 }
 
 // queue holds what the display has not taken yet. Putting never waits for the

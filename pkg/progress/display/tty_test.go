@@ -1,4 +1,4 @@
-package progress_test
+package display_test
 
 import (
 	"bytes"
@@ -14,16 +14,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 // onScreen plays play in a bubble of time, with a display on a terminal of the
 // given size.
-func onScreen(t *testing.T, width, height int, vars map[string]string, play func(s *screen, d *progress.Display)) *screen {
+func onScreen(t *testing.T, width, height int, vars map[string]string, play func(s *screen, d *display.Display)) *screen {
 	t.Helper()
 	s := newScreen(t, width, height)
 	synctest.Test(t, func(t *testing.T) {
-		play(s, start(t, progress.Options{Out: s, Env: env(vars)}))
+		play(s, start(t, display.Options{Out: s, Env: env(vars)}))
 	})
 	return s
 }
@@ -96,7 +97,7 @@ func TestFrames(t *testing.T) {
 	for width, want := range frames() {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
 			var got string
-			onScreen(t, width, 24, nil, func(s *screen, d *progress.Display) {
+			onScreen(t, width, 24, nil, func(s *screen, d *display.Display) {
 				halfway(d.Sink())
 				got = s.String()
 			})
@@ -110,7 +111,7 @@ func TestFrames(t *testing.T) {
 // A width that is not the terminal's is taken from COLUMNS; rows that are too
 // wide for the terminal are cut and do not break the region.
 func TestColumnsWin(t *testing.T) {
-	s := onScreen(t, 60, 24, map[string]string{"COLUMNS": "160"}, func(s *screen, d *progress.Display) {
+	s := onScreen(t, 60, 24, map[string]string{"COLUMNS": "160"}, func(s *screen, d *display.Display) {
 		halfway(d.Sink())
 		soon()
 		halfway(d.Sink())
@@ -127,7 +128,7 @@ func TestResize(t *testing.T) {
 	for _, widths := range [][]int{{80, 40}, {160, 40, 80}, {40, 160}, {120, 61, 59, 40, 45}} {
 		t.Run(fmt.Sprint(widths), func(t *testing.T) {
 			var got, want string
-			onScreen(t, widths[0], 40, nil, func(s *screen, d *progress.Display) {
+			onScreen(t, widths[0], 40, nil, func(s *screen, d *display.Display) {
 				fmt.Fprintln(d.Writer(), "before")
 				halfway(d.Sink())
 				for _, w := range widths[1:] {
@@ -136,7 +137,7 @@ func TestResize(t *testing.T) {
 				}
 				got = s.String()
 			})
-			onScreen(t, widths[len(widths)-1], 40, nil, func(s *screen, d *progress.Display) {
+			onScreen(t, widths[len(widths)-1], 40, nil, func(s *screen, d *display.Display) {
 				fmt.Fprintln(d.Writer(), "before")
 				halfway(d.Sink())
 				time.Sleep(time.Duration(len(widths)) * 100 * time.Millisecond)
@@ -158,7 +159,7 @@ func withoutRates(frame string) string {
 // what is being worked on is shown, the rest is counted.
 func TestFolding(t *testing.T) {
 	var got string
-	onScreen(t, 80, 10, nil, func(s *screen, d *progress.Display) {
+	onScreen(t, 80, 10, nil, func(s *screen, d *display.Display) {
 		sink := d.Sink()
 		sink.Emit(progress.Event{Kind: progress.Start, Refs: []string{scene.Debian, "quay.io/app:v1", "quay.io/app:v2"}})
 		scene.Play(sink, scene.Planned(300)...)
@@ -190,7 +191,7 @@ total  0.0/2.4 GB  0 B/s  60/300 layers
 
 func TestSeveralImages(t *testing.T) {
 	var during, after string
-	onScreen(t, 100, 24, nil, func(s *screen, d *progress.Display) {
+	onScreen(t, 100, 24, nil, func(s *screen, d *display.Display) {
 		sink := d.Sink()
 		refs := []string{scene.Debian, "quay.io/app:v1", "quay.io/app:v2"}
 		sink.Emit(progress.Event{Kind: progress.Start, Refs: refs, Engine: "client"})
@@ -234,7 +235,7 @@ total  0.0/2.0 MB  0 B/s  0/2 layers
 // What a smaller region no longer covers is erased.
 func TestShrink(t *testing.T) {
 	var got string
-	onScreen(t, 80, 24, nil, func(s *screen, d *progress.Display) {
+	onScreen(t, 80, 24, nil, func(s *screen, d *display.Display) {
 		scene.Play(d.Sink(), progress.Event{Kind: progress.Start, Refs: []string{scene.Debian, "quay.io/app:v1", "quay.io/app:v2"}})
 		soon()
 		for _, ref := range []string{scene.Debian, "quay.io/app:v1"} {
@@ -252,7 +253,7 @@ func TestShrink(t *testing.T) {
 // one that did not shows where it stopped.
 func TestFinalFrame(t *testing.T) {
 	t.Run("registered", func(t *testing.T) {
-		s := onScreen(t, 100, 24, nil, func(s *screen, d *progress.Display) {
+		s := onScreen(t, 100, 24, nil, func(s *screen, d *display.Display) {
 			halfway(d.Sink())
 			fmt.Fprint(d.Writer(), "a line without an end")
 			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: scene.Debian, Digest: scene.Index, Changed: true,
@@ -270,7 +271,7 @@ a late line
 		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
-		s := onScreen(t, 80, 24, nil, func(s *screen, d *progress.Display) {
+		s := onScreen(t, 80, 24, nil, func(s *screen, d *display.Display) {
 			halfway(d.Sink())
 			finish(t, d)
 			fmt.Fprintln(d.Writer(), "interrupted")
@@ -283,7 +284,7 @@ a late line
 }
 
 func TestRedrawsPerSecond(t *testing.T) {
-	s := onScreen(t, 80, 24, nil, func(s *screen, d *progress.Display) {
+	s := onScreen(t, 80, 24, nil, func(s *screen, d *display.Display) {
 		scene.Play(d.Sink(), scene.Opening()...)
 		scene.Play(d.Sink(), scene.Planned(3)...)
 		for i := range 10_000 {
@@ -306,14 +307,14 @@ func TestColour(t *testing.T) {
 		mode string
 		want bool
 	}{
-		{"terminal", map[string]string{"TERM": "xterm"}, progress.ModeAuto, true},
-		{"NO_COLOR", map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, progress.ModeAuto, false},
-		{"dumb terminal, asked for", map[string]string{"TERM": "dumb"}, progress.ModeTTY, false},
+		{"terminal", map[string]string{"TERM": "xterm"}, display.ModeAuto, true},
+		{"NO_COLOR", map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, display.ModeAuto, false},
+		{"dumb terminal, asked for", map[string]string{"TERM": "dumb"}, display.ModeTTY, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScreen(t, 80, 24)
 			synctest.Test(t, func(t *testing.T) {
-				halfway(start(t, progress.Options{Out: s, Mode: tt.mode, Env: env(tt.vars)}).Sink())
+				halfway(start(t, display.Options{Out: s, Mode: tt.mode, Env: env(tt.vars)}).Sink())
 			})
 			raw, _ := s.bytes()
 			if !strings.Contains(raw, "\x1b[8A") {
@@ -328,9 +329,9 @@ func TestColour(t *testing.T) {
 
 // A dumb terminal and a pipe get lines, never a sequence or a carriage return.
 func TestNoSequencesOutsideOfTheRegion(t *testing.T) {
-	for _, mode := range []string{progress.ModePlain, progress.ModeJSON, progress.ModeNone} {
+	for _, mode := range []string{display.ModePlain, display.ModeJSON, display.ModeNone} {
 		var buf bytes.Buffer
-		d := start(t, progress.Options{Out: &buf, Mode: mode})
+		d := start(t, display.Options{Out: &buf, Mode: mode})
 		scene.Play(d.Sink(), scene.Pull()...)
 		d.Sink().Emit(progress.Event{Kind: progress.Warning, Message: "\x1b[31mred\x1b[0m\r\nalert \u009b2J"})
 		fmt.Fprintf(d.Writer(), "\x1b[1mbold\x1b[0m line\r\n")
@@ -340,7 +341,7 @@ func TestNoSequencesOutsideOfTheRegion(t *testing.T) {
 		}
 	}
 	s := newScreen(t, 80, 24)
-	d := start(t, progress.Options{Out: s, Env: env(map[string]string{"TERM": "dumb"})})
+	d := start(t, display.Options{Out: s, Env: env(map[string]string{"TERM": "dumb"})})
 	scene.Play(d.Sink(), scene.Pull()...)
 	finish(t, d)
 	if raw, _ := s.bytes(); strings.Contains(raw, "\x1b") || !strings.Contains(raw, "64bb0415b0a1: fetched 48.5 MB") {
@@ -352,7 +353,7 @@ func TestNoSequencesOutsideOfTheRegion(t *testing.T) {
 func TestAnySize(t *testing.T) {
 	for width := 1; width <= 120; width += 7 {
 		for _, height := range []int{1, 2, 3, 5, 12} {
-			s := onScreen(t, width, height, nil, func(s *screen, d *progress.Display) { halfway(d.Sink()) })
+			s := onScreen(t, width, height, nil, func(s *screen, d *display.Display) { halfway(d.Sink()) })
 			if got := strings.Count(s.String(), "\n"); got > max(height-1, 1) { // no region is still one empty line
 				t.Errorf("%dx%d: got %d rows:\n%s", width, height, got, s)
 			}

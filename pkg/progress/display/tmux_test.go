@@ -1,4 +1,4 @@
-package progress_test
+package display_test
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
@@ -25,13 +26,13 @@ const sceneVariable = "PROGRESS_TEST_SCENE"
 
 // scenes are what a display shows. A scene that does not finish its display
 // stays on the screen.
-func scenes() map[string]func(*progress.Display) {
-	return map[string]func(*progress.Display){
-		"halfway": func(d *progress.Display) {
+func scenes() map[string]func(*display.Display) {
+	return map[string]func(*display.Display){
+		"halfway": func(d *display.Display) {
 			fmt.Fprintln(d.Writer(), "before")
 			halfway(d.Sink())
 		},
-		"many layers": func(d *progress.Display) {
+		"many layers": func(d *display.Display) {
 			scene.Play(d.Sink(), scene.Opening()...)
 			scene.Play(d.Sink(), scene.Planned(300)...)
 			for i := range 100 {
@@ -39,7 +40,7 @@ func scenes() map[string]func(*progress.Display) {
 			}
 			scene.Play(d.Sink(), scene.Of(scene.Nth(200), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
 		},
-		"log": func(d *progress.Display) {
+		"log": func(d *display.Display) {
 			scene.Play(d.Sink(), scene.Opening()...)
 			for i := range 30 {
 				scene.Play(d.Sink(), scene.Of(scene.Nth(i), progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
@@ -47,7 +48,7 @@ func scenes() map[string]func(*progress.Display) {
 				soon()
 			}
 		},
-		"several": func(d *progress.Display) {
+		"several": func(d *display.Display) {
 			refs := []string{scene.Debian, "quay.io/app:v1", "quay.io/app:v2"}
 			d.Sink().Emit(progress.Event{Kind: progress.Start, Refs: refs})
 			for i, ref := range refs {
@@ -61,7 +62,7 @@ func scenes() map[string]func(*progress.Display) {
 			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: scene.Nth(91), Traffic: progress.Traffic{Fetched: scene.MB}, Duration: time.Second})
 			soon()
 		},
-		"finished": func(d *progress.Display) {
+		"finished": func(d *display.Display) {
 			halfway(d.Sink())
 			d.Sink().Emit(progress.Event{Kind: progress.Registered, Ref: scene.Debian, Digest: scene.Index, Changed: true, Traffic: progress.Traffic{Fetched: 48487936}, Duration: 6134 * time.Millisecond})
 			d.Close()
@@ -72,7 +73,7 @@ func scenes() map[string]func(*progress.Display) {
 
 // playScene is this program as a display.
 func playScene(name string) int {
-	d, err := progress.New(progress.Options{Out: os.Stderr, Env: os.Getenv})
+	d, err := display.New(display.Options{Out: os.Stderr, Env: os.Getenv})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -1,4 +1,4 @@
-package progress_test
+package display_test
 
 import (
 	"bytes"

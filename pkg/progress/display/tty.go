@@ -1,4 +1,4 @@
-package progress
+package display
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 const (
@@ -71,10 +73,10 @@ func (o Options) size() (width, height int) {
 
 func (t *tty) line(text string) { t.lines = append(t.lines, text) }
 
-func (t *tty) event(s *State, e Event) {
+func (t *tty) event(s *progress.State, e progress.Event) {
 	t.dirty = true
 	switch e.Kind {
-	case Warning, Registered, Summary:
+	case progress.Warning, progress.Registered, progress.Summary:
 		if text := permanent(s, e); text != "" {
 			t.line(text)
 		}
@@ -83,7 +85,7 @@ func (t *tty) event(s *State, e Event) {
 
 // frame draws the region when something changed, or the final one: that shows
 // where a pull stopped, and nothing if every image has its closing line.
-func (t *tty) frame(s *State, now time.Time, final bool) []byte {
+func (t *tty) frame(s *progress.State, now time.Time, final bool) []byte {
 	width, height := t.size()
 	if !final && !t.due(now, width) {
 		return nil

@@ -1,4 +1,4 @@
-package progress
+package display
 
 import (
 	"cmp"
@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // view lays out the rows of one frame. It depends on nothing but its fields
@@ -23,13 +24,13 @@ type view struct {
 
 // group is an image with those of its blobs that get a row.
 type group struct {
-	image *Image
-	blobs []*BlobState
+	image *progress.Image
+	blobs []*progress.BlobState
 }
 
 // rows returns the rows of the region, none if no image is being pulled or the
 // screen has no room for any.
-func (v view) rows(s *State) []string {
+func (v view) rows(s *progress.State) []string {
 	groups := pending(s)
 	if len(groups) == 0 || v.width < 1 || v.height < 1 {
 		return nil
@@ -52,7 +53,7 @@ func (v view) rows(s *State) []string {
 
 // pending returns the images that are not over, with every layer and every
 // other blob that is being worked on.
-func pending(s *State) []group {
+func pending(s *progress.State) []group {
 	var groups []group
 	for _, img := range s.Images {
 		if img.Outcome != "" {
@@ -60,7 +61,7 @@ func pending(s *State) []group {
 		}
 		g := group{image: img}
 		for _, b := range img.Blobs {
-			if b.Kind == Layer || b.IsActive() {
+			if b.Kind == progress.Layer || b.IsActive() {
 				g.blobs = append(g.blobs, b)
 			}
 		}
@@ -70,11 +71,11 @@ func pending(s *State) []group {
 }
 
 // urgency orders blobs by what a reader wants to see when not all fit.
-func urgency(b *BlobState) int {
+func urgency(b *progress.BlobState) int {
 	switch {
 	case b.IsActive():
 		return 0
-	case b.Status() == Waiting:
+	case b.Status() == progress.Waiting:
 		return 1
 	}
 	return 2
@@ -86,7 +87,7 @@ func fold(groups []group, height int) (shown []group, folded string) {
 		return groups, ""
 	}
 	chosen := choose(groups, height-1) // one row says what is left out
-	var rest []*BlobState
+	var rest []*progress.BlobState
 	for _, g := range groups {
 		kept := group{image: g.image}
 		for _, b := range g.blobs {
@@ -105,17 +106,17 @@ func fold(groups []group, height int) (shown []group, folded string) {
 
 // choose picks the most urgent blobs that fit into height rows together with
 // the headers of their images.
-func choose(groups []group, height int) map[*BlobState]bool {
-	header := map[*BlobState]*Image{}
-	var blobs []*BlobState
+func choose(groups []group, height int) map[*progress.BlobState]bool {
+	header := map[*progress.BlobState]*progress.Image{}
+	var blobs []*progress.BlobState
 	for _, g := range groups {
 		for _, b := range g.blobs {
 			header[b] = g.image
 			blobs = append(blobs, b)
 		}
 	}
-	slices.SortStableFunc(blobs, func(a, b *BlobState) int { return cmp.Compare(urgency(a), urgency(b)) })
-	chosen, opened := map[*BlobState]bool{}, map[*Image]bool{}
+	slices.SortStableFunc(blobs, func(a, b *progress.BlobState) int { return cmp.Compare(urgency(a), urgency(b)) })
+	chosen, opened := map[*progress.BlobState]bool{}, map[*progress.Image]bool{}
 	for _, b := range blobs {
 		cost := 1
 		if !opened[header[b]] {
@@ -139,28 +140,28 @@ func rowsOf(groups []group) int {
 
 // foldText says what has no row of its own: "+ 2 images, 92 layers: 32
 // waiting, 60 done".
-func foldText(images int, blobs []*BlobState) string {
-	counts := map[Status]int{}
+func foldText(images int, blobs []*progress.BlobState) string {
+	counts := map[progress.Status]int{}
 	for _, b := range blobs {
 		counts[b.Status()]++
 	}
 	var parts []string
-	for _, status := range []Status{Fetching, Unpacking, Verifying, Retrying, Waiting, Done, Held} {
+	for _, status := range []progress.Status{progress.Fetching, progress.Unpacking, progress.Verifying, progress.Retrying, progress.Waiting, progress.Done, progress.Held} {
 		if counts[status] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[status], status))
 		}
 	}
 	text := "+ "
 	if images > 0 {
-		text += Plural(images, "image", "images") + ", "
+		text += progress.Plural(images, "image", "images") + ", "
 	}
-	return text + Plural(len(blobs), "layer", "layers") + ": " + strings.Join(parts, ", ")
+	return text + progress.Plural(len(blobs), "layer", "layers") + ": " + strings.Join(parts, ", ")
 }
 
 // The widths of columns, in cells. A narrow screen has only those that it has
 // room for.
 const (
-	statusWidth = len(Unpacking)
+	statusWidth = len(progress.Unpacking)
 	bytesWidth  = len("999.9/999.9 MB")
 	rateWidth   = len("999.9 MB/s")
 	minBar      = 10
@@ -179,7 +180,7 @@ func (v view) columns(groups []group) columns {
 	if v.width >= wide {
 		c.indent = 2
 	}
-	left := v.width - c.indent - ShortLength - 1 - statusWidth - 1 - bytesWidth
+	left := v.width - c.indent - progress.ShortLength - 1 - statusWidth - 1 - bytesWidth
 	if left >= 1+rateWidth {
 		c.rate = rateWidth
 		left -= 1 + rateWidth
@@ -209,10 +210,10 @@ func widestHost(groups []group) int {
 // header is the row of an image. Of a name that is too long the end is kept,
 // which tells images apart better than the registry does; what follows it is
 // left out first.
-func (v view) header(img *Image) string {
+func (v view) header(img *progress.Image) string {
 	text := "resolving"
 	if img.Digest != "" {
-		text = ShortDigest(img.Digest)
+		text = progress.ShortDigest(img.Digest)
 	}
 	name := printable.Line(img.Ref)
 	over := ansi.StringWidth(name) - v.width
@@ -226,14 +227,14 @@ func (v view) header(img *Image) string {
 }
 
 // blob is the row of a blob.
-func (v view) blob(b *BlobState, c columns) string {
+func (v view) blob(b *progress.BlobState, c columns) string {
 	status := string(b.Status())
 	if b.Attempt > 0 {
-		status = fmt.Sprintf("%s %d", Retrying, b.Attempt)
+		status = fmt.Sprintf("%s %d", progress.Retrying, b.Attempt)
 	}
 	amount, perSecond := b.Amount(v.now)
 	cells := []string{
-		strings.Repeat(" ", c.indent) + ShortDigest(b.Digest),
+		strings.Repeat(" ", c.indent) + progress.ShortDigest(b.Digest),
 		v.paint(hue(b.Status()), pad(status, statusWidth)),
 	}
 	if c.bar > 0 {
@@ -250,17 +251,17 @@ func (v view) blob(b *BlobState, c columns) string {
 }
 
 // rate is the speed of a blob that is being worked on.
-func rate(s Status, perSecond float64) string {
+func rate(s progress.Status, perSecond float64) string {
 	switch s {
-	case Fetching, Unpacking, Verifying:
-		return Speed(perSecond)
+	case progress.Fetching, progress.Unpacking, progress.Verifying:
+		return progress.Speed(perSecond)
 	}
 	return ""
 }
 
 // bar draws how much is done into width cells. Without a total it stays blank,
 // as any length would be a guess.
-func (v view) bar(s Status, amount Bytes, width int) string {
+func (v view) bar(s progress.Status, amount progress.Bytes, width int) string {
 	if amount.Total <= 0 {
 		return strings.Repeat(" ", width)
 	}
@@ -271,14 +272,14 @@ func (v view) bar(s Status, amount Bytes, width int) string {
 	inner := width - 2
 	n := int(float64(inner) * part)
 	mark := "="
-	if s == Unpacking {
+	if s == progress.Unpacking {
 		mark = "#"
 	}
 	return v.paint(hue(s), "["+strings.Repeat(mark, n)+strings.Repeat(" ", inner-n)+"]")
 }
 
 // line is a bar of line-drawing characters, which grows by half a cell.
-func (v view) line(s Status, part float64, width int) string {
+func (v view) line(s progress.Status, part float64, width int) string {
 	halves := int(float64(2*width) * part)
 	full, rest := strings.Repeat("━", halves/2), width-halves/2
 	if halves%2 == 1 {
@@ -290,11 +291,11 @@ func (v view) line(s Status, part float64, width int) string {
 
 // total is the last row: what the call has done and when it will be over. What
 // does not fit is left out from the right.
-func (v view) total(s *State) string {
+func (v view) total(s *progress.State) string {
 	t := s.Totals()
-	parts := []string{Bytes{Done: t.Fetched, Total: t.Size}.String()}
+	parts := []string{progress.Bytes{Done: t.Fetched, Total: t.Size}.String()}
 	if t.Fetched < t.Size {
-		parts = append(parts, Speed(s.Rate(v.now)))
+		parts = append(parts, progress.Speed(s.Rate(v.now)))
 	}
 	if eta := s.ETA(v.now); eta > 0 {
 		parts = append(parts, "ETA "+max(eta.Round(time.Second), time.Second).String())
@@ -303,7 +304,7 @@ func (v view) total(s *State) string {
 		parts = append(parts, fmt.Sprintf("%d/%d layers", t.LayersDone, t.Layers))
 	}
 	if s.Retries > 0 {
-		parts = append(parts, Plural(s.Retries, "retry", "retries"))
+		parts = append(parts, progress.Plural(s.Retries, "retry", "retries"))
 	}
 	for _, lead := range []string{"total  ", ""} {
 		if text := lead + strings.Join(parts, "  "); len(text) <= v.width {
@@ -332,15 +333,15 @@ const (
 	blue      = ansi.AttrBlueForegroundColor
 )
 
-func hue(s Status) ansi.Attr {
+func hue(s progress.Status) ansi.Attr {
 	switch s {
-	case Fetching, Verifying:
+	case progress.Fetching, progress.Verifying:
 		return cyan
-	case Unpacking:
+	case progress.Unpacking:
 		return blue
-	case Retrying:
+	case progress.Retrying:
 		return yellow
-	case Done, Held:
+	case progress.Done, progress.Held:
 		return green
 	}
 	return plainText

@@ -1,4 +1,4 @@
-package progress
+package display
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // The modes of a display.
@@ -44,7 +45,7 @@ type Options struct {
 	Env func(name string) string
 	// Classify describes an error in the JSON stream; nil leaves it at its
 	// message.
-	Classify func(error) Failure
+	Classify func(error) progress.Failure
 }
 
 // Validate says what is wrong with the options.
@@ -95,11 +96,11 @@ func (o Options) terminal() (fd int, ok bool) {
 // renderer turns events into text. It is used by one goroutine at a time.
 type renderer interface {
 	// event is told of e, which is part of s already.
-	event(s *State, e Event)
+	event(s *progress.State, e progress.Event)
 	// line takes a log line without its newline.
 	line(text string)
 	// frame returns what is to be written by now. The last frame is final.
-	frame(s *State, now time.Time, final bool) []byte
+	frame(s *progress.State, now time.Time, final bool) []byte
 }
 
 // renderer returns the renderer of the mode and how often it wants to draw
@@ -128,7 +129,7 @@ type Display struct {
 
 	mu       sync.Mutex // guards what follows
 	renderer renderer
-	state    State
+	state    progress.State
 	err      error // of the first write that failed; nothing is written after it
 }
 
@@ -155,8 +156,8 @@ func New(o Options) (*Display, error) {
 }
 
 // Sink takes the events to show. Events that come after Close are dropped.
-func (d *Display) Sink() Sink {
-	return func(e Event) { d.queue.put(item{event: e}) }
+func (d *Display) Sink() progress.Sink {
+	return func(e progress.Event) { d.queue.put(item{event: e}) }
 }
 
 // Writer takes log lines. They appear above the region of a terminal, as events

@@ -1,4 +1,4 @@
-package progress_test
+package display_test
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
@@ -60,7 +61,7 @@ quay.io/a:v1: changed, 1 B fetched, 1.0 MB reused, 90ms, 11 B/s, engine daemon
 quay.io/a:v2: up to date, 0 B fetched, 1.5 TB reused, 0ms, 0 B/s
 4 images: 1 failed, 48.5 MB fetched, 1.5 TB reused, 1m23s, 584.2 kB/s
 `
-	if diff := cmp.Diff(want[1:], stream(t, progress.Options{}, events...)); diff != "" {
+	if diff := cmp.Diff(want[1:], stream(t, display.Options{}, events...)); diff != "" {
 		t.Errorf("got other lines (-want +got):\n%s", diff)
 	}
 }
@@ -74,7 +75,7 @@ func TestPlainMediaTypes(t *testing.T) {
 		"application/x-other":                                       "(x-other)",
 		"":                                                          "",
 	} {
-		got := stream(t, progress.Options{}, progress.Event{Kind: progress.Resolved, Ref: scene.Debian, Digest: scene.Index, MediaType: mediaType})
+		got := stream(t, display.Options{}, progress.Event{Kind: progress.Resolved, Ref: scene.Debian, Digest: scene.Index, MediaType: mediaType})
 		_, got, _ = strings.Cut(strings.TrimSpace(got), string(scene.Index))
 		if strings.TrimSpace(got) != want {
 			t.Errorf("%q: got %q, want %q", mediaType, got, want)
@@ -88,7 +89,7 @@ func TestHeartbeat(t *testing.T) {
 	var got string
 	synctest.Test(t, func(t *testing.T) {
 		var buf bytes.Buffer
-		d := start(t, progress.Options{Out: &buf})
+		d := start(t, display.Options{Out: &buf})
 		scene.Play(d.Sink(), scene.Planned(3)...)
 		scene.Play(d.Sink(), scene.Of(scene.Nth(0), progress.Event{Kind: progress.FetchStart, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub})...)
 		time.Sleep(5 * time.Second)
@@ -126,12 +127,12 @@ func TestWarningsOnly(t *testing.T) {
 	events := append(scene.Pull(), progress.Event{Kind: progress.Warning, Message: "slow host"})
 	for _, tt := range []struct {
 		name string
-		o    progress.Options
+		o    display.Options
 		want string
 	}{
-		{"none", progress.Options{Mode: progress.ModeNone}, "warning: slow host\nlog\n"},
-		{"quiet", progress.Options{Quiet: true}, "log\n"},
-		{"quiet and none", progress.Options{Quiet: true, Mode: progress.ModeNone}, "log\n"},
+		{"none", display.Options{Mode: display.ModeNone}, "warning: slow host\nlog\n"},
+		{"quiet", display.Options{Quiet: true}, "log\n"},
+		{"quiet and none", display.Options{Quiet: true, Mode: display.ModeNone}, "log\n"},
 	} {
 		var buf bytes.Buffer
 		tt.o.Out = &buf

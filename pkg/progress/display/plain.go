@@ -1,4 +1,4 @@
-package progress
+package display
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // heartbeat is how long a running blob may go without a line.
@@ -18,17 +19,17 @@ const heartbeat = 10 * time.Second
 // only when they take long or fail.
 type plain struct {
 	buf    bytes.Buffer
-	spoken map[*BlobState]time.Time // when the last line of a blob was written
+	spoken map[*progress.BlobState]time.Time // when the last line of a blob was written
 }
 
-func newPlain() *plain { return &plain{spoken: map[*BlobState]time.Time{}} }
+func newPlain() *plain { return &plain{spoken: map[*progress.BlobState]time.Time{}} }
 
 func (p *plain) line(text string) {
 	p.buf.WriteString(text)
 	p.buf.WriteByte('\n')
 }
 
-func (p *plain) event(s *State, e Event) {
+func (p *plain) event(s *progress.State, e progress.Event) {
 	if text := permanent(s, e); text != "" {
 		p.line(text)
 	}
@@ -40,17 +41,17 @@ func (p *plain) event(s *State, e Event) {
 		p.spoken[b] = e.Time
 	}
 	if text := change(b, e); text != "" {
-		p.line(ShortDigest(b.Digest) + ": " + text)
+		p.line(progress.ShortDigest(b.Digest) + ": " + text)
 		p.spoken[b] = e.Time
 	}
 }
 
 // frame adds the heartbeats that are due.
-func (p *plain) frame(s *State, now time.Time, _ bool) []byte {
+func (p *plain) frame(s *progress.State, now time.Time, _ bool) []byte {
 	for _, img := range s.Images {
 		for _, b := range img.Blobs {
 			if img.Outcome == "" && b.IsActive() && now.Sub(p.spoken[b]) >= heartbeat {
-				p.line(ShortDigest(b.Digest) + ": " + beat(b))
+				p.line(progress.ShortDigest(b.Digest) + ": " + beat(b))
 				p.spoken[b] = now
 			}
 		}
@@ -59,73 +60,73 @@ func (p *plain) frame(s *State, now time.Time, _ bool) []byte {
 }
 
 // permanent is the line for an event about an image or the whole call.
-func permanent(s *State, e Event) string {
+func permanent(s *progress.State, e progress.Event) string {
 	switch e.Kind {
-	case Resolved:
+	case progress.Resolved:
 		return fmt.Sprintf("%s: resolved %s", printable.Line(e.Ref), e.Digest) + list(mediaName(e.MediaType), e.Host)
-	case HostFailed:
+	case progress.HostFailed:
 		return fmt.Sprintf("%s: host %s: %s", printable.Line(e.Ref), printable.Line(e.Host), e.Cause())
-	case Retry:
+	case progress.Retry:
 		if s.Blob(e) == nil { // a tag or a manifest on the way to the target
 			return printable.Line(e.Ref) + ": " + e.RetryText()
 		}
-	case Warning:
+	case progress.Warning:
 		return "warning: " + e.Cause()
-	case Registered:
+	case progress.Registered:
 		return closing(s.Image(e.Ref), e)
-	case Summary:
+	case progress.Summary:
 		return callClosing(s, e)
 	}
 	return ""
 }
 
 // change is the line for an event about a blob, without its digest.
-func change(b *BlobState, e Event) string {
-	if e.Kind == Retry {
+func change(b *progress.BlobState, e progress.Event) string {
+	if e.Kind == progress.Retry {
 		return e.RetryText()
 	}
-	if b.Kind != Layer {
+	if b.Kind != progress.Layer {
 		return ""
 	}
 	switch e.Kind {
-	case FetchStart:
+	case progress.FetchStart:
 		return fetchText(b)
-	case FetchDone:
-		return "fetched " + Size(b.Size)
-	case UnpackDone:
-		return "unpacked " + Size(b.Unpacked)
-	case Present:
+	case progress.FetchDone:
+		return "fetched " + progress.Size(b.Size)
+	case progress.UnpackDone:
+		return "unpacked " + progress.Size(b.Unpacked)
+	case progress.Present:
 		return "present"
 	}
 	return ""
 }
 
-func fetchText(b *BlobState) string {
-	text := "fetching " + Size(b.Size-b.Resumed)
+func fetchText(b *progress.BlobState) string {
+	text := "fetching " + progress.Size(b.Size-b.Resumed)
 	if b.Host != "" {
 		text += " from " + printable.Line(b.Host)
 	}
 	if b.Resumed > 0 {
-		text += fmt.Sprintf(", %s of %s held", Size(b.Resumed), Size(b.Size))
+		text += fmt.Sprintf(", %s of %s held", progress.Size(b.Resumed), progress.Size(b.Size))
 	}
 	return text
 }
 
 // beat tells how far a running blob has come.
-func beat(b *BlobState) string {
+func beat(b *progress.BlobState) string {
 	var parts []string
 	if b.Fetched > 0 || b.IsFetching() {
-		parts = append(parts, fmt.Sprintf("fetched %s of %s", Size(b.Fetched), Size(b.Size)))
+		parts = append(parts, fmt.Sprintf("fetched %s of %s", progress.Size(b.Fetched), progress.Size(b.Size)))
 	}
 	if b.IsUnpacking() {
-		text := "unpacked " + Size(b.Unpacked)
+		text := "unpacked " + progress.Size(b.Unpacked)
 		if b.UnpackedSize > 0 {
-			text += " of " + Size(b.UnpackedSize)
+			text += " of " + progress.Size(b.UnpackedSize)
 		}
 		parts = append(parts, text)
 	}
 	if b.IsVerifying() {
-		parts = append(parts, fmt.Sprintf("verified %s of %s", Size(b.Hashed), Size(b.Size)))
+		parts = append(parts, fmt.Sprintf("verified %s of %s", progress.Size(b.Hashed), progress.Size(b.Size)))
 	}
 	if b.Attempt > 0 {
 		parts = append(parts, fmt.Sprintf("waiting for retry %d", b.Attempt))
@@ -134,9 +135,9 @@ func beat(b *BlobState) string {
 }
 
 // closing is the summary line of an image.
-func closing(img *Image, e Event) string {
+func closing(img *progress.Image, e progress.Event) string {
 	text := fmt.Sprintf("%s: %s, %s fetched, %s reused, %s, %s", printable.Line(img.Ref), img.Outcome,
-		Size(img.Fetched), Size(img.Reused), Duration(img.Duration), Speed(Average(img.Fetched, img.Duration)))
+		progress.Size(img.Fetched), progress.Size(img.Reused), progress.Duration(img.Duration), progress.Speed(progress.Average(img.Fetched, img.Duration)))
 	if e.Engine != "" {
 		text += ", engine " + e.Engine
 	}
@@ -145,26 +146,26 @@ func closing(img *Image, e Event) string {
 
 // callClosing sums up a call for several images; for one, its own line says it
 // all.
-func callClosing(s *State, e Event) string {
+func callClosing(s *progress.State, e progress.Event) string {
 	if e.Counts.Images < 2 {
 		return ""
 	}
 	t := s.Totals()
 	return fmt.Sprintf("%d images: %d failed, %s fetched, %s reused, %s, %s", e.Counts.Images, e.Counts.Failed,
-		Size(t.BytesFetched), Size(t.BytesReused), Duration(e.Duration), Speed(Average(t.BytesFetched, e.Duration)))
+		progress.Size(t.BytesFetched), progress.Size(t.BytesReused), progress.Duration(e.Duration), progress.Speed(progress.Average(t.BytesFetched, e.Duration)))
 }
 
 // mediaName is the last word of a media type that a reader knows: "index",
 // "manifest"; docker's manifest list is an index.
 func mediaName(mediaType string) string {
 	name, _, _ := strings.Cut(printable.Line(mediaType), "+")
-	for _, known := range []Blob{Index, Manifest} {
+	for _, known := range []progress.Blob{progress.Index, progress.Manifest} {
 		if strings.Contains(name, "."+string(known)+".v") {
 			return string(known)
 		}
 	}
 	if strings.Contains(name, ".manifest.list.v") {
-		return string(Index)
+		return string(progress.Index)
 	}
 	return name[strings.LastIndex(name, "/")+1:]
 }

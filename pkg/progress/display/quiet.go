@@ -1,8 +1,10 @@
-package progress
+package display
 
 import (
 	"bytes"
 	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // quiet renders warnings, if at all, and log lines.
@@ -11,8 +13,8 @@ type quiet struct {
 	buf      bytes.Buffer
 }
 
-func (q *quiet) event(_ *State, e Event) {
-	if q.warnings && e.Kind == Warning {
+func (q *quiet) event(_ *progress.State, e progress.Event) {
+	if q.warnings && e.Kind == progress.Warning {
 		q.line("warning: " + e.Cause())
 	}
 }
@@ -22,7 +24,7 @@ func (q *quiet) line(text string) {
 	q.buf.WriteByte('\n')
 }
 
-func (q *quiet) frame(*State, time.Time, bool) []byte { return drain(&q.buf) }
+func (q *quiet) frame(*progress.State, time.Time, bool) []byte { return drain(&q.buf) }
 
 // drain empties buf. What it returns is valid until buf is written to again.
 func drain(buf *bytes.Buffer) []byte {

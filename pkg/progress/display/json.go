@@ -1,8 +1,10 @@
-package progress
+package display
 
 import (
 	"bytes"
 	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // jsonInterval is the least time between two progress events of one blob.
@@ -11,19 +13,19 @@ const jsonInterval = 100 * time.Millisecond
 // jsonLines renders one JSON object per event and line.
 type jsonLines struct {
 	buf  bytes.Buffer
-	enc  Encoder
+	enc  progress.Encoder
 	last map[subject]time.Time // when progress was last written
 }
 
-func newJSON(classify func(error) Failure) *jsonLines {
+func newJSON(classify func(error) progress.Failure) *jsonLines {
 	j := &jsonLines{last: map[subject]time.Time{}}
-	j.enc = Encoder{Out: &j.buf, Classify: classify}
+	j.enc = progress.Encoder{Out: &j.buf, Classify: classify}
 	return j
 }
 
 func (j *jsonLines) line(text string) { j.enc.Log(text) }
 
-func (j *jsonLines) event(s *State, e Event) {
+func (j *jsonLines) event(s *progress.State, e progress.Event) {
 	if isSuperseded(e) {
 		if e.Time.Sub(j.last[subjectOf(e)]) < jsonInterval {
 			return
@@ -33,4 +35,4 @@ func (j *jsonLines) event(s *State, e Event) {
 	j.enc.Event(s, e)
 }
 
-func (j *jsonLines) frame(*State, time.Time, bool) []byte { return drain(&j.buf) }
+func (j *jsonLines) frame(*progress.State, time.Time, bool) []byte { return drain(&j.buf) }

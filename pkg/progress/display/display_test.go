@@ -1,4 +1,4 @@
-package progress_test
+package display_test
 
 import (
 	"bytes"
@@ -11,19 +11,20 @@ import (
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 func TestOptions(t *testing.T) {
 	for _, tt := range []struct {
-		o    progress.Options
+		o    display.Options
 		want string
 	}{
-		{progress.Options{}, "no output"},
-		{progress.Options{Out: &bytes.Buffer{}, Mode: "fancy"}, `unknown progress mode "fancy": want one of auto, tty, plain, json, none`},
-		{progress.Options{Out: &bytes.Buffer{}, Mode: progress.ModeJSON, Quiet: true}, "cannot be quiet"},
+		{display.Options{}, "no output"},
+		{display.Options{Out: &bytes.Buffer{}, Mode: "fancy"}, `unknown progress mode "fancy": want one of auto, tty, plain, json, none`},
+		{display.Options{Out: &bytes.Buffer{}, Mode: display.ModeJSON, Quiet: true}, "cannot be quiet"},
 	} {
-		if _, err := progress.New(tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := display.New(tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: got error %v, want %q", tt.o, err, tt.want)
 		}
 	}
@@ -33,12 +34,12 @@ func TestOptions(t *testing.T) {
 // asked for: then at the width of COLUMNS.
 func TestModes(t *testing.T) {
 	columns := env(map[string]string{"COLUMNS": "40"})
-	for _, mode := range progress.Modes() {
+	for _, mode := range display.Modes() {
 		var buf bytes.Buffer
-		d := start(t, progress.Options{Out: &buf, Mode: mode, Env: columns})
+		d := start(t, display.Options{Out: &buf, Mode: mode, Env: columns})
 		scene.Play(d.Sink(), scene.Opening()...)
 		finish(t, d)
-		if got, want := strings.Contains(buf.String(), "\x1b["), mode == progress.ModeTTY; got != want {
+		if got, want := strings.Contains(buf.String(), "\x1b["), mode == display.ModeTTY; got != want {
 			t.Errorf("%s: got sequences %v, want %v: %q", mode, got, want, buf.String())
 		}
 	}
@@ -47,11 +48,11 @@ func TestModes(t *testing.T) {
 // A reader that takes nothing neither blocks the sink nor makes the display
 // remember every bit of progress.
 func TestBlockedOutput(t *testing.T) {
-	for _, mode := range []string{progress.ModeTTY, progress.ModePlain, progress.ModeJSON} {
+	for _, mode := range []string{display.ModeTTY, display.ModePlain, display.ModeJSON} {
 		t.Run(mode, func(t *testing.T) {
 			var buf bytes.Buffer
 			out := &blockedOutput{make(chan struct{}), &buf}
-			d := start(t, progress.Options{Out: out, Mode: mode})
+			d := start(t, display.Options{Out: out, Mode: mode})
 			scene.Play(d.Sink(), scene.Opening()...)
 			time.Sleep(100 * time.Millisecond) // the display is stuck in its first write now
 			const events = 100_000
@@ -68,7 +69,7 @@ func TestBlockedOutput(t *testing.T) {
 			if !strings.Contains(buf.String(), "log") {
 				t.Errorf("got %q, want the log line in it", buf.String())
 			}
-			if got := strings.Count(buf.String(), "fetch.progress"); mode == progress.ModeJSON && got != 1 {
+			if got := strings.Count(buf.String(), "fetch.progress"); mode == display.ModeJSON && got != 1 {
 				t.Errorf("got %d progress events, want the newest only", got)
 			}
 		})
@@ -80,7 +81,7 @@ func TestBlockedOutput(t *testing.T) {
 func TestBrokenOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &brokenOutput{}
-		d := start(t, progress.Options{Out: out, Mode: progress.ModePlain})
+		d := start(t, display.Options{Out: out, Mode: display.ModePlain})
 		for range 3 {
 			scene.Play(d.Sink(), scene.Pull()...)
 			time.Sleep(time.Second)
@@ -99,9 +100,9 @@ func TestBrokenOutput(t *testing.T) {
 // Sink, Writer and Close may be used by many goroutines at once, also while
 // and after the display is closed. Lines stay whole.
 func TestManyGoroutines(t *testing.T) {
-	for _, mode := range progress.Modes() {
+	for _, mode := range display.Modes() {
 		var buf bytes.Buffer
-		d := start(t, progress.Options{Out: &buf, Mode: mode})
+		d := start(t, display.Options{Out: &buf, Mode: mode})
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
@@ -125,7 +126,7 @@ func TestManyGoroutines(t *testing.T) {
 // Events keep their order, whatever is coalesced.
 func TestOrder(t *testing.T) {
 	var buf bytes.Buffer
-	d := start(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	d := start(t, display.Options{Out: &buf, Mode: display.ModeJSON})
 	for i := range 100 {
 		scene.Play(d.Sink(), scene.Of(scene.Nth(i),
 			progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 2}},

@@ -1,4 +1,4 @@
-package progress_test
+package display_test
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
@@ -19,9 +20,9 @@ func FuzzForeignText(f *testing.F) {
 	f.Add("two\r\nlines\ttab", "\u202eright to left\u2028")
 	f.Add("\x1b", "\xff\xfe\x00")
 	f.Fuzz(func(t *testing.T, message, name string) {
-		for _, mode := range []string{progress.ModePlain, progress.ModeJSON} {
+		for _, mode := range []string{display.ModePlain, display.ModeJSON} {
 			var buf bytes.Buffer
-			d := start(t, progress.Options{Out: &buf, Mode: mode})
+			d := start(t, display.Options{Out: &buf, Mode: mode})
 			scene.Play(d.Sink(),
 				progress.Event{Kind: progress.Warning, Ref: name, Message: message},
 				progress.Event{Kind: progress.Retry, Ref: name, Host: name, Reason: message},
@@ -47,7 +48,7 @@ func checkLine(t *testing.T, mode, line string) {
 	if i := strings.IndexFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); i >= 0 {
 		t.Errorf("%s: got a control character at %d of %q", mode, i, line)
 	}
-	if mode == progress.ModeJSON && !json.Valid([]byte(text)) {
+	if mode == display.ModeJSON && !json.Valid([]byte(text)) {
 		t.Errorf("got a line that is no JSON: %q", line)
 	}
 }

@@ -1,4 +1,4 @@
-package progress_test
+package display_test
 
 import (
 	"bytes"
@@ -11,11 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
 // stream returns what a display writes about events.
-func stream(t *testing.T, o progress.Options, events ...progress.Event) string {
+func stream(t *testing.T, o display.Options, events ...progress.Event) string {
 	t.Helper()
 	var buf bytes.Buffer
 	o.Out = &buf
@@ -40,7 +41,7 @@ func decoded(t *testing.T, text string) []progress.Event {
 
 // The JSON of a display is that of the encoder.
 func TestJSONMode(t *testing.T) {
-	got := stream(t, progress.Options{Mode: progress.ModeJSON}, scene.Pull()...)
+	got := stream(t, display.Options{Mode: display.ModeJSON}, scene.Pull()...)
 	if diff := cmp.Diff(scene.Encode(scene.Pull()...), got); diff != "" {
 		t.Errorf("got another stream (-want +got):\n%s", diff)
 	}
@@ -50,7 +51,7 @@ func TestJSONMode(t *testing.T) {
 // reported; other blobs and other events are not held up by it.
 func TestJSONPace(t *testing.T) {
 	var buf bytes.Buffer
-	d := start(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	d := start(t, display.Options{Out: &buf, Mode: display.ModeJSON})
 	start := time.Now()
 	for i := range 1000 {
 		at := start.Add(time.Duration(i) * time.Millisecond)
@@ -77,7 +78,7 @@ func TestJSONPace(t *testing.T) {
 // Log lines are events, so that every line of the stream can be decoded.
 func TestJSONLog(t *testing.T) {
 	var buf bytes.Buffer
-	d := start(t, progress.Options{Out: &buf, Mode: progress.ModeJSON})
+	d := start(t, display.Options{Out: &buf, Mode: display.ModeJSON})
 	fmt.Fprint(d.Writer(), "time=1 level=info\nand \"more\"")
 	finish(t, d)
 	fmt.Fprintln(d.Writer(), "late")
