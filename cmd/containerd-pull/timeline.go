@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/timeline"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -50,7 +51,7 @@ func runTimeline(o *timelineOptions, events string) error {
 }
 
 // readTimeline folds a saved stream of events.
-func readTimeline(in io.Reader, path string) (*progress.Timeline, error) {
+func readTimeline(in io.Reader, path string) (*timeline.Timeline, error) {
 	name := "the events on stdin"
 	if path != "-" {
 		f, err := os.Open(path)
@@ -63,7 +64,7 @@ func readTimeline(in io.Reader, path string) (*progress.Timeline, error) {
 		}
 		in, name = f, path
 	}
-	t := &progress.Timeline{}
+	t := &timeline.Timeline{}
 	if err := progress.ReadEvents(in, t.Apply); err != nil {
 		return nil, &streamError{fmt.Errorf("%s: %w", name, err)}
 	}
@@ -83,15 +84,15 @@ func (e *streamError) Hint() string {
 
 // drawing is how to draw into a file of that name. SVG is what it is without a
 // name.
-func drawing(path string) (func(*progress.Timeline) []byte, error) {
+func drawing(path string) (func(*timeline.Timeline) []byte, error) {
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
 	case ".svg":
-		return (*progress.Timeline).SVG, nil
+		return (*timeline.Timeline).SVG, nil
 	case ".html", ".htm":
-		return (*progress.Timeline).HTML, nil
+		return (*timeline.Timeline).HTML, nil
 	}
 	if path == "" {
-		return (*progress.Timeline).SVG, nil
+		return (*timeline.Timeline).SVG, nil
 	}
 	return nil, &usageError{
 		err:  fmt.Errorf("drawing a timeline into %s: its name does not say as what", path),
@@ -108,16 +109,16 @@ func writeTimeline(path string, picture []byte) error {
 	return asOutput(err)
 }
 
-// timeline is the picture of a call that is under way. The nil timeline is that
-// of a call that nobody wants to see.
-type timeline struct {
+// timelineFile is the picture of a call that is under way, and the file that it
+// goes to. It is nil for a call without --timeline.
+type timelineFile struct {
 	path string
-	draw func(*progress.Timeline) []byte
-	fold progress.Timeline
+	draw func(*timeline.Timeline) []byte
+	fold timeline.Timeline
 }
 
 // newTimeline prepares the picture that the call asks for.
-func newTimeline(path string) (*timeline, error) {
+func newTimeline(path string) (*timelineFile, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -128,11 +129,11 @@ func newTimeline(path string) (*timeline, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return nil, usagef("--timeline: %s is a folder", path)
 	}
-	return &timeline{path: path, draw: draw}, nil
+	return &timelineFile{path: path, draw: draw}, nil
 }
 
 // watch returns a sink that draws what it passes on.
-func (t *timeline) watch(sink progress.Sink) progress.Sink {
+func (t *timelineFile) watch(sink progress.Sink) progress.Sink {
 	if t == nil {
 		return sink
 	}
@@ -145,7 +146,7 @@ func (t *timeline) watch(sink progress.Sink) progress.Sink {
 // write draws the picture, also of a pull that failed with err: that is when it
 // is wanted most. If that fails too, the pull's failure stays the outcome and
 // the picture's is told on out.
-func (t *timeline) write(out io.Writer, err error) error {
+func (t *timelineFile) write(out io.Writer, err error) error {
 	if t == nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func TestRecording(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Program("tmux"))
 	dir := t.TempDir()
 	program := filepath.Join(dir, "containerd-pull")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/containerd-pull").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", program, "../../../cmd/containerd-pull").CombinedOutput(); err != nil {
 		t.Fatalf("building the program: %v\n%s", err, out)
 	}
 	img := shopImage(t)
@@ -63,7 +63,7 @@ func TestRecording(t *testing.T) {
 			t.Errorf("%s: got %d bytes, want less than 100 kB", name, len(picture))
 		}
 		if docs() {
-			if err := os.WriteFile(filepath.Join("../../docs", name), picture, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join("../../../docs", name), picture, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

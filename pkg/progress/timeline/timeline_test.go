@@ -1,4 +1,4 @@
-package progress_test
+package timeline_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
+	"github.com/containerd-pull/containerd-pull/pkg/progress/timeline"
 	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
@@ -101,15 +102,15 @@ func until(ms int, events []progress.Event) []progress.Event {
 }
 
 // timeline folds events.
-func drawn(events ...progress.Event) *progress.Timeline {
-	t := &progress.Timeline{}
+func drawn(events ...progress.Event) *timeline.Timeline {
+	t := &timeline.Timeline{}
 	for _, e := range events {
 		t.Apply(e)
 	}
 	return t
 }
 
-//go:generate ../../.ci/named TestTimelinePictures -update
+//go:generate ../../../.ci/named TestTimelinePictures -update
 
 func TestTimelinePictures(t *testing.T) {
 	for name, got := range map[string][]byte{
@@ -170,7 +171,7 @@ func TestTimelineOfStream(t *testing.T) {
 	for name, events := range map[string][]progress.Event{"finished": finished(), "interrupted": interrupted()} {
 		t.Run(name, func(t *testing.T) {
 			saved := scene.Encode(events...)
-			read := &progress.Timeline{}
+			read := &timeline.Timeline{}
 			if err := progress.ReadEvents(strings.NewReader(saved), read.Apply); err != nil {
 				t.Fatal(err)
 			}
@@ -261,7 +262,7 @@ func TestTimelineManyRetries(t *testing.T) {
 
 // Apply is a sink: many goroutines may use it, while others draw.
 func TestTimelineManyGoroutines(t *testing.T) {
-	tl := &progress.Timeline{}
+	tl := &timeline.Timeline{}
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -285,7 +286,7 @@ func FuzzTimeline(f *testing.F) {
 	f.Add(at + `"event":"error","ref":"</svg><script>\u0000\ud800","message":"]]>\u001b[2J"}` + "\n" + `{"v":1,"time":"0001-01-01T00:00:00Z","event":"retry","ref":"a","waitMs":1}` + "\n")
 	f.Add(at + `"event":"unpack.start","ref":"a","digest":"b"}` + "\n" + `{"v":1,"time":"9999-01-01T00:00:00Z","event":"phase","phase":"inflate","durationMs":7,"ref":"a","digest":"b"}` + "\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		tl := &progress.Timeline{}
+		tl := &timeline.Timeline{}
 		_ = progress.ReadEvents(strings.NewReader(text), tl.Apply)
 		picture := tl.SVG()
 		if bytes.Contains(picture, []byte("NaN")) || bytes.Contains(picture, []byte("Inf")) {

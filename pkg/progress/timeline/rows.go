@@ -1,10 +1,12 @@
-package progress
+package timeline
 
 import (
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // rows draws the lanes, each image before its blobs.
@@ -29,7 +31,7 @@ func (p *picture) rows() {
 	}
 	if left > 0 {
 		p.y += 20
-		p.text(margin, p.y-6, "dim", fmt.Sprintf("and %s more", Plural(left, "blob", "blobs")))
+		p.text(margin, p.y-6, "dim", fmt.Sprintf("and %s more", progress.Plural(left, "blob", "blobs")))
 	}
 }
 
@@ -64,11 +66,11 @@ func (p *picture) imageRow(l *lane) {
 	}
 	p.waits(l, middle-4, 8)
 	p.marks(l, middle)
-	if l.image.Outcome == Failed {
+	if l.image.Outcome == progress.Failed {
 		p.cross(p.axis.x(to), middle)
 	}
 	if !from.IsZero() {
-		p.text(pictureWidth-margin, middle+4, "dim end", Duration(to.Sub(from)))
+		p.text(pictureWidth-margin, middle+4, "dim end", progress.Duration(to.Sub(from)))
 	}
 	p.printf("</g>\n")
 	p.y += height
@@ -98,7 +100,7 @@ func (p *picture) extent(l *lane) (from, to time.Time) {
 			}
 		}
 	}
-	if l.image.Outcome == Failed || l.image.Outcome == "" {
+	if l.image.Outcome == progress.Failed || l.image.Outcome == "" {
 		to = later(to, l.ended)
 	}
 	return from, later(from, to)
@@ -130,7 +132,7 @@ func (p *picture) blobRow(l *lane) {
 	band := h * 0.42
 	for _, s := range l.spans {
 		switch s.phase {
-		case Fetch:
+		case progress.Fetch:
 			if !s.asked.IsZero() {
 				p.bar(span{to: s.from}, s.asked, top, band, "fetch lead", "")
 			}
@@ -141,7 +143,7 @@ func (p *picture) blobRow(l *lane) {
 			} else {
 				p.unpackBars(s, top+band, h-band)
 			}
-		case Wait:
+		case progress.Wait:
 			p.bar(s, s.from, top+h/2-h/8, h/4, "wait", "")
 		default:
 			p.bar(s, s.from, top, h, classOf(s.phase), "")
@@ -167,15 +169,15 @@ func (p *picture) names(l *lane, middle float64) {
 		small = " small"
 	}
 	p.text(margin, middle+4, "dim"+small, string(l.blob.Kind))
-	p.text(margin+62, middle+4, "mono"+small, ShortDigest(l.digest))
-	p.text(plotLeft-12, middle+4, "dim end"+small, Size(l.blob.Size))
+	p.text(margin+62, middle+4, "mono"+small, progress.ShortDigest(l.digest))
+	p.text(plotLeft-12, middle+4, "dim end"+small, progress.Size(l.blob.Size))
 	p.verdict(l, middle+4, small)
 }
 
 // verdict is how long the fetch took and how fast it was; without one, how the
 // blob stands.
 func (p *picture) verdict(l *lane, y float64, small string) {
-	s := l.last(Fetch)
+	s := l.last(progress.Fetch)
 	switch {
 	case l.failed, l.stopped():
 		p.text(pictureWidth-margin, y, "bad-text end"+small, l.state())
@@ -183,8 +185,8 @@ func (p *picture) verdict(l *lane, y float64, small string) {
 		p.text(pictureWidth-margin, y, "dim end"+small, l.state())
 	default:
 		took := s.to.Sub(s.since())
-		p.text(pictureWidth-margin-72, y, "dim end"+small, Duration(took))
-		p.text(pictureWidth-margin, y, "dim end"+small, Speed(Average(max(l.blob.Size-l.blob.Resumed, 0), took)))
+		p.text(pictureWidth-margin-72, y, "dim end"+small, progress.Duration(took))
+		p.text(pictureWidth-margin, y, "dim end"+small, progress.Speed(progress.Average(max(l.blob.Size-l.blob.Resumed, 0), took)))
 	}
 }
 
@@ -192,7 +194,7 @@ func (p *picture) verdict(l *lane, y float64, small string) {
 func (l *lane) state() string {
 	switch {
 	case l.failed:
-		return string(Failed)
+		return string(progress.Failed)
 	case l.stopped():
 		return "stopped"
 	}
@@ -220,7 +222,7 @@ func (s span) since() time.Time {
 // idle is the time between the unpack of a layer and its commit: the layers
 // below it were not ready.
 func (l *lane) idle() (from, to time.Time) {
-	unpack, commit := l.last(unpacking), l.last(Commit)
+	unpack, commit := l.last(unpacking), l.last(progress.Commit)
 	if unpack == nil || commit == nil || unpack.to.IsZero() {
 		return from, from
 	}
@@ -299,9 +301,9 @@ func (p *picture) cross(x, y float64) {
 	p.printf(`<path d="M%.1f %.1fl%.1f %.1fm0 %.1fl%.1f %.1f" class="cross"/>`, x-r, y-r, 2*r, 2*r, -2*r, -2*r, 2*r)
 }
 
-func classOf(p Phase) string {
+func classOf(p progress.Phase) string {
 	switch p {
-	case Resolve, Commit, Wait:
+	case progress.Resolve, progress.Commit, progress.Wait:
 		return string(p)
 	}
 	return "wait"
@@ -316,9 +318,9 @@ func (p *picture) explainImage(l *lane) []string {
 	if l.image.Outcome != "" {
 		lines = append(lines, string(l.image.Outcome))
 	}
-	for _, phase := range []Phase{Resolve, Commit} {
+	for _, phase := range []progress.Phase{progress.Resolve, progress.Commit} {
 		if d := l.busy(phase); d > 0 {
-			lines = append(lines, fmt.Sprintf("%s %s", phase, Duration(d)))
+			lines = append(lines, fmt.Sprintf("%s %s", phase, progress.Duration(d)))
 		}
 	}
 	return append(lines, l.explainMarks()...)
@@ -326,14 +328,14 @@ func (p *picture) explainImage(l *lane) []string {
 
 func (p *picture) explainBlob(l *lane) []string {
 	lines := []string{
-		fmt.Sprintf("%s %s, %s", l.blob.Kind, l.digest, Size(l.blob.Size)),
+		fmt.Sprintf("%s %s, %s", l.blob.Kind, l.digest, progress.Size(l.blob.Size)),
 	}
 	if l.blob.Host != "" {
 		lines = append(lines, "from "+l.blob.Host)
 	}
-	for _, phase := range []Phase{Wait, Fetch, Inflate, Apply, Commit} {
+	for _, phase := range []progress.Phase{progress.Wait, progress.Fetch, progress.Inflate, progress.Apply, progress.Commit} {
 		if d := l.busy(phase); d > 0 {
-			lines = append(lines, fmt.Sprintf("%s %s", phase, Duration(d)))
+			lines = append(lines, fmt.Sprintf("%s %s", phase, progress.Duration(d)))
 		}
 	}
 	lines = append(lines, l.state())

@@ -1,4 +1,4 @@
-package progress
+package timeline
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // The layout, in the units of the picture.
@@ -129,7 +130,7 @@ func (t *Timeline) name() string {
 	case 1:
 		return printable.Line(images[0].Ref)
 	default:
-		return Plural(len(images), "image", "images")
+		return progress.Plural(len(images), "image", "images")
 	}
 }
 
@@ -146,7 +147,7 @@ func (t *Timeline) outcome() (text, class string) {
 	case totals.Failed > 0 && n > 1:
 		return fmt.Sprintf("%d of %d failed", totals.Failed, n), "bad"
 	case totals.Failed > 0:
-		return string(Failed), "bad"
+		return string(progress.Failed), "bad"
 	case done < n || n == 0:
 		return "not finished", "bad"
 	case n > 1:
@@ -214,11 +215,11 @@ func (t *Timeline) sums() []total {
 		unpacked += l.inflated
 	}
 	all := []total{
-		{"time", Duration(took)},
-		{"fetched", Size(sum.BytesFetched)},
-		{"rate", Speed(Average(sum.BytesFetched, took))},
-		{"reused", Size(sum.BytesReused)},
-		{"unpacked", Size(unpacked)},
+		{"time", progress.Duration(took)},
+		{"fetched", progress.Size(sum.BytesFetched)},
+		{"rate", progress.Speed(progress.Average(sum.BytesFetched, took))},
+		{"reused", progress.Size(sum.BytesReused)},
+		{"unpacked", progress.Size(unpacked)},
 		{"layers", fmt.Sprintf("%d/%d", sum.LayersDone, sum.Layers)},
 		{"retries", fmt.Sprint(t.state.Retries)},
 	}
@@ -246,7 +247,7 @@ func (p *picture) totals() {
 // failures tells why images failed.
 func (p *picture) failures() {
 	for _, img := range p.state.Images {
-		if img.Outcome != Failed {
+		if img.Outcome != progress.Failed {
 			continue
 		}
 		lines := wrap(cmp.Or(p.causes[img.Ref], "failed"), 125, 4)
@@ -331,7 +332,7 @@ func (p *picture) area(bottom, peak float64) {
 func (t *Timeline) shares(n int) []string {
 	var all []string
 	for _, h := range t.hosts[:min(n, len(t.hosts))] {
-		all = append(all, fmt.Sprintf("%s %s", printable.Line(h.name), Size(h.bytes)))
+		all = append(all, fmt.Sprintf("%s %s", printable.Line(h.name), progress.Size(h.bytes)))
 	}
 	return all
 }

@@ -1,4 +1,4 @@
-package progress
+package timeline
 
 import (
 	"slices"
@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // Timeline is when what happened in a call: the fold over its events that its
@@ -17,7 +18,7 @@ import (
 // that Apply is a Sink.
 type Timeline struct {
 	mu         sync.Mutex
-	state      State
+	state      progress.State
 	start, end time.Time     // of the first and the last event
 	took       time.Duration // by the call's own count, once it is over
 	lanes      []*lane
@@ -38,9 +39,9 @@ type blobName struct {
 // lane is one row of the picture.
 type lane struct {
 	blobName
-	image    *Image
-	blob     *BlobState // nil in the lane of an image
-	first    time.Time  // of its events; zero if it had none yet
+	image    *progress.Image
+	blob     *progress.BlobState // nil in the lane of an image
+	first    time.Time           // of its events; zero if it had none yet
 	spans    []span
 	marks    []mark
 	dropped  int // marks that were too many to keep
@@ -52,11 +53,11 @@ type lane struct {
 }
 
 // unpacking is the phase of a span in which a layer is inflated and applied.
-const unpacking Phase = "unpack"
+const unpacking progress.Phase = "unpack"
 
 // span is a time in which a lane was in one phase.
 type span struct {
-	phase    Phase
+	phase    progress.Phase
 	from, to time.Time // to is zero as long as it goes on
 	asked    time.Time // of a fetch: when its first request was made, if known
 	cut      bool      // it did not come to its end
@@ -91,7 +92,7 @@ type hostShare struct {
 }
 
 // Apply folds one more event into the timeline.
-func (t *Timeline) Apply(e Event) {
+func (t *Timeline) Apply(e progress.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e.Time.IsZero() || (isAboutBlob(e) && e.Digest == "") {
@@ -110,43 +111,43 @@ func (t *Timeline) Apply(e Event) {
 	t.state.Apply(e)
 	t.count(e, before)
 	switch e.Kind {
-	case Start:
+	case progress.Start:
 		for _, ref := range e.Refs {
-			t.lane(Event{Ref: ref})
+			t.lane(progress.Event{Ref: ref})
 		}
-	case Warning:
+	case progress.Warning:
 		if len(t.notes) < maxNotes {
 			t.notes = append(t.notes, e.Cause())
 		}
-	case Summary:
+	case progress.Summary:
 		t.took = e.Duration
 	default:
 		if e.Ref != "" {
 			t.lane(e).apply(e)
 		}
 	}
-	if e.Kind == Error {
+	if e.Kind == progress.Error {
 		t.fail(e)
 	}
 }
 
 // isAboutBlob reports whether e is of a kind that makes a blob known.
-func isAboutBlob(e Event) bool {
+func isAboutBlob(e progress.Event) bool {
 	switch e.Kind {
-	case Planned, FetchStart, FetchProgress, FetchDone, Present, UnpackStart, UnpackProgress, UnpackDone:
+	case progress.Planned, progress.FetchStart, progress.FetchProgress, progress.FetchDone, progress.Present, progress.UnpackStart, progress.UnpackProgress, progress.UnpackDone:
 		return true
 	}
 	return false
 }
 
 // count files the bytes that e says have come.
-func (t *Timeline) count(e Event, before int64) {
+func (t *Timeline) count(e progress.Event, before int64) {
 	b := t.state.Blob(e)
-	if b == nil || (e.Kind != FetchProgress && e.Kind != FetchDone) {
+	if b == nil || (e.Kind != progress.FetchProgress && e.Kind != progress.FetchDone) {
 		return
 	}
 	moved := max(b.Fetched-before, 0)
-	if l := t.lane(e); b.Kind == Layer || l.last(Fetch) != nil { // others came when the image was resolved
+	if l := t.lane(e); b.Kind == progress.Layer || l.last(progress.Fetch) != nil { // others came when the image was resolved
 		t.flow.spread(l.heard(e.Time).Sub(t.start), e.Time.Sub(t.start), moved)
 	}
 	if b.Host == "" || moved == 0 {
@@ -167,7 +168,7 @@ func (l *lane) heard(at time.Time) time.Time {
 	since := l.bytesAt
 	if since.IsZero() {
 		since = at
-		if s := l.open(Fetch); s != nil {
+		if s := l.open(progress.Fetch); s != nil {
 			since = s.from
 		}
 	}
@@ -177,7 +178,7 @@ func (l *lane) heard(at time.Time) time.Time {
 
 // lane returns the row that e belongs to. What is known of a blob is looked up
 // each time, as the fold only learns of it with its own events.
-func (t *Timeline) lane(e Event) *lane {
+func (t *Timeline) lane(e progress.Event) *lane {
 	name := blobName{e.Ref, e.Digest}
 	b := t.state.Blob(e)
 	if b == nil {
@@ -199,7 +200,7 @@ func (t *Timeline) lane(e Event) *lane {
 }
 
 // fail ends what the image of e was doing.
-func (t *Timeline) fail(e Event) {
+func (t *Timeline) fail(e progress.Event) {
 	text := e.Cause()
 	if t.causes == nil {
 		t.causes = map[string]string{}
@@ -224,26 +225,26 @@ func (l *lane) stop(at time.Time) {
 	}
 }
 
-func (l *lane) apply(e Event) {
+func (l *lane) apply(e progress.Event) {
 	switch e.Kind {
-	case FetchStart:
+	case progress.FetchStart:
 		l.startFetch(e)
-	case FetchProgress:
-		l.running(Fetch, e.Time)
-	case FetchDone:
+	case progress.FetchProgress:
+		l.running(progress.Fetch, e.Time)
+	case progress.FetchDone:
 		l.endFetch(e)
-	case UnpackStart:
+	case progress.UnpackStart:
 		l.begin(unpacking, e.Time)
-	case UnpackProgress:
+	case progress.UnpackProgress:
 		l.running(unpacking, e.Time)
-	case UnpackDone:
+	case progress.UnpackDone:
 		l.running(unpacking, e.Time).to = e.Time
 		l.inflated = max(l.inflated, e.Bytes.Done)
-	case PhaseDone:
+	case progress.PhaseDone:
 		l.phase(e)
-	case Retry:
+	case progress.Retry:
 		l.mark(mark{e.Time, e.Wait, markRetry, e.RetryText()})
-	case HostFailed:
+	case progress.HostFailed:
 		l.mark(mark{at: e.Time, label: markHost, text: printable.Line(e.Host) + ": " + e.Cause()})
 	}
 }
@@ -257,7 +258,7 @@ func (l *lane) mark(m mark) {
 }
 
 // begin opens a span; one of the same phase that is open has been given up.
-func (l *lane) begin(p Phase, at time.Time) *span {
+func (l *lane) begin(p progress.Phase, at time.Time) *span {
 	if s := l.open(p); s != nil {
 		s.to, s.cut = at, true
 	}
@@ -266,14 +267,14 @@ func (l *lane) begin(p Phase, at time.Time) *span {
 }
 
 // open returns the span of p that goes on, or nil.
-func (l *lane) open(p Phase) *span {
+func (l *lane) open(p progress.Phase) *span {
 	if s := l.last(p); s != nil && s.to.IsZero() {
 		return s
 	}
 	return nil
 }
 
-func (l *lane) last(p Phase) *span {
+func (l *lane) last(p progress.Phase) *span {
 	for i := range slices.Backward(l.spans) {
 		if l.spans[i].phase == p {
 			return &l.spans[i]
@@ -283,7 +284,7 @@ func (l *lane) last(p Phase) *span {
 }
 
 // running is open, for phases whose beginning nobody told of.
-func (l *lane) running(p Phase, at time.Time) *span {
+func (l *lane) running(p progress.Phase, at time.Time) *span {
 	if s := l.open(p); s != nil {
 		return s
 	}
@@ -292,27 +293,27 @@ func (l *lane) running(p Phase, at time.Time) *span {
 
 // startFetch opens a fetch. An unpack may have been opened before the first
 // byte; it has something to do only from then on.
-func (l *lane) startFetch(e Event) {
+func (l *lane) startFetch(e progress.Event) {
 	if s := l.open(unpacking); s != nil && l.blob.Unpacked == 0 {
 		s.from = e.Time
 	}
 	asked := l.first
-	if s := l.last(Wait); s != nil {
+	if s := l.last(progress.Wait); s != nil {
 		asked = s.to
 	}
-	l.begin(Fetch, e.Time).asked = asked
+	l.begin(progress.Fetch, e.Time).asked = asked
 }
 
 // endFetch closes a fetch. Documents are reported only when they are put into
 // the store, which belongs to the commit of their image.
-func (l *lane) endFetch(e Event) {
-	s := l.open(Fetch)
-	if s == nil && l.blob.Kind != Layer {
-		l.spans = append(l.spans, ending(Commit, e))
+func (l *lane) endFetch(e progress.Event) {
+	s := l.open(progress.Fetch)
+	if s == nil && l.blob.Kind != progress.Layer {
+		l.spans = append(l.spans, ending(progress.Commit, e))
 		return
 	}
 	if s == nil {
-		s = l.begin(Fetch, e.Time.Add(-max(e.Duration, 0)))
+		s = l.begin(progress.Fetch, e.Time.Add(-max(e.Duration, 0)))
 	}
 	s.to = e.Time
 	if asked := e.Time.Add(-e.Duration); e.Duration > 0 && asked.Before(s.from) {
@@ -321,46 +322,46 @@ func (l *lane) endFetch(e Event) {
 }
 
 // ending is a span that ends with e and lasted as long as that says.
-func ending(p Phase, e Event) span {
+func ending(p progress.Phase, e progress.Event) span {
 	return span{phase: p, from: e.Time.Add(-max(e.Duration, 0)), to: e.Time}
 }
 
 // starved tells whether s is an unpack that saw no byte: what it did was to wait
 // for a host.
 func (l *lane) starved(s span) bool {
-	return s.cut && l.blob.Unpacked == 0 && !l.blob.Present && l.last(Fetch) == nil
+	return s.cut && l.blob.Unpacked == 0 && !l.blob.Present && l.last(progress.Fetch) == nil
 }
 
 // phase files how long a phase took. A fetch is known by its own events, and
 // inflate and apply share the time of their unpack. So does a wait that is
 // reported during it: it is a sum over many.
-func (l *lane) phase(e Event) {
+func (l *lane) phase(e progress.Event) {
 	unpack := l.last(unpacking)
 	switch {
-	case e.Phase == Wait && l.open(unpacking) != nil:
+	case e.Phase == progress.Wait && l.open(unpacking) != nil:
 		l.turns += e.Duration
-	case e.Phase == Wait && e.Duration == 0:
-	case e.Phase == Wait, e.Phase == Commit, e.Phase == Resolve:
+	case e.Phase == progress.Wait && e.Duration == 0:
+	case e.Phase == progress.Wait, e.Phase == progress.Commit, e.Phase == progress.Resolve:
 		l.spans = append(l.spans, ending(e.Phase, e))
 	case unpack == nil:
-	case e.Phase == Inflate:
+	case e.Phase == progress.Inflate:
 		unpack.inflate += e.Duration
-	case e.Phase == Apply:
+	case e.Phase == progress.Apply:
 		unpack.apply += e.Duration
 	}
 }
 
 // busy is how long the lane was in a phase. Waits include those for the layers
 // below, which nobody reports.
-func (l *lane) busy(p Phase) (sum time.Duration) {
-	if p == Wait {
+func (l *lane) busy(p progress.Phase) (sum time.Duration) {
+	if p == progress.Wait {
 		sum += l.turns
 	}
 	for _, s := range l.spans {
 		switch {
-		case p == Inflate:
+		case p == progress.Inflate:
 			sum += s.inflate
-		case p == Apply:
+		case p == progress.Apply:
 			sum += s.apply
 		case s.phase == p:
 			sum += max(s.to.Sub(s.from), 0)

@@ -1,4 +1,4 @@
-package progress
+package timeline
 
 // timelineStyle has the colours of the picture, for light and for dark
 // surroundings. Every rule is bound to its class, so that the picture can stand

@@ -1,4 +1,4 @@
-package progress_test
+package timeline_test
 
 import (
 	"bytes"

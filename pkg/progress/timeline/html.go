@@ -1,8 +1,10 @@
-package progress
+package timeline
 
 import (
 	"bytes"
 	"fmt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // HTML is SVG as a page of its own, with the figures behind the picture in a
@@ -17,7 +19,7 @@ func (t *Timeline) HTML() []byte {
 		escape(t.name()), pageStyle)
 	b.Write(picture)
 	b.WriteString("<table>\n<tr>")
-	for _, name := range []string{"image", "blob", "digest", "size", "host", string(Wait), string(Fetch), string(Inflate), string(Apply), string(Commit), "retries", "state"} {
+	for _, name := range []string{"image", "blob", "digest", "size", "host", string(progress.Wait), string(progress.Fetch), string(progress.Inflate), string(progress.Apply), string(progress.Commit), "retries", "state"} {
 		fmt.Fprintf(&b, "<th>%s</th>", name)
 	}
 	b.WriteString("</tr>\n")
@@ -41,11 +43,11 @@ td:nth-child(3) { font-family: ui-monospace, monospace; }
 `
 
 func (l *lane) tableRow(b *bytes.Buffer) {
-	cells := []string{l.ref, string(l.blob.Kind), l.digest.String(), Size(l.blob.Size), l.blob.Host}
-	for _, p := range []Phase{Wait, Fetch, Inflate, Apply, Commit} {
+	cells := []string{l.ref, string(l.blob.Kind), l.digest.String(), progress.Size(l.blob.Size), l.blob.Host}
+	for _, p := range []progress.Phase{progress.Wait, progress.Fetch, progress.Inflate, progress.Apply, progress.Commit} {
 		text := ""
 		if d := l.busy(p); d > 0 {
-			text = Duration(d)
+			text = progress.Duration(d)
 		}
 		cells = append(cells, text)
 	}
