@@ -30,8 +30,9 @@ func rooms() map[string][]string {
 	return map[string][]string{
 		"cmd/containerd-pull":      {"pkg/", "cmd/containerd-pull/internal/"},
 		"cmd/quickstart":           {"pkg/"},
-		"pkg/config":               {"pkg/config/value", "pkg/config/file", "pkg/store", "pkg/registry", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust", "pkg/printable", "pkg/registry/credential"},
-		"pkg/registry":             {"pkg/source", "pkg/progress", "pkg/printable", "pkg/registry/credential"},
+		"pkg/config":               {"pkg/config/value", "pkg/config/file", "pkg/store", "pkg/registry", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust", "pkg/printable", "pkg/registry/credential", "pkg/registry/hosts"},
+		"pkg/registry":             {"pkg/source", "pkg/progress", "pkg/printable", "pkg/registry/credential", "pkg/registry/hosts"},
+		"pkg/registry/hosts":       {"pkg/source"},
 		"pkg/registry/credential":  {"pkg/source"},
 		"pkg/batch":                {"pkg/config", "pkg/store", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust"},
 		"pkg/config/value":         {"pkg/printable"},

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
@@ -18,6 +20,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -87,7 +90,7 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	hosts, err := reg.Hosts(ctx, ref)
+	found, err := reg.Hosts(ctx, ref)
 	if err != nil {
 		return asUsage(err)
 	}
@@ -95,8 +98,8 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	shown := make([]shownHost, len(hosts))
-	for i, h := range hosts {
+	shown := make([]shownHost, len(found))
+	for i, h := range found {
 		shown[i] = showHost(h)
 		cred, err := find(ctx, h.Name, ref)
 		if err != nil {
@@ -107,34 +110,35 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	return writeFormatted(o.streams.out, o.format, shown, func(w io.Writer) { writeHosts(w, shown) })
 }
 
-func showHost(h registry.Host) shownHost {
+func showHost(h hosts.Host) shownHost {
+	headers := slices.AppendSeq([]string{}, maps.Keys(h.Header)) // an empty list in JSON, not null
+	slices.Sort(headers)
 	return shownHost{
-		Host: h.Name, URL: h.URL, Mirror: h.Mirror, Pull: h.Pull, Resolve: h.Resolve,
-		TLS: describeTLS(h), Headers: append([]string{}, h.Headers...),
+		Host: h.Name, URL: h.URL(), Mirror: h.Mirror, Pull: h.Pull, Resolve: h.Resolve, TLS: describeTLS(h), Headers: headers,
 	}
 }
 
-func describeTLS(h registry.Host) string {
+func describeTLS(h hosts.Host) string {
 	parts := []string{"certificate checked"}
 	switch {
-	case strings.HasPrefix(h.URL, "http://"):
+	case h.Schemes[0] == "http":
 		parts[0] = "none"
-	case h.SkipVerify:
+	case h.TLS.InsecureSkipVerify:
 		parts[0] = "certificate not checked"
-	case h.CA:
+	case h.TLS.RootCAs != nil:
 		parts[0] = "certificate checked, own CA"
 	}
-	if h.ClientCert {
+	if len(h.TLS.Certificates) > 0 {
 		parts = append(parts, "client certificate")
 	}
-	if h.Fallback != "" {
-		parts = append(parts, "else "+h.Fallback)
+	for _, fallback := range h.Schemes[1:] {
+		parts = append(parts, "else "+fallback)
 	}
 	return strings.Join(parts, ", ")
 }
 
-func writeHosts(w io.Writer, hosts []shownHost) {
-	for _, h := range hosts {
+func writeHosts(w io.Writer, shown []shownHost) {
+	for _, h := range shown {
 		var may []string
 		if h.Pull {
 			may = append(may, "pull")
@@ -186,7 +190,7 @@ func runHostsWrite(o *hostsOptions, dir string) error {
 	return nil
 }
 
-func (o *hostsOptions) hostsFiles() (files []registry.HostsFile, profile string, err error) {
+func (o *hostsOptions) hostsFiles() (files []hosts.File, profile string, err error) {
 	settings, err := config.Load(o.caller, o.flags)
 	if err != nil {
 		return nil, "", asUsage(err)
@@ -198,7 +202,7 @@ func (o *hostsOptions) hostsFiles() (files []registry.HostsFile, profile string,
 	if cfg.Profile == "" {
 		return nil, "", &usageError{errors.New("no profile to write the hosts of"), "name one with --profile"}
 	}
-	files, err = registry.HostsFiles(cfg.Registry, settings.Hosts(cfg.Profile))
+	files, err = hosts.Files(cfg.Registry.Hosts, settings.Hosts(cfg.Profile))
 	if err != nil {
 		return nil, "", asUsage(err)
 	}
@@ -208,7 +212,7 @@ func (o *hostsOptions) hostsFiles() (files []registry.HostsFile, profile string,
 	return files, cfg.Profile, nil
 }
 
-func hostsPath(dir string, f registry.HostsFile) string {
+func hostsPath(dir string, f hosts.File) string {
 	return filepath.Join(dir, f.Name, "hosts.toml")
 }
 
@@ -254,7 +258,7 @@ func hideHeaders(text []byte) []byte {
 }
 
 // writeHostsFile writes a file and names it, or shows what would change.
-func (o *hostsOptions) writeHostsFile(path string, f registry.HostsFile) error {
+func (o *hostsOptions) writeHostsFile(path string, f hosts.File) error {
 	if o.dryRun {
 		old, err := os.ReadFile(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

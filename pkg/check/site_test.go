@@ -22,6 +22,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -102,7 +103,7 @@ func (s *site) pull(ref string, edits ...func(*pull.Request)) {
 
 func newRegistry(source.Ref) (source.Source, error) {
 	return registry.New(registry.Options{
-		PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
+		Hosts: hosts.Options{PlainHTTP: true}, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
 	})
 }
 

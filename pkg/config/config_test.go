@@ -138,7 +138,7 @@ func TestBinding(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []any{
-		cfg.Store.Namespace, cfg.Store.Snapshotter, cfg.Store.ConnectTimeout.String(), cfg.Registry.HostsDirs, cfg.Registry.PlainHTTP,
+		cfg.Store.Namespace, cfg.Store.Snapshotter, cfg.Store.ConnectTimeout.String(), cfg.Registry.Hosts.Dirs, cfg.Registry.Hosts.PlainHTTP,
 		string(cfg.Request.Unpack), cfg.Request.Labels, cfg.Request.SkipMetadata, cfg.Request.SyncFS, cfg.Request.AllPlatforms, cfg.Timeout.String(),
 		cfg.Print, cfg.DigestFile, cfg.ChangedExitCode,
 		cfg.Limits.Downloads, cfg.PrintChainID, cfg.HTTPDump, cfg.HTTPTrace, cfg.Debug, cfg.Login.User,

@@ -21,7 +21,7 @@ func (c *Config) finish(fields value.LabelFields) error {
 		}
 		c.Request.Labels[key] = filled
 	}
-	if (c.Registry.Cert == "") != (c.Registry.Key == "") {
+	if (c.Registry.Hosts.Cert == "") != (c.Registry.Hosts.Key == "") {
 		return fmt.Errorf("tls.cert and tls.key (--tlscert and --tlskey) need each other")
 	}
 	if err := errors.Join(c.checkPrint(), c.checkTransfer(), c.checkVerify()); err != nil {

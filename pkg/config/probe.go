@@ -17,12 +17,12 @@ func (c *Config) Probe() []error {
 	var wrong []error
 	_, err := registry.New(c.Registry)
 	wrong = append(wrong, err)
-	for _, dir := range c.Registry.HostsDirs {
+	for _, dir := range c.Registry.Hosts.Dirs {
 		if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			wrong = append(wrong, fmt.Errorf("hosts_dir %s: %w", dir, file.Reason(err)))
 		}
 	}
-	for i, m := range c.Registry.Mirrors {
+	for i, m := range c.Registry.Hosts.Mirrors {
 		for _, file := range []string{m.CA, m.Cert, m.Key} {
 			wrong = append(wrong, readable(fmt.Sprintf("mirrors[%d]", i), file))
 		}

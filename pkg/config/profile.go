@@ -208,7 +208,7 @@ func (s *Settings) Hosts(name string) []string {
 		}
 	}
 	if cfg, err := s.WithProfile(name); err == nil {
-		for _, m := range cfg.Registry.Mirrors {
+		for _, m := range cfg.Registry.Hosts.Mirrors {
 			add(source.PatternHost(m.Host))
 		}
 	}

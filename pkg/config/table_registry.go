@@ -2,7 +2,7 @@ package config
 
 import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
 func registrySettings() []*Setting {
@@ -13,7 +13,7 @@ func registrySettings() []*Setting {
 			Default:  "/etc/containerd/certs.d,/etc/docker/certs.d",
 			Usage:    "`folders` with hosts.toml or certificates, searched in order",
 			Group:    GroupRegistry,
-			bind:     func(c *Config) value.Value { return value.Paths(&c.Registry.HostsDirs) },
+			bind:     func(c *Config) value.Value { return value.Paths(&c.Registry.Hosts.Dirs) },
 			fallback: hostsDirs,
 		},
 		{
@@ -21,42 +21,42 @@ func registrySettings() []*Setting {
 			Flags: []Flag{{Name: "plain-http"}},
 			Usage: "the reference's own host speaks HTTP; localhost always may",
 			Group: GroupRegistry,
-			bind:  func(c *Config) value.Value { return value.Bool(&c.Registry.PlainHTTP) },
+			bind:  func(c *Config) value.Value { return value.Bool(&c.Registry.Hosts.PlainHTTP) },
 		},
 		{
 			Key:   "insecure_registry",
 			Flags: []Flag{{Name: "insecure-registry"}},
 			Usage: "do not check the certificate of the reference's own host, and speak HTTP if HTTPS fails",
 			Group: GroupRegistry,
-			bind:  func(c *Config) value.Value { return value.Bool(&c.Registry.Insecure) },
+			bind:  func(c *Config) value.Value { return value.Bool(&c.Registry.Hosts.Insecure) },
 		},
 		{
 			Key:   "tls.skip_verify",
 			Flags: []Flag{{Name: "skip-verify", Short: "k"}},
 			Usage: "do not check the certificate of the reference's own host",
 			Group: GroupRegistry,
-			bind:  func(c *Config) value.Value { return value.Bool(&c.Registry.SkipVerify) },
+			bind:  func(c *Config) value.Value { return value.Bool(&c.Registry.Hosts.SkipVerify) },
 		},
 		{
 			Key:   "tls.ca",
 			Flags: []Flag{{Name: "tlscacert"}},
 			Usage: "`file` of the certificate authority of the reference's own host",
 			Group: GroupRegistry,
-			bind:  func(c *Config) value.Value { return value.Path(&c.Registry.CA) },
+			bind:  func(c *Config) value.Value { return value.Path(&c.Registry.Hosts.CA) },
 		},
 		{
 			Key:   "tls.cert",
 			Flags: []Flag{{Name: "tlscert"}},
 			Usage: "`file` of the client certificate",
 			Group: GroupRegistry,
-			bind:  func(c *Config) value.Value { return value.Path(&c.Registry.Cert) },
+			bind:  func(c *Config) value.Value { return value.Path(&c.Registry.Hosts.Cert) },
 		},
 		{
 			Key:   "tls.key",
 			Flags: []Flag{{Name: "tlskey"}},
 			Usage: "`file` of the client certificate's key",
 			Group: GroupRegistry,
-			bind:  func(c *Config) value.Value { return value.Path(&c.Registry.Key) },
+			bind:  func(c *Config) value.Value { return value.Path(&c.Registry.Hosts.Key) },
 		},
 		{
 			Flags: []Flag{{Name: "http-dump"}},
@@ -81,7 +81,7 @@ func registrySettings() []*Setting {
 			Usage: "hosts that are asked before those of hosts_dir",
 			Group: GroupRegistry,
 			bind: func(c *Config) value.Value {
-				return value.Tables(&c.Registry.Mirrors, mirrorMembers(), registry.Mirror.Validate)
+				return value.Tables(&c.Registry.Hosts.Mirrors, mirrorMembers(), hosts.Mirror.Validate)
 			},
 		},
 		{
@@ -99,8 +99,8 @@ func registrySettings() []*Setting {
 	}
 }
 
-func mirrorMembers() []value.Member[registry.Mirror] {
-	type m = registry.Mirror
+func mirrorMembers() []value.Member[hosts.Mirror] {
+	type m = hosts.Mirror
 	return []value.Member[m]{
 		value.Required("host", "the registry that is mirrored; * is any", func(x *m) value.Value { return value.Text(&x.Host) }),
 		value.Required("endpoints", "URLs of the mirror, in the order of asking", func(x *m) value.Value { return value.List(&x.Endpoints) }),

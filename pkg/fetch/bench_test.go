@@ -23,6 +23,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -137,7 +138,7 @@ func newBench(t testing.TB, size int, s *store.Store) *bench {
 	b := &bench{t: t, store: s, ctx: ctx, data: noiseOf(uint64(size), uint64(shared.tests.Add(1)), size), reg: testregistry.Start(t, testregistry.Options{})}
 	blob := pulltest.NewBlob(b.data)
 	b.reg.AddBlob(blob)
-	b.options = registry.Options{PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 3, Delay: time.Millisecond}}
+	b.options = registry.Options{Hosts: hosts.Options{PlainHTTP: true}, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 3, Delay: time.Millisecond}}
 	b.blob = fetch.Blob{
 		Ref:  pulltest.Must(source.ParseRef(b.reg.Ref("team/app:1")))(t),
 		Desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: blob.Digest, Size: blob.Size},

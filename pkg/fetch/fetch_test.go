@@ -20,7 +20,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
 const size = 3 << 20
@@ -182,7 +182,7 @@ func TestCorruptMirror(t *testing.T) {
 		mirror := testregistry.StartMirror(t, b.reg, testregistry.Options{
 			Addr: "127.0.0.2:0", Behave: first(100, testregistry.Behaviour{Fault: testregistry.Corrupt, After: size / 2}),
 		})
-		b.options.Mirrors = []registry.Mirror{{Host: b.reg.Host(), Endpoints: []string{mirror.URL()}}}
+		b.options.Hosts.Mirrors = []hosts.Mirror{{Host: b.reg.Host(), Endpoints: []string{mirror.URL()}}}
 		f := b.fetcher()
 		if _, err := f.Store(b.ctx, b.blob, nil); err != nil {
 			t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -150,7 +151,7 @@ func FuzzWindow(f *testing.F) {
 		blob := pulltest.NewBlob(windowBlob())
 		reg.AddBlob(blob)
 		client, err := registry.New(registry.Options{
-			PlainHTTP: true, StallTimeout: 100 * time.Millisecond, Retry: registry.Retry{Count: 3, Delay: time.Millisecond},
+			Hosts: hosts.Options{PlainHTTP: true}, StallTimeout: 100 * time.Millisecond, Retry: registry.Retry{Count: 3, Delay: time.Millisecond},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -129,7 +130,7 @@ func bodies() []fault {
 
 // mirror puts the second host before the registry.
 func (c *scene) mirror(resolve bool) {
-	c.options.Mirrors = []registry.Mirror{{Host: c.reg.Host(), Endpoints: []string{c.other.URL()}, Resolve: resolve}}
+	c.options.Hosts.Mirrors = []hosts.Mirror{{Host: c.reg.Host(), Endpoints: []string{c.other.URL()}, Resolve: resolve}}
 }
 
 func corruptMirror(c *scene) {

@@ -26,6 +26,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -191,7 +192,7 @@ func pullAsChild(ctx context.Context, job string) error {
 		s.Applier = declining{}
 	}
 	ref, refErr := source.ParseRef(c.Ref)
-	reg, regErr := registry.New(registry.Options{PlainHTTP: true})
+	reg, regErr := registry.New(registry.Options{Hosts: hosts.Options{PlainHTTP: true}})
 	if err := errors.Join(refErr, regErr); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -60,7 +61,7 @@ func FuzzPlan(f *testing.F) {
 		top = documentNames([]byte(child), []byte(config)).Replace(top)
 		reg.SetBehave(serving(top, child, config))
 		puller := &pull.Puller{Store: s, Source: pulltest.Must(registry.New(registry.Options{
-			PlainHTTP: true, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: -1},
+			Hosts: hosts.Options{PlainHTTP: true}, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: -1},
 		}))(t)}
 		start := time.Now()
 		plan, err := puller.Plan(t.Context(), pull.Request{Ref: pulltest.Must(source.ParseRef(reg.Ref("team/app:1")))(t), AllPlatforms: all})

@@ -177,7 +177,7 @@ func (f fault) scene(t *testing.T, s *site) *scene {
 		c.events = append(c.events, e)
 	}
 	if guard.TLS {
-		s.options.PlainHTTP, s.options.SkipVerify = false, true
+		s.options.Hosts.PlainHTTP, s.options.Hosts.SkipVerify = false, true
 	}
 	image := f.image
 	if image == nil {

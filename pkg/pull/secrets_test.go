@@ -15,7 +15,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
 // locked is a buffer for many writers.
@@ -41,7 +41,7 @@ func TestSecretsStayOutOfTheStore(t *testing.T) {
 		f := fault{guard: guarded(testregistry.Options{Token: &testregistry.TokenOptions{Credentials: me()}}), tune: knows}
 		c := f.scene(t, s)
 		c.options.Dump, c.options.Trace = shown, shown
-		c.options.Mirrors = []registry.Mirror{{
+		c.options.Hosts.Mirrors = []hosts.Mirror{{
 			Host: c.reg.Host(), Endpoints: []string{c.other.URL()}, Headers: map[string]string{"X-Key": "canary-header"},
 		}}
 		signed := testregistry.Behaviour{Redirect: c.other.URL() + "/v2/team/app/blobs/" + c.layer.String() + "?sig=canary-signature"}

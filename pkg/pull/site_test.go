@@ -23,6 +23,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
@@ -112,7 +113,7 @@ func (s *site) serve(o testdaemon.Options) {
 // bareSite is a site without a root.
 func bareSite(t testing.TB, p place) *site {
 	return &site{place: p, t: t, options: registry.Options{
-		PlainHTTP:    true,
+		Hosts:        hosts.Options{PlainHTTP: true},
 		StallTimeout: 2 * time.Second,
 		Retry:        registry.Retry{Count: 2, Delay: 10 * time.Millisecond},
 	}}

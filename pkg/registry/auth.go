@@ -142,7 +142,7 @@ func (a *authorizer) lookUp(ctx context.Context, ref source.Ref, g *grant) error
 	if g.asked || a.r.opts.Credentials == nil {
 		return nil
 	}
-	cred, err := a.r.opts.Credentials(ctx, a.h.name, ref)
+	cred, err := a.r.opts.Credentials(ctx, a.h.Name, ref)
 	if err != nil {
 		return unauthenticatedf("finding a credential: %w", err)
 	}

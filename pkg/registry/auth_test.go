@@ -19,6 +19,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -381,10 +382,10 @@ func body(text string) http.HandlerFunc {
 }
 
 // world is a proxy behind which there are registries of any name.
-func world(t *testing.T, hosts map[string]http.HandlerFunc) *fake {
+func world(t *testing.T, sites map[string]http.HandlerFunc) *fake {
 	t.Helper()
 	return serve(t, func(w http.ResponseWriter, req *http.Request) {
-		if h := hosts[req.Host]; h != nil {
+		if h := sites[req.Host]; h != nil {
 			h(w, req)
 			return
 		}
@@ -452,12 +453,12 @@ func TestRealms(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			hosts := map[string]http.HandlerFunc{
+			sites := map[string]http.HandlerFunc{
 				tt.reg: challengeTo(t, "http://"+tt.realm+"/token"),
 			}
 			if tt.reg == tt.realm {
-				challenge := hosts[tt.reg]
-				hosts[tt.reg] = func(w http.ResponseWriter, req *http.Request) {
+				challenge := sites[tt.reg]
+				sites[tt.reg] = func(w http.ResponseWriter, req *http.Request) {
 					if req.URL.Path == "/token" {
 						io.WriteString(w, token)
 						return
@@ -465,11 +466,11 @@ func TestRealms(t *testing.T) {
 					challenge(w, req)
 				}
 			} else {
-				hosts[tt.realm] = body(token)
+				sites[tt.realm] = body(token)
 			}
-			net := world(t, hosts)
+			net := world(t, sites)
 			for _, with := range []bool{true, false} {
-				o := registry.Options{Proxy: net.URL, PlainHTTP: true, TokenHosts: tt.listed}
+				o := registry.Options{Proxy: net.URL, Hosts: hosts.Options{PlainHTTP: true}, TokenHosts: tt.listed}
 				want := tt.without
 				if with {
 					o.Credentials, want = everywhere(credential.Credential{Username: "me", Password: password}), tt.with
@@ -518,7 +519,7 @@ func TestTokenServerRedirects(t *testing.T) {
 				"evil.net":             body(`{"token":"good"}`),
 				"10.0.0.1":             body(`{"token":"good"}`),
 			})
-			o := registry.Options{Proxy: net.URL, PlainHTTP: true, Credentials: tt.creds}
+			o := registry.Options{Proxy: net.URL, Hosts: hosts.Options{PlainHTTP: true}, Credentials: tt.creds}
 			_, err := open(t, o).Resolve(t.Context(), parse(t, "registry.example.com/a"))
 			if (err == nil) != tt.ok || (err != nil && !errdefs.IsUnauthorized(err)) {
 				t.Errorf("got %v, want success: %v", err, tt.ok)
@@ -539,7 +540,7 @@ func TestRealmWithoutTLS(t *testing.T) {
 	plain := serve(t, body(`{"token":"good"}`))
 	srv.Config.Handler = challengeTo(t, plain.URL+"/token")
 	srv.StartTLS()
-	_, err := open(t, registry.Options{SkipVerify: true}).Resolve(t.Context(), srv.ref(t, "a"))
+	_, err := open(t, registry.Options{Hosts: hosts.Options{SkipVerify: true}}).Resolve(t.Context(), srv.ref(t, "a"))
 	if !errdefs.IsUnauthorized(err) || plain.count() != 0 {
 		t.Errorf("got %v after %d requests to the plain server, want unauthenticated after none", err, plain.count())
 	}

@@ -102,7 +102,7 @@ func (r *Registry) openAt(ctx context.Context, h *host, c call, desc ocispec.Des
 		_ = resp.Body.Close() // the error says what was wrong with it
 		return nil, b.fail(err)
 	}
-	return &source.Body{ReadCloser: b, Host: h.name, Ranged: b.ranged}, nil
+	return &source.Body{ReadCloser: b, Host: h.Name, Ranged: b.ranged}, nil
 }
 
 // rangeRefused reports an answer that makes no use of the range, or none that

@@ -74,7 +74,7 @@ func (r *Registry) send(ctx context.Context, h *host, u *url.URL, c call, author
 		via := h.via.stranger(req)
 		if h.origin(u) {
 			via = h.via.own
-			addHeaders(req, h.header, authorization)
+			addHeaders(req, h.Header, authorization)
 		}
 		resp, err := r.exchange(h, via, req)
 		if err != nil || !isRedirect(resp) {
@@ -119,12 +119,12 @@ func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*h
 	first, firstErr := r.roundTrip(h, via, req)
 	if !h.ambiguous(first, firstErr) {
 		if firstErr == nil {
-			h.settled.Store(&h.schemes[0])
+			h.settled.Store(&h.Schemes[0])
 		}
 		return first, firstErr
 	}
 	second := req.Clone(req.Context())
-	second.URL.Scheme = h.schemes[1]
+	second.URL.Scheme = h.Schemes[1]
 	resp, err := r.roundTrip(h, via, second)
 	if err != nil { // the scheme was not what was wrong
 		return first, firstErr
@@ -132,7 +132,7 @@ func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*h
 	if first != nil {
 		drain(first)
 	}
-	h.settled.Store(&h.schemes[1])
+	h.settled.Store(&h.Schemes[1])
 	return resp, nil
 }
 
@@ -141,13 +141,13 @@ func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*h
 // HTTP, unless the caller has said that anything may. A server that is not
 // there, or that is slow, is neither.
 func (h *host) ambiguous(resp *http.Response, err error) bool {
-	if h.schemes[0] == "http" {
+	if h.Schemes[0] == "http" {
 		if err != nil {
 			return networkFault(err).reason == "reset"
 		}
 		return resp.StatusCode == http.StatusBadRequest
 	}
-	return err != nil && (h.insecure || notTLS(err))
+	return err != nil && (h.Insecure || notTLS(err))
 }
 
 func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*http.Response, error) {

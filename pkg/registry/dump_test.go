@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -59,7 +60,7 @@ func TestDumpMasksSecrets(t *testing.T) {
 	var dump, trace buffer
 	var e events
 	r := open(t, registry.Options{
-		HostsDirs: []string{dir}, Dump: &dump, Trace: &trace, Progress: e.add,
+		Hosts: hosts.Options{Dirs: []string{dir}}, Dump: &dump, Trace: &trace, Progress: e.add,
 		Credentials: everywhere(credential.Credential{Username: "me", Password: "canary-password"}),
 	})
 	if _, err := r.Resolve(t.Context(), srv.ref(t, "a:v1")); err != nil {
@@ -93,7 +94,7 @@ func TestDumpMasksSecrets(t *testing.T) {
 func TestDumpShowsFailures(t *testing.T) {
 	var dump buffer
 	srv := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	r := open(t, registry.Options{Dump: &dump, PlainHTTP: true, Retry: registry.Retry{Count: -1}})
+	r := open(t, registry.Options{Dump: &dump, Hosts: hosts.Options{PlainHTTP: true}, Retry: registry.Retry{Count: -1}})
 	if _, err := r.Resolve(t.Context(), srv.ref(t, "a")); err == nil {
 		t.Fatal("got no error, want one")
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
 // What the tests of package registry_test look at from inside: parsers of
@@ -28,7 +30,7 @@ func DocumentType(body []byte, contentType string) (string, error) {
 
 // JudgeAddress asks whether the registry called name may lead to addr.
 func JudgeAddress(name, addr string) error {
-	return (&host{name: name}).judgeAddress(context.Background(), "tcp", addr, nil)
+	return (&host{Host: hosts.Host{Name: name}}).judgeAddress(context.Background(), "tcp", addr, nil)
 }
 
 func TokenLife(body string, now time.Time) time.Duration {

@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/time/rate"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -45,14 +46,14 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 func foreignHost(registry *host, u *url.URL) (*host, error) {
 	from := &http.Response{
 		Header:  http.Header{"Location": {u.String()}},
-		Request: &http.Request{URL: &url.URL{Scheme: registry.scheme(), Host: registry.name}},
+		Request: &http.Request{URL: &url.URL{Scheme: registry.scheme(), Host: registry.Name}},
 	}
 	to, err := registry.redirect(from)
 	if err != nil {
 		return nil, err
 	}
-	h := &host{name: to.Host, mirror: true, schemes: []string{to.Scheme}, limit: rate.NewLimiter(rate.Inf, 1)}
-	h.settled.Store(&h.schemes[0])
+	h := &host{Host: hosts.Host{Name: to.Host, Mirror: true, Schemes: []string{to.Scheme}}, limit: rate.NewLimiter(rate.Inf, 1)}
+	h.settled.Store(&h.Schemes[0])
 	h.private.Store(registry.local())
 	h.via = registry.via
 	h.via.own = registry.via.stranger(&http.Request{URL: to})

@@ -2,9 +2,8 @@ package registry
 
 import (
 	"cmp"
-	"crypto/tls"
+	"context"
 	"maps"
-	"net/http"
 	"net/url"
 	"path"
 	"slices"
@@ -18,29 +17,66 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// host is one configured host with what this run has learned about it.
-type host struct {
-	name          string // host:port as contacted
-	path          string // of the API root, /v2
-	namespace     string // told to mirrors as ?ns=, empty for the registry itself
-	mirror        bool
-	last          bool // nobody is behind it
-	pull, resolve bool
-	header        http.Header
-	tls           *tls.Config
-	via           transports
-	auth          *authorizer
-	limit         *rate.Limiter
+// upstream is a registry with the hosts that may be asked for its content, in
+// order.
+type upstream struct {
+	once  sync.Once
+	hosts []*host
+	err   error
+}
 
-	// schemes are tried in order until one is found to work; settled holds it.
-	// insecure lets any failure of HTTPS lead to HTTP.
-	schemes  []string
-	insecure bool
-	settled  atomic.Pointer[string]
-	private  atomic.Bool // it was reached at a loopback or private address
+// upstream finds the hosts of ref's registry, once per Registry.
+func (r *Registry) upstream(ctx context.Context, ref source.Ref) (*upstream, error) {
+	name := source.CanonicalHost(ref.Domain)
+	r.mu.Lock()
+	up := r.upstreams[name]
+	if up == nil {
+		up = &upstream{}
+		r.upstreams[name] = up
+	}
+	r.mu.Unlock()
+	up.once.Do(func() { up.hosts, up.err = r.openHosts(ctx, name) })
+	return up, up.err
+}
+
+func (r *Registry) openHosts(ctx context.Context, name string) ([]*host, error) {
+	found, err := r.hosts.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	open := make([]*host, len(found))
+	for i, h := range found {
+		open[i] = r.newHost(h)
+	}
+	return open, nil
+}
+
+// Hosts lists the hosts that would be asked for ref, in order. It contacts none.
+func (r *Registry) Hosts(ctx context.Context, ref source.Ref) ([]hosts.Host, error) {
+	up, err := r.upstream(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]hosts.Host, len(up.hosts))
+	for i, h := range up.hosts {
+		list[i] = h.Host
+	}
+	return list, nil
+}
+
+// host is one host with the ways to it and what this run has learned about it.
+type host struct {
+	hosts.Host
+	via   transports
+	auth  *authorizer // nil for the host of a foreign url
+	limit *rate.Limiter
+
+	settled atomic.Pointer[string] // the scheme that was found to work
+	private atomic.Bool            // it was reached at a loopback or private address
 
 	mu      sync.Mutex
 	gone    *source.Error // why it is not asked again in this run
@@ -49,26 +85,23 @@ type host struct {
 	fails   int           // in a row
 }
 
-// finishHost fills in what every host has, wherever it was configured.
-func (r *Registry) finishHost(h *host, name string, cfg *tls.Config, dial dialFunc) {
-	if h.mirror {
-		h.namespace = name
+// newHost makes of a configured host one that can be asked.
+func (r *Registry) newHost(configured hosts.Host) *host {
+	h := &host{Host: configured, limit: rate.NewLimiter(rate.Inf, 1)}
+	if len(h.Schemes) == 1 {
+		h.settled.Store(&h.Schemes[0])
 	}
-	if len(h.schemes) == 1 {
-		h.settled.Store(&h.schemes[0])
-	}
-	h.tls = cfg
-	for _, values := range h.header {
+	for _, values := range h.Header {
 		for _, value := range values {
 			r.masks.addHeader(value)
 		}
 	}
-	h.via = r.newTransports(h, cfg, dial)
+	h.via = r.newTransports(h)
 	h.auth = newAuthorizer(r, h)
-	h.limit = rate.NewLimiter(rate.Inf, 1)
 	if r.opts.RequestsPerSecond > 0 {
 		h.limit = rate.NewLimiter(rate.Limit(r.opts.RequestsPerSecond), 1)
 	}
+	return h
 }
 
 // scheme is the one that was found to work, or the first to try.
@@ -76,18 +109,18 @@ func (h *host) scheme() string {
 	if s := h.settled.Load(); s != nil {
 		return *s
 	}
-	return h.schemes[0]
+	return h.Schemes[0]
 }
 
 // url is where c is answered.
 func (h *host) url(c call) *url.URL {
-	u := &url.URL{Scheme: h.scheme(), Host: h.name, Path: path.Join("/", h.path, c.ref.Path, c.kind, c.object)}
+	u := &url.URL{Scheme: h.scheme(), Host: h.Name, Path: path.Join("/", h.Path, c.ref.Path, c.kind, c.object)}
 	query := maps.Clone(c.query)
-	if h.namespace != "" {
+	if h.Namespace != "" {
 		if query == nil {
 			query = url.Values{}
 		}
-		query.Set("ns", h.namespace)
+		query.Set("ns", h.Namespace)
 	}
 	u.RawQuery = query.Encode()
 	return u
@@ -95,15 +128,15 @@ func (h *host) url(c call) *url.URL {
 
 // origin reports whether u is the host itself: scheme, host and port.
 func (h *host) origin(u *url.URL) bool {
-	return source.SameOrigin(u, &url.URL{Scheme: h.scheme(), Host: h.name})
+	return source.SameOrigin(u, &url.URL{Scheme: h.scheme(), Host: h.Name})
 }
 
 // mayServe reports whether the host has what it takes for c.
 func (h *host) mayServe(c call) bool {
 	if c.byTag() {
-		return h.resolve
+		return h.Resolve
 	}
-	return h.pull
+	return h.Pull
 }
 
 // unavailable returns why the host is not to be asked now, nil if it may be.
@@ -187,7 +220,7 @@ func (h *host) condemn(e *source.Error) bool {
 }
 
 // expendable hosts are given up for failures of their own.
-func (h *host) expendable() bool { return h.mirror && !h.last }
+func (h *host) expendable() bool { return h.Mirror && !h.Last }
 
 // final is e as the reason why a host is not asked again: nobody has to wait
 // for it to get better.
@@ -232,7 +265,7 @@ func (r *Registry) blamed(host string, c call) int {
 // noteBlame counts wrong bytes. A mirror that serves them is not asked again
 // for anything.
 func (r *Registry) noteBlame(h *host, c call, e *source.Error) {
-	r.countBlame(h.name, c)
+	r.countBlame(h.Name, c)
 	if h.expendable() && h.condemn(e) {
 		r.emitGone(e)
 	}
@@ -246,7 +279,7 @@ func (r *Registry) countBlame(host string, c call) {
 
 // candidates returns the hosts to ask for c now, those without blame first,
 // and why the others are left out.
-func (r *Registry) candidates(up *upstream, c call) (hosts []*host, out []*source.Error) {
+func (r *Registry) candidates(up *upstream, c call) (willing []*host, out []*source.Error) {
 	now := time.Now()
 	for _, h := range up.hosts {
 		if !h.mayServe(c) {
@@ -256,16 +289,16 @@ func (r *Registry) candidates(up *upstream, c call) (hosts []*host, out []*sourc
 			out = append(out, c.remembered(e))
 			continue
 		}
-		if r.blamed(h.name, c) >= maxBlames {
+		if r.blamed(h.Name, c) >= maxBlames {
 			out = append(out, c.fail(h, corruptTwice()))
 			continue
 		}
-		hosts = append(hosts, h)
+		willing = append(willing, h)
 	}
-	slices.SortStableFunc(hosts, func(a, b *host) int {
-		return cmp.Compare(r.blamed(a.name, c), r.blamed(b.name, c))
+	slices.SortStableFunc(willing, func(a, b *host) int {
+		return cmp.Compare(r.blamed(a.Name, c), r.blamed(b.Name, c))
 	})
-	return hosts, out
+	return willing, out
 }
 
 func corruptTwice() *fault {
@@ -284,7 +317,7 @@ func (r *Registry) Blame(ref source.Ref, desc ocispec.Descriptor, host string, e
 		return
 	}
 	for _, h := range up.hosts {
-		if h.name == host {
+		if h.Name == host {
 			r.noteBlame(h, c, c.fail(h, corruptf("digest", "%w", err)))
 			return
 		}
@@ -316,7 +349,7 @@ func (c call) what() string {
 
 // fail puts a fault into its place.
 func (c call) fail(h *host, f *fault) *source.Error {
-	return &source.Error{Op: c.op, Host: h.name, Mirror: h.mirror, Ref: c.ref.Name, Digest: c.digest, Err: f}
+	return &source.Error{Op: c.op, Host: h.Name, Mirror: h.Mirror, Ref: c.ref.Name, Digest: c.digest, Err: f}
 }
 
 // remembered is an earlier error of a host as the answer to this call.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,175 +14,15 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
-
-func hostNames(t *testing.T, dirs []string, ref string) []string {
-	t.Helper()
-	hosts, err := open(t, registry.Options{HostsDirs: dirs}).Hosts(t.Context(), parse(t, ref))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, h := range hosts {
-		names = append(names, h.URL)
-	}
-	return names
-}
-
-func TestHostsOrder(t *testing.T) {
-	dir := hostsDir(t, "docker.io", `server = "https://registry-1.docker.io"
-[host."https://z.example.com"]
-  capabilities = ["pull"]
-[host."http://a.example.com:5000/hub"]
-  capabilities = ["pull", "resolve"]
-  skip_verify = false
-  [host."http://a.example.com:5000/hub".header]
-    x-b = "1"
-    x-a = "2"
-[host."https://m.example.com/api"]
-  override_path = true
-`)
-	got, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), parse(t, "alpine"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []registry.Host{
-		{Name: "z.example.com", URL: "https://z.example.com/v2", Pull: true, Mirror: true},
-		{Name: "a.example.com:5000", URL: "https://a.example.com:5000/hub/v2", Fallback: "http", Pull: true, Resolve: true, Mirror: true, Headers: []string{"x-a", "x-b"}},
-		{Name: "m.example.com", URL: "https://m.example.com/api", Pull: true, Resolve: true, Mirror: true},
-		{Name: "registry-1.docker.io", URL: "https://registry-1.docker.io/v2", Pull: true, Resolve: true},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("hosts (-want +got):\n%s", diff)
-	}
-}
-
-func TestHostsWithoutConfiguration(t *testing.T) {
-	for ref, want := range map[string]registry.Host{
-		"alpine":                 {Name: "registry-1.docker.io", URL: "https://registry-1.docker.io/v2", Pull: true, Resolve: true},
-		"registry-1.docker.io/x": {Name: "registry-1.docker.io", URL: "https://registry-1.docker.io/v2", Pull: true, Resolve: true},
-		"ghcr.io/x":              {Name: "ghcr.io", URL: "https://ghcr.io/v2", Pull: true, Resolve: true},
-		"localhost:5000/x":       {Name: "localhost:5000", URL: "http://localhost:5000/v2", Fallback: "https", Pull: true, Resolve: true, SkipVerify: true},
-		"127.0.0.9/x":            {Name: "127.0.0.9", URL: "http://127.0.0.9/v2", Fallback: "https", Pull: true, Resolve: true, SkipVerify: true},
-	} {
-		got, err := open(t, registry.Options{HostsDirs: []string{filepath.Join(t.TempDir(), "absent")}}).Hosts(t.Context(), parse(t, ref))
-		if diff := cmp.Diff([]registry.Host{want}, got); err != nil || diff != "" {
-			t.Errorf("%s: got %v, hosts (-want +got):\n%s", ref, err, diff)
-		}
-	}
-}
-
-func TestHostsDirectory(t *testing.T) {
-	entry := func(dir, name, server string) {
-		writeFile(t, filepath.Join(dir, name, "hosts.toml"), fmt.Sprintf("server = %q\n", server))
-	}
-	first, second := t.TempDir(), t.TempDir()
-	entry(first, "_default", "https://default.example.com")
-	entry(second, "_default", "https://second-default.example.com")
-	entry(second, "reg.example.com", "https://by-name.example.com")
-	entry(second, "port.example.com_5000_", "https://underscores.example.com")
-	entry(second, "port.example.com:5000", "https://colon.example.com")
-	entry(second, "tls.example.com", "https://without-443.example.com")
-	entry(second, "index.docker.io", "https://hub.example.com")
-	entry(second, "plain.example.com:443", "https://with-443.example.com")
-	for ref, want := range map[string]string{
-		"reg.example.com/x":       "https://by-name.example.com/v2",
-		"port.example.com:5000/x": "https://underscores.example.com/v2",
-		"tls.example.com:443/x":   "https://without-443.example.com/v2",
-		"plain.example.com/x":     "https://with-443.example.com/v2",
-		"alpine":                  "https://hub.example.com/v2",
-		"other.example.com/x":     "https://default.example.com/v2",
-	} {
-		if diff := cmp.Diff([]string{want}, hostNames(t, []string{first, second}, ref)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", ref, diff)
-		}
-	}
-}
-
-func TestHostsDirectoryThatCannotBeUsed(t *testing.T) {
-	for name, toml := range map[string]string{
-		"syntax":     `server = "https://x`,
-		"capability": "[host.\"https://x.example.com\"]\ncapabilities = [\"fly\"]",
-		"no such CA": "server = \"https://reg.example.com\"\nca = \"absent.pem\"",
-	} {
-		dir := hostsDir(t, "reg.example.com", toml)
-		_, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), parse(t, "reg.example.com/x"))
-		if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "reg.example.com") {
-			t.Errorf("%s: got %v, want a failed precondition that names the file", name, err)
-		}
-	}
-	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "reg.example.com", "hosts.toml", "file"), "a folder where a file should be")
-	_, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), parse(t, "reg.example.com/x"))
-	if !errdefs.IsFailedPrecondition(err) {
-		t.Errorf("got %v, want a failed precondition", err)
-	}
-}
-
-func TestDockerCertificates(t *testing.T) {
-	dir := t.TempDir()
-	ca, cert, key := certificates(t)
-	writeFile(t, filepath.Join(dir, "reg.example.com", "ca.crt"), ca)
-	writeFile(t, filepath.Join(dir, "reg.example.com", "client.cert"), cert)
-	writeFile(t, filepath.Join(dir, "reg.example.com", "client.key"), key)
-	got, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), parse(t, "reg.example.com/x"))
-	want := []registry.Host{{Name: "reg.example.com", URL: "https://reg.example.com/v2", Pull: true, Resolve: true, CA: true, ClientCert: true}}
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
-		t.Errorf("got %v, hosts (-want +got):\n%s", err, diff)
-	}
-}
-
-func TestProfileMirrors(t *testing.T) {
-	ca, cert, key := certificates(t)
-	dir := t.TempDir()
-	for name, text := range map[string]string{"ca": ca, "cert": cert, "key": key} {
-		writeFile(t, filepath.Join(dir, name), text)
-	}
-	o := registry.Options{Mirrors: []registry.Mirror{
-		{Host: "index.docker.io", Endpoints: []string{"m.example.com", "http://n.example.com/hub/"}, Headers: map[string]string{"X-A": "1"}},
-		{Host: "*", Endpoints: []string{"https://any.example.com/root"}, OverridePath: true, Resolve: true, SkipVerify: true,
-			CA: filepath.Join(dir, "ca"), Cert: filepath.Join(dir, "cert"), Key: filepath.Join(dir, "key")},
-		{Host: "ghcr.io", Endpoints: []string{"other.example.com"}},
-	}}
-	got, err := open(t, o).Hosts(t.Context(), parse(t, "alpine"))
-	want := []registry.Host{
-		{Name: "m.example.com", URL: "https://m.example.com/v2", Pull: true, Mirror: true, Headers: []string{"X-A"}},
-		{Name: "n.example.com", URL: "http://n.example.com/hub/v2", Pull: true, Mirror: true, Headers: []string{"X-A"}},
-		{Name: "any.example.com", URL: "https://any.example.com/root", Pull: true, Resolve: true, Mirror: true, SkipVerify: true, CA: true, ClientCert: true},
-		{Name: "registry-1.docker.io", URL: "https://registry-1.docker.io/v2", Pull: true, Resolve: true},
-	}
-	if diff := cmp.Diff(want, got); err != nil || diff != "" {
-		t.Errorf("got %v, hosts (-want +got):\n%s", err, diff)
-	}
-	for name, m := range map[string]registry.Mirror{
-		"scheme":   {Host: "*", Endpoints: []string{"ftp://x"}},
-		"no host":  {Host: "*", Endpoints: []string{"https://"}},
-		"user":     {Host: "*", Endpoints: []string{"https://me:canary@x"}},
-		"query":    {Host: "*", Endpoints: []string{"https://x?token=canary"}},
-		"fragment": {Host: "*", Endpoints: []string{"https://x#canary"}},
-		"path":     {Host: "docker.io/library", Endpoints: []string{"x"}},
-		"URL":      {Host: "https://docker.io", Endpoints: []string{"x"}},
-		"pattern":  {Host: "*.example.com", Endpoints: []string{"x"}},
-		"half":     {Host: "*", Endpoints: []string{"x"}, Cert: "cert"},
-		"no CA":    {Host: "*", Endpoints: []string{"x"}, CA: filepath.Join(dir, "absent")},
-		"wrong CA": {Host: "*", Endpoints: []string{"x"}, CA: filepath.Join(dir, "key")},
-	} {
-		r, err := registry.New(registry.Options{Mirrors: []registry.Mirror{m}})
-		if err == nil {
-			_, err = r.Hosts(t.Context(), parse(t, "alpine"))
-		}
-		if !errdefs.IsInvalidArgument(err) || strings.Contains(err.Error(), "canary") {
-			t.Errorf("%s: got %v, want an invalid argument without a secret", name, err)
-		}
-	}
-}
 
 // mirrored is a registry with one mirror in hosts.toml.
 func mirrored(t *testing.T, mirror, own *fake, capabilities string) registry.Options {
 	t.Helper()
 	dir := hostsDir(t, own.host(), fmt.Sprintf("server = %q\n[host.%q]\ncapabilities = [%s]\n", own.URL, mirror.URL, capabilities))
-	return registry.Options{HostsDirs: []string{dir}}
+	return registry.Options{Hosts: hosts.Options{Dirs: []string{dir}}}
 }
 
 // H3: a mirror without resolve is never asked for a tag, and learns which
@@ -217,7 +56,7 @@ func TestHostWithoutPullIsNotAskedForBlobs(t *testing.T) {
 func TestNobodyMayResolve(t *testing.T) {
 	srv := serve(t, manifest(manifestJSON(t)))
 	dir := hostsDir(t, srv.host(), fmt.Sprintf("server = %q\ncapabilities = [\"pull\"]\n", srv.URL))
-	_, err := open(t, registry.Options{HostsDirs: []string{dir}}).Resolve(t.Context(), srv.ref(t, "a"))
+	_, err := open(t, registry.Options{Hosts: hosts.Options{Dirs: []string{dir}}}).Resolve(t.Context(), srv.ref(t, "a"))
 	if !errdefs.IsFailedPrecondition(err) || srv.count() != 0 {
 		t.Errorf("got %v after %d requests, want a failed precondition after none", err, srv.count())
 	}
@@ -252,7 +91,7 @@ func TestDeadMirror(t *testing.T) {
 	own := serve(t, inTurn(content(blob), content(blob), status(404)))
 	dir := hostsDir(t, own.host(), fmt.Sprintf("server = %q\n[host.\"http://%s\"]\ncapabilities = [\"pull\"]\n", own.URL, dead))
 	var e events
-	r := open(t, registry.Options{HostsDirs: []string{dir}, Progress: e.add})
+	r := open(t, registry.Options{Hosts: hosts.Options{Dirs: []string{dir}}, Progress: e.add})
 	for range 2 {
 		if _, _, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil {
 			t.Fatal(err)
@@ -288,7 +127,7 @@ func TestStalledMirror(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		dir := hostsDir(t, own.host(), fmt.Sprintf("server = %q\n[host.\"%s://%s\"]\ncapabilities = [\"pull\"]\n", own.URL, scheme, l.Addr()))
 		var e events
-		r := open(t, registry.Options{HostsDirs: []string{dir}, Progress: e.add, StallTimeout: 200 * time.Millisecond})
+		r := open(t, registry.Options{Hosts: hosts.Options{Dirs: []string{dir}}, Progress: e.add, StallTimeout: 200 * time.Millisecond})
 		start := time.Now()
 		for range 10 {
 			if _, _, err := read(t, r, own.ref(t, "a"), blob, source.Range{}); err != nil {
@@ -346,7 +185,7 @@ func TestServerInPlaceOfTheRegistry(t *testing.T) {
 	stand := serve(t, inTurn(status(503), status(503), status(503), status(503), manifest(manifestJSON(t))))
 	dir := hostsDir(t, "reg.example.com", fmt.Sprintf("server = %q\n", stand.URL))
 	var e events
-	r := open(t, registry.Options{HostsDirs: []string{dir}, Progress: e.add, Retry: registry.Retry{Count: 5, Delay: time.Millisecond}})
+	r := open(t, registry.Options{Hosts: hosts.Options{Dirs: []string{dir}}, Progress: e.add, Retry: registry.Retry{Count: 5, Delay: time.Millisecond}})
 	if _, err := r.Resolve(t.Context(), parse(t, "reg.example.com/a")); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
 // TestListsOfDistribution lists what a real registry holds, behind each of its
@@ -181,7 +182,7 @@ func TestTagsOfMirror(t *testing.T) {
 	srv := serve(t, paged(3, func(string) string { return `</v2/app/tags/list?last=2>; rel="next"` }))
 	mirror := serveAt(t, "127.0.0.2", paged(3, func(string) string { return `</v2/app/tags/list?last=2>; rel="next"` }))
 	for _, resolve := range []bool{false, true} {
-		r := open(t, registry.Options{Mirrors: []registry.Mirror{{Host: srv.host(), Endpoints: []string{mirror.URL}, Resolve: resolve}}})
+		r := open(t, registry.Options{Hosts: hosts.Options{Mirrors: []hosts.Mirror{{Host: srv.host(), Endpoints: []string{mirror.URL}, Resolve: resolve}}}})
 		if got, err := r.Tags(t.Context(), srv.ref(t, "app")); err != nil || len(got) != 3 {
 			t.Errorf("got %v, %v; want three tags", got, err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -42,7 +43,7 @@ func TestRedirectLeavesSecretsBehind(t *testing.T) {
   x-canary = "canary-header"
   Cookie = "canary-cookie"
 `)
-	r := open(t, registry.Options{HostsDirs: []string{dir}, Credentials: canary()})
+	r := open(t, registry.Options{Hosts: hosts.Options{Dirs: []string{dir}}, Credentials: canary()})
 	got, b, err := read(t, r, srv.ref(t, "a"), blob, source.Range{Offset: 100})
 	if err != nil || !bytes.Equal(got, blob[100:]) || !b.Ranged {
 		t.Fatalf("got %d bytes, %v, want all but 100, with a range", len(got), err)
@@ -134,7 +135,7 @@ func TestRedirectsThatAreNotFollowed(t *testing.T) {
 				}
 				io.WriteString(w, "x")
 			})
-			r := open(t, registry.Options{Proxy: net.URL, PlainHTTP: true})
+			r := open(t, registry.Options{Proxy: net.URL, Hosts: hosts.Options{PlainHTTP: true}})
 			_, _, err := read(t, r, parse(t, "registry.example.com/a"), []byte("x"), source.Range{})
 			if (err == nil) != tt.ok || (err != nil && !errdefs.IsInvalidArgument(err)) {
 				t.Errorf("got %v, want followed: %v", err, tt.ok)
@@ -176,7 +177,7 @@ func TestRedirectFromTLSToPlain(t *testing.T) {
 		http.Redirect(w, req, plain.URL, http.StatusFound)
 	})
 	srv.StartTLS()
-	_, _, err := read(t, open(t, registry.Options{SkipVerify: true}), srv.ref(t, "a"), []byte("x"), source.Range{})
+	_, _, err := read(t, open(t, registry.Options{Hosts: hosts.Options{SkipVerify: true}}), srv.ref(t, "a"), []byte("x"), source.Range{})
 	if !errdefs.IsInvalidArgument(err) || plain.count() != 0 {
 		t.Errorf("got %v after %d plain requests, want an invalid argument after none", err, plain.count())
 	}

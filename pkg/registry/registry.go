@@ -32,24 +32,13 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
 // Options say how registries are spoken to. The zero value works.
 type Options struct {
-	// HostsDirs are searched for the registry's own name first, all of them,
-	// then for _default.
-	HostsDirs []string
-	// Mirrors are asked before the hosts of HostsDirs.
-	Mirrors []Mirror
-
-	// PlainHTTP, Insecure, SkipVerify, CA, Cert and Key concern the
-	// reference's own host. Insecure is SkipVerify, and HTTP if HTTPS fails.
-	PlainHTTP  bool
-	Insecure   bool
-	SkipVerify bool
-	CA         string // PEM file, added to the system's
-	Cert, Key  string // PEM files, both or none
-
+	// Hosts say which hosts are asked and how they are reached.
+	Hosts hosts.Options
 	// Proxy overrides the proxy of the environment.
 	Proxy string
 	// Credentials is asked for each host; nil is anonymous.
@@ -86,7 +75,7 @@ type Options struct {
 // goroutines.
 type Registry struct {
 	opts  Options
-	tls   tlsFlags
+	hosts *hosts.Finder
 	proxy func(*http.Request) (*url.URL, error)
 	masks *masks
 	dump  *dump
@@ -109,7 +98,7 @@ func New(o Options) (*Registry, error) {
 		return nil, err
 	}
 	o.setDefaults()
-	flags, err := loadTLS(o)
+	finder, err := hosts.New(o.Hosts)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +109,7 @@ func New(o Options) (*Registry, error) {
 	m := &masks{}
 	return &Registry{
 		opts:      o,
-		tls:       flags,
+		hosts:     finder,
 		proxy:     proxy,
 		masks:     m,
 		dump:      newDump(o.Dump, m),
@@ -131,19 +120,8 @@ func New(o Options) (*Registry, error) {
 }
 
 func (o Options) validate() error {
-	if (o.Cert == "") != (o.Key == "") {
-		return fmt.Errorf("client certificate %q with key %q: both or none: %w", o.Cert, o.Key, errdefs.ErrInvalidArgument)
-	}
-	if o.PlainHTTP && (o.SkipVerify || o.CA != "" || o.Cert != "") {
-		return fmt.Errorf("plain HTTP excludes TLS settings: %w", errdefs.ErrInvalidArgument)
-	}
 	if o.StallTimeout < 0 || o.MinRate < 0 || o.ManifestBytes < 0 || o.RequestsPerSecond < 0 || o.Retry.Delay < 0 {
 		return fmt.Errorf("negative limit: %w", errdefs.ErrInvalidArgument)
-	}
-	for i, m := range o.Mirrors {
-		if err := m.Validate(); err != nil {
-			return fmt.Errorf("mirrors[%d]: %w", i, err)
-		}
 	}
 	for _, host := range o.TokenHosts {
 		if host == "" || strings.ContainsAny(host, "/@*") {

@@ -133,7 +133,7 @@ func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocisp
 	if err != nil {
 		return source.Target{}, c.fail(h, networkFault(err))
 	}
-	return source.Target{Desc: desc, Body: body, Host: h.name}, nil
+	return source.Target{Desc: desc, Body: body, Host: h.Name}, nil
 }
 
 // readDocument reads a body up to the limit, which counts what is read and not

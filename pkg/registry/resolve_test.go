@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -161,7 +162,7 @@ func TestResolveStatus(t *testing.T) {
 		t.Run(fmt.Sprint(tt.code), func(t *testing.T) {
 			srv := serve(t, status(tt.code))
 			// Plain HTTP by the flag, or a 400 would lead to a try of HTTPS.
-			_, err := open(t, registry.Options{PlainHTTP: true}).Resolve(t.Context(), srv.ref(t, "app"))
+			_, err := open(t, registry.Options{Hosts: hosts.Options{PlainHTTP: true}}).Resolve(t.Context(), srv.ref(t, "app"))
 			if !tt.is(err) {
 				t.Errorf("got %v, want another class", err)
 			}
@@ -181,7 +182,7 @@ func TestResolveRetries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := serve(t, inTurn(fault, fault, fault, manifest(manifestJSON(t))))
 			var e events
-			r := open(t, registry.Options{Progress: e.add, PlainHTTP: true})
+			r := open(t, registry.Options{Progress: e.add, Hosts: hosts.Options{PlainHTTP: true}})
 			if _, err := r.Resolve(t.Context(), srv.ref(t, "app")); err != nil {
 				t.Fatal(err)
 			}

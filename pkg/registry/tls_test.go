@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -88,14 +89,14 @@ func TestTLSFlags(t *testing.T) {
 		o    registry.Options
 		ok   bool
 	}{
-		{"CA", srv, registry.Options{CA: srv.ca}, true},
-		{"another CA", srv, registry.Options{CA: wrong}, false},
-		{"skip verify", srv, registry.Options{SkipVerify: true}, true},
-		{"insecure", srv, registry.Options{Insecure: true}, true},
+		{"CA", srv, registry.Options{Hosts: hosts.Options{CA: srv.ca}}, true},
+		{"another CA", srv, registry.Options{Hosts: hosts.Options{CA: wrong}}, false},
+		{"skip verify", srv, registry.Options{Hosts: hosts.Options{SkipVerify: true}}, true},
+		{"insecure", srv, registry.Options{Hosts: hosts.Options{Insecure: true}}, true},
 		{"localhost by itself", srv, registry.Options{}, true},
-		{"plain", srv, registry.Options{PlainHTTP: true}, false},
-		{"client certificate", mutual, registry.Options{CA: mutual.ca, Cert: mutual.cert, Key: mutual.key}, true},
-		{"no client certificate", mutual, registry.Options{CA: mutual.ca}, false},
+		{"plain", srv, registry.Options{Hosts: hosts.Options{PlainHTTP: true}}, false},
+		{"client certificate", mutual, registry.Options{Hosts: hosts.Options{CA: mutual.ca, Cert: mutual.cert, Key: mutual.key}}, true},
+		{"no client certificate", mutual, registry.Options{Hosts: hosts.Options{CA: mutual.ca}}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,7 +116,7 @@ func TestTLSFlags(t *testing.T) {
 func TestCertificateErrorIsFinal(t *testing.T) {
 	srv := serveTLS(t, "127.0.0.1", nil, manifest(manifestJSON(t)))
 	dir := hostsDir(t, srv.host(), `server = "`+srv.URL+`"`)
-	_, err := open(t, registry.Options{HostsDirs: []string{dir}}).Resolve(t.Context(), srv.ref(t, "a"))
+	_, err := open(t, registry.Options{Hosts: hosts.Options{Dirs: []string{dir}}}).Resolve(t.Context(), srv.ref(t, "a"))
 	if !errdefs.IsUnavailable(err) || registry.Reason(err) != "tls" || registry.Retryable(err) {
 		t.Errorf("got %v, reason %q, want a final TLS error", err, registry.Reason(err))
 	}
@@ -131,13 +132,13 @@ func TestSchemes(t *testing.T) {
 		ok   bool
 	}{
 		{"localhost", registry.Options{}, true},
-		{"plain", registry.Options{PlainHTTP: true}, true},
-		{"insecure", registry.Options{Insecure: true}, true},
-		{"skip verify at localhost", registry.Options{SkipVerify: true}, true},
-		{"configured https", registry.Options{HostsDirs: []string{https}}, false},
-		{"configured https, plain by flag", registry.Options{HostsDirs: []string{https}, PlainHTTP: true}, true},
-		{"configured https, insecure by flag", registry.Options{HostsDirs: []string{https}, Insecure: true}, true},
-		{"configured http with TLS settings", registry.Options{HostsDirs: []string{withTLS}}, true},
+		{"plain", registry.Options{Hosts: hosts.Options{PlainHTTP: true}}, true},
+		{"insecure", registry.Options{Hosts: hosts.Options{Insecure: true}}, true},
+		{"skip verify at localhost", registry.Options{Hosts: hosts.Options{SkipVerify: true}}, true},
+		{"configured https", registry.Options{Hosts: hosts.Options{Dirs: []string{https}}}, false},
+		{"configured https, plain by flag", registry.Options{Hosts: hosts.Options{Dirs: []string{https}, PlainHTTP: true}}, true},
+		{"configured https, insecure by flag", registry.Options{Hosts: hosts.Options{Dirs: []string{https}, Insecure: true}}, true},
+		{"configured http with TLS settings", registry.Options{Hosts: hosts.Options{Dirs: []string{withTLS}}}, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -162,7 +163,7 @@ func TestClientCertificateStaysHome(t *testing.T) {
 	srv := serveTLS(t, "127.0.0.1", func(c *tls.Config) { c.ClientAuth = tls.RequireAndVerifyClientCert }, func(w http.ResponseWriter, req *http.Request) {
 		http.Redirect(w, req, cdn.URL, http.StatusFound)
 	})
-	r := open(t, registry.Options{SkipVerify: true, Cert: srv.cert, Key: srv.key})
+	r := open(t, registry.Options{Hosts: hosts.Options{SkipVerify: true, Cert: srv.cert, Key: srv.key}})
 	if _, _, err := read(t, r, srv.ref(t, "a"), blob, source.Range{}); err != nil {
 		t.Fatal(err)
 	}
@@ -172,21 +173,11 @@ func TestClientCertificateStaysHome(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	dir := t.TempDir()
-	empty := filepath.Join(dir, "empty.pem")
-	writeFile(t, empty, "nothing")
 	for name, tt := range map[string]struct {
 		o    registry.Options
 		says string
 	}{
-		"certificate alone":    {registry.Options{Cert: "c.pem"}, "both or none"},
-		"key alone":            {registry.Options{Key: "k.pem"}, "both or none"},
-		"plain with skip":      {registry.Options{PlainHTTP: true, SkipVerify: true}, "plain HTTP"},
-		"plain with CA":        {registry.Options{PlainHTTP: true, CA: empty}, "plain HTTP"},
-		"plain with a pair":    {registry.Options{PlainHTTP: true, Cert: "c", Key: "k"}, "plain HTTP"},
-		"no CA":                {registry.Options{CA: filepath.Join(dir, "absent.pem")}, "absent.pem"},
-		"empty CA":             {registry.Options{CA: empty}, "empty.pem"},
-		"no pair":              {registry.Options{Cert: filepath.Join(dir, "c"), Key: filepath.Join(dir, "k")}, "client certificate"},
+		"hosts":                {registry.Options{Hosts: hosts.Options{Cert: "c.pem"}}, "both or none"},
 		"proxy":                {registry.Options{Proxy: "http://user:canary@%zz"}, "proxy"},
 		"proxy without scheme": {registry.Options{Proxy: "proxy"}, "proxy"},
 		"negative stall":       {registry.Options{StallTimeout: -1}, "negative"},

@@ -172,7 +172,7 @@ func (q *tokenRequest) send(ctx context.Context, method string, u *url.URL, form
 	req.Header.Set("Accept-Encoding", "identity")
 	var own http.Header
 	if h.origin(u) {
-		own = h.header
+		own = h.Header
 	}
 	addHeaders(req, own, authorization)
 	via := h.via.own
@@ -266,10 +266,10 @@ func (a *authorizer) judgeRealm(u *url.URL) (trusted bool, err error) {
 		return false, unauthenticatedf("names the token server %s without TLS", u.Host)
 	case reachOf(u.Host) == reachLinkLocal:
 		return false, unauthenticatedf("names the token server %s at a link-local address", u.Host)
-	case source.SameHostname(u.Host, a.h.name) || source.ListsHost(a.r.opts.TokenHosts, u.Host):
+	case source.SameHostname(u.Host, a.h.Name) || source.ListsHost(a.r.opts.TokenHosts, u.Host):
 		return true, nil
 	case reachOf(u.Host) == reachPrivate:
 		return false, unauthenticatedf("names the token server %s at a loopback or private address", u.Host)
 	}
-	return source.SameDomain(u.Host, a.h.name), nil
+	return source.SameDomain(u.Host, a.h.Name), nil
 }

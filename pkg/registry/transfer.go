@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	dockerconfig "github.com/containerd/containerd/v2/core/remotes/docker/config"
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -19,9 +19,9 @@ func (r *Registry) Delegate(ref source.Ref) (source.Delegation, error) {
 	o := r.opts
 	var lost []string
 	for name, set := range map[string]bool{
-		"skipping the check of certificates": o.SkipVerify || o.Insecure,
-		"a CA or client certificate":         o.CA != "" || o.Cert != "",
-		"mirrors of a profile":               len(o.Mirrors) > 0,
+		"skipping the check of certificates": o.Hosts.SkipVerify || o.Hosts.Insecure,
+		"a CA or client certificate":         o.Hosts.CA != "" || o.Hosts.Cert != "",
+		"mirrors of a profile":               len(o.Hosts.Mirrors) > 0,
 		"a proxy of a profile":               o.Proxy != "",
 		"dumps and traces of HTTP":           o.Dump != nil || o.Trace != nil,
 	} {
@@ -30,7 +30,7 @@ func (r *Registry) Delegate(ref source.Ref) (source.Delegation, error) {
 		}
 	}
 	slices.Sort(lost)
-	dirs, err := dirsOf(o.HostsDirs, ref.Domain)
+	dirs, err := hosts.DirsOf(o.Hosts.Dirs, ref.Domain)
 	if err != nil {
 		return source.Delegation{}, err
 	}
@@ -40,7 +40,7 @@ func (r *Registry) Delegate(ref source.Ref) (source.Delegation, error) {
 	if len(lost) > 0 {
 		return source.Delegation{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)
 	}
-	d := source.Delegation{PlainHTTP: o.PlainHTTP}
+	d := source.Delegation{PlainHTTP: o.Hosts.PlainHTTP}
 	if len(dirs) == 1 {
 		d.HostsDir = dirs[0]
 	}
@@ -48,20 +48,6 @@ func (r *Registry) Delegate(ref source.Ref) (source.Delegation, error) {
 		d.Credentials = func(ctx context.Context, host string) (string, string, error) { return r.delegated(ctx, host, ref) }
 	}
 	return d, nil
-}
-
-// dirsOf returns those of dirs that say something about the registry domain.
-func dirsOf(dirs []string, domain string) ([]string, error) {
-	var found []string
-	for _, dir := range dirs {
-		_, err := dockerconfig.HostDirFromRoot(dir)(domain)
-		if err == nil {
-			found = append(found, dir)
-		} else if !errdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("looking for %s in %s: %w: %w", domain, dir, errdefs.ErrFailedPrecondition, err)
-		}
-	}
-	return found, nil
 }
 
 func (r *Registry) delegated(ctx context.Context, host string, ref source.Ref) (string, string, error) {

@@ -3,82 +3,17 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
-
-// tlsFlags is the TLS material of Options, loaded once so that an unreadable
-// file is reported before anything is contacted.
-type tlsFlags struct {
-	skipVerify bool
-	ca         []byte
-	certs      []tls.Certificate
-}
-
-func loadTLS(o Options) (tlsFlags, error) {
-	return loadTLSFiles(o.CA, o.Cert, o.Key, o.SkipVerify || o.Insecure)
-}
-
-func loadTLSFiles(ca, cert, key string, skipVerify bool) (tlsFlags, error) {
-	f := tlsFlags{skipVerify: skipVerify}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return f, fmt.Errorf("reading CA file %q: %w: %w", ca, err, errdefs.ErrInvalidArgument)
-		}
-		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			return f, fmt.Errorf("CA file %q holds no certificate: %w", ca, errdefs.ErrInvalidArgument)
-		}
-		f.ca = pem
-	}
-	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return f, fmt.Errorf("loading client certificate %q with key %q: %w: %w", cert, key, err, errdefs.ErrInvalidArgument)
-		}
-		f.certs = []tls.Certificate{pair}
-	}
-	return f, nil
-}
-
-// apply puts the flags on top of what the host's own entry says.
-func (f tlsFlags) apply(c *tls.Config) error {
-	if f.skipVerify {
-		c.InsecureSkipVerify = true
-	}
-	if f.ca != nil {
-		// containerd checks no certificate of localhost; who names a CA wants
-		// it checked.
-		c.InsecureSkipVerify = f.skipVerify
-		if c.RootCAs == nil {
-			pool, err := x509.SystemCertPool()
-			if err != nil {
-				return fmt.Errorf("reading the system's certificates: %w", err)
-			}
-			c.RootCAs = pool
-		}
-		c.RootCAs.AppendCertsFromPEM(f.ca)
-	}
-	if f.certs != nil {
-		c.Certificates = f.certs
-	}
-	return nil
-}
-
-func (f tlsFlags) set() bool { return f.skipVerify || f.ca != nil || f.certs != nil }
 
 const (
 	// idleConns is how many connections to one host may wait for the next
@@ -118,14 +53,14 @@ type transports struct {
 	proxy           func(*http.Request) (*url.URL, error)
 }
 
-func (r *Registry) newTransports(h *host, cfg *tls.Config, dial dialFunc) transports {
+func (r *Registry) newTransports(h *host) transports {
 	stall := r.opts.StallTimeout
-	bare := cfg.Clone()
+	bare := h.TLS.Clone()
 	bare.Certificates = nil
 	stranger := &net.Dialer{Timeout: stall, ControlContext: h.judgeAddress}
 	plain := &net.Dialer{Timeout: stall}
 	return transports{
-		own:     newTransport(cfg, h.watchDial(dial, stall), r.proxy, stall),
+		own:     newTransport(h.TLS, h.watchDial(stall), r.proxy, stall),
 		direct:  newTransport(bare, stranger.DialContext, nil, stall),
 		proxied: newTransport(bare, plain.DialContext, r.proxy, stall),
 		proxy:   r.proxy,
@@ -140,18 +75,18 @@ func (t transports) stranger(req *http.Request) *http.Transport {
 	return t.direct
 }
 
-// watchDial bounds dial and learns whether the host is in a private network,
+// watchDial bounds h.Dial and learns whether the host is in a private network,
 // because then it may redirect into private networks.
-func (h *host) watchDial(dial dialFunc, stall time.Duration) dialFunc {
+func (h *host) watchDial(stall time.Duration) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, stall)
 		defer cancel()
-		conn, err := dial(ctx, network, addr)
+		conn, err := h.Dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
 		// Behind a proxy, addr is the proxy's.
-		if source.SameHostname(addr, h.name) && reachOf(conn.RemoteAddr().String()) == reachPrivate {
+		if source.SameHostname(addr, h.Name) && reachOf(conn.RemoteAddr().String()) == reachPrivate {
 			h.private.Store(true)
 		}
 		return conn, nil
@@ -176,7 +111,7 @@ func (h *host) judge(at reach) error {
 
 // local reports whether the host itself is at a loopback or private address.
 func (h *host) local() bool {
-	return h.private.Load() || reachOf(h.name) == reachPrivate
+	return h.private.Load() || reachOf(h.Name) == reachPrivate
 }
 
 // reach says from where an address can be reached.

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -35,7 +36,7 @@ func TestWholeImage(t *testing.T) {
 		writeFile(t, filepath.Join(dir, name), string(text))
 	}
 	r := open(t, registry.Options{
-		CA: filepath.Join(dir, "ca"), Cert: filepath.Join(dir, "cert"), Key: filepath.Join(dir, "key"),
+		Hosts:       hosts.Options{CA: filepath.Join(dir, "ca"), Cert: filepath.Join(dir, "cert"), Key: filepath.Join(dir, "key")},
 		Credentials: onlyAt(srv.Host(), credential.Credential{Username: "me", Password: "secret"}),
 	})
 	target, err := r.Resolve(t.Context(), ref)

@@ -117,7 +117,7 @@ func identify(ctx context.Context, cfg *config.Config, kind string, reg *registr
 		if err != nil {
 			return "", err
 		}
-		parts = append(parts, h.URL, cred.Source, cred.Username)
+		parts = append(parts, h.URL(), cred.Source, cred.Username)
 	}
 	text, err := json.Marshal(parts)
 	if err != nil {

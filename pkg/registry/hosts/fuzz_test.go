@@ -1,4 +1,4 @@
-package registry_test
+package hosts_test
 
 import (
 	"os"
@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
 // FuzzHostsFile writes a mirror as hosts.toml and reads it back by containerd's
@@ -23,19 +23,18 @@ func FuzzHostsFile(f *testing.F) {
 	f.Add("http://x/%2f/'\"/é", "http://y/[host]", "x-key", "a = 'b'", true, true, false, int64(0))
 	f.Add("https://same.example.com", "https://same.example.com", "", "", true, false, false, int64(0))
 	f.Fuzz(func(t *testing.T, first, second, key, value string, resolve, override, skip bool, timeout int64) {
-		m := registry.Mirror{
+		m := hosts.Mirror{
 			Host: "reg.example.com", Endpoints: []string{first, second}, Resolve: resolve, OverridePath: override,
 			SkipVerify: skip, DialTimeout: time.Duration(timeout),
 		}
 		if key != "" {
 			m.Headers = map[string]string{key: value}
 		}
-		o := registry.Options{Mirrors: []registry.Mirror{m}}
-		direct, err := registry.New(o)
-		if err != nil {
+		o := hosts.Options{Mirrors: []hosts.Mirror{m}}
+		if _, err := hosts.New(o); err != nil {
 			return
 		}
-		files, err := registry.HostsFiles(o, nil)
+		files, err := hosts.Files(o, nil)
 		if err != nil || len(files) != 1 {
 			t.Fatalf("got %d files and %v for a mirror that may be used, want one", len(files), err)
 		}
@@ -46,14 +45,13 @@ func FuzzHostsFile(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, files[0].Name, "hosts.toml"), files[0].Text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		ref := parse(t, "reg.example.com/x")
-		want, err := direct.Hosts(t.Context(), ref)
+		want, err := find(t, o, "reg.example.com/x")
 		if err != nil {
 			t.Fatalf("got %v of the options, want hosts", err)
 		}
-		got, err := open(t, registry.Options{HostsDirs: []string{dir}}).Hosts(t.Context(), ref)
+		got, err := find(t, hosts.Options{Dirs: []string{dir}}, "reg.example.com/x")
 		// Names of headers are the same in any case, and http checks nothing.
-		fold := cmpopts.AcyclicTransformer("fold", func(h registry.Host) registry.Host {
+		fold := cmpopts.AcyclicTransformer("fold", func(h shown) shown {
 			h.Headers = slices.Clone(h.Headers)
 			for i, name := range h.Headers {
 				h.Headers[i] = strings.ToLower(name)

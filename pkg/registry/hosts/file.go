@@ -1,4 +1,4 @@
-package registry
+package hosts
 
 import (
 	"fmt"
@@ -11,17 +11,18 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// HostsFile is a hosts.toml for containerd, CRI and whoever else reads them.
-type HostsFile struct {
+// File is a hosts.toml for containerd, CRI and other readers of hosts
+// directories.
+type File struct {
 	// Name is the folder that it belongs in: a registry, or _default.
 	Name string
 	Text []byte
-	// Secret says that it holds a header, which may be a secret.
+	// Secret reports that it holds a header, which may be a secret.
 	Secret bool
 }
 
-// hostsTable is one host of a hosts.toml. The names are containerd's.
-type hostsTable struct {
+// table is one host of a hosts.toml. The names are containerd's.
+type table struct {
 	Server       string            `toml:"server,omitempty"`
 	Capabilities []string          `toml:"capabilities,omitempty"`
 	CA           string            `toml:"ca,omitempty"`
@@ -32,17 +33,17 @@ type hostsTable struct {
 	Header       map[string]string `toml:"header,omitempty"`
 }
 
-// HostsFiles says what the options mean for each registry that they name, in
-// containerd's own form. Credentials have no place in it.
-func HostsFiles(o Options, registries []string) ([]HostsFile, error) {
+// Files writes what the options mean for each of the registries, and for each
+// that has a mirror, in containerd's own form. Credentials have no place in it.
+func Files(o Options, registries []string) ([]File, error) {
 	names := slices.Clone(registries)
 	for _, m := range o.Mirrors {
 		names = append(names, m.Host)
 	}
 	slices.Sort(names)
-	var files []HostsFile
+	var files []File
 	for _, name := range slices.Compact(names) {
-		f, err := hostsFile(o, source.CanonicalHost(name))
+		f, err := file(o, source.CanonicalHost(name))
 		if err != nil {
 			return nil, err
 		}
@@ -51,9 +52,9 @@ func HostsFiles(o Options, registries []string) ([]HostsFile, error) {
 	return files, nil
 }
 
-func hostsFile(o Options, name string) (HostsFile, error) {
-	f := HostsFile{Name: name}
-	top := hostsTable{}
+func file(o Options, name string) (File, error) {
+	f := File{Name: name}
+	top := table{}
 	if name == "*" {
 		f.Name = "_default"
 	} else {
@@ -82,12 +83,12 @@ func hostsFile(o Options, name string) (HostsFile, error) {
 }
 
 // ownTable is about the registry itself.
-func ownTable(o Options, name string) hostsTable {
+func ownTable(o Options, name string) table {
 	scheme := "https"
 	if o.PlainHTTP {
 		scheme = "http"
 	}
-	t := hostsTable{Server: scheme + "://" + source.ContactedHost(name), CA: o.CA, SkipVerify: o.SkipVerify || o.Insecure}
+	t := table{Server: scheme + "://" + source.ContactedHost(name), CA: o.CA, SkipVerify: o.SkipVerify || o.Insecure}
 	if o.Cert != "" {
 		t.Client = [][2]string{{o.Cert, o.Key}}
 	}
@@ -97,7 +98,7 @@ func ownTable(o Options, name string) hostsTable {
 // writeMirror writes the endpoints that have not been seen: no table may stand
 // twice in a file.
 func writeMirror(b *strings.Builder, m Mirror, seen map[string]bool) error {
-	t := hostsTable{
+	t := table{
 		Capabilities: []string{"pull"}, CA: m.CA, SkipVerify: m.SkipVerify, OverridePath: m.OverridePath,
 		Header: maps.Clone(m.Headers),
 	}
@@ -137,10 +138,10 @@ func writeMirror(b *strings.Builder, m Mirror, seen map[string]bool) error {
 }
 
 // marshalTable writes a host as [host."URL"], or at the top if it has no URL.
-func marshalTable(t hostsTable, url string) (string, error) {
+func marshalTable(t table, url string) (string, error) {
 	var v any = t
 	if url != "" {
-		v = map[string]map[string]hostsTable{"host": {url: t}}
+		v = map[string]map[string]table{"host": {url: t}}
 	}
 	text, err := toml.Marshal(v)
 	if err != nil {

@@ -1,4 +1,4 @@
-package registry
+package hosts
 
 import (
 	"crypto/tls"
@@ -35,25 +35,27 @@ type Mirror struct {
 	Headers       map[string]string
 }
 
-func (r *Registry) mirrorHosts(name string) ([]*host, error) {
-	var hosts []*host
-	seen := map[string]bool{} // to ask somebody twice in a row would be no use
-	for _, m := range r.opts.Mirrors {
+// mirrors lists the endpoints of the options that hold the content of the
+// registry name, each once.
+func (f *Finder) mirrors(name string) ([]Host, error) {
+	var list []Host
+	seen := map[string]bool{}
+	for _, m := range f.opts.Mirrors {
 		if !m.standsFor(name) {
 			continue
 		}
 		for _, endpoint := range m.Endpoints {
-			h, err := r.mirrorHost(name, m, endpoint)
+			h, err := m.host(name, endpoint)
 			if err != nil {
 				return nil, fmt.Errorf("configuring mirror %q of %s: %w", endpoint, name, err)
 			}
-			if url := h.schemes[0] + "://" + h.name + h.path; !seen[url] {
+			if url := h.URL(); !seen[url] {
 				seen[url] = true
-				hosts = append(hosts, h)
+				list = append(list, h)
 			}
 		}
 	}
-	return hosts, nil
+	return list, nil
 }
 
 // standsFor reports whether the mirror holds the content of the registry name.
@@ -61,26 +63,24 @@ func (m Mirror) standsFor(name string) bool {
 	return m.Host == "*" || source.CanonicalHost(m.Host) == name
 }
 
-func (r *Registry) mirrorHost(name string, m Mirror, endpoint string) (*host, error) {
+// host is an endpoint as a mirror of the registry name.
+func (m Mirror) host(name, endpoint string) (Host, error) {
 	u, err := m.parse(endpoint)
 	if err != nil {
-		return nil, err
+		return Host{}, err
 	}
-	flags, err := loadTLSFiles(m.CA, m.Cert, m.Key, m.SkipVerify)
+	files, err := loadTLS(m.CA, m.Cert, m.Key, m.SkipVerify)
 	if err != nil {
-		return nil, err
+		return Host{}, err
 	}
-	cfg := &tls.Config{}
-	if err := flags.apply(cfg); err != nil {
-		return nil, err
+	h := Host{
+		Name: u.Host, Path: u.Path, Schemes: []string{u.Scheme}, Mirror: true, Namespace: name, Pull: true, Resolve: m.Resolve,
+		Header: http.Header{}, TLS: &tls.Config{}, Dial: (&net.Dialer{Timeout: m.DialTimeout}).DialContext,
 	}
-	h := &host{name: u.Host, path: u.Path, schemes: []string{u.Scheme}, mirror: true, pull: true, resolve: m.Resolve, header: http.Header{}}
 	for key, value := range m.Headers {
-		h.header.Set(key, value)
+		h.Header.Set(key, value)
 	}
-	dialer := &net.Dialer{Timeout: m.DialTimeout}
-	r.finishHost(h, name, cfg, dialer.DialContext)
-	return h, nil
+	return h, files.apply(h.TLS)
 }
 
 // Validate refuses what would have no effect, or none that can be meant. Its

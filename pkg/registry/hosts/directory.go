@@ -1,0 +1,179 @@
+package hosts
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	dockerconfig "github.com/containerd/containerd/v2/core/remotes/docker/config"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/sirupsen/logrus"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+)
+
+// fromDirectory lets containerd read the hosts directory, so that a file means
+// the same to both.
+func (f *Finder) fromDirectory(ctx context.Context, name string) ([]Host, error) {
+	dir, err := findDir(f.opts.Dirs, name)
+	if err != nil {
+		return nil, err
+	}
+	complaints := &complaints{}
+	transports := map[*http.Client]*http.Transport{}
+	opts := dockerconfig.HostOptions{
+		HostDir: func(string) (string, error) { return dir, nil },
+		UpdateClient: func(c *http.Client) error {
+			if t, ok := c.Transport.(*http.Transport); ok {
+				transports[c] = t
+			}
+			return nil
+		},
+	}
+	found, err := dockerconfig.ConfigureHosts(complaints.listen(ctx), opts)(name)
+	if err = errors.Join(err, complaints.first); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", dir, err)
+	}
+	var list []Host
+	for _, entry := range found {
+		h, err := f.host(name, entry, transports[entry.Client], dir != "")
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, h)
+	}
+	return list, nil
+}
+
+// complaints catches what containerd logs as an error while it reads a hosts
+// directory. It only logs a hosts.toml that it cannot parse and carries on
+// without it, and then a mirror, a CA or an order would silently be missing.
+type complaints struct{ first error }
+
+func (c *complaints) listen(ctx context.Context) context.Context {
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	logger.AddHook(c)
+	return log.WithLogger(ctx, logrus.NewEntry(logger))
+}
+
+// Levels and Fire make complaints a hook of the logger.
+func (c *complaints) Levels() []logrus.Level {
+	return []logrus.Level{logrus.ErrorLevel}
+}
+
+func (c *complaints) Fire(e *logrus.Entry) error {
+	if c.first == nil {
+		err, _ := e.Data[logrus.ErrorKey].(error)
+		c.first = cmp.Or(err, errors.New(e.Message))
+	}
+	return nil
+}
+
+// host turns containerd's description of a host into a Host. t is its transport
+// before containerd wrapped it for a fallback to HTTP; configured means that
+// there is a directory for the registry.
+func (f *Finder) host(name string, entry docker.RegistryHost, t *http.Transport, configured bool) (Host, error) {
+	h := Host{
+		Name:    entry.Host,
+		Path:    entry.Path,
+		Schemes: []string{entry.Scheme},
+		Mirror:  source.CanonicalHost(entry.Host) != name,
+		Pull:    entry.Capabilities.Has(docker.HostCapabilityPull),
+		Resolve: entry.Capabilities.Has(docker.HostCapabilityResolve | docker.HostCapabilityPull),
+		Header:  entry.Header,
+		TLS:     t.TLSClientConfig.Clone(),
+		Dial:    t.DialContext,
+	}
+	wrapped := entry.Client.Transport != http.RoundTripper(t)
+	if wrapped {
+		h.Schemes = []string{"https", "http"}
+	}
+	if h.Mirror {
+		h.Namespace = name
+		return h, nil
+	}
+	if docker.IsLocalhost(name) && (wrapped || !configured) && h.TLS.RootCAs == nil && h.TLS.Certificates == nil {
+		h.Schemes = []string{"http", "https"}
+	}
+	return h, f.applyOptions(&h)
+}
+
+// applyOptions puts the options for the reference's own host on top of its
+// entry.
+func (f *Finder) applyOptions(h *Host) error {
+	switch {
+	case f.opts.PlainHTTP:
+		h.Schemes = []string{"http"}
+	case f.opts.Insecure:
+		h.Schemes, h.Insecure = []string{"https", "http"}, true
+	case f.tls.ca != nil || f.tls.certs != nil:
+		h.Schemes = []string{"https"}
+	case f.tls.set() && len(h.Schemes) > 1:
+		h.Schemes = []string{"https", "http"}
+	}
+	return f.tls.apply(h.TLS)
+}
+
+// findDir returns the directory for a registry, empty if there is none: an entry
+// of its own name in any of dirs wins over every _default.
+func findDir(dirs []string, name string) (string, error) {
+	for _, entries := range [][]string{dirNames(name), {"_default"}} {
+		for _, dir := range dirs {
+			for _, entry := range entries {
+				path := filepath.Join(dir, entry)
+				_, err := os.Stat(path)
+				if err == nil {
+					return path, nil
+				}
+				if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+					return "", err
+				}
+			}
+		}
+	}
+	return "", nil
+}
+
+// dirNames lists the names under which a registry may have a directory.
+// The form host_port_ is for file systems that cannot hold a colon.
+func dirNames(name string) []string {
+	if name == source.DockerHub {
+		return source.HostAliases(name)
+	}
+	host, port, err := net.SplitHostPort(name)
+	if err != nil {
+		return []string{name, name + "_443_", name + ":443"}
+	}
+	names := []string{strings.TrimSuffix(name, ":"+port) + "_" + port + "_", name}
+	if port == "443" {
+		names = append(names, host)
+	}
+	return names
+}
+
+// DirsOf returns those of dirs that configure the registry called domain, by
+// containerd's own rules.
+func DirsOf(dirs []string, domain string) ([]string, error) {
+	var found []string
+	for _, dir := range dirs {
+		_, err := dockerconfig.HostDirFromRoot(dir)(domain)
+		if err == nil {
+			found = append(found, dir)
+		} else if !errdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("looking for %s in %s: %w: %w", domain, dir, errdefs.ErrFailedPrecondition, err)
+		}
+	}
+	return found, nil
+}

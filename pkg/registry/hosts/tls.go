@@ -1,0 +1,66 @@
+package hosts
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"github.com/containerd/errdefs"
+)
+
+// tlsFiles is TLS material that options name, as read from its files.
+type tlsFiles struct {
+	skipVerify bool
+	ca         []byte
+	certs      []tls.Certificate
+}
+
+// loadTLS reads the files that are not "".
+func loadTLS(ca, cert, key string, skipVerify bool) (tlsFiles, error) {
+	f := tlsFiles{skipVerify: skipVerify}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return f, fmt.Errorf("reading CA file %q: %w: %w", ca, err, errdefs.ErrInvalidArgument)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return f, fmt.Errorf("CA file %q holds no certificate: %w", ca, errdefs.ErrInvalidArgument)
+		}
+		f.ca = pem
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return f, fmt.Errorf("loading client certificate %q with key %q: %w: %w", cert, key, err, errdefs.ErrInvalidArgument)
+		}
+		f.certs = []tls.Certificate{pair}
+	}
+	return f, nil
+}
+
+// apply puts the files on top of what the host's own entry says.
+func (f tlsFiles) apply(c *tls.Config) error {
+	if f.skipVerify {
+		c.InsecureSkipVerify = true
+	}
+	if f.ca != nil {
+		// containerd checks no certificate of localhost; naming a CA asks for
+		// the check.
+		c.InsecureSkipVerify = f.skipVerify
+		if c.RootCAs == nil {
+			pool, err := x509.SystemCertPool()
+			if err != nil {
+				return fmt.Errorf("reading the system's certificates: %w", err)
+			}
+			c.RootCAs = pool
+		}
+		c.RootCAs.AppendCertsFromPEM(f.ca)
+	}
+	if f.certs != nil {
+		c.Certificates = f.certs
+	}
+	return nil
+}
+
+func (f tlsFiles) set() bool { return f.skipVerify || f.ca != nil || f.certs != nil }
