@@ -59,7 +59,7 @@ func rooms() map[string][]string {
 		"pkg/plugin":                  {},
 
 		"cmd/containerd-pull/internal/complete": {"pkg/config", "pkg/config/file", "pkg/config/value", "pkg/plugin", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/store"},
-		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/source", "pkg/store", "pkg/printable"},
+		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/registry/hosts", "pkg/source", "pkg/store", "pkg/printable"},
 
 		"pkg/internal/pulltest":              {},
 		"pkg/internal/pulltest/process":      {},

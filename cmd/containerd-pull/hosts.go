@@ -5,17 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -25,15 +23,13 @@ import (
 )
 
 type hostsOptions struct {
-	streams streams
-	caller  config.Caller
-	flags   *config.Flags
-	format  string
-	dryRun  bool
+	options
+	format string
+	dryRun bool
 }
 
 func newHostsCheckCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &hostsOptions{streams: s, caller: caller}
+	o := &hostsOptions{options: options{streams: s, caller: caller}}
 	cmd := &cobra.Command{
 		Use:                   "check [flags] REF",
 		Short:                 "Show which hosts would be asked for REF, in what order and with what",
@@ -48,7 +44,7 @@ func newHostsCheckCmd(s streams, caller config.Caller) *cobra.Command {
 }
 
 func newHostsWriteCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &hostsOptions{streams: s, caller: caller}
+	o := &hostsOptions{options: options{streams: s, caller: caller}}
 	cmd := &cobra.Command{
 		Use:                   "write [flags] DIR",
 		Short:                 "Write the hosts of a profile as hosts.toml files for containerd and CRI",
@@ -61,30 +57,14 @@ func newHostsWriteCmd(s streams, caller config.Caller) *cobra.Command {
 	return cmd
 }
 
-// shownHost is a host in JSON. The names are API.
-type shownHost struct {
-	Host       string   `json:"host"`
-	URL        string   `json:"url"`
-	Mirror     bool     `json:"mirror"`
-	Pull       bool     `json:"pull"`
-	Resolve    bool     `json:"resolve"`
-	TLS        string   `json:"tls"`
-	Headers    []string `json:"headers"`
-	Credential string   `json:"credential"` // the source; empty if there is none
-}
-
 func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	ref, err := source.ParseRef(arg)
 	if err != nil {
 		return asUsage(err)
 	}
-	settings, err := config.Load(o.caller, o.flags)
+	_, cfg, err := o.resolve(ref)
 	if err != nil {
-		return asUsage(err)
-	}
-	cfg, err := settings.Resolve(ref)
-	if err != nil {
-		return asUsage(err)
+		return err
 	}
 	reg, err := registry.New(cfg.Registry)
 	if err != nil {
@@ -98,63 +78,15 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	shown := make([]shownHost, len(found))
+	shown := make(output.Hosts, len(found))
 	for i, h := range found {
-		shown[i] = showHost(h)
 		cred, err := find(ctx, h.Name, ref)
 		if err != nil {
 			return &credentialError{h.Name, err}
 		}
-		shown[i].Credential = cred.Source
+		shown[i] = output.NewHost(h, cred.Source)
 	}
-	return writeFormatted(o.streams.out, o.format, shown, func(w io.Writer) { writeHosts(w, shown) })
-}
-
-func showHost(h hosts.Host) shownHost {
-	headers := slices.AppendSeq([]string{}, maps.Keys(h.Header)) // an empty list in JSON, not null
-	slices.Sort(headers)
-	return shownHost{
-		Host: h.Name, URL: h.URL(), Mirror: h.Mirror, Pull: h.Pull, Resolve: h.Resolve, TLS: describeTLS(h), Headers: headers,
-	}
-}
-
-func describeTLS(h hosts.Host) string {
-	parts := []string{"certificate checked"}
-	switch {
-	case h.Schemes[0] == "http":
-		parts[0] = "none"
-	case h.TLS.InsecureSkipVerify:
-		parts[0] = "certificate not checked"
-	case h.TLS.RootCAs != nil:
-		parts[0] = "certificate checked, own CA"
-	}
-	if len(h.TLS.Certificates) > 0 {
-		parts = append(parts, "client certificate")
-	}
-	for _, fallback := range h.Schemes[1:] {
-		parts = append(parts, "else "+fallback)
-	}
-	return strings.Join(parts, ", ")
-}
-
-func writeHosts(w io.Writer, shown []shownHost) {
-	for _, h := range shown {
-		var may []string
-		if h.Pull {
-			may = append(may, "pull")
-		}
-		if h.Resolve {
-			may = append(may, "resolve")
-		}
-		credential := h.Credential
-		if credential == "" {
-			credential = "none"
-		}
-		fmt.Fprintf(w, "%s\t%s\tTLS: %s\tcredential: %s\n", h.URL, strings.Join(may, ", "), h.TLS, credential)
-		for _, name := range h.Headers {
-			fmt.Fprintf(w, "\theader %s\t\t\n", name)
-		}
-	}
+	return writeFormatted(o.streams.out, o.format, shown, shown.Write)
 }
 
 // credentialError is a credential that is configured and cannot be had.
@@ -191,13 +123,9 @@ func runHostsWrite(o *hostsOptions, dir string) error {
 }
 
 func (o *hostsOptions) hostsFiles() (files []hosts.File, profile string, err error) {
-	settings, err := config.Load(o.caller, o.flags)
+	settings, cfg, err := o.resolve(source.Ref{})
 	if err != nil {
-		return nil, "", asUsage(err)
-	}
-	cfg, err := settings.Resolve(source.Ref{})
-	if err != nil {
-		return nil, "", asUsage(err)
+		return nil, "", err
 	}
 	if cfg.Profile == "" {
 		return nil, "", &usageError{errors.New("no profile to write the hosts of"), "name one with --profile"}
@@ -216,7 +144,7 @@ func hostsPath(dir string, f hosts.File) string {
 	return filepath.Join(dir, f.Name, "hosts.toml")
 }
 
-// checkForeign refuses a file that somebody else wrote.
+// checkForeign refuses a file that hosts write did not write.
 func checkForeign(path string) error {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
-	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
@@ -17,11 +16,9 @@ import (
 )
 
 type profileOptions struct {
-	streams streams
-	caller  config.Caller
-	flags   *config.Flags
-	format  string
-	online  bool
+	options
+	format string
+	online bool
 }
 
 // newProfileCmd is one of the commands on profiles. Their only setting is the
@@ -38,7 +35,7 @@ func newProfileCmd(o *profileOptions, use, short string, run func(context.Contex
 }
 
 func newProfileListCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &profileOptions{streams: s, caller: caller}
+	o := &profileOptions{options: options{streams: s, caller: caller}}
 	cmd := newProfileCmd(o, "list [flags]", "List the profiles, their patterns and their files", runProfileList)
 	cmd.Args = noArgs
 	addFormat(cmd, &o.format)
@@ -46,7 +43,7 @@ func newProfileListCmd(s streams, caller config.Caller) *cobra.Command {
 }
 
 func newProfileShowCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &profileOptions{streams: s, caller: caller}
+	o := &profileOptions{options: options{streams: s, caller: caller}}
 	cmd := newProfileCmd(o, "show [flags] NAME", "Show what a profile says, with those that it extends", runProfileShow)
 	cmd.Args = exactlyOne
 	addFormat(cmd, &o.format)
@@ -54,34 +51,17 @@ func newProfileShowCmd(s streams, caller config.Caller) *cobra.Command {
 }
 
 func newProfileInitCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &profileOptions{streams: s, caller: caller}
+	o := &profileOptions{options: options{streams: s, caller: caller}}
 	cmd := newProfileCmd(o, "init [flags] [NAME]", "Add a commented profile to the user's configuration file, or to --config", runProfileInit)
 	cmd.Args = atMostOne
 	return cmd
 }
 
 func newProfileCheckCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &profileOptions{streams: s, caller: caller}
+	o := &profileOptions{options: options{streams: s, caller: caller}}
 	cmd := newProfileCmd(o, "check [flags] [NAME...]", "Check the configuration files and what they name, without pulling", runProfileCheck)
 	cmd.Flags().BoolVar(&o.online, "online", false, "also reach the daemon and log in to the hosts")
 	return cmd
-}
-
-// shownProfile is a profile in JSON. The names are API.
-type shownProfile struct {
-	Name     string         `json:"name"`
-	Extends  string         `json:"extends,omitempty"`
-	Match    []string       `json:"match"`
-	Files    []string       `json:"files"`
-	Settings []shownSetting `json:"settings,omitempty"`
-}
-
-func showProfiles(all []config.Profile) []shownProfile {
-	shown := make([]shownProfile, len(all))
-	for i, p := range all {
-		shown[i] = shownProfile{Name: p.Name, Extends: p.Extends, Match: append([]string{}, p.Match...), Files: p.Files}
-	}
-	return shown
 }
 
 func runProfileList(_ context.Context, o *profileOptions, _ []string) error {
@@ -89,12 +69,8 @@ func runProfileList(_ context.Context, o *profileOptions, _ []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	shown := showProfiles(settings.Profiles())
-	return writeFormatted(o.streams.out, o.format, shown, func(w io.Writer) {
-		for _, p := range shown {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, strings.Join(p.Match, ", "), strings.Join(p.Files, ", "))
-		}
-	})
+	shown := output.NewProfiles(settings.Profiles())
+	return writeFormatted(o.streams.out, o.format, shown, shown.Write)
 }
 
 func runProfileShow(_ context.Context, o *profileOptions, args []string) error {
@@ -102,45 +78,24 @@ func runProfileShow(_ context.Context, o *profileOptions, args []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	said, err := settings.ShowProfile(args[0])
+	made, err := settings.ShowProfile(args[0])
 	if err != nil {
 		return asUsage(err)
 	}
-	for _, p := range showProfiles(settings.Profiles()) {
+	for _, p := range settings.Profiles() {
 		if p.Name == args[0] {
-			p.Settings = showSettings(said)
-			return writeProfile(o, p, said)
+			return writeProfile(o, output.NewProfile(p, made))
 		}
 	}
 	return nil
 }
 
-// writeProfile writes a profile as a file could hold it.
-func writeProfile(o *profileOptions, p shownProfile, said []config.Resolved) error {
-	tree := map[string]any{}
-	if len(p.Match) > 0 {
-		tree["match"] = p.Match
-	}
-	for _, r := range said {
-		put(tree, strings.Split(r.Setting.Key, "."), r.Plain)
-	}
-	text, err := toml.Marshal(map[string]any{"profiles": map[string]any{p.Name: tree}})
+func writeProfile(o *profileOptions, p output.Profile) error {
+	text, err := p.TOML()
 	if err != nil {
 		return fmt.Errorf("writing profile %s as TOML: %w", p.Name, err)
 	}
 	return writeFormatted(o.streams.out, o.format, p, func(w io.Writer) { fmt.Fprintf(w, "%s", text) })
-}
-
-func put(tree map[string]any, keys []string, v any) {
-	for ; len(keys) > 1; keys = keys[1:] {
-		inner, ok := tree[keys[0]].(map[string]any)
-		if !ok {
-			inner = map[string]any{}
-			tree[keys[0]] = inner
-		}
-		tree = inner
-	}
-	tree[keys[0]] = v
 }
 
 func runProfileInit(_ context.Context, o *profileOptions, args []string) error {

@@ -1,0 +1,73 @@
+package output
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
+)
+
+// Host is a host in JSON. The names are API.
+type Host struct {
+	Host       string   `json:"host"`
+	URL        string   `json:"url"`
+	Mirror     bool     `json:"mirror"`
+	Pull       bool     `json:"pull"`
+	Resolve    bool     `json:"resolve"`
+	TLS        string   `json:"tls"`
+	Headers    []string `json:"headers"`
+	Credential string   `json:"credential"` // its source; empty if there is none
+}
+
+// NewHost shows a host with the source of its credential.
+func NewHost(h hosts.Host, credential string) Host {
+	headers := slices.AppendSeq([]string{}, maps.Keys(h.Header)) // an empty list in JSON, not null
+	slices.Sort(headers)
+	return Host{
+		Host: h.Name, URL: h.URL(), Mirror: h.Mirror, Pull: h.Pull, Resolve: h.Resolve,
+		TLS: describeTLS(h), Headers: headers, Credential: credential,
+	}
+}
+
+func describeTLS(h hosts.Host) string {
+	parts := []string{"certificate checked"}
+	switch {
+	case h.Schemes[0] == "http":
+		parts[0] = "none"
+	case h.TLS.InsecureSkipVerify:
+		parts[0] = "certificate not checked"
+	case h.TLS.RootCAs != nil:
+		parts[0] = "certificate checked, own CA"
+	}
+	if len(h.TLS.Certificates) > 0 {
+		parts = append(parts, "client certificate")
+	}
+	for _, fallback := range h.Schemes[1:] {
+		parts = append(parts, "else "+fallback)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Hosts is the result of hosts check in JSON.
+type Hosts []Host
+
+// Write writes a line for each host and each of its headers.
+func (all Hosts) Write(w io.Writer) {
+	for _, h := range all {
+		var may []string
+		if h.Pull {
+			may = append(may, "pull")
+		}
+		if h.Resolve {
+			may = append(may, "resolve")
+		}
+		fmt.Fprintf(w, "%s\t%s\tTLS: %s\tcredential: %s\n", h.URL, strings.Join(may, ", "), h.TLS, cmp.Or(h.Credential, "none"))
+		for _, name := range h.Headers {
+			fmt.Fprintf(w, "\theader %s\t\t\n", name)
+		}
+	}
+}
