@@ -14,8 +14,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
-// persona is what the program is under one of its names.
-type persona struct {
+// invocation is what the program is under one of its names.
+type invocation struct {
 	display  string            // how whoever calls it spells the command
 	defaults map[string]string // of settings, by key
 	noShortN bool              // -n is refused
@@ -27,16 +27,16 @@ func runAs(ctx context.Context, s streams, caller config.Caller, name string, ar
 	case plugin.Name:
 		return runShim(ctx, s, caller, args)
 	case plugin.PullExt:
-		return runPersona(ctx, s, caller, persona{display: nerdctlName(caller) + " " + plugin.Word}, args)
+		return runInvocation(ctx, s, caller, invocation{display: nerdctlName(caller) + " " + plugin.Word}, args)
 	case plugin.DockerPlugin:
 		return runDocker(ctx, s, caller, args)
 	case plugin.KubectlPlugin:
-		return runPersona(ctx, s, caller, kubectl(), args)
+		return runInvocation(ctx, s, caller, kubectl(), args)
 	case plugin.KubectlCompletions:
 		if len(args) == 0 {
 			args = []string{""}
 		}
-		return runPersona(ctx, s, caller, kubectl(), append([]string{cobra.ShellCompRequestCmd}, args...))
+		return runInvocation(ctx, s, caller, kubectl(), append([]string{cobra.ShellCompRequestCmd}, args...))
 	}
 	return run(ctx, s, caller, args)
 }
@@ -51,15 +51,15 @@ func nerdctlName(caller config.Caller) string {
 
 // kubectl looks at the images of Kubernetes, and to its users -n means one of
 // Kubernetes' own namespaces.
-func kubectl() persona {
-	return persona{
+func kubectl() invocation {
+	return invocation{
 		display:  "kubectl " + plugin.Word,
 		defaults: map[string]string{"namespace": "k8s.io"},
 		noShortN: true,
 	}
 }
 
-func runPersona(ctx context.Context, s streams, caller config.Caller, p persona, args []string) int {
+func runInvocation(ctx context.Context, s streams, caller config.Caller, p invocation, args []string) int {
 	caller.Defaults = p.defaults
 	root := newRootCmd(s, caller)
 	root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: p.display}
@@ -121,7 +121,7 @@ func runDocker(ctx context.Context, s streams, caller config.Caller, args []stri
 		return report(s, caller, err)
 	}
 	defer stop()
-	p := persona{display: "docker pullext", defaults: map[string]string{"output_style": config.StyleDocker}}
+	p := invocation{display: "docker pullext", defaults: map[string]string{"output_style": config.StyleDocker}}
 	if platform := caller.Getenv("DOCKER_DEFAULT_PLATFORM"); platform != "" {
 		p.defaults["platforms"] = platform
 	}
@@ -131,7 +131,7 @@ func runDocker(ctx context.Context, s streams, caller config.Caller, args []stri
 	if call.Config != "" {
 		caller = withVariable(caller, "DOCKER_CONFIG", call.Config)
 	}
-	return runPersona(ctx, s, caller, p, call.Args)
+	return runInvocation(ctx, s, caller, p, call.Args)
 }
 
 // report tells of a failure, if it is one, and gives its exit code.

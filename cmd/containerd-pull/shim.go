@@ -131,7 +131,7 @@ const (
 func runShim(ctx context.Context, s streams, caller config.Caller, args []string) int {
 	call := plugin.Parse(args)
 	if call.Ours {
-		return runPersona(ctx, s, caller, persona{display: plugin.Name + " " + plugin.Word}, call.Args)
+		return runInvocation(ctx, s, caller, invocation{display: plugin.Name + " " + plugin.Word}, call.Args)
 	}
 	for _, c := range call.Candidates {
 		fmt.Fprintln(s.out, c)
