@@ -130,7 +130,7 @@ const (
 // once more, in other namespaces, and must not come back to us then.
 func runShim(ctx context.Context, s streams, caller config.Caller, args []string) int {
 	call := plugin.Parse(args)
-	if call.Ours {
+	if call.IsPull {
 		return runInvocation(ctx, s, caller, invocation{display: plugin.Name + " " + plugin.Word}, call.Args)
 	}
 	for _, c := range call.Candidates {

@@ -119,7 +119,7 @@ const ownPair = "ca = \"$ROOT/ca.pem\"\ncert = \"$ROOT/client.pem\"\nkey = \"$RO
 // TestGuardedDistribution pulls from distribution's registry by a profile, with
 // the right proof and with every wrong one.
 func TestGuardedDistribution(t *testing.T) {
-	skipIfShort(t)
+	pulltest.Long(t)
 	for _, tc := range guards() {
 		t.Run(tc.name, func(t *testing.T) {
 			g := newGuarded(t, tc.o)

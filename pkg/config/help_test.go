@@ -102,11 +102,3 @@ func resolved(t *testing.T, c *config.Config, name string) (value, origin string
 	t.Fatalf("no setting %q", name)
 	return "", ""
 }
-
-// skipIfShort skips a test that takes more than half a second.
-func skipIfShort(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("long: it runs without -short")
-	}
-}

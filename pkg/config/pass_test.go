@@ -50,7 +50,7 @@ func command(t *testing.T, stdin, program string, args ...string) {
 // TestPass pulls with a credential that lies in pass, by Docker's own program
 // for it.
 func TestPass(t *testing.T) {
-	skipIfShort(t)
+	pulltest.Long(t)
 	passStore(t)
 	g := newGuarded(t, testregistry.DistributionOptions{Basic: &testregistry.Credentials{User: "robot", Password: "canary"}})
 	entry := pulltest.Must(json.Marshal(map[string]string{"ServerURL": g.d.Host(), "Username": "robot", "Secret": "canary"}))(t)

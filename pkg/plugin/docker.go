@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// MetadataRequest is the argument by which Docker asks whether a program is a
-// plugin.
+// MetadataRequest is the only argument with which Docker calls a program to find
+// out whether it is a plugin.
 const MetadataRequest = "docker-cli-plugin-metadata"
 
 // dockerWord is the command of the plugin.
 const dockerWord = "pullext"
 
-// Metadata answers MetadataRequest.
+// Metadata is the answer to MetadataRequest.
 func Metadata(version string) []byte {
 	text, _ := json.Marshal(struct { // strings only
 		SchemaVersion, Vendor, Version, ShortDescription string
@@ -27,13 +27,13 @@ func Metadata(version string) []byte {
 // DockerCall is the command line of a Docker plugin, taken apart.
 type DockerCall struct {
 	Config string   // the folder of Docker's configuration, empty for the default
-	Debug  bool     // of its flags --debug and --log-level
+	Debug  bool     // by Docker's --debug or --log-level
 	Args   []string // a request for candidates, and what follows the command
 }
 
-// ParseDocker takes the command line apart that Docker hands to a plugin: all
-// of its own, with its global flags in front of the command. Those that choose
-// a Docker engine are errors, because a pull goes to containerd.
+// ParseDocker takes the command line apart that Docker passes to a plugin: its
+// own, with its global flags in front of the command. Flags that choose a Docker
+// engine are errors, because a pull goes to containerd.
 func ParseDocker(args []string) (DockerCall, error) {
 	var c DockerCall
 	if len(args) > 0 && (args[0] == complete || args[0] == completeNoDesc) {
@@ -57,7 +57,7 @@ func ParseDocker(args []string) (DockerCall, error) {
 	return c, nil
 }
 
-// global reads a flag of Docker's and tells how many words it has.
+// global reads a global flag of Docker and returns how many words it has.
 func (c *DockerCall) global(args []string) (words int, err error) {
 	name, value, inline := strings.Cut(args[0], "=")
 	if inline {
@@ -85,8 +85,8 @@ func (c *DockerCall) global(args []string) (words int, err error) {
 }
 
 // Follow connects to the socket by which Docker ends its plugins, and calls
-// closed when Docker closes it. Nothing is ever sent over it. The returned
-// function ends the following.
+// closed when Docker closes it. Nothing is ever sent over it. The caller calls
+// stop, which waits for the connection to be closed.
 func Follow(socket string, closed func()) (stop func(), err error) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {

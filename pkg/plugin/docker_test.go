@@ -59,7 +59,7 @@ func TestFollow(t *testing.T) {
 	}
 	defer l.Close()
 	closed := make(chan bool, 2)
-	for _, docker := range []bool{true, false} { // which side ends it
+	for _, docker := range []bool{true, false} { // Docker closes the socket, or stop does
 		stop, err := plugin.Follow(socket, func() { closed <- true })
 		if err != nil {
 			t.Fatal(err)
@@ -73,14 +73,14 @@ func TestFollow(t *testing.T) {
 			select {
 			case <-closed:
 			case <-time.After(10 * time.Second):
-				t.Error("nobody noticed that the socket was closed")
+				t.Error("closed was not called when Docker closed the socket")
 			}
 		}
 		stop()
 		conn.Close()
 	}
 	if len(closed) > 0 {
-		t.Error("the end of the following was taken for Docker's")
+		t.Error("closed was called by stop")
 	}
 	l.Close()
 	if _, err := plugin.Follow(socket, func() {}); err == nil {

@@ -1,10 +1,12 @@
-// Package plugin is about living next to nerdctl, Docker and kubectl, none of
-// which knows us: their command lines taken apart (Parse, ParseDocker), the
-// shell function that gives nerdctl a further command (Init), the program that
-// stands in front of it (Shim), and what Docker asks of its plugins.
+// Package plugin parses the command lines of nerdctl, Docker and kubectl, and
+// installs the program as their plugin: Parse and ParseDocker take a command
+// line apart, Init is the shell function that gives nerdctl a further command,
+// Program installs a shim in front of nerdctl, and Metadata and Follow are the
+// protocol of Docker's plugins.
 //
-// It pulls nothing and knows no command of ours; cmd/containerd-pull does. The
-// facts about nerdctl are those of version 2.3, see docs/nerdctl.md.
+// It pulls nothing and knows no command of containerd-pull. The facts about
+// nerdctl are those of version 2.3: see docs/nerdctl.md. Read Parse next, and
+// then its shell functions in shell.go.
 package plugin
 
 import (
@@ -12,19 +14,19 @@ import (
 	"strings"
 )
 
-// Names that the program answers to, besides its own.
+// Names under which the program may be called, besides its own.
 const (
 	Name               = "nerdctl" // the shim
 	PullExt            = "nerdctl-pull-ext"
-	DockerPlugin       = "docker-pullext" // Docker allows no hyphen behind the first
+	DockerPlugin       = "docker-pullext" // Docker allows one hyphen only
 	KubectlPlugin      = "kubectl-pull_ext"
 	KubectlCompletions = "kubectl_complete-pull_ext"
 )
 
-// Word is the command that nerdctl gets.
+// Word is the command that is added to nerdctl.
 const Word = "pull-ext"
 
-// summary describes Word to whoever completes it.
+// summary describes Word in completion.
 const summary = "Pull images by containerd-pull"
 
 // Requests for candidates, as cobra's completion scripts send them.
@@ -33,9 +35,10 @@ const (
 	completeNoDesc = "__completeNoDesc"
 )
 
-// withValue are nerdctl's global flags whose value may be the next word. A flag
-// with = is one word whatever it is.
-func withValue() (ours, others []string) {
+// withValue are nerdctl's global flags whose value may be the next word, split
+// into those that concern a pull and the others. A flag with = is one word in
+// any case.
+func withValue() (pull, others []string) {
 	return []string{"-a", "-H", "-n", "--a", "--H", "--n", "--address", "--host", "--namespace",
 			"--snapshotter", "--storage-driver", "--hosts-dir"},
 		[]string{"--data-root", "--cgroup-manager", "--cni-path", "--cni-netconfpath", "--host-gateway-ip", "--bridge-ip",
@@ -45,28 +48,29 @@ func withValue() (ours, others []string) {
 // switches are the global flags without a value that do not concern a pull.
 func switches() []string { return []string{"--kube-hide-dupe", "--selinux-enabled"} }
 
-// Call is a command line of nerdctl's, taken apart.
+// Call is a command line of nerdctl, taken apart.
 type Call struct {
-	// Ours says that it is pull-ext or image pull-ext.
-	Ours bool
-	// Args are ours then: a request for candidates, the global flags that
-	// concern a pull, and what follows the command.
+	// IsPull is set for pull-ext and image pull-ext.
+	IsPull bool
+	// Args are the arguments for containerd-pull if IsPull: a request for
+	// candidates, the global flags that concern a pull, and what follows the
+	// command.
 	Args []string
-	// Candidates are to be added to nerdctl's own, one a line.
+	// Candidates are to be added to those of nerdctl, one a line.
 	Candidates []string
 }
 
-// Parse takes the arguments of nerdctl apart. The shell functions of Init do
-// the same.
+// Parse takes the arguments of nerdctl apart. The shell functions of Init do the
+// same.
 func Parse(args []string) Call {
 	request, globals, rest := split(args)
 	switch {
 	case len(rest) > 0 && rest[0] == Word && (request == "" || len(rest) > 1):
-		ours := append(globals, rest[1:]...)
+		pull := append(globals, rest[1:]...)
 		if request != "" {
-			ours = append([]string{request}, ours...)
+			pull = append([]string{request}, pull...)
 		}
-		return Call{Ours: true, Args: ours}
+		return Call{IsPull: true, Args: pull}
 	case request != "" && len(rest) == 1 && strings.HasPrefix(Word, rest[0]):
 		return Call{Candidates: []string{candidate(request)}}
 	}
@@ -80,19 +84,20 @@ func candidate(request string) string {
 	return Word + "\t" + summary
 }
 
-// split parts the request for candidates, the global flags that concern a pull,
-// and the words from the command on; the word image in front of it is left out.
+// split separates the request for candidates, the global flags that concern a
+// pull, and the words from the command on; the word image in front of the
+// command is left out.
 func split(args []string) (request string, globals, rest []string) {
 	image := false
 	if len(args) > 0 && (args[0] == complete || args[0] == completeNoDesc) {
 		request, args = args[0], args[1:]
 	}
-	ours, others := withValue()
+	pull, others := withValue()
 	for len(args) > 0 {
 		name, _, _ := strings.Cut(args[0], "=")
 		n := 1
 		switch {
-		case slices.Contains(ours, args[0]) || slices.Contains(others, args[0]):
+		case slices.Contains(pull, args[0]) || slices.Contains(others, args[0]):
 			if n = 2; len(args) < n {
 				return request, globals, args
 			}

@@ -20,10 +20,10 @@ func TestParse(t *testing.T) {
 		line string
 		want plugin.Call
 	}{
-		{"pull-ext alpine", plugin.Call{Ours: true, Args: []string{"alpine"}}},
-		{"-n k8s.io --debug pull-ext -q alpine", plugin.Call{Ours: true, Args: []string{"-n", "k8s.io", "--debug", "-q", "alpine"}}},
-		{"--data-root /x --cgroup-manager=y --kube-hide-dupe -a s image pull-ext alpine", plugin.Call{Ours: true, Args: []string{"-a", "s", "alpine"}}},
-		{"__complete --namespace=k8s.io pull-ext _", plugin.Call{Ours: true, Args: []string{"__complete", "--namespace=k8s.io", ""}}},
+		{"pull-ext alpine", plugin.Call{IsPull: true, Args: []string{"alpine"}}},
+		{"-n k8s.io --debug pull-ext -q alpine", plugin.Call{IsPull: true, Args: []string{"-n", "k8s.io", "--debug", "-q", "alpine"}}},
+		{"--data-root /x --cgroup-manager=y --kube-hide-dupe -a s image pull-ext alpine", plugin.Call{IsPull: true, Args: []string{"-a", "s", "alpine"}}},
+		{"__complete --namespace=k8s.io pull-ext _", plugin.Call{IsPull: true, Args: []string{"__complete", "--namespace=k8s.io", ""}}},
 		{"-n pull-ext ps", plugin.Call{}},
 		{"image image pull-ext", plugin.Call{}},
 		{"pull pull-ext", plugin.Call{}},
@@ -69,7 +69,7 @@ func lines() []string {
 	return all
 }
 
-// world is a folder with programs that write down how they were called.
+// world is a folder with programs that print how they were called.
 type world struct{ dir string }
 
 func newWorld(t *testing.T) *world {
@@ -92,12 +92,12 @@ func (w *world) write(t *testing.T, name, text string) string {
 	return path
 }
 
-// expected is what a line leads to.
+// expected is the call that a line leads to.
 func expected(line string) string {
 	args := fields(line)
 	call := plugin.Parse(args)
 	text := "nerdctl"
-	if call.Ours {
+	if call.IsPull {
 		text, args = "containerd-pull", call.Args
 	}
 	for _, a := range args {
@@ -171,7 +171,7 @@ func TestFunctionsWarnOfAnAlias(t *testing.T) {
 	}
 }
 
-// TestFunctionsFailAsTheirProgram gives the exit code on.
+// TestFunctionsFailAsTheirProgram: the functions pass on the exit code.
 func TestFunctionsFailAsTheirProgram(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		t.Run(shell, func(t *testing.T) {
@@ -206,8 +206,8 @@ func FuzzParse(f *testing.F) {
 		if !slices.Equal(before, args) {
 			t.Errorf("arguments changed from %q to %q", before, args)
 		}
-		if call.Ours && !slices.Contains(args, plugin.Word) {
-			t.Errorf("%q is taken for ours", args)
+		if call.IsPull && !slices.Contains(args, plugin.Word) {
+			t.Errorf("%q is taken for pull-ext", args)
 		}
 		if len(call.Args) >= len(args) && len(args) > 0 {
 			t.Errorf("%q became %q", args, call.Args)
@@ -217,10 +217,10 @@ func FuzzParse(f *testing.F) {
 
 func TestInitRefuses(t *testing.T) {
 	if _, err := plugin.Init("tcsh"); err == nil || !strings.Contains(err.Error(), "bash, zsh, fish, powershell") {
-		t.Errorf("got %v, want the shells that there are", err)
+		t.Errorf("got %v, want the names of the shells", err)
 	}
 	for _, shell := range plugin.Shells() {
-		if text, err := plugin.Init(shell); err != nil || strings.Contains(text, "@") && shell != "powershell" && strings.Contains(text, "@OURS@") {
+		if text, err := plugin.Init(shell); err != nil || strings.Contains(text, "@") && shell != "powershell" && strings.Contains(text, "@PULL@") {
 			t.Errorf("%s: got %v and %s", shell, err, fmt.Sprintf("%.80q", text))
 		}
 	}

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Shells lists those that Init knows.
+// Shells are the shells that Init has a function for.
 func Shells() []string { return []string{"bash", "zsh", "fish", "powershell"} }
 
 // Init is the definition of a function nerdctl for a shell. The function does
-// what Parse does; because completion scripts of cobra's kind call the command
-// by its name, it is asked for candidates too.
+// what Parse does. Completion scripts of cobra call a command by its name, so
+// that the function receives requests for candidates, too.
 func Init(shell string) (string, error) {
 	switch shell {
 	case "bash":
@@ -26,14 +26,14 @@ func Init(shell string) (string, error) {
 	return "", fmt.Errorf("shell %q: want one of %s", shell, strings.Join(Shells(), ", "))
 }
 
-// posix is the text for bash and zsh; first comes first in the function.
+// posix is the text for bash and zsh, with first at the start of the function.
 func posix(first string) string {
 	return strings.ReplaceAll(fill(posixText, " | ", posixQuote), "@FIRST@\n", first)
 }
 
 // fill puts the names of flags into a text, quoted and separated.
 func fill(text, separator string, quote func(word string, open bool) string) string {
-	ours, others := withValue()
+	pull, others := withValue()
 	alone := slices.Clone(switches())
 	join := func(words []string, open bool) string {
 		quoted := make([]string, len(words))
@@ -47,7 +47,7 @@ func fill(text, separator string, quote func(word string, open bool) string) str
 		inline = append(inline, name+"=")
 	}
 	return strings.NewReplacer(
-		"@OURS@", join(ours, false), "@OTHERS@", join(others, false),
+		"@PULL@", join(pull, false), "@OTHERS@", join(others, false),
 		"@ALONE@", join(alone, false), "@INLINE@", join(inline, true),
 		"@WORD@", Word, "@SUMMARY@", summary, "@ALIAS@", aliasText,
 	).Replace(text)
@@ -55,8 +55,8 @@ func fill(text, separator string, quote func(word string, open bool) string) str
 
 const aliasText = "containerd-pull: warning: nerdctl is an alias, which passes by the function that knows " + Word + "; see containerd-pull shim for another way"
 
-// Of the words to compare with, those that are open have something behind
-// them.
+// posixQuote quotes a word for a comparison. What an open word is compared with
+// may go on behind it.
 func posixQuote(word string, open bool) string {
 	if open {
 		return word + "*"
@@ -91,7 +91,7 @@ function nerdctl {
 	esac
 	while [ $# -gt 0 ]; do
 		case "$1" in
-		@OURS@)
+		@PULL@)
 			[ $# -gt 1 ] || break
 			ours+=("$1" "$2")
 			shift 2
@@ -147,7 +147,7 @@ else
         end
         while set -q rest[1]
             switch "$rest[1]"
-                case @OURS@
+                case @PULL@
                     set -q rest[2]; or break
                     set -a ours $rest[1..2]
                     set -e rest[1..2]
@@ -195,7 +195,7 @@ if (Get-Command nerdctl -CommandType Alias -ErrorAction SilentlyContinue) {
     [Console]::Error.WriteLine('@ALIAS@')
 }
 function global:nerdctl {
-    $valueOurs = @(@OURS@)
+    $valueOurs = @(@PULL@)
     $valueOther = @(@OTHERS@)
     $alone = @(@ALONE@)
     $inline = @(@INLINE@)

@@ -80,11 +80,10 @@ func (p *place) run(t *testing.T, name string, args ...string) string {
 }
 
 // start opens a shell with completion for the program and for nerdctl, and with
-// our function.
+// the function of Init.
 func (p *place) start(t *testing.T, shell string) *terminal {
 	var cmd *exec.Cmd
-	ours := filepath.Join("../../completions/containerd-pull." + shell)
-	text, err := os.ReadFile(ours)
+	text, err := os.ReadFile("../../completions/containerd-pull." + shell)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +110,7 @@ func (p *place) start(t *testing.T, shell string) *terminal {
 
 // TestTab presses TAB where users do.
 func TestTab(t *testing.T) {
+	pulltest.Long(t)
 	p := newPlace(t)
 	host := p.registry.Host()
 	for _, shell := range []string{"bash", "zsh", "fish"} {
@@ -184,8 +184,8 @@ func (p *place) testDocker(t *testing.T) {
 	}
 }
 
-// holdsPlugin looks for our plugin, valid, in the answer of docker info; what
-// comes after is about the engine that there is not.
+// holdsPlugin reports whether the answer of docker info lists the plugin as
+// valid; what follows the first line is about the missing engine.
 func holdsPlugin(out string) bool {
 	line, _, _ := strings.Cut(out, "\n")
 	var plugins []struct{ Name, Vendor, Err string }
@@ -221,8 +221,8 @@ func (p *place) testKubectl(t *testing.T) {
 	}
 }
 
-// BenchmarkStart is what a shell waits for until there are candidates for which
-// nothing has to be asked.
+// BenchmarkStart measures how long a shell waits for candidates that need no
+// store and no registry.
 func BenchmarkStart(b *testing.B) {
 	dir := b.TempDir()
 	program := filepath.Join(dir, "containerd-pull")

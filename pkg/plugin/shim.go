@@ -9,11 +9,12 @@ import (
 	"path/filepath"
 )
 
-// DefaultShimDir is in front of nerdctl's own folder on usual search paths,
-// that of sudo included.
+// DefaultShimDir comes before the usual folder of nerdctl on search paths, that
+// of sudo included.
 const DefaultShimDir = "/usr/local/sbin"
 
-// Program recognizes itself in the file system, as links and as copies.
+// Program is an executable that recognizes its links and copies in the file
+// system.
 type Program struct {
 	Path string // of the executable, without links
 	main string // its main package
@@ -39,8 +40,8 @@ func mainPackage(path string) string {
 	return info.Path
 }
 
-// Is tells whether a file is the program: the same file, or one that was built
-// of the same main package.
+// Is reports whether a file is the program: the same file, or one that was built
+// from the same main package.
 func (p Program) Is(path string) bool {
 	file, err := os.Stat(path)
 	if err != nil {
@@ -53,7 +54,7 @@ func (p Program) Is(path string) bool {
 	return p.main != "" && mainPackage(path) == p.main
 }
 
-// errNone says that there is no nerdctl on the search path.
+// errNone is the error of a search path without nerdctl.
 var errNone = errors.New("no nerdctl on PATH")
 
 // Next is the real path of the first nerdctl on the search path that is not
@@ -85,11 +86,11 @@ func nerdctls(searchPath string) []string {
 	return found
 }
 
-// ShimStatus is which nerdctl is found, and what becomes of its calls.
+// ShimStatus is which nerdctl a shell finds, and what its calls lead to.
 type ShimStatus struct {
-	First string // the one that is found first, empty if there is none
-	Shim  bool   // First is ours
-	Next  string // what is executed in the end, empty if there is none
+	First string // the first on the search path, empty if there is none
+	Shim  bool   // First is a shim
+	Next  string // the program that is executed in the end, empty if there is none
 }
 
 // Status looks along the search path.
@@ -103,18 +104,18 @@ func (p Program) Status(searchPath string) ShimStatus {
 	return s
 }
 
-// ForeignError says that a file is not a shim of this program.
+// ForeignError is the error for a file that is not a shim of the program.
 type ForeignError struct{ Path string }
 
 func (e *ForeignError) Error() string { return e.Path + " is not a shim of containerd-pull" }
 
-// Hint says what becomes of the file.
+// Hint is what to do about the file.
 func (e *ForeignError) Hint() string {
 	return "it stays as it is; name another folder, or move it away"
 }
 
 // Install makes the shim in a folder: a link to target, which is a path of the
-// program. It replaces a shim of ours and nothing else.
+// program. It replaces an older shim and nothing else.
 func (p Program) Install(dir, target string) (file string, err error) {
 	file = filepath.Join(dir, Name)
 	err = os.Symlink(target, file)
@@ -137,7 +138,7 @@ func (p Program) Install(dir, target string) (file string, err error) {
 	return file, os.Rename(link, file)
 }
 
-// Remove removes the shim from a folder. A file that is not ours stays.
+// Remove removes the shim from a folder, and no other file.
 func (p Program) Remove(dir string) (file string, err error) {
 	file = filepath.Join(dir, Name)
 	if err := p.check(file); err != nil {
@@ -146,7 +147,8 @@ func (p Program) Remove(dir string) (file string, err error) {
 	return file, os.Remove(file)
 }
 
-// check recognizes our shim, as well when what it leads to is gone.
+// check refuses a file that is not a shim. A shim stays one when its target is
+// gone.
 func (p Program) check(file string) error {
 	if _, err := os.Lstat(file); err != nil {
 		return err

@@ -63,7 +63,7 @@ func (s *terminal) read() {
 // escape are the sequences by which shells draw.
 var escape = regexp.MustCompile(`\x1b(\[[0-9;?>=]*[a-zA-Z~]|\][^\x07\x1b]*(\x07|\x1b\\)|[()][A-Z0-9]|[=>78M])|[\r\x0e\x0f]`)
 
-// shown is what there was to be seen since the last send.
+// shown is what the terminal showed since the last send.
 func (s *terminal) shown() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *terminal) expect(texts ...string) {
 	}
 }
 
-// clear gives up the line that was typed.
+// clear discards the line that was typed.
 func (s *terminal) clear() {
 	s.t.Helper()
 	s.send("\x15echo rea''dy\r") // Ctrl-U
