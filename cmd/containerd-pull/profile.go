@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
 type profileOptions struct {
@@ -185,7 +186,7 @@ func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Setti
 		if err := enterRootless(o.caller, cfg); err != nil {
 			return append(wrong, inProfile(name, err))
 		}
-		st, err := store.Dial(ctx, cfg.Store)
+		st, err := daemon.Dial(ctx, cfg.Store)
 		if err == nil {
 			err = st.Close()
 		}

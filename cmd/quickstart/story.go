@@ -18,6 +18,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // serveRate holds back the registry, in bytes per second and blob: loopback is
@@ -98,7 +99,7 @@ func (s *story) pullAndShow(ctx context.Context) (err error) {
 	}
 	s.printf("Pulling it into %s: containerd's own layout, no daemon, snapshotter %s.\n", s.root(), s.snapshotter)
 	s.note(reason)
-	st, err := store.Open(ctx, store.Options{Root: s.root(), Snapshotter: s.snapshotter})
+	st, err := root.Open(ctx, store.Options{Root: s.root(), Snapshotter: s.snapshotter})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // Parts opens what jobs need, as their configuration says, and keeps it for
@@ -73,9 +75,9 @@ func (p *Parts) Store(ctx context.Context, o store.Options) (*store.Store, error
 	if err := p.Close(); err != nil {
 		return nil, err
 	}
-	open := store.Dial
+	open := daemon.Dial
 	if o.Root != "" {
-		open = store.Open
+		open = root.Open
 	}
 	st, err := open(ctx, o)
 	if errdefs.IsInvalidArgument(err) && o.Root == "" { // a snapshotter that the daemon does not have

@@ -25,6 +25,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // place is a kind of store.
@@ -54,10 +56,10 @@ func each(t *testing.T, all []place, test func(t *testing.T, s *site)) {
 			t.Parallel()
 			s := &site{place: p, t: t}
 			o := store.Options{Snapshotter: p.snapshotter}
-			open := store.Dial
+			open := daemon.Dial
 			if p.version == "" {
 				s.root = filepath.Join(t.TempDir(), "root")
-				o.Root, open = s.root, store.Open
+				o.Root, open = s.root, root.Open
 			} else {
 				s.daemon = testdaemon.Start(t, testdaemon.Options{Version: p.version})
 				s.root, o.Address = s.daemon.Root, s.daemon.Address

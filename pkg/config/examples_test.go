@@ -14,7 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
-	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
@@ -278,7 +278,7 @@ func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.Open(t.Context(), cfg.Store)
+	st, err := root.Open(t.Context(), cfg.Store)
 	if err != nil {
 		t.Fatal(err)
 	}

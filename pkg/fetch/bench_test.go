@@ -26,6 +26,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // shared is the daemon of all tests: to start one takes longer than most of
@@ -62,7 +64,7 @@ func dial(t *testing.T) *store.Store {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
-	s, err := store.Dial(t.Context(), store.Options{Address: shared.daemon.Address, Namespace: fmt.Sprintf("test-%d", shared.tests.Add(1))})
+	s, err := daemon.Dial(t.Context(), store.Options{Address: shared.daemon.Address, Namespace: fmt.Sprintf("test-%d", shared.tests.Add(1))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +103,7 @@ func each(t *testing.T, size int, test func(t *testing.T, b *bench)) {
 	pulltest.Need(t, pulltest.Root)
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		test(t, newBench(t, size, pulltest.Must(store.Open(t.Context(), store.Options{Root: t.TempDir()}))(t)))
+		test(t, newBench(t, size, pulltest.Must(root.Open(t.Context(), store.Options{Root: t.TempDir()}))(t)))
 	})
 	t.Run("daemon", func(t *testing.T) {
 		t.Parallel()

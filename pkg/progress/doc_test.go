@@ -19,6 +19,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // documented is what docs/progress.md says of the JSON stream.
@@ -205,9 +206,9 @@ func TestDocumentationOfPull(t *testing.T) {
 	}
 }
 
-func pullInto(t *testing.T, root string, ref source.Ref, sink progress.Sink) {
+func pullInto(t *testing.T, dir string, ref source.Ref, sink progress.Sink) {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Options{Root: root})
+	st, err := root.Open(t.Context(), store.Options{Root: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

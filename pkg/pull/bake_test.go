@@ -18,6 +18,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // TestBake pulls into roots that no daemon has seen, boots each version on one,
@@ -100,7 +101,7 @@ func TestRootInUse(t *testing.T) {
 			t.Parallel()
 			d := testdaemon.Start(t, testdaemon.Options{Version: version})
 			start := time.Now()
-			s, err := store.Open(t.Context(), store.Options{Root: d.Root})
+			s, err := root.Open(t.Context(), store.Options{Root: d.Root})
 			if !errors.Is(err, store.ErrBusy) {
 				t.Errorf("got store %v and %v, want %v", s, err, store.ErrBusy)
 			}
@@ -116,10 +117,10 @@ func TestRootInUse(t *testing.T) {
 func TestRootWaits(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	o := store.Options{Root: t.TempDir()}
-	first := pulltest.Must(store.Open(t.Context(), o))(t)
+	first := pulltest.Must(root.Open(t.Context(), o))(t)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errStop)
 	defer cancel()
-	if s, err := store.Open(ctx, o); !errors.Is(err, errStop) {
+	if s, err := root.Open(ctx, o); !errors.Is(err, errStop) {
 		t.Errorf("got store %v and %v while another is open, want the cause of the context", s, err)
 	}
 	time.AfterFunc(100*time.Millisecond, func() {
@@ -127,7 +128,7 @@ func TestRootWaits(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	second := pulltest.Must(store.Open(t.Context(), o))(t)
+	second := pulltest.Must(root.Open(t.Context(), o))(t)
 	if err := second.Close(); err != nil {
 		t.Error(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
 // TestTwoProcesses pulls one image by two processes of ours: each layer comes
@@ -115,7 +116,7 @@ func TestBesideOthers(t *testing.T) {
 // until the returned function is called.
 func storm(t *testing.T, d *testdaemon.Daemon) (stop func() error) {
 	t.Helper()
-	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)
+	s := pulltest.Must(daemon.Dial(t.Context(), store.Options{Address: d.Address}))(t)
 	ctx, cancel := context.WithCancel(s.Context(t.Context()))
 	var g errgroup.Group
 	collections := 0

@@ -19,6 +19,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
 // daemons are the places with a daemon of one of the versions.
@@ -207,9 +208,9 @@ func TestAnotherDaemon(t *testing.T) {
 	reg := testregistry.Start(t, testregistry.Options{})
 	ref := testregistry.Push(t, reg, "team/app:1", img)
 	reg.SetBehave(slowly(2 * noise))
-	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: socket}))(t)
+	s := pulltest.Must(daemon.Dial(t.Context(), store.Options{Address: socket}))(t)
 	defer s.Close()
-	if !s.Rebase() {
+	if !s.Traits().Rebase {
 		t.Error("got a daemon 2.4 that cannot rebase")
 	}
 	var g errgroup.Group
@@ -221,8 +222,8 @@ func TestAnotherDaemon(t *testing.T) {
 	if err := errors.Join(err, g.Wait()); err != nil {
 		t.Fatal(err)
 	}
-	if s.Rebase() {
-		t.Error("got a daemon 1.7 that can rebase: nobody asked it")
+	if s.Traits().Rebase {
+		t.Error("got a daemon 1.7 that can rebase: it was not asked anew")
 	}
 	second.noLitter()
 	second.wantChains([]*pulltest.Image{img})

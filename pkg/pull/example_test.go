@@ -15,6 +15,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // The image is fetched into a root folder, which takes no daemon. It is not
@@ -22,7 +23,7 @@ import (
 func ExamplePuller_Pull() {
 	err := withRegistry(func(dir, image string) error {
 		ctx := context.Background()
-		st, err := store.Open(ctx, store.Options{Root: filepath.Join(dir, "root"), Snapshotter: "native"})
+		st, err := root.Open(ctx, store.Options{Root: filepath.Join(dir, "root"), Snapshotter: "native"})
 		if err != nil {
 			return err
 		}
@@ -59,7 +60,7 @@ func ExamplePuller_Pull() {
 func ExamplePuller_Plan() {
 	err := withRegistry(func(dir, image string) error {
 		ctx := context.Background()
-		st, err := store.Open(ctx, store.Options{Root: filepath.Join(dir, "root"), Snapshotter: "native"})
+		st, err := root.Open(ctx, store.Options{Root: filepath.Join(dir, "root"), Snapshotter: "native"})
 		if err != nil {
 			return err
 		}

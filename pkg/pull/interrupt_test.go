@@ -29,6 +29,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // noise is the size of the layer that is interrupted.
@@ -180,9 +182,9 @@ func pullAsChild(ctx context.Context, job string) error {
 	if err := json.Unmarshal([]byte(job), &c); err != nil {
 		return err
 	}
-	open := store.Dial
+	open := daemon.Dial
 	if c.Options.Root != "" {
-		open = store.Open
+		open = root.Open
 	}
 	s, err := open(ctx, c.Options)
 	if err != nil {

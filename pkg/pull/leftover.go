@@ -42,7 +42,7 @@ func (p *Puller) misfits(ctx context.Context, pl *Plan, room store.FreeSpace) ([
 		if err != nil && !errdefs.IsNotFound(err) {
 			return nil, fmt.Errorf("looking up %s: %w", desc.Digest, err)
 		}
-		if err == nil || !p.Store.Embedded { // what has no record there is replaced
+		if err == nil || !p.Store.Traits().ReplacesStrays {
 			bad = append(bad, desc)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // documentNames stand in a fuzzed document for the digests and sizes of the
@@ -49,7 +50,7 @@ func FuzzPlan(f *testing.F) {
 	f.Add(manifest, "", `{"os":"linux","architecture":"amd64","rootfs":{"type":"squashed","diff_ids":["x"]}}`, true)
 	f.Add(manifest, "", `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}`, true)
 	f.Add(index, strings.Replace(manifest, `"layers"`, `"manifests"`, 1), config, true)
-	s, err := store.Open(f.Context(), store.Options{Root: f.TempDir()})
+	s, err := root.Open(f.Context(), store.Options{Root: f.TempDir()})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func (r *run) leased(ctx context.Context) error {
 		return p.fail(ctx, StageFetch, ref, err)
 	}
 	err = r.do(leased)
-	if r.plan.Request.Engine.auto() && errors.Is(err, unpack.ErrNoApplier) {
+	if r.plan.Request.Engine.auto() && errors.Is(err, store.ErrNoApplier) {
 		r.result, err = r.instead(ctx, err)
 	}
 	if err != nil {

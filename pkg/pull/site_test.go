@@ -26,6 +26,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
@@ -137,10 +139,10 @@ func (s *site) store() *store.Store {
 			if s.relay {
 				o.Address = testdaemon.Relay(s.t, o.Address)
 			}
-			s.opened = pulltest.Must(store.Dial(s.t.Context(), o))(s.t)
+			s.opened = pulltest.Must(daemon.Dial(s.t.Context(), o))(s.t)
 		} else {
 			o.Root = s.root
-			s.opened = pulltest.Must(store.Open(s.t.Context(), o))(s.t)
+			s.opened = pulltest.Must(root.Open(s.t.Context(), o))(s.t)
 		}
 	}
 	return s.opened

@@ -2,6 +2,7 @@ package pull
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
-	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
 // daemonVerifiers names in refusals what the daemon has configured.
@@ -25,7 +25,7 @@ func (p *Puller) judge(ctx context.Context, pl *Plan) error {
 	if err := p.judgeOwn(ctx, pl.Request.Ref, pl.Target); err != nil {
 		return err
 	}
-	switch v := p.Store.Verifiers(); {
+	switch v := p.Store.Traits().Verifiers; {
 	case v.Unknown != "":
 		if err := p.leaveToDaemon(ctx, pl, v.Unknown); err != nil {
 			return err
@@ -97,7 +97,7 @@ func (r *run) instead(ctx context.Context, cause error) (*Result, error) {
 	pl := *r.plan
 	err := r.p.transferable(ctx, pl.Request)
 	if err == nil {
-		pl.Request.Engine, pl.EngineReason = EngineTransfer, unpack.ErrNoApplier.Error()
+		pl.Request.Engine, pl.EngineReason = EngineTransfer, store.ErrNoApplier.Error()
 		var result *Result
 		if result, err = r.p.delegate(ctx, r.p.newRun(&pl)); err == nil {
 			result.Fetched += r.unpacker.Fetched() + r.metadata.Load()
@@ -116,10 +116,9 @@ func (pl *Plan) checkVerified() error {
 }
 
 // refusedThere makes a Refusal of what a daemon says when its verifiers block a
-// transfer; its API has no class of errors for that (core/transfer/local in
-// containerd, pull).
+// transfer.
 func refusedThere(pl *Plan, err error) error {
-	if err == nil || !strings.Contains(err.Error(), "image verifier ") {
+	if !errors.Is(err, store.ErrRefused) {
 		return err
 	}
 	return trust.Refuse(daemonVerifiers, pl.Name, pl.Target.Digest, err.Error())

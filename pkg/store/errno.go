@@ -13,18 +13,11 @@ import (
 // embedded root. A daemon passes on what went wrong as text alone, of the class
 // unknown or internal; of err only such text is read, and in it only what
 // stands between two colons, as Go puts errors together.
-func WithErrno(err error) error { return fromTexts(err, daemonTexts(err)) }
+func WithErrno(err error) error { return WithErrnoOf(err, daemonTexts(err)...) }
 
-// fromBolt does the same for a database of ours: bolt, too, puts some errors of
-// the kernel into words.
-func fromBolt(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fromTexts(err, []string{err.Error()})
-}
-
-func fromTexts(err error, texts []string) error {
+// WithErrnoOf returns err with the error number that one of texts tells of, in the
+// same way.
+func WithErrnoOf(err error, texts ...string) error {
 	for _, said := range texts {
 		for _, part := range strings.FieldsFunc(said, func(r rune) bool { return r == ':' || r == '\n' }) {
 			if errno, ok := storageErrno(strings.TrimSpace(part)); ok {
@@ -51,9 +44,10 @@ func IsStorage(err error) bool { return IsUnwritable(err) || errors.Is(err, unix
 
 // IsUnwritable reports whether err says that nothing more can be written. An
 // I/O error does not say that; it may be that of a single file.
-func IsUnwritable(err error) bool { return isFull(err) || errors.Is(err, unix.EROFS) }
+func IsUnwritable(err error) bool { return IsFull(err) || errors.Is(err, unix.EROFS) }
 
-func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+// IsFull reports whether err says that a file system has no room left, or a quota.
+func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // daemonTexts finds the messages that came without a class of their own, which
 // the client then calls unknown or internal: at the ends of the tree of err,

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // A root is containerd's own layout on disk. A daemon that is started on it
@@ -20,7 +22,7 @@ func ExampleOpen() {
 		return
 	}
 	defer os.RemoveAll(dir)
-	st, err := store.Open(context.Background(), store.Options{Root: filepath.Join(dir, "containerd"), Snapshotter: "native", Namespace: "k8s.io"})
+	st, err := root.Open(context.Background(), store.Options{Root: filepath.Join(dir, "containerd"), Snapshotter: "native", Namespace: "k8s.io"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -33,7 +35,7 @@ func ExampleOpen() {
 
 // Whoever cannot reach a daemon can tell so by the error.
 func ExampleDial() {
-	_, err := store.Dial(context.Background(), store.Options{Address: "/nonexistent/containerd.sock", ConnectTimeout: time.Second})
+	_, err := daemon.Dial(context.Background(), store.Options{Address: "/nonexistent/containerd.sock", ConnectTimeout: time.Second})
 	fmt.Println(errors.Is(err, store.ErrUnavailable))
 	// Output: true
 }

@@ -23,13 +23,13 @@ const (
 	LabelRef   = "containerd-pull.io/ref"
 	LabelOwner = "containerd-pull.io/owner"
 
-	leasePrefix = "containerd-pull-"
+	LeasePrefix = "containerd-pull-"
 	labelExpire = "containerd.io/gc.expire"
 	leaseLife   = 24 * time.Hour
 
-	resourceIngest   = "ingests"
-	resourceContent  = "content"
-	resourceSnapshot = "snapshots/"
+	ResourceIngest   = "ingests"
+	ResourceContent  = "content"
+	ResourceSnapshot = "snapshots/"
 
 	// ActivePrefix begins the key of every snapshot that is being unpacked,
 	// as in containerd's own unpacker.
@@ -77,7 +77,7 @@ func (s *Store) newLease(ctx context.Context, ref, owner string) (*Lease, error)
 }
 
 func leaseStem(ns, ref string) string {
-	return leasePrefix + digest.FromString(ns + "\x00" + ref).Encoded()[:12] + "-"
+	return LeasePrefix + digest.FromString(ns + "\x00" + ref).Encoded()[:12] + "-"
 }
 
 // adopt takes over the leases of dead pulls of the same reference, and those
@@ -139,7 +139,7 @@ func (l *Lease) take(ctx context.Context, old leases.Lease) error {
 }
 
 func (s *Store) isActive(r leases.Resource) bool {
-	return r.Type == resourceSnapshot+s.Name &&
+	return r.Type == ResourceSnapshot+s.Name &&
 		(strings.HasPrefix(r.ID, ActivePrefix) || strings.HasPrefix(r.ID, viewPrefix))
 }
 
@@ -211,7 +211,10 @@ func (l *Lease) held(ctx context.Context) (int64, error) {
 	}
 	var sum int64
 	for _, r := range resources {
-		n, err := l.store.size(ctx, r)
+		if strings.HasPrefix(r.Type, ResourceSnapshot) {
+			continue
+		}
+		n, err := l.store.SizeOf(ctx, r)
 		if err != nil && !errdefs.IsNotFound(err) {
 			return 0, err
 		}
@@ -220,16 +223,21 @@ func (l *Lease) held(ctx context.Context) (int64, error) {
 	return sum, nil
 }
 
-func (s *Store) size(ctx context.Context, r leases.Resource) (int64, error) {
+// SizeOf is the number of bytes of r, or errdefs.ErrNotFound. Snapshots of other
+// snapshotters than the store's are not looked at.
+func (p Parts) SizeOf(ctx context.Context, r leases.Resource) (int64, error) {
 	switch r.Type {
-	case resourceIngest:
-		status, err := s.Content.Status(ctx, r.ID)
+	case ResourceIngest:
+		status, err := p.Content.Status(ctx, r.ID)
 		return status.Offset, err
-	case resourceContent:
-		info, err := s.Content.Info(ctx, digest.Digest(r.ID))
+	case ResourceContent:
+		info, err := p.Content.Info(ctx, digest.Digest(r.ID))
 		return info.Size, err
+	case ResourceSnapshot + p.Name:
+		usage, err := p.Snapshotter.Usage(ctx, r.ID)
+		return usage.Size, err
 	}
-	return 0, nil
+	return 0, errdefs.ErrNotFound
 }
 
 // owner names this process: boot, PID namespace, PID and start time, so that
@@ -243,7 +251,7 @@ func owner() string {
 	if err != nil {
 		return ""
 	}
-	started, err := startTime(statOf(os.Getpid()))
+	started, err := StartTime(statOf(os.Getpid()))
 	if err != nil {
 		return ""
 	}
@@ -266,16 +274,16 @@ func alive(owned string) bool {
 	if _, err := fmt.Sscan(them[2], &pid); err != nil {
 		return false
 	}
-	started, err := startTime(statOf(pid))
+	started, err := StartTime(statOf(pid))
 	return err == nil && started == them[3]
 }
 
 // statOf is where the kernel tells about a process.
 func statOf(pid int) string { return fmt.Sprintf("/proc/%d/stat", pid) }
 
-// startTime returns field 22 of a /proc/PID/stat: the start time of the process
+// StartTime returns field 22 of a /proc/PID/stat: the start time of the process
 // in clock ticks since boot (proc_pid_stat(5)).
-func startTime(path string) (string, error) {
+func StartTime(path string) (string, error) {
 	stat, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
@@ -296,7 +304,7 @@ func (s *Store) Hold(ctx context.Context, name string) (bool, error) {
 	if !exists || err != nil || !leased {
 		return exists, err
 	}
-	r := leases.Resource{ID: name, Type: resourceSnapshot + s.Name}
+	r := leases.Resource{ID: name, Type: ResourceSnapshot + s.Name}
 	if err := s.Leases.AddResource(ctx, leases.Lease{ID: lease}, r); err != nil {
 		return false, fmt.Errorf("leasing snapshot %s: %w", name, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -63,29 +62,25 @@ func (r FreeSpace) Misfits(desc ocispec.Descriptor) bool {
 	return err == nil && info.Size() != desc.Size
 }
 
-// Room looks at the space for a pull. A daemon's folders are those that it
-// says, as far as they can be proven to be those that we see; of snapshotters,
-// only those are known that keep files in a folder.
+// FreeSpace looks at the space for a pull. Of snapshotters, only those are known
+// that keep their snapshots as plain folders.
 func (s *Store) FreeSpace(ctx context.Context) FreeSpace {
-	t := s.traits.Load()
-	blobs, snapshots := t.contentRoot, t.snapshotRoot
-	r := FreeSpace{Lazy: s.Name != defaultSnapshotter && s.Name != nativeSnapshotter}
-	if r.Lazy {
-		snapshots = ""
-	}
-	if blobs != "" && (s.Embedded || s.sees(ctx, blobs)) {
-		r.Content = spaceOf(blobs)
-	}
-	if r.Content != nil && snapshots != "" && (s.Embedded || s.sharesFolder(snapshots)) {
+	blobs, snapshots := s.backend.Folders(ctx)
+	r := FreeSpace{Content: spaceOf(blobs), Lazy: s.Name != Overlayfs && s.Name != Native}
+	if r.Content != nil && !r.Lazy {
 		r.Snapshots = spaceOf(snapshots)
 	}
 	return r
 }
 
+// spaceOf is nil for a folder that is not known.
 func spaceOf(path string) *Space {
+	if path == "" {
+		return nil
+	}
 	var fs unix.Statfs_t
 	var st unix.Stat_t
-	there := nearest(path)
+	there := Existing(path)
 	if unix.Statfs(there, &fs) != nil || unix.Stat(there, &st) != nil {
 		return nil
 	}
@@ -100,9 +95,9 @@ func spaceOf(path string) *Space {
 	return space
 }
 
-// nearest is path, or the folder above in which it will be made: containerd 1.7
+// Existing is path, or the folder above in which it will be made: containerd 1.7
 // makes its content folder when the first blob comes.
-func nearest(path string) string {
+func Existing(path string) string {
 	for {
 		_, err := os.Lstat(path)
 		above := filepath.Dir(path)
@@ -111,23 +106,4 @@ func nearest(path string) string {
 		}
 		path = above
 	}
-}
-
-// sees reports whether the content folder of the daemon is the one that lies
-// under its path here: the daemon's own identity lies beside it, and the process
-// behind the socket finds the same folder there.
-func (s *Store) sees(ctx context.Context, content string) bool {
-	want, err := s.daemon.identity(ctx)
-	if err != nil || want == "" {
-		return false
-	}
-	got, err := os.ReadFile(filepath.Join(filepath.Dir(content), "io.containerd.grpc.v1.introspection", "uuid"))
-	return err == nil && strings.TrimSpace(string(got)) == want && s.sharesFolder(content)
-}
-
-// sharesFolder reports whether path, or the folder in which it will be made, is
-// the same for the daemon and for this process.
-func (s *Store) sharesFolder(path string) bool {
-	pid := s.traits.Load().pid
-	return pid > 0 && processFolder(pid).sharesFile(nearest(path)) == nil
 }

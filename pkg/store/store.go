@@ -1,176 +1,133 @@
-// Package store is where images go: containerd's own interfaces, gathered in
-// one struct. Dial fills it from a running daemon, Open from an embedded root
-// on disk that a daemon started later can take over.
+// Package store is where images go: containerd's own interfaces, gathered in one
+// struct, with the leases under which a pull writes, garbage collection, and the
+// space on disk. What a Store stands on is a Backend: store/daemon connects to a
+// running containerd, store/root opens a root on disk that a daemon started later
+// can take over. The room does not ask which of the two it has.
 //
-// The package also keeps the leases under which a pull writes: see Lease. It
-// does not know how an image is fetched or unpacked; pkg/pull does.
+// It does not know how an image is fetched or unpacked; pkg/pull does. Read
+// Store first, then Lease.
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
+	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
 
 var (
 	// ErrUnavailable says that the daemon cannot be reached, or went away.
 	ErrUnavailable = errors.New("containerd is not available")
-	// ErrBusy says that somebody else holds the embedded root.
+	// ErrBusy says that another process holds the embedded root.
 	ErrBusy = errors.New("the root is in use")
+	// ErrNoApplier says that the daemon has no service that can apply layers.
+	ErrNoApplier = errors.New("containerd has no diff service that can apply the layers")
 )
 
 const (
-	defaultNamespace   = "default"
-	defaultSnapshotter = "overlayfs"
-	nativeSnapshotter  = "native"
+	defaultNamespace      = "default"
+	defaultConnectTimeout = 10 * time.Second
+
+	// Overlayfs and Native are the snapshotters whose snapshots are plain
+	// folders. Overlayfs is the default.
+	Overlayfs = "overlayfs"
+	Native    = "native"
 )
 
-// Store is a place for images. Its methods and those of its fields may be
-// used from many goroutines; contexts must come from Context.
-type Store struct {
-	Content     content.Store
-	Images      images.Store
-	Leases      leases.Manager
-	Snapshotter snapshots.Snapshotter
-	// Applier unpacks what we do not unpack ourselves.
-	Applier diff.Applier
-	// Namespace and Name (of the snapshotter) as resolved from the options.
+// Options say which store to use. Root and Address exclude each other; with a
+// Root there is no daemon.
+type Options struct {
+	// Address is the containerd socket, with or without "unix://"; empty means
+	// containerd's default.
+	Address string
+	// Root is the folder of an embedded store, laid out as containerd's root.
+	Root string
+	// Namespace is the containerd namespace; empty means "default".
 	Namespace string
-	Name      string
-	// Embedded is true for a root of our own, false for a daemon.
-	Embedded bool
-	// Hasher is for all that is hashed on the way into the store.
-	Hasher *multibuffer.Hasher
+	// Snapshotter is empty for the namespace's default, else overlayfs.
+	Snapshotter string
+	// ConnectTimeout bounds the time to reach the daemon, at first and after it
+	// went away; 0 means 10 s.
+	ConnectTimeout time.Duration
+}
 
-	traits    atomic.Pointer[traits]
-	sharing   sharing
+// WithDefaults fills in what is empty, save the snapshotter, and makes a path of
+// the address.
+func (o Options) WithDefaults() Options {
+	o.Address = cmp.Or(strings.TrimPrefix(o.Address, "unix://"), defaults.DefaultAddress)
+	o.Namespace = cmp.Or(o.Namespace, defaultNamespace)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, defaultConnectTimeout)
+	return o
+}
+
+// Store is a place for images. Its methods and those of its Parts may be used
+// from many goroutines; contexts must come from Context.
+type Store struct {
+	Parts
+	backend   Backend
 	abandoned abandoned
-	// What is behind it: one of the two, the other is nil.
-	daemon *daemon
-	root   *root
 }
 
-// traits are what is known of a daemon, or of a root. A daemon that comes back
-// may be another one and have others.
-type traits struct {
-	pid       int // 0 if it cannot be seen
-	applies   bool
-	transfers bool
-	verifiers Verifiers
-	// The folders of blobs and of snapshots, "" if not known. A daemon's are
-	// what it says; see Room.
-	contentRoot, snapshotRoot string
-}
-
-// Verifiers are those that the daemon asks before it pulls.
-func (s *Store) Verifiers() Verifiers { return s.traits.Load().verifiers }
-
-// sharing remembers what the snapshotter can do and whether the mounts of
-// prepared snapshots are ours to write. The answers are the same as long as the
-// daemon is.
-type sharing struct {
-	mu           sync.Mutex
-	capabilities []string // of the snapshotter, such as "rebase"
-	proven       bool     // ok and reason are known
-	ok           bool
-	reason       string
-}
-
-// reset begins with a snapshotter of which only the capabilities are known.
-func (s *sharing) reset(capabilities []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.capabilities, s.proven = capabilities, false
-}
-
-// isProven tells whether it is known that mounts are ours to write.
-func (s *sharing) isProven() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.proven && s.ok
-}
+// New returns the Store that stands on b, and closes b when it is closed.
+func New(b Backend) *Store { return &Store{Parts: b.Parts(), backend: b} }
 
 // Context returns ctx with the store's namespace, as every call needs it.
 func (s *Store) Context(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, s.Namespace)
 }
 
-// Close releases the daemon's connection or the embedded root.
-func (s *Store) Close() error {
-	if s.root != nil {
-		return s.root.close()
-	}
-	return s.daemon.close()
+// Traits are what the store can do now.
+func (s *Store) Traits() Traits { return s.backend.Traits() }
+
+// Close releases the connection to the daemon, or the embedded root.
+func (s *Store) Close() error { return s.backend.Close() }
+
+// Flush puts what was written to an embedded root on stable storage. An image
+// that was registered there may be lost before that.
+func (s *Store) Flush() error { return s.backend.Flush() }
+
+// Attach returns a context for work on the daemon that answers now. It ends
+// when the connection to that daemon does, with ErrUnavailable as its cause: what
+// runs on the other side of a broken connection cannot be known, and a daemon
+// that comes back may be another one. Attach itself waits for a daemon that is
+// away, for at most Options.ConnectTimeout, and fails with ErrUnavailable after it.
+//
+// The caller must call end when the work is done. On an embedded root ctx is
+// returned as it is.
+func (s *Store) Attach(ctx context.Context) (attached context.Context, end func(), err error) {
+	return s.backend.Attach(ctx)
 }
 
-// Flush puts what was written to an embedded root on stable storage. Only then
-// is there an image that was registered.
-func (s *Store) Flush() error {
-	if s.root == nil {
-		return nil
-	}
-	if err := s.root.flush(); err != nil {
-		return fmt.Errorf("writing the root: %w", err)
-	}
-	return nil
-}
+// Disconnected reports whether the daemon that ctx was attached to has gone. A
+// call may fail a moment before the connection is known to be broken, so the
+// daemon is asked.
+func (s *Store) Disconnected(ctx context.Context) bool { return s.backend.Disconnected(ctx) }
 
-// Applies tells whether the Applier can work at all: a daemon's diff service
-// may be switched off.
-func (s *Store) Applies() bool { return s.Embedded || s.traits.Load().applies }
-
-// SyncsApplied tells whether the Applier can sync what it has applied. Daemons
+// SyncsApplied reports whether the Applier can sync what it has applied. Daemons
 // can since 2.0; older ones do not even notice that they were asked.
-func (s *Store) SyncsApplied(ctx context.Context) (bool, error) {
-	if s.daemon == nil {
-		return true, nil
-	}
-	return s.isVersion2(ctx)
-}
+func (s *Store) SyncsApplied(ctx context.Context) (bool, error) { return s.backend.SyncsApplied(ctx) }
 
-// since2 tells whether the daemon is of version 2.0 or later.
-func (s *Store) isVersion2(ctx context.Context) (bool, error) {
-	version, err := s.daemon.version(ctx)
-	if err != nil {
-		return false, fmt.Errorf("asking containerd for its version: %w", err)
-	}
-	return !strings.HasPrefix(strings.TrimPrefix(version, "v"), "1."), nil
-}
-
-// MakesOfBlobs tells whether the snapshotter is one of containerd's own, whose
-// snapshots were made of a blob. Others may make theirs of something else, and
-// an image then lacks blobs because it does not need them.
+// MakesOfBlobs reports whether the snapshotter is one of containerd's own, whose
+// snapshots are made of blobs. Others may make theirs of something else, and an
+// image then lacks blobs because it does not need them.
 func (s *Store) MakesOfBlobs() bool {
 	switch s.Name {
 	case "overlayfs", "native", "btrfs", "zfs", "devmapper", "blockfile", "erofs":
 		return true
 	}
 	return false
-}
-
-// Rebase tells whether a snapshot may get its parent at commit, so that layers
-// can be unpacked in any order.
-func (s *Store) Rebase() bool {
-	s.sharing.mu.Lock()
-	defer s.sharing.mu.Unlock()
-	return slices.Contains(s.sharing.capabilities, snapshots.RebaseCap)
 }
 
 // Image returns the record of name, or nil if there is none.
@@ -186,7 +143,7 @@ func (s *Store) Image(ctx context.Context, name string) (*images.Image, error) {
 }
 
 // Register points the record img.Name to img.Target and adds img.Labels to its
-// labels, creating it if need be. Labels that others gave it stay.
+// labels, creating it if need be. Other labels of the record stay.
 func (s *Store) Register(ctx context.Context, img images.Image) error {
 	const tries = 3 // another client may create or delete the record in between
 	fields := []string{"target"}
@@ -223,8 +180,8 @@ func (s *Store) Restore(ctx context.Context, name string, before *images.Image) 
 	return nil
 }
 
-// CheckChain tells whether the snapshots of diffIDs are all there, each on top
-// of the one before.
+// CheckChain returns an error unless the snapshots of diffIDs are all there, each
+// on top of the one before.
 func (s *Store) CheckChain(ctx context.Context, diffIDs []digest.Digest) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(questions)
@@ -237,8 +194,7 @@ func (s *Store) CheckChain(ctx context.Context, diffIDs []digest.Digest) error {
 	return g.Wait()
 }
 
-// questions is how many of a daemon are asked at once where there is one for
-// each layer.
+// questions is how many calls run at once where there is one for each layer.
 const questions = 8
 
 func (s *Store) checkSnapshot(ctx context.Context, name, parent string) error {

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/transfer"
-	"github.com/containerd/containerd/v2/core/transfer/image"
-	transferregistry "github.com/containerd/containerd/v2/core/transfer/registry"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -35,82 +34,48 @@ type Transfer struct {
 	Progress func(transfer.Progress)
 }
 
-// Transfer hands t to the daemon's transfer service.
-func (s *Store) Transfer(ctx context.Context, t Transfer) error {
-	if err := s.CanTransfer(ctx); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	source, err := transferregistry.NewOCIRegistry(ctx, t.Source, t.sourceOptions(cancel)...)
-	if err != nil {
-		return fmt.Errorf("describing the source of %s: %w", t.Name, err)
-	}
-	err = s.daemon.client.Transfer(ctx, source, image.NewStore(t.Name, t.storeOptions(s.Name)...), transfer.WithProgress(t.report))
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
+// ErrRefused says that an image verifier of the daemon blocked a Transfer.
+var ErrRefused = errors.New("an image verifier refused the image")
+
+// Transferrer is a Backend that can carry out a whole pull by itself.
+type Transferrer interface {
+	CanTransfer(ctx context.Context) error
+	Transfer(ctx context.Context, t Transfer) error
 }
 
 // CanTransfer is nil if there is a transfer service that understands a
 // Transfer; that of 1.7 would ignore half of it.
 func (s *Store) CanTransfer(ctx context.Context) error {
-	if s.daemon == nil || !s.traits.Load().transfers {
+	t, ok := s.backend.(Transferrer)
+	if !ok {
 		return ErrNoTransfer
 	}
-	if ok, err := s.isVersion2(ctx); err != nil || !ok {
-		return errors.Join(err, ErrNoTransfer)
-	}
-	return nil
+	return t.CanTransfer(ctx)
 }
 
-func (t Transfer) report(p transfer.Progress) {
-	if t.Progress != nil {
-		t.Progress(p)
+// Transfer hands t to the daemon's transfer service. It fails with ErrRefused if
+// an image verifier of the daemon blocks it.
+func (s *Store) Transfer(ctx context.Context, t Transfer) error {
+	by, ok := s.backend.(Transferrer)
+	if !ok {
+		return ErrNoTransfer
 	}
+	return by.Transfer(ctx, t)
 }
 
-func (t Transfer) sourceOptions(cancel context.CancelCauseFunc) []transferregistry.Opt {
-	var opts []transferregistry.Opt
-	if t.PlainHTTP {
-		opts = append(opts, transferregistry.WithDefaultScheme("http"))
-	}
-	if t.HostsDir != "" {
-		opts = append(opts, transferregistry.WithHostDir(t.HostsDir))
-	}
-	if t.Credentials != nil {
-		opts = append(opts, transferregistry.WithCredentials(&answerer{find: t.Credentials, cancel: cancel}))
-	}
-	return opts
+// Verifiers are the image verifiers that a daemon asks before it pulls. Only its
+// transfer service does: a client that fetches in its place has to ask them
+// itself, or must leave the pull to it.
+type Verifiers struct {
+	// Programs are those of the plugin bindir; nil if it is not there, or if
+	// Unknown says why this process cannot ask in the daemon's place.
+	Programs *VerifierPrograms
+	Unknown  string
 }
 
-func (t Transfer) storeOptions(snapshotter string) []image.StoreOpt {
-	opts := []image.StoreOpt{image.WithImageLabels(t.Labels), image.WithPlatforms(t.Platforms...)}
-	if t.Metadata {
-		opts = append(opts, image.WithAllMetadata)
-	}
-	if t.Unpack {
-		for _, p := range t.Platforms {
-			opts = append(opts, image.WithUnpack(p, snapshotter))
-		}
-	}
-	return opts
-}
-
-// answerer gives the daemon credentials. The daemon waits for an answer for
-// ever, so there always is one: where none can be found the transfer ends.
-type answerer struct {
-	find   func(ctx context.Context, host string) (string, string, error)
-	cancel context.CancelCauseFunc
-}
-
-// GetCredentials implements registry.CredentialHelper.
-func (a *answerer) GetCredentials(ctx context.Context, _, host string) (transferregistry.Credentials, error) {
-	username, secret, err := a.find(ctx, host)
-	if err != nil {
-		a.cancel(err)
-		return transferregistry.Credentials{Host: host}, nil
-	}
-	return transferregistry.Credentials{Host: host, Username: username, Secret: secret}, nil
+// VerifierPrograms is the configuration of the plugin bindir.
+type VerifierPrograms struct {
+	Dir     string // may be missing or empty, then everything is allowed
+	Max     int    // negative is no bound
+	Timeout time.Duration
 }

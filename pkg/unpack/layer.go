@@ -82,7 +82,7 @@ func (c *chain) newLayer(i int) *layer {
 		l.parent = c.chainIDs[i-1].String()
 	}
 	var behind time.Duration
-	if !c.u.store.Embedded {
+	if !c.u.store.Traits().TakesUsage {
 		behind = commitTime(c.img.Layers[i:])
 	}
 	l.load = pipeline.NewLoad(l.desc.Size, behind)
@@ -319,9 +319,6 @@ func (l *layer) applyElsewhere(ctx context.Context) error {
 	l.u.emit.Emit(l.event(progress.UnpackStart))
 	start := time.Now()
 	got, err := l.u.store.Applier.Apply(ctx, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS))
-	if errdefs.IsNotImplemented(err) && !l.u.store.Embedded {
-		return fmt.Errorf("applying layer %s: %w: %w", l.desc.Digest, ErrNoApplier, err)
-	}
 	if err != nil {
 		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
 	}
@@ -396,9 +393,9 @@ func (l *layer) commit(ctx context.Context) error {
 	return nil
 }
 
-// measured passes what is in the layer to an embedded store, if that is known.
+// measured passes what is in the layer to a store that takes it, if that is known.
 func (l *layer) measured(ctx context.Context) context.Context {
-	if !l.u.store.Embedded {
+	if !l.u.store.Traits().TakesUsage {
 		return ctx
 	}
 	inodes, bytes, ok := l.usage.Measure(l.dir)

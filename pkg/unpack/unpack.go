@@ -17,7 +17,6 @@ package unpack
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,10 +43,6 @@ const (
 	EngineClient = "client"
 	EngineDaemon = "daemon"
 )
-
-// ErrNoApplier is the error of layers that are the daemon's to apply when it has
-// no service for it.
-var ErrNoApplier = errors.New("containerd has no diff service that can apply the layers")
 
 // Unpacker unpacks images into one store. Its limits hold for everything that
 // it does at the same time.
@@ -303,7 +298,7 @@ func (c *chain) run(ctx context.Context) error {
 	if err := c.chooseEngine(ctx, first); err != nil {
 		return err
 	}
-	if c.direct && c.u.store.Rebase() {
+	if c.direct && c.u.store.Traits().Rebase {
 		return c.parallel(ctx)
 	}
 	return c.ordered(ctx)
@@ -317,7 +312,7 @@ func (c *chain) chooseEngine(ctx context.Context, first *layer) error {
 	switch {
 	case c.direct:
 		return nil
-	case c.u.store.Embedded:
+	case c.u.store.Traits().AppliesHere:
 		if c.u.bounds.isSet() {
 			return cannot(EngineClient, c.reason+", and "+unbounded)
 		}
@@ -336,8 +331,8 @@ func cannot(engine, reason string) error {
 // leaveToDaemon lets the daemon unpack, if it can do what was asked for.
 func (c *chain) leaveToDaemon(ctx context.Context, reason string) error {
 	c.engine, c.reason = EngineDaemon, reason
-	if !c.u.store.Applies() {
-		return fmt.Errorf("%w: %w", cannot(EngineDaemon, reason), ErrNoApplier)
+	if !c.u.store.Traits().Applies {
+		return fmt.Errorf("%w: %w", cannot(EngineDaemon, reason), store.ErrNoApplier)
 	}
 	if c.u.bounds.isSet() {
 		return cannot(EngineDaemon, unbounded)

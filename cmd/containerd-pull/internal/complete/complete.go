@@ -25,6 +25,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // candidateTime limits how long a completion may take.
@@ -229,7 +231,10 @@ func (k *completer) live(cmd *cobra.Command, word string, list func(context.Cont
 func openView(ctx context.Context, cfg *config.Config) (*store.View, error) {
 	o := cfg.Store
 	o.ConnectTimeout = candidateTime
-	return store.OpenView(ctx, o)
+	if o.Root != "" {
+		return root.View(o)
+	}
+	return daemon.View(ctx, o)
 }
 
 func (k *completer) namespaces(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
@@ -239,7 +244,7 @@ func (k *completer) namespaces(cmd *cobra.Command, _ []string, word string) ([]s
 // snapshotters do not need a root that exists.
 func (k *completer) snapshotters(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	if _, cfg, err := k.typed(cmd, source.Ref{}); err == nil && cfg.Store.Root != "" {
-		return words(store.RootSnapshotters()...)(cmd, args, word)
+		return words(root.Snapshotters()...)(cmd, args, word)
 	}
 	return k.live(cmd, word, func(ctx context.Context, v *store.View) ([]string, error) { return v.Snapshotters(ctx) })
 }

@@ -1,4 +1,4 @@
-package store_test
+package daemon_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
 // TestIngestData finds the file that a daemon collects an ingest in, among those
@@ -19,7 +20,7 @@ func TestIngestData(t *testing.T) {
 			t.Parallel()
 			d := testdaemon.Start(t, testdaemon.Options{Version: version})
 			for _, ns := range []string{"one", "two"} {
-				s, err := store.Dial(t.Context(), store.Options{Address: d.Address, Namespace: ns})
+				s, err := daemon.Dial(t.Context(), store.Options{Address: d.Address, Namespace: ns})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -37,7 +38,7 @@ func TestIngestData(t *testing.T) {
 					if _, err := w.Status(); err != nil { // the daemon has everything
 						t.Fatal(err)
 					}
-					file := s.IngestData(key)
+					file := ingestData(d, ns, key)
 					if file == nil {
 						t.Fatalf("%s of %s was not found", key, ns)
 					}
@@ -46,7 +47,7 @@ func TestIngestData(t *testing.T) {
 						t.Errorf("%s of %s: got %d bytes that are not those written, %v", key, ns, len(got), err)
 					}
 				}
-				if file := s.IngestData("absent"); file != nil {
+				if file := ingestData(d, ns, "absent"); file != nil {
 					t.Errorf("found %s for an ingest that does not exist", file.Name())
 				}
 			}

@@ -1,6 +1,7 @@
-package store
+package root
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/diff/apply"
 	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
@@ -21,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
@@ -34,7 +37,7 @@ const (
 	contentMode  = 0o755
 	metadataMode = 0o711
 
-	// lockTimeout is how long we wait for bolt's file lock. A daemon holds it
+	// lockTimeout is how long bolt's file lock is waited for. A daemon holds it
 	// as long as it runs.
 	lockTimeout = 1500 * time.Millisecond
 
@@ -43,34 +46,31 @@ const (
 )
 
 // Open opens the root folder o.Root, creating it if need be, with containerd's
-// own packages in this process. Pulls of ours into one root wait for each
-// other; a daemon that holds it makes Open fail with ErrBusy within 2 s.
-func Open(ctx context.Context, o Options) (*Store, error) {
-	name := o.Snapshotter
-	if name == "" {
-		name = defaultSnapshotter
-	}
-	root, err := filepath.Abs(o.Root)
+// own packages in this process. Pulls into one root wait for each other; a daemon
+// that holds it makes Open fail with store.ErrBusy within 2 s.
+func Open(ctx context.Context, o store.Options) (*store.Store, error) {
+	o = o.WithDefaults()
+	dir, err := filepath.Abs(o.Root)
 	if err != nil {
 		return nil, fmt.Errorf("finding root %q: %w", o.Root, err)
 	}
-	if err := os.MkdirAll(root, rootMode); err != nil {
+	if err := os.MkdirAll(dir, rootMode); err != nil {
 		return nil, fmt.Errorf("creating root: %w", err)
 	}
-	lock, err := lockRoot(ctx, root)
+	lock, err := lockRoot(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	s, err := open(root, name, namespaceOr(o.Namespace))
+	r, err := open(dir, cmp.Or(o.Snapshotter, store.Overlayfs), o.Namespace)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	s.root.lock = lock
-	return s, nil
+	r.lock = lock
+	return store.New(r), nil
 }
 
-// lockRoot waits until no other pull of ours works on root. The lock is on the
-// folder itself, so that it leaves nothing behind.
+// lockRoot waits until no other pull works on root. The lock is on the folder
+// itself, so that it leaves nothing behind.
 func lockRoot(ctx context.Context, root string) (*os.File, error) {
 	f, err := os.Open(root)
 	if err != nil {
@@ -100,68 +100,99 @@ type root struct {
 	db          *metadata.DB  // of containerd, on metadata
 	overlay     *snapshotMeta // nil with another snapshotter
 	blobs       *contentdir.Folder
-	name        string                // of the snapshotter
 	snapshotter snapshots.Snapshotter // below the metadata
-	stop        chan struct{}         // ends the periodic flush
+	parts       store.Parts
+	rebase      bool
+	stop        chan struct{} // ends the periodic flush
 	stopped     chan struct{}
 }
 
-func open(dir, name, ns string) (*Store, error) {
-	r := &root{dir: dir, name: name, stop: make(chan struct{}), stopped: make(chan struct{})}
+func open(dir, snapshotter, ns string) (*root, error) {
+	r := &root{dir: dir, stop: make(chan struct{}), stopped: make(chan struct{})}
+	r.parts = store.Parts{Namespace: ns, Name: snapshotter, Hasher: multibuffer.New()}
 	var err error
 	if r.metadata, err = openMetadata(dir); err != nil {
 		return nil, err
 	}
-	s, err := r.wire(ns)
-	if err != nil {
+	if err := r.wire(); err != nil {
 		return nil, errors.Join(err, r.release())
 	}
 	go r.flushNow()
-	return s, nil
+	return r, nil
 }
 
-func (r *root) wire(ns string) (*Store, error) {
-	dir := filepath.Join(r.dir, contentDir)
-	if err := os.MkdirAll(dir, contentMode); err != nil {
-		return nil, fmt.Errorf("creating the content store: %w", err)
+// wire puts containerd's metadata on top of the content folder and the
+// snapshotter.
+func (r *root) wire() error {
+	if err := os.MkdirAll(r.contentDir(), contentMode); err != nil {
+		return fmt.Errorf("creating the content store: %w", err)
 	}
-	hasher := multibuffer.New()
 	var err error
-	if r.blobs, err = contentdir.Open(dir, hasher, r.settle); err != nil {
-		return nil, fmt.Errorf("opening the content store: %w", err)
+	if r.blobs, err = contentdir.Open(r.contentDir(), r.parts.Hasher, r.settle); err != nil {
+		return fmt.Errorf("opening the content store: %w", err)
 	}
-	var capabilities []string
-	if r.snapshotter, capabilities, err = r.openSnapshotter(); err != nil {
-		return nil, err
+	if r.snapshotter, err = r.openSnapshotter(); err != nil {
+		return err
 	}
-	r.db = metadata.NewDB(r.metadata, r.blobs, map[string]snapshots.Snapshotter{r.name: r.snapshotter})
+	r.db = metadata.NewDB(r.metadata, r.blobs, map[string]snapshots.Snapshotter{r.parts.Name: r.snapshotter})
 	if err := r.db.Init(context.Background()); err != nil {
-		return nil, errors.Join(fmt.Errorf("preparing the metadata database: %w", err), r.snapshotter.Close())
+		return errors.Join(fmt.Errorf("preparing the metadata database: %w", err), r.snapshotter.Close())
 	}
-	s := &Store{
-		Content:     r.db.ContentStore(),
-		Images:      metadata.NewImageStore(r.db),
-		Leases:      metadata.NewLeaseManager(r.db),
-		Snapshotter: r.db.Snapshotter(r.name),
-		Applier:     apply.NewFileSystemApplier(r.db.ContentStore()),
-		Namespace:   ns,
-		Name:        r.name,
-		Embedded:    true,
-		Hasher:      hasher,
-		sharing:     sharing{capabilities: capabilities},
-		root:        r,
-	}
-	s.traits.Store(&traits{contentRoot: dir, snapshotRoot: r.snapshotDir()})
-	return s, nil
+	r.parts.Content = r.db.ContentStore()
+	r.parts.Images = metadata.NewImageStore(r.db)
+	r.parts.Leases = metadata.NewLeaseManager(r.db)
+	r.parts.Snapshotter = r.db.Snapshotter(r.parts.Name)
+	r.parts.Applier = apply.NewFileSystemApplier(r.parts.Content)
+	return nil
 }
+
+// Parts implements store.Backend.
+func (r *root) Parts() store.Parts { return r.parts }
+
+// Traits implements store.Backend.
+func (r *root) Traits() store.Traits {
+	return store.Traits{Applies: true, AppliesHere: true, Rebase: r.rebase, TakesUsage: r.overlay != nil, ReplacesStrays: true}
+}
+
+// Attach implements store.Backend. A root that is open stays.
+func (r *root) Attach(ctx context.Context) (context.Context, func(), error) {
+	return ctx, func() {}, nil
+}
+
+// Disconnected implements store.Backend.
+func (r *root) Disconnected(context.Context) bool { return false }
+
+// SharesFiles implements store.Backend.
+func (r *root) SharesFiles(context.Context, string, []mount.Mount) (bool, string) {
+	return true, "the root is ours"
+}
+
+// SyncsApplied implements store.Backend.
+func (r *root) SyncsApplied(context.Context) (bool, error) { return true, nil }
+
+// Folders implements store.Backend.
+func (r *root) Folders(context.Context) (content, snapshots string) {
+	return r.contentDir(), r.snapshotDir()
+}
+
+func (r *root) contentDir() string { return filepath.Join(r.dir, contentDir) }
 
 // snapshotDir is the folder of the snapshotter.
-func (r *root) snapshotDir() string { return filepath.Join(r.dir, snapshotDir+r.name) }
+func (r *root) snapshotDir() string { return filepath.Join(r.dir, snapshotDir+r.parts.Name) }
 
-// collect removes what nothing refers to.
-func (r *root) collect(ctx context.Context) error {
+// Collect implements store.Backend. A root has no other collector, so that there
+// is always all to do.
+func (r *root) Collect(ctx context.Context, _ store.What) error {
 	_, err := r.db.GarbageCollect(ctx)
 	return err
+}
+
+// Flush implements store.Backend.
+func (r *root) Flush() error {
+	if err := r.flush(); err != nil {
+		return fmt.Errorf("writing the root: %w", err)
+	}
+	return nil
 }
 
 // flush puts everything on stable storage in the order in which one refers to
@@ -195,11 +226,11 @@ func namesBlob(state *bolt.Tx, dgst digest.Digest) bool {
 }
 
 // settle flushes before something is removed that a record on disk may name. A
-// full disk must not keep us from making room on it; the records are written
+// full disk must not prevent that room is made on it; the records are written
 // when there is some.
 func (r *root) settle() error {
 	err := r.flush()
-	if isFull(err) {
+	if store.IsFull(err) {
 		return nil
 	}
 	return err
@@ -220,13 +251,14 @@ func (r *root) flushNow() {
 	}
 }
 
-func (r *root) close() error {
+// Close implements store.Backend.
+func (r *root) Close() error {
 	close(r.stop)
 	<-r.stopped
 	err := r.flush()
 	if r.overlay != nil && r.overlay.shadow.dirty.Load() {
-		// What was removed last, and numbers that nobody needs: a disk that
-		// cannot take this keeps them, and no image suffers.
+		// What was removed last, and numbers that are not needed any more: a
+		// disk that cannot take this keeps them, and no image suffers.
 		_ = r.overlay.flush(0)
 	}
 	return errors.Join(err, r.snapshotter.Close(), r.release(), r.lock.Close())
@@ -251,8 +283,8 @@ func openMetadata(root string) (*shadow, error) {
 	o := *bolt.DefaultOptions
 	o.NoFreelistSync = true
 	db, err := openShadow(filepath.Join(dir, "meta.db"), 0o644, o)
-	if errors.Is(err, ErrBusy) {
-		return nil, fmt.Errorf("%w: containerd is running on %s; stop it, or use --address", ErrBusy, root)
+	if errors.Is(err, store.ErrBusy) {
+		return nil, fmt.Errorf("%w: containerd is running on %s; stop it, or use --address", store.ErrBusy, root)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the metadata database: %w", err)
@@ -281,21 +313,19 @@ func checkSchema(db *bolt.DB) error {
 	})
 }
 
-func (r *root) openSnapshotter() (snapshots.Snapshotter, []string, error) {
+// openSnapshotter opens the snapshotter and mends what a killed pull left of it.
+func (r *root) openSnapshotter() (snapshots.Snapshotter, error) {
 	dir := r.snapshotDir()
 	var sn snapshots.Snapshotter
 	var err error
-	var capabilities []string
-	switch r.name {
-	case defaultSnapshotter:
+	switch r.parts.Name {
+	case store.Overlayfs:
 		sn, err = r.openOverlay(dir)
-		if !userns.RunningInUserNS() { // there whiteouts cannot be made without the parent
-			capabilities = append(capabilities, snapshots.RebaseCap)
-		}
-	case nativeSnapshotter:
+		r.rebase = !userns.RunningInUserNS() // there whiteouts cannot be made without the parent
+	case store.Native:
 		sn, err = native.NewSnapshotter(dir)
 	default:
-		return nil, nil, fmt.Errorf("snapshotter %q in an embedded root: %w; use overlayfs or native", r.name, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("snapshotter %q in an embedded root: %w; use overlayfs or native", r.parts.Name, errdefs.ErrInvalidArgument)
 	}
 	if err == nil {
 		err = r.forget(sn)
@@ -304,9 +334,9 @@ func (r *root) openSnapshotter() (snapshots.Snapshotter, []string, error) {
 		err = sweep(dir, sn)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", r.name, err)
+		return nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", r.parts.Name, err)
 	}
-	return &guarded{Snapshotter: sn, settle: r.settle, overlay: r.overlay}, capabilities, nil
+	return &guarded{Snapshotter: sn, settle: r.settle, overlay: r.overlay}, nil
 }
 
 func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {

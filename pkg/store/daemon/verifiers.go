@@ -1,4 +1,4 @@
-package store
+package daemon
 
 import (
 	"context"
@@ -18,6 +18,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/imageverifier/bindir"
 	"github.com/pelletier/go-toml/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 const (
@@ -33,51 +35,34 @@ const (
 	startSlack = time.Second
 )
 
-// Verifiers are the image verifiers that a daemon asks before it pulls. Its
-// transfer service does, nobody else: whoever fetches in its place has to ask
-// them, or must leave the pull to it.
-type Verifiers struct {
-	// Programs are those of the plugin bindir; nil if it is not there, or if
-	// Unknown says why this process cannot ask in the daemon's place.
-	Programs *VerifierPrograms
-	Unknown  string
-}
-
-// VerifierPrograms is the configuration of the plugin bindir.
-type VerifierPrograms struct {
-	Dir     string // may be missing or empty, then everything is allowed
-	Max     int    // negative is no bound
-	Timeout time.Duration
-}
-
 // verifiersOf finds out what the daemon behind the process pid would ask. The
 // API lists the plugins and says nothing of their configuration, so that it has
 // to be read where the daemon has it from.
-func verifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin, pid int) Verifiers {
+func verifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin, pid int) store.Verifiers {
 	found := false
 	for _, p := range plugins {
 		switch {
 		case p.Type != pluginVerifiers:
 		case p.ID != pluginBindir:
-			return Verifiers{Unknown: fmt.Sprintf("containerd's image verifier %q can only be asked by containerd", p.ID)}
+			return store.Verifiers{Unknown: fmt.Sprintf("containerd's image verifier %q can only be asked by containerd", p.ID)}
 		default:
 			found = true
 		}
 	}
 	if !found {
-		return Verifiers{}
+		return store.Verifiers{}
 	}
 	programs, err := programsOf(ctx, pid)
 	if err != nil {
-		return Verifiers{Unknown: fmt.Sprintf("which programs containerd's image verifier bindir asks cannot be known here: %v", err)}
+		return store.Verifiers{Unknown: fmt.Sprintf("which programs containerd's image verifier bindir asks cannot be known here: %v", err)}
 	}
-	return Verifiers{Programs: programs}
+	return store.Verifiers{Programs: programs}
 }
 
 // programsOf reads the configuration of the daemon that pid is. It wants proof
 // that it reads what the daemon has read: the same root folder and files that
 // have not changed since the daemon was started.
-func programsOf(ctx context.Context, pid int) (*VerifierPrograms, error) {
+func programsOf(ctx context.Context, pid int) (*store.VerifierPrograms, error) {
 	if pid <= 0 {
 		return nil, errors.New("the daemon is not a process that can be seen")
 	}
@@ -109,7 +94,7 @@ func programsOf(ctx context.Context, pid int) (*VerifierPrograms, error) {
 	if err := d.sharesFile(conf.BinDir); err != nil {
 		return nil, err
 	}
-	return &VerifierPrograms{Dir: conf.BinDir, Max: conf.MaxVerifiers, Timeout: time.Duration(conf.PerVerifierTimeout)}, nil
+	return &store.VerifierPrograms{Dir: conf.BinDir, Max: conf.MaxVerifiers, Timeout: time.Duration(conf.PerVerifierTimeout)}, nil
 }
 
 // setDuration assigns to a type that is internal to containerd.
@@ -262,7 +247,7 @@ func exists(path string) bool {
 // started is when the process was started, to a hundredth of a second.
 func (d daemonProcess) started() (time.Time, error) {
 	const ticksPerSecond = 100 // USER_HZ, on every architecture of ours
-	text, err := startTime(d.path("stat"))
+	text, err := store.StartTime(d.path("stat"))
 	if err != nil {
 		return time.Time{}, err
 	}

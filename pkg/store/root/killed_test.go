@@ -1,4 +1,4 @@
-package store_test
+package root_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // TestKilledWhilePreparing looks at a root as a kill at the worst moment leaves
@@ -20,21 +21,21 @@ import (
 // snapshotter must be able to go on with it.
 func TestKilledWhilePreparing(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
-	root := filepath.Join(t.TempDir(), "root")
-	s := pulltest.Must(store.Open(t.Context(), store.Options{Root: root}))(t)
+	dir := filepath.Join(t.TempDir(), "root")
+	s := pulltest.Must(root.Open(t.Context(), store.Options{Root: dir}))(t)
 	ctx := s.Context(t.Context())
 	for _, key := range []string{"one", "two", "three"} {
 		prepare(ctx, t, s.Snapshotter, key)
 	}
 	left := filepath.Join(t.TempDir(), "left")
-	if out, err := exec.Command("cp", "-a", root, left).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", dir, left).CombinedOutput(); err != nil {
 		t.Fatalf("copying the root: %v: %s", err, out)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 
-	dir := filepath.Join(left, "io.containerd.snapshotter.v1.overlayfs")
+	dir = filepath.Join(left, "io.containerd.snapshotter.v1.overlayfs")
 	if folders := pulltest.Must(os.ReadDir(filepath.Join(dir, "snapshots")))(t); len(folders) != 3 {
 		t.Fatalf("got %d folders, want those of the 3 snapshots", len(folders))
 	}
@@ -60,14 +61,14 @@ func prepare(ctx context.Context, t *testing.T, sn snapshots.Snapshotter, key st
 // TestNumbersStayTrue: what is reserved is given back at the end.
 func TestNumbersStayTrue(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
-	root := filepath.Join(t.TempDir(), "root")
+	dir := filepath.Join(t.TempDir(), "root")
 	for i, want := range []string{"1", "2", "3"} {
-		s := pulltest.Must(store.Open(t.Context(), store.Options{Root: root}))(t)
+		s := pulltest.Must(root.Open(t.Context(), store.Options{Root: dir}))(t)
 		prepare(s.Context(t.Context()), t, s.Snapshotter, want)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := os.Stat(filepath.Join(root, "io.containerd.snapshotter.v1.overlayfs", "snapshots", want)); err != nil {
+		if _, err := os.Stat(filepath.Join(dir, "io.containerd.snapshotter.v1.overlayfs", "snapshots", want)); err != nil {
 			t.Errorf("snapshot %d: got %v, want folder %s", i+1, err, want)
 		}
 	}
@@ -80,10 +81,10 @@ func TestKilledBetweenFlushes(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	for _, snapshotter := range []string{"overlayfs", "native"} {
 		t.Run(snapshotter, func(t *testing.T) {
-			root := filepath.Join(t.TempDir(), "root")
-			meta := filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db")
-			o := store.Options{Root: root, Snapshotter: snapshotter}
-			s := pulltest.Must(store.Open(t.Context(), o))(t)
+			dir := filepath.Join(t.TempDir(), "root")
+			meta := filepath.Join(dir, "io.containerd.metadata.v1.bolt", "meta.db")
+			o := store.Options{Root: dir, Snapshotter: snapshotter}
+			s := pulltest.Must(root.Open(t.Context(), o))(t)
 			chain(t, s, "kept")
 			if err := s.Flush(); err != nil {
 				t.Fatal(err)
@@ -98,14 +99,14 @@ func TestKilledBetweenFlushes(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			s = pulltest.Must(store.Open(t.Context(), o))(t)
+			s = pulltest.Must(root.Open(t.Context(), o))(t)
 			chain(t, s, "lost", "lost on it")
 			prepare(s.Context(t.Context()), t, s.Snapshotter, "never committed")
 			ctx := s.Context(t.Context())
 			if there, err := s.Has(ctx, "kept"); !there || err != nil {
 				t.Errorf("got %v and %v for the snapshot that is known, want it there", there, err)
 			}
-			folders := pulltest.Must(os.ReadDir(filepath.Join(root, "io.containerd.snapshotter.v1."+snapshotter, "snapshots")))(t)
+			folders := pulltest.Must(os.ReadDir(filepath.Join(dir, "io.containerd.snapshotter.v1."+snapshotter, "snapshots")))(t)
 			if len(folders) != 4 {
 				t.Errorf("got %d folders, want those of 4 snapshots", len(folders))
 			}
@@ -138,20 +139,20 @@ func TestRemovedBeforeAKill(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	for _, snapshotter := range []string{"overlayfs", "native"} {
 		t.Run(snapshotter, func(t *testing.T) {
-			root := filepath.Join(t.TempDir(), "root")
-			s := pulltest.Must(store.Open(t.Context(), store.Options{Root: root, Snapshotter: snapshotter}))(t)
+			dir := filepath.Join(t.TempDir(), "root")
+			s := pulltest.Must(root.Open(t.Context(), store.Options{Root: dir, Snapshotter: snapshotter}))(t)
 			chain(t, s, "garbage")
 			if err := errors.Join(s.Flush(), s.Collect(t.Context(), store.Garbage)); err != nil {
 				t.Fatal(err)
 			}
 			left := filepath.Join(t.TempDir(), "left")
-			if out, err := exec.Command("cp", "-a", root, left).CombinedOutput(); err != nil {
+			if out, err := exec.Command("cp", "-a", dir, left).CombinedOutput(); err != nil {
 				t.Fatalf("copying the root: %v: %s", err, out)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = pulltest.Must(store.Open(t.Context(), store.Options{Root: left, Snapshotter: snapshotter}))(t)
+			s = pulltest.Must(root.Open(t.Context(), store.Options{Root: left, Snapshotter: snapshotter}))(t)
 			if there, err := s.Has(s.Context(t.Context()), "garbage"); err != nil {
 				t.Fatal(err)
 			} else if !there {

@@ -1,4 +1,4 @@
-package store
+package daemon
 
 import (
 	"cmp"
@@ -12,54 +12,44 @@ import (
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // probeTime bounds the question whether a daemon is still the same one.
 const probeTime = time.Second
 
-// Attach returns a context for work on the daemon that answers now. It ends
-// when the connection to that daemon does, with ErrUnavailable as its cause: what
-// runs on the other side of a broken connection cannot be known, and a daemon
-// that comes back may be another one. Attach itself waits for a daemon that is
-// away, up to the time that Dial had, and fails with ErrUnavailable after it.
-//
-// The caller must call end when the work is done. On an embedded root ctx is
-// returned as it is.
-func (s *Store) Attach(ctx context.Context) (attached context.Context, end func(), err error) {
-	if s.daemon == nil {
-		return ctx, func() {}, nil
-	}
-	dial, err := s.daemon.resolve(ctx)
+// Attach implements store.Backend.
+func (d *daemon) Attach(ctx context.Context) (attached context.Context, end func(), err error) {
+	dial, err := d.resolve(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	attached, end = s.daemon.watch(ctx, dial)
+	attached, end = d.watch(ctx, dial)
 	return attached, end, nil
 }
 
-// Lost tells whether the daemon that ctx was attached to has gone. A call may
-// fail a moment before the connection is known to be broken, so the daemon is
-// asked.
-func (s *Store) Disconnected(ctx context.Context) bool {
+// Disconnected implements store.Backend.
+func (d *daemon) Disconnected(ctx context.Context) bool {
 	at, ok := ctx.Value(attachmentKey{}).(*attachment)
 	if !ok {
 		return false
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		return errors.Is(cause, ErrUnavailable)
+		return errors.Is(cause, store.ErrUnavailable)
 	}
 	probe, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	_, err := s.daemon.version(probe)
+	_, err := d.version(probe)
 	slow := errdefs.IsDeadlineExceeded(err) || errors.Is(err, context.DeadlineExceeded)
-	if (err == nil || slow) && s.daemon.dials.Load() == at.dial {
+	if (err == nil || slow) && d.dials.Load() == at.dial {
 		return false
 	}
-	at.lose(s.daemon.lost())
+	at.lose(d.lost())
 	return true
 }
 
-// link is the connection to a daemon, over all restarts of it.
+// connection is the one to a daemon, over all restarts of it.
 type connection struct {
 	conn    *grpc.ClientConn
 	address string
@@ -71,7 +61,7 @@ type connection struct {
 	described int64 // the connection over which it was settled
 }
 
-// settle waits for a daemon that answers and says what it has. It returns the
+// resolve waits for a daemon that answers and says what it has. It returns the
 // number of the connection to it. One that goes away meanwhile is waited for
 // like one that was away before.
 func (l *connection) resolve(ctx context.Context) (dial int64, err error) {
@@ -83,7 +73,7 @@ func (l *connection) resolve(ctx context.Context) (dial int64, err error) {
 		}
 		dial := l.dials.Load()
 		err := asUnavailable(l.address, l.describe(limited, dial))
-		if !errors.Is(err, ErrUnavailable) || limited.Err() != nil {
+		if !errors.Is(err, store.ErrUnavailable) || limited.Err() != nil {
 			return dial, cmp.Or(context.Cause(ctx), err)
 		}
 		select {
@@ -117,7 +107,7 @@ type attachment struct {
 }
 
 func (l *connection) lost() error {
-	return fmt.Errorf("%w: the connection to %s was lost", ErrUnavailable, l.address)
+	return fmt.Errorf("%w: the connection to %s was lost", store.ErrUnavailable, l.address)
 }
 
 // ready waits for a daemon that answers, at most until ctx ends.
@@ -131,7 +121,7 @@ func (l *connection) ready(ctx context.Context) error {
 		if l.conn.WaitForStateChange(ctx, state) {
 			continue
 		}
-		return fmt.Errorf("%w: nobody answered at %s within %s", ErrUnavailable, l.address, l.timeout)
+		return fmt.Errorf("%w: nobody answered at %s within %s", store.ErrUnavailable, l.address, l.timeout)
 	}
 }
 

@@ -1,4 +1,4 @@
-package store
+package root
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // shadow is a bolt database that is worked on in memory and written to its
@@ -31,15 +33,15 @@ type shadow struct {
 }
 
 // openShadow opens the database path with the options of the daemon's.
-// ErrBusy says that somebody else holds it.
+// store.ErrBusy says that somebody else holds it.
 func openShadow(path string, mode os.FileMode, o bolt.Options) (*shadow, error) {
 	o.Timeout = lockTimeout
 	disk, err := bolt.Open(path, mode, &o)
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, ErrBusy
+		return nil, store.ErrBusy
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, fromBolt(err))
+		return nil, fmt.Errorf("opening %s: %w", path, withErrno(err))
 	}
 	s := &shadow{disk: disk}
 	if err := s.load(); err != nil {
@@ -115,8 +117,17 @@ func (s *shadow) flush(prepare func(state *bolt.Tx) error) error {
 	return err
 }
 
+// withErrno gives an error of bolt its error number: bolt puts some errors of the
+// kernel into words.
+func withErrno(err error) error {
+	if err == nil {
+		return nil
+	}
+	return store.WithErrnoOf(err, err.Error())
+}
+
 // store changes the file.
-func (s *shadow) store(fn func(*bolt.Tx) error) error { return fromBolt(s.disk.Update(fn)) }
+func (s *shadow) store(fn func(*bolt.Tx) error) error { return withErrno(s.disk.Update(fn)) }
 
 func (s *shadow) write(from *bolt.Tx) error {
 	err := s.store(func(to *bolt.Tx) error { return replace(to, from) })

@@ -1,14 +1,15 @@
-package store
+package root
 
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // The functions of this file make good, when a root is opened, what a pull that
@@ -72,7 +73,7 @@ func (r *root) known() (map[string]bool, error) {
 		}
 		return all.ForEachBucket(func(ns []byte) error {
 			bucket := all.Bucket(ns)
-			for _, name := range []string{"snapshots", r.name} {
+			for _, name := range []string{"snapshots", r.parts.Name} {
 				if bucket = bucket.Bucket([]byte(name)); bucket == nil {
 					return nil
 				}
@@ -95,24 +96,10 @@ func sweep(dir string, sn snapshots.Snapshotter) error {
 	}
 	err := cleaner.Cleanup(context.Background())
 	if errdefs.IsNotFound(err) { // the database knows of no snapshot at all
-		err = Empty(filepath.Join(dir, "snapshots"))
+		err = store.Empty(filepath.Join(dir, "snapshots"))
 	}
 	if err != nil {
 		return fmt.Errorf("removing unknown snapshots: %w", err)
-	}
-	return nil
-}
-
-// Empty removes everything in dir.
-func Empty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
 	}
 	return nil
 }

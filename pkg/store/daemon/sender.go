@@ -1,4 +1,4 @@
-package store
+package daemon
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
@@ -32,14 +33,12 @@ const (
 	// heldFor is how long bytes are collected for a message: on a slow network
 	// that, and not messageSize, bounds what is lost with this process.
 	heldFor = 20 * time.Millisecond
-	// grace is how long what must not stop half-way outlives a cancel.
-	grace = time.Second
 )
 
-// daemonContent is the daemon's content store with writers of our own: one that
+// contentStore is the daemon's content store with writers of our own: one that
 // does not wait for the answer to each message before it sends the next, and
 // one that writes into the daemon's file.
-type daemonContent struct {
+type contentStore struct {
 	content.Store
 	client  contentapi.ContentClient
 	buffers *sync.Pool    // of *[messageSize]byte
@@ -48,7 +47,7 @@ type daemonContent struct {
 }
 
 // Writer implements content.Ingester.
-func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+func (c *contentStore) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	var o content.WriterOpts
 	for _, opt := range opts {
 		if err := opt(&o); err != nil {
@@ -70,8 +69,8 @@ func (c *daemonContent) Writer(ctx context.Context, opts ...content.WriterOpt) (
 }
 
 // open opens an ingest to send its bytes.
-func (c *daemonContent) open(ctx context.Context, ns string, o content.WriterOpts) (*sender, error) {
-	ctx, end := Outlive(ctx)
+func (c *contentStore) open(ctx context.Context, ns string, o content.WriterOpts) (*sender, error) {
+	ctx, end := store.Outlive(ctx)
 	stream, err := c.client.Write(ctx, grpc.ForceCodecV2(byReference{}))
 	if err != nil {
 		end()
@@ -88,20 +87,6 @@ func (c *daemonContent) open(ctx context.Context, ns string, o content.WriterOpt
 	}
 	s.offset = answer.Offset
 	return s, nil
-}
-
-// Outlive returns a context that ends a second after ctx, or with end, which
-// must be called: for what is short and must not stop half-way.
-func Outlive(ctx context.Context) (longer context.Context, end func()) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(grace):
-			cancel()
-		case <-longer.Done():
-		}
-	})
-	return longer, func() { stop(); cancel() }
 }
 
 // sender writes one ingest over a stream of messages. It numbers the offsets

@@ -1,4 +1,4 @@
-package store_test
+package root_test
 
 import (
 	"os"
@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -30,11 +31,11 @@ func TestSpoiltIngests(t *testing.T) {
 		"another's ref": func(dir string) error { return os.WriteFile(filepath.Join(dir, "ref"), []byte("x"), 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := t.TempDir()
-			s := openRoot(t, store.Options{Root: root})
-			ctx, l, _ := lease(t, s, ref)
-			want := write(ctx, t, s, "ten bytes.", false)
-			dirs := pulltest.Must(filepath.Glob(filepath.Join(root, "io.containerd.content.v1.content/ingest/*")))(t)
+			dir := t.TempDir()
+			s := teststore.Open(t, store.Options{Root: dir})
+			ctx, l, _ := teststore.Lease(t, s, teststore.Ref)
+			want := teststore.Ingest(ctx, t, s, "ten bytes.")
+			dirs := pulltest.Must(filepath.Glob(filepath.Join(dir, "io.containerd.content.v1.content/ingest/*")))(t)
 			if len(dirs) != 1 {
 				t.Fatalf("got ingests %v, want one", dirs)
 			}
@@ -55,9 +56,9 @@ func TestSpoiltIngests(t *testing.T) {
 				t.Errorf("got %v, want it committed", err)
 			}
 
-			write(ctx, t, s, "another one", false)
-			dir := filepath.Join(root, "io.containerd.content.v1.content/ingest", digest.FromString(ingestKey(t, root)).Encoded())
-			if err := spoil(dir); err != nil {
+			teststore.Ingest(ctx, t, s, "another one")
+			begun := filepath.Join(dir, "io.containerd.content.v1.content/ingest", digest.FromString(ingestKey(t, dir)).Encoded())
+			if err := spoil(begun); err != nil {
 				t.Fatal(err)
 			}
 			if err := l.Delete(s.Context(t.Context())); err != nil {
@@ -68,7 +69,7 @@ func TestSpoiltIngests(t *testing.T) {
 			if freed.Ingests.Count != 1 || foretold.Ingests.Count != 1 {
 				t.Errorf("got %+v freed, and %+v foretold, want one ingest", freed, foretold)
 			}
-			if left := pulltest.Must(os.ReadDir(filepath.Dir(dir)))(t); len(left) != 0 {
+			if left := pulltest.Must(os.ReadDir(filepath.Dir(begun)))(t); len(left) != 0 {
 				t.Errorf("got %v left, want nothing", left)
 			}
 		})
@@ -76,9 +77,9 @@ func TestSpoiltIngests(t *testing.T) {
 }
 
 // ingestKey is the ref of the only ingest of a root.
-func ingestKey(t *testing.T, root string) string {
+func ingestKey(t *testing.T, dir string) string {
 	t.Helper()
-	refs := pulltest.Must(filepath.Glob(filepath.Join(root, "io.containerd.content.v1.content/ingest/*/ref")))(t)
+	refs := pulltest.Must(filepath.Glob(filepath.Join(dir, "io.containerd.content.v1.content/ingest/*/ref")))(t)
 	if len(refs) != 1 {
 		t.Fatalf("got %v, want the ref of one ingest", refs)
 	}
@@ -87,13 +88,13 @@ func ingestKey(t *testing.T, root string) string {
 
 // TestGCOfANewRoot has nothing to do.
 func TestGCOfANewRoot(t *testing.T) {
-	s := openRoot(t, store.Options{})
+	s := teststore.Open(t, store.Options{})
 	for _, dryRun := range []bool{true, false} {
 		if freed, err := s.GC(t.Context(), dryRun); err != nil || freed.Blobs.Count != 0 {
 			t.Errorf("got %+v and %v, want nothing", freed, err)
 		}
 	}
-	_, l, _ := lease(t, s, ref)
+	_, l, _ := teststore.Lease(t, s, teststore.Ref)
 	if err := l.Delete(s.Context(t.Context())); err != nil {
 		t.Fatal(err)
 	}

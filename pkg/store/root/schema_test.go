@@ -1,4 +1,4 @@
-package store_test
+package root_test
 
 import (
 	"encoding/binary"
@@ -10,12 +10,13 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
 // edit changes the metadata database of a root that is closed.
-func edit(t *testing.T, root string, change func(*bolt.Tx) error) {
+func edit(t *testing.T, dir string, change func(*bolt.Tx) error) {
 	t.Helper()
-	db := pulltest.Must(bolt.Open(filepath.Join(root, "io.containerd.metadata.v1.bolt", "meta.db"), 0o644, nil))(t)
+	db := pulltest.Must(bolt.Open(filepath.Join(dir, "io.containerd.metadata.v1.bolt", "meta.db"), 0o644, nil))(t)
 	if err := db.Update(change); err != nil {
 		t.Error(err)
 	}
@@ -27,9 +28,9 @@ func edit(t *testing.T, root string, change func(*bolt.Tx) error) {
 // TestNewerSchema is refused, and left as it is.
 func TestNewerSchema(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
-	root := t.TempDir()
+	dir := t.TempDir()
 	open := func() error {
-		s, err := store.Open(t.Context(), store.Options{Root: root})
+		s, err := root.Open(t.Context(), store.Options{Root: dir})
 		if err != nil {
 			return err
 		}
@@ -43,15 +44,15 @@ func TestNewerSchema(t *testing.T) {
 			return tx.Bucket([]byte("v1")).Put([]byte("version"), binary.AppendVarint(nil, n))
 		}
 	}
-	edit(t, root, version(5))
+	edit(t, dir, version(5))
 	if err := open(); !errdefs.IsInvalidArgument(err) {
 		t.Errorf("got %v for schema version 5, want an invalid argument", err)
 	}
-	edit(t, root, version(4))
+	edit(t, dir, version(4))
 	if err := open(); err != nil {
 		t.Errorf("got %v for schema version 4, want it opened", err)
 	}
-	edit(t, root, func(tx *bolt.Tx) error {
+	edit(t, dir, func(tx *bolt.Tx) error {
 		if err := tx.DeleteBucket([]byte("v1")); err != nil {
 			return err
 		}

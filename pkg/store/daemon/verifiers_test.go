@@ -1,4 +1,4 @@
-package store_test
+package daemon_test
 
 import (
 	"errors"
@@ -14,14 +14,15 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
 // verifiers are what Dial finds out about the daemon at address.
 func verifiers(t *testing.T, address string) store.Verifiers {
 	t.Helper()
-	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: address}))(t)
+	s := pulltest.Must(daemon.Dial(t.Context(), store.Options{Address: address}))(t)
 	defer s.Close()
-	return s.Verifiers()
+	return s.Traits().Verifiers
 }
 
 func bindirConfig(lines string) string {
@@ -108,7 +109,7 @@ func TestConfigFlag(t *testing.T) {
 		"--root /r -c":                 "",
 		"--configuration /a --conf=/a": "",
 	} {
-		got, given := store.ConfigFlag(strings.Fields(line))
+		got, given := daemon.ConfigFlag(strings.Fields(line))
 		if got != want || given != (want != "" || strings.HasSuffix(line, "-c")) {
 			t.Errorf("%q: got %q and %v, want %q", line, got, given, want)
 		}
@@ -130,7 +131,7 @@ func TestOtherVerifiers(t *testing.T) {
 		{"both", []*introspectionapi.Plugin{plugin(kind, "bindir"), plugin(kind, "notary")}, `"notary" can only be asked by containerd`},
 		{"of a process that cannot be seen", []*introspectionapi.Plugin{plugin(kind, "bindir")}, "not a process that can be seen"},
 	} {
-		got := store.VerifiersOf(t.Context(), tc.plugins)
+		got := daemon.VerifiersOf(t.Context(), tc.plugins)
 		if got.Programs != nil || (got.Unknown == "") != (tc.unknown == "") || !strings.Contains(got.Unknown, tc.unknown) {
 			t.Errorf("%s: got %+v, want unknown because …%s", tc.name, got, tc.unknown)
 		}
@@ -140,7 +141,7 @@ func TestOtherVerifiers(t *testing.T) {
 func BenchmarkDial(b *testing.B) {
 	d := testdaemon.Start(b, testdaemon.Options{})
 	for b.Loop() {
-		s := pulltest.Must(store.Dial(b.Context(), store.Options{Address: d.Address}))(b)
+		s := pulltest.Must(daemon.Dial(b.Context(), store.Options{Address: d.Address}))(b)
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
 		}

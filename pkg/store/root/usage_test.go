@@ -1,4 +1,4 @@
-package store_test
+package root_test
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -16,8 +17,8 @@ func TestCommitWithUsage(t *testing.T) {
 	told := snapshots.Usage{Inodes: 12, Size: 34 << 10}
 	for _, name := range []string{"overlayfs", "native"} {
 		t.Run(name, func(t *testing.T) {
-			s := openRoot(t, store.Options{Snapshotter: name})
-			ctx, _, _ := lease(t, s, ref)
+			s := teststore.Open(t, store.Options{Snapshotter: name})
+			ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
 			for _, key := range []string{"below", "above"} {
 				pulltest.Must(s.Snapshotter.Prepare(ctx, "active "+key, ""))(t)
 			}

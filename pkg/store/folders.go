@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
@@ -56,26 +57,10 @@ func UpperOf(mounts []mount.Mount) (u Upper, ok bool) {
 	return Upper{}, false
 }
 
-// Writable tells whether this process may write into the mounts of the
-// snapshot key, which it has just prepared. For a daemon that takes proof
-// that both see the same files: a file that we create in the snapshot's folder
-// must show up in the daemon's count. The answer is found once per daemon; the
-// reason says why not, or why.
+// Writable reports whether this process may write into the mounts of the snapshot
+// key, which it has just prepared, and says why, or why not.
 func (s *Store) Writable(ctx context.Context, key string, mounts []mount.Mount) (bool, string) {
-	s.sharing.mu.Lock()
-	defer s.sharing.mu.Unlock()
-	if s.sharing.proven {
-		return s.sharing.ok, s.sharing.reason
-	}
-	ok, reason := s.prove(ctx, key, mounts)
-	if ctx.Err() == nil { // what was interrupted proves nothing
-		s.sharing.proven, s.sharing.ok, s.sharing.reason = true, ok, reason
-	}
-	return ok, reason
-}
-
-func (s *Store) prove(ctx context.Context, key string, mounts []mount.Mount) (bool, string) {
-	if s.Name != defaultSnapshotter && s.Name != nativeSnapshotter {
+	if s.Name != Overlayfs && s.Name != Native {
 		return false, fmt.Sprintf("snapshotter %s is the daemon's to write", s.Name)
 	}
 	if userns.RunningInUserNS() {
@@ -84,20 +69,10 @@ func (s *Store) prove(ctx context.Context, key string, mounts []mount.Mount) (bo
 	if missing := missingCapabilities(); missing != nil {
 		return false, missing.Error()
 	}
-	if s.Embedded {
-		return true, "the root is ours"
-	}
-	upper, ok := UpperOf(mounts)
-	if !ok || upper.Dir == "" {
-		return false, "the snapshot is not a plain folder"
-	}
-	if err := s.proveByNonce(ctx, key, upper.Dir); err != nil {
-		return false, "cannot prove that the file system is shared with the daemon: " + err.Error()
-	}
-	return true, "shares the daemon's file system"
+	return s.backend.SharesFiles(ctx, key, mounts)
 }
 
-// missingCapabilities tells whether we lack what writing a layer takes: device
+// missingCapabilities is nil if this process has what writing a layer takes: device
 // nodes, owners, modes, file capabilities, and overlay's trusted attributes.
 func missingCapabilities() error {
 	needed := []int{unix.CAP_SYS_ADMIN, unix.CAP_MKNOD, unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_SETFCAP}
@@ -110,28 +85,6 @@ func missingCapabilities() error {
 		return nil
 	}
 	return errors.New("not privileged to write layers")
-}
-
-// proveByNonce creates a file in dir and asks the daemon whether it sees one
-// more.
-func (s *Store) proveByNonce(ctx context.Context, key, dir string) error {
-	before, err := s.Snapshotter.Usage(ctx, key)
-	if err != nil {
-		return fmt.Errorf("counting files: %w", err)
-	}
-	nonce := filepath.Join(dir, ".containerd-pull-"+rand.Text())
-	f, err := os.OpenFile(nonce, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	after, err := s.Snapshotter.Usage(ctx, key)
-	if err := errors.Join(err, f.Close(), os.Remove(nonce)); err != nil {
-		return err
-	}
-	if after.Inodes != before.Inodes+1 {
-		return fmt.Errorf("containerd does not see what is written to %s", dir)
-	}
-	return nil
 }
 
 // Lowers returns the folders of the committed snapshot name and of those below
@@ -159,8 +112,8 @@ func (s *Store) Lowers(ctx context.Context, name string) ([]string, error) {
 
 // view says what would be mounted to look at the snapshot name. It makes a view
 // for that, under a lease: a collection that removes one leaves a mark of it at
-// the snapshot below, which nobody can remove any more (core/metadata/gc.go in
-// containerd).
+// the snapshot below, which then cannot be removed any more (core/metadata/gc.go
+// in containerd).
 func (s *Store) view(ctx context.Context, name string) (mounts []mount.Mount, err error) {
 	if _, held := leases.FromContext(ctx); !held {
 		l, err := s.newLease(ctx, "view", owner())
@@ -178,4 +131,33 @@ func (s *Store) view(ctx context.Context, name string) (mounts []mount.Mount, er
 		return nil, fmt.Errorf("closing the view of snapshot %s: %w", name, err)
 	}
 	return mounts, nil
+}
+
+// Empty removes everything in dir.
+func Empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type usageKey struct{}
+
+// WithUsage tells a Commit what is in the snapshot, so that it need not walk over
+// all of it, where Traits.TakesUsage says so. containerd's metadata wraps the
+// snapshotter, so the context is the only way to pass the usage.
+func WithUsage(ctx context.Context, usage snapshots.Usage) context.Context {
+	return context.WithValue(ctx, usageKey{}, usage)
+}
+
+// UsageOf is what WithUsage put into ctx.
+func UsageOf(ctx context.Context) (usage snapshots.Usage, known bool) {
+	usage, known = ctx.Value(usageKey{}).(snapshots.Usage)
+	return usage, known
 }

@@ -1,4 +1,4 @@
-package store
+package root
 
 import (
 	"context"
@@ -14,13 +14,15 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// gc collects the root after the leases are gone, and removes what no record
+// Sweep implements store.Backend. It collects the root after the leases are gone, and removes what no record
 // knows of: the metadata of a pull that was killed may be older than its
 // files. Containerd's own collection decides, in a trial on a copy of the
 // metadata and with hands tied.
-func (r *root) gc(ctx context.Context, stale []leases.Lease, dryRun bool) (sizes, error) {
+func (r *root) Sweep(ctx context.Context, stale []leases.Lease, dryRun bool) (store.Sizes, error) {
 	before, err := r.inventory(ctx)
 	if err != nil {
 		return nil, err
@@ -28,30 +30,30 @@ func (r *root) gc(ctx context.Context, stale []leases.Lease, dryRun bool) (sizes
 	if dryRun {
 		return r.trial(ctx, stale, before)
 	}
-	if err := drop(ctx, metadata.NewLeaseManager(r.db), stale); err != nil {
+	if err := store.DeleteLeases(ctx, r.parts.Leases, stale); err != nil {
 		return nil, err
 	}
-	if err := r.collect(ctx); err != nil {
+	if err := r.Collect(ctx, store.GarbageNow); err != nil {
 		return nil, err
 	}
 	return before, errors.Join(r.removeUnknown(ctx), r.subtract(ctx, before), r.flush())
 }
 
 // trial finds out what a collection would remove of before.
-func (r *root) trial(ctx context.Context, stale []leases.Lease, before sizes) (sizes, error) {
+func (r *root) trial(ctx context.Context, stale []leases.Lease, before store.Sizes) (store.Sizes, error) {
 	copied, err := r.metadata.copy()
 	if err != nil {
 		return nil, fmt.Errorf("copying the metadata: %w", err)
 	}
 	defer copied.close()
-	mdb := metadata.NewDB(copied, tiedContent{r.blobs}, map[string]snapshots.Snapshotter{r.name: tiedSnapshotter{r.snapshotter}})
-	if err := drop(ctx, metadata.NewLeaseManager(mdb), stale); err != nil {
+	mdb := metadata.NewDB(copied, tiedContent{r.blobs}, map[string]snapshots.Snapshotter{r.parts.Name: tiedSnapshotter{r.snapshotter}})
+	if err := store.DeleteLeases(ctx, metadata.NewLeaseManager(mdb), stale); err != nil {
 		return nil, err
 	}
 	if _, err := mdb.GarbageCollect(ctx); err != nil {
 		return nil, err
 	}
-	known, err := knownTo(copied.memory, r.name)
+	known, err := knownTo(copied.memory, r.parts.Name)
 	maps.DeleteFunc(before, func(r leases.Resource, _ int64) bool { return known[r] })
 	return before, err
 }
@@ -69,10 +71,10 @@ func (tiedSnapshotter) Cleanup(context.Context) error        { return nil }
 
 // inventory is everything on disk, of all namespaces, under the names that
 // the content store and the snapshotter below the metadata have for it.
-func (r *root) inventory(ctx context.Context) (sizes, error) {
-	all := sizes{}
+func (r *root) inventory(ctx context.Context) (store.Sizes, error) {
+	all := store.Sizes{}
 	err := r.blobs.Walk(ctx, func(info content.Info) error {
-		all[leases.Resource{ID: info.Digest.String(), Type: resourceContent}] = info.Size
+		all[leases.Resource{ID: info.Digest.String(), Type: store.ResourceContent}] = info.Size
 		return nil
 	})
 	if err != nil {
@@ -83,18 +85,18 @@ func (r *root) inventory(ctx context.Context) (sizes, error) {
 		return nil, fmt.Errorf("listing ingests: %w", err)
 	}
 	for _, in := range ingests {
-		all[leases.Resource{ID: in.Ref, Type: resourceIngest}] = in.Offset
+		all[leases.Resource{ID: in.Ref, Type: store.ResourceIngest}] = in.Offset
 	}
 	nameless, err := r.blobs.Nameless()
 	if err != nil {
 		return nil, fmt.Errorf("listing ingests: %w", err)
 	}
 	for dir, size := range nameless {
-		all[leases.Resource{ID: dir, Type: resourceIngest}] = size
+		all[leases.Resource{ID: dir, Type: store.ResourceIngest}] = size
 	}
 	err = r.snapshotter.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
 		usage, err := r.snapshotter.Usage(ctx, info.Name)
-		all[leases.Resource{ID: info.Name, Type: resourceSnapshot + r.name}] = usage.Size
+		all[leases.Resource{ID: info.Name, Type: store.ResourceSnapshot + r.parts.Name}] = usage.Size
 		return err
 	})
 	if err != nil && !errdefs.IsNotFound(err) { // a snapshotter that never had one
@@ -104,7 +106,7 @@ func (r *root) inventory(ctx context.Context) (sizes, error) {
 }
 
 // subtract leaves of before what is not there any more.
-func (r *root) subtract(ctx context.Context, before sizes) error {
+func (r *root) subtract(ctx context.Context, before store.Sizes) error {
 	after, err := r.inventory(ctx)
 	maps.DeleteFunc(before, func(r leases.Resource, _ int64) bool { _, still := after[r]; return still })
 	return err
@@ -112,12 +114,12 @@ func (r *root) subtract(ctx context.Context, before sizes) error {
 
 // removeUnknown removes blobs, ingests and snapshots without a record.
 func (r *root) removeUnknown(ctx context.Context) error {
-	known, err := knownTo(r.metadata.memory, r.name)
+	known, err := knownTo(r.metadata.memory, r.parts.Name)
 	if err != nil {
 		return err
 	}
 	return errors.Join(r.removeUnknownContent(ctx, known), removeUnknownSnapshots(ctx, r.snapshotter, func(key string) bool {
-		return known[leases.Resource{ID: key, Type: resourceSnapshot + r.name}]
+		return known[leases.Resource{ID: key, Type: store.ResourceSnapshot + r.parts.Name}]
 	}))
 }
 
@@ -155,7 +157,7 @@ func removeUnknownSnapshots(ctx context.Context, sn snapshots.Snapshotter, known
 
 func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resource]bool) error {
 	err := r.blobs.Walk(ctx, func(info content.Info) error {
-		if known[leases.Resource{ID: info.Digest.String(), Type: resourceContent}] {
+		if known[leases.Resource{ID: info.Digest.String(), Type: store.ResourceContent}] {
 			return nil
 		}
 		return r.blobs.Delete(ctx, info.Digest)
@@ -165,7 +167,7 @@ func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resour
 	}
 	ingests, err := r.blobs.ListStatuses(ctx)
 	for _, in := range ingests {
-		if !known[leases.Resource{ID: in.Ref, Type: resourceIngest}] {
+		if !known[leases.Resource{ID: in.Ref, Type: store.ResourceIngest}] {
 			err = errors.Join(err, r.blobs.Abort(ctx, in.Ref))
 		}
 	}
@@ -200,9 +202,9 @@ func knownTo(db *bolt.DB, snapshotter string) (map[leases.Resource]bool, error) 
 				}
 			}
 			return errors.Join(
-				eachBucket(below(ns, "content", "blob"), note(resourceContent, "")),
-				eachBucket(below(ns, "content", "ingests"), note(resourceIngest, "ref")),
-				eachBucket(below(ns, "snapshots", snapshotter), note(resourceSnapshot+snapshotter, "name")))
+				eachBucket(below(ns, "content", "blob"), note(store.ResourceContent, "")),
+				eachBucket(below(ns, "content", "ingests"), note(store.ResourceIngest, "ref")),
+				eachBucket(below(ns, "snapshots", snapshotter), note(store.ResourceSnapshot+snapshotter, "name")))
 		})
 	})
 	if err != nil {

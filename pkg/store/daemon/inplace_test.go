@@ -1,4 +1,4 @@
-package store_test
+package daemon_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -14,7 +15,9 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
 // large is a blob that is worth writing in place.
@@ -28,18 +31,18 @@ func large() ([]byte, ocispec.Descriptor) {
 // shared dials a daemon and proves that it shares the file system.
 func shared(t *testing.T, d *testdaemon.Daemon) (*store.Store, context.Context) {
 	t.Helper()
-	s := pulltest.Must(store.Dial(t.Context(), store.Options{Address: d.Address}))(t)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, _, _ := lease(t, s, ref)
+	s := teststore.Dial(t, store.Options{Address: d.Address})
+	ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
 	mounts := pulltest.Must(s.Snapshotter.Prepare(ctx, "proof", ""))(t)
 	if ok, why := s.Writable(ctx, "proof", mounts); !ok {
 		t.Fatalf("the file system is not shared: %s", why)
 	}
 	return s, ctx
+}
+
+// ingestData is the file in which d collects the ingest ref of namespace ns.
+func ingestData(d *testdaemon.Daemon, ns, ref string) *os.File {
+	return contentdir.OpenIngest(filepath.Join(d.Root, "io.containerd.content.v1.content"), ns, ref, os.O_RDONLY)
 }
 
 // TestInPlace writes blobs into the daemon's file, whatever becomes of that
@@ -54,7 +57,8 @@ func TestInPlace(t *testing.T) {
 		for _, version := range testdaemon.Versions() {
 			t.Run(name+"/"+version, func(t *testing.T) {
 				t.Parallel()
-				s, ctx := shared(t, testdaemon.Start(t, testdaemon.Options{Version: version}))
+				d := testdaemon.Start(t, testdaemon.Options{Version: version})
+				s, ctx := shared(t, d)
 				w := pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
 				if _, err := w.Write(bytes.Repeat([]byte("wrong"), 1<<19)); err != nil {
 					t.Fatal(err)
@@ -65,7 +69,7 @@ func TestInPlace(t *testing.T) {
 				if _, err := w.Write(blob); err != nil {
 					t.Fatal(err)
 				}
-				file := s.IngestData("layer")
+				file := ingestData(d, "default", "layer")
 				defer file.Close()
 				if info, err := file.Stat(); err != nil || info.Size() != desc.Size {
 					t.Errorf("got %v and %v before the commit, want all bytes in the daemon's file", info, err)
@@ -100,12 +104,13 @@ func TestInPlace(t *testing.T) {
 // TestInPlaceIsVerified lets the daemon find what does not belong into its file.
 func TestInPlaceIsVerified(t *testing.T) {
 	blob, desc := large()
-	s, ctx := shared(t, testdaemon.Start(t, testdaemon.Options{}))
+	d := testdaemon.Start(t, testdaemon.Options{})
+	s, ctx := shared(t, d)
 	w := pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
 	if _, err := w.Write(blob); err != nil {
 		t.Fatal(err)
 	}
-	found := s.IngestData("layer")
+	found := ingestData(d, "default", "layer")
 	defer found.Close()
 	file := pulltest.Must(os.OpenFile(found.Name(), os.O_WRONLY, 0))(t)
 	if _, err := file.WriteAt([]byte("flipped"), 1<<20); err != nil {

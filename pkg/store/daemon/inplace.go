@@ -1,4 +1,4 @@
-package store
+package daemon
 
 import (
 	"context"
@@ -43,7 +43,7 @@ type inPlace struct {
 }
 
 // inPlace takes over an empty ingest, unless its file cannot be found.
-func (c *daemonContent) inPlace(ctx context.Context, s *sender, ns string, o content.WriterOpts) content.Writer {
+func (c *contentStore) inPlace(ctx context.Context, s *sender, ns string, o content.WriterOpts) content.Writer {
 	file := contentdir.OpenIngest(c.root(), ns, o.Ref, os.O_RDWR)
 	if file == nil {
 		return s

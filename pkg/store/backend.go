@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
+)
+
+// Backend is what a Store stands on: a daemon (store/daemon) or an embedded root
+// on disk (store/root). All contexts carry the namespace of Parts.
+type Backend interface {
+	// Parts are the same for as long as the backend is open.
+	Parts() Parts
+	// Traits are those of now: a daemon that comes back may be another one.
+	Traits() Traits
+	// Attach and Disconnected are those of Store.
+	Attach(ctx context.Context) (attached context.Context, end func(), err error)
+	Disconnected(ctx context.Context) bool
+	// SharesFiles reports whether this process sees the files of the snapshot
+	// key under the paths of mounts, and says why, or why not.
+	SharesFiles(ctx context.Context, key string, mounts []mount.Mount) (bool, string)
+	// SyncsApplied reports whether Parts.Applier heeds the wish to sync.
+	SyncsApplied(ctx context.Context) (bool, error)
+	// Folders are those of the blobs and of the snapshots, each empty if it is
+	// not known, or not proven to be the one that this process sees.
+	Folders(ctx context.Context) (content, snapshots string)
+	// Collect is that of Store.
+	Collect(ctx context.Context, what What) error
+	// Sweep deletes the stale leases and what only they held, and returns what
+	// has gone. With dryRun nothing changes, and it returns what would go.
+	Sweep(ctx context.Context, stale []leases.Lease, dryRun bool) (Sizes, error)
+	// Flush is that of Store.
+	Flush() error
+	Close() error
+}
+
+// Parts are containerd's own interfaces to a backend.
+type Parts struct {
+	Content     content.Store
+	Images      images.Store
+	Leases      leases.Manager
+	Snapshotter snapshots.Snapshotter
+	// Applier unpacks the layers that this process does not write itself.
+	Applier diff.Applier
+	// Namespace and Name (of the snapshotter) as resolved from the options.
+	Namespace string
+	Name      string
+	// Hasher is for everything that is hashed on the way into the store.
+	Hasher *multibuffer.Hasher
+}
+
+// Traits are what a backend can do.
+type Traits struct {
+	// Applies: the Applier can work at all. A daemon's diff service may be
+	// switched off.
+	Applies bool
+	// AppliesHere: the Applier works in this process.
+	AppliesHere bool
+	// Rebase: a snapshot may get its parent at commit, so that layers can be
+	// unpacked in any order.
+	Rebase bool
+	// TakesUsage: a Commit believes WithUsage and need not count the files of
+	// the snapshot.
+	TakesUsage bool
+	// ReplacesStrays: a blob that is committed replaces a file of another size
+	// in its place. Without it such a file is taken for the blob.
+	ReplacesStrays bool
+	// Verifiers are those that the daemon asks before it pulls.
+	Verifiers Verifiers
+}

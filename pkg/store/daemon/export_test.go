@@ -1,0 +1,20 @@
+package daemon
+
+import (
+	"context"
+
+	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// VerifiersOf lets the tests show plugins that no containerd comes with.
+func VerifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin) store.Verifiers {
+	return verifiersOf(ctx, plugins, 0)
+}
+
+// ConfigFlag lets the tests read command lines of containerd.
+func ConfigFlag(args []string) (string, bool) { return configFlag(args) }
+
+// Fake is the Store of a daemon that has nothing but parts.
+func Fake(parts store.Parts) *store.Store { return store.New(&daemon{parts: parts}) }
