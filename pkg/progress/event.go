@@ -1,9 +1,12 @@
 // Package progress carries what happens during a pull from where it happens to
-// whoever shows it: one Event type, one Sink, one pure fold over the events
-// (State) and the displays that render it.
+// where it is shown: one Event type, one Sink, one pure fold over the events
+// (State), and the JSON stream of them (Encoder, ReadEvents).
 //
 // The packages of the pull path emit events and know nothing of displays;
-// displays know nothing of pulls. Start reading at Event, then State.
+// displays know nothing of pulls. The package shows nothing itself: that is for
+// its alcoves, which import it: progress/display draws on terminals and writes
+// logs, progress/timeline draws the picture of a pull. Start reading at Event,
+// then State.
 package progress
 
 import (
@@ -12,8 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Kind says what an Event reports. The values are the names in the JSON
-// stream and therefore API.
+// Kind is what an Event reports. The values are the names in the JSON stream
+// and therefore API.
 type Kind string
 
 const (
@@ -62,8 +65,8 @@ const (
 	PhaseDone Kind = "phase"
 	// Registered reports that the image record Ref points to Digest. Changed is
 	// false when it did so before; Previous is the target of the record before,
-	// empty if there was none. Traffic says where its bytes came from, Duration and
-	// Engine how long it took and what did it.
+	// empty if there was none. Traffic is where its bytes came from, Duration how
+	// long it took and Engine what did it.
 	Registered Kind = "register"
 	// Warning reports Message, Error reports the failure Err of Ref.
 	Warning Kind = "warning"
@@ -72,7 +75,7 @@ const (
 	Summary Kind = "summary"
 )
 
-// Blob says which part of an image a descriptor is.
+// Blob is the part of an image that a descriptor names.
 type Blob string
 
 const (
@@ -94,14 +97,14 @@ const (
 	Commit  Phase = "commit"
 )
 
-// Bytes says how far the work on a blob has come. Which bytes are meant, those
-// of the blob or uncompressed ones, depends on the kind of the event.
+// Bytes is how far the work on a blob has come. Whether the bytes are those of
+// the blob or uncompressed ones depends on the kind of the event.
 type Bytes struct {
 	Done  int64
 	Total int64 // 0 while unknown
 }
 
-// Traffic says where the bytes of an image came from.
+// Traffic is where the bytes of an image came from.
 type Traffic struct {
 	Fetched int64 // over the network
 	Reused  int64 // from the content store
@@ -155,4 +158,13 @@ func (s Sink) Emit(e Event) {
 		e.Time = time.Now()
 	}
 	s(e)
+}
+
+// Tee is a sink that hands each event to all of sinks, in their order.
+func Tee(sinks ...Sink) Sink {
+	return func(e Event) {
+		for _, s := range sinks {
+			s.Emit(e)
+		}
+	}
 }

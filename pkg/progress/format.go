@@ -13,8 +13,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
-// ShortLength is how many hex digits of a digest name a blob to a reader. It is
-// Docker's length, so that rows and lines can be compared with its output.
+// ShortLength is how many hex digits of a digest a reader is shown. It is Docker's
+// length, so that rows and lines can be compared with its output.
 const ShortLength = 12
 
 // ShortDigest returns the first ShortLength hex digits of a digest.
@@ -84,8 +84,7 @@ func Average(n int64, d time.Duration) float64 {
 	return float64(n) / d.Seconds()
 }
 
-// Duration formats d as precisely as a reader cares for: "250ms", "6.1s",
-// "1m23s".
+// Duration formats d to about three digits: "250ms", "6.1s", "1m23s".
 func Duration(d time.Duration) string {
 	switch {
 	case d < 950*time.Millisecond:
@@ -96,8 +95,8 @@ func Duration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// clean is foreign text as displays show it: harmless, without the colours of
-// other programs, and with spaces where it has line breaks and tabs.
+// clean returns foreign text as displays show it: harmless, without the colours
+// of other programs, and with spaces in place of line breaks and tabs.
 func clean(s string) string {
 	return printable.Line(strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {

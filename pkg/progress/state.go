@@ -1,7 +1,6 @@
 package progress
 
 import (
-	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -31,7 +30,7 @@ type Image struct {
 	Err             error         // why Outcome is Failed
 }
 
-// Outcome says how the pull of an image ended. It is empty as long as it runs.
+// Outcome is how the pull of an image ended. It is empty as long as it runs.
 type Outcome string
 
 const (
@@ -42,114 +41,6 @@ const (
 	// Checked is the end of a check, whatever it found.
 	Checked Outcome = "checked"
 )
-
-// BlobState is the state of one blob of one image.
-type BlobState struct {
-	Digest                 digest.Digest
-	Kind                   Blob
-	Host                   string
-	Size                   int64
-	Resumed                int64 // bytes held before the fetch began
-	Fetched                int64 // bytes held now
-	Unpacked, UnpackedSize int64 // uncompressed; UnpackedSize is 0 while unknown
-	Hashed                 int64 // bytes read by a check
-	Attempt                int   // of the retry that is being waited for, else 0
-	Present                bool  // nothing had to be fetched
-
-	willUnpack                bool
-	fetch, unpack, hash       step
-	fetched, unpacked, hashed meter
-}
-
-// step is how far one half of the work on a blob has come.
-type step int
-
-const (
-	idle step = iota
-	running
-	finished
-)
-
-// Status is what a blob is doing.
-type Status string
-
-const (
-	Waiting   Status = "waiting"
-	Fetching  Status = "fetching"
-	Unpacking Status = "unpacking"
-	Verifying Status = "verifying"
-	Retrying  Status = "retry"
-	Done      Status = "done"
-	Held      Status = "present"
-)
-
-// Status returns what the blob is doing. A layer that is fetched and unpacked at
-// the same time is fetching until its last byte has come.
-func (b *BlobState) Status() Status {
-	switch {
-	case b.Attempt > 0:
-		return Retrying
-	case b.fetch == running:
-		return Fetching
-	case b.asked():
-		return Waiting
-	case b.unpack == running:
-		return Unpacking
-	case b.hash == running:
-		return Verifying
-	case b.unpack == finished:
-		return Done
-	case b.Present:
-		return Held
-	case b.fetch == finished && !b.willUnpack:
-		return Done
-	case b.checked():
-		return Done
-	}
-	return Waiting
-}
-
-// checked reports whether a check has looked at the blob, and no pull has.
-func (b *BlobState) checked() bool { return b.hash == finished && b.fetch == idle && !b.willUnpack }
-
-// asked reports whether an unpack has begun that waits for the first byte of its
-// layer: a host was asked and has not answered.
-func (b *BlobState) asked() bool {
-	return b.unpack == running && b.fetch == idle && !b.Present && b.Unpacked == 0
-}
-
-// IsActive reports whether the blob is being worked on right now.
-func (b *BlobState) IsActive() bool {
-	return b.asked() || slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
-}
-
-// IsFetching, IsUnpacking and IsVerifying report which work on the blob has
-// begun and not ended. A layer may be fetched and unpacked at the same time,
-// of which Status names one.
-func (b *BlobState) IsFetching() bool  { return b.fetch == running }
-func (b *BlobState) IsUnpacking() bool { return b.unpack == running }
-func (b *BlobState) IsVerifying() bool { return b.hash == running }
-
-// Amount returns how much is done of what the blob is doing now, and how fast
-// it went lately. A blob that nothing is done with counts as its size.
-func (b *BlobState) Amount(now time.Time) (amount Bytes, perSecond float64) {
-	switch b.Status() {
-	case Unpacking:
-		return Bytes{b.Unpacked, b.UnpackedSize}, b.unpacked.rate(now)
-	case Verifying:
-		return Bytes{b.Hashed, b.Size}, b.hashed.rate(now)
-	case Fetching:
-		return Bytes{b.Fetched, b.Size}, b.fetched.rate(now)
-	case Retrying:
-		return Bytes{b.Fetched, b.Size}, 0
-	}
-	return Bytes{Done: b.Size}, 0
-}
-
-// over reports whether nothing remains to be done for the blob.
-func (b *BlobState) over() bool {
-	return slices.Contains([]Status{Done, Held}, b.Status())
-}
 
 // Totals sums up the work of a call.
 type Totals struct {
@@ -261,7 +152,7 @@ func (s *State) applyBlob(e Event) {
 	}
 }
 
-// Image returns the state of ref, which it adds when no event named it before.
+// Image returns the state of ref. It adds one when no event has named ref yet.
 func (s *State) Image(ref string) *Image {
 	for _, img := range s.Images {
 		if img.Ref == ref {
@@ -308,60 +199,4 @@ func (img *Image) register(e Event) {
 	default:
 		img.Outcome = Updated
 	}
-}
-
-// apply folds an event about this blob.
-func (b *BlobState) apply(e Event) {
-	b.describe(e)
-	switch e.Kind {
-	case Planned:
-		b.Size, b.Fetched = e.Bytes.Total, e.Bytes.Done
-		b.willUnpack = e.ChainID != ""
-	case FetchStart:
-		b.fetch, b.Attempt = running, 0
-		b.Size, b.Resumed, b.Fetched = e.Bytes.Total, e.Bytes.Done, e.Bytes.Done
-		b.fetched.add(e.Time, 0)
-	case FetchProgress:
-		b.fetch, b.Attempt = running, 0
-		b.Fetched = e.Bytes.Done
-	case FetchDone:
-		b.fetch, b.Attempt = finished, 0
-		b.Size, b.Fetched = e.Bytes.Total, e.Bytes.Total
-	case Present:
-		b.Present = true
-		b.Size = max(b.Size, e.Bytes.Total)
-		b.Fetched = b.Size
-	case UnpackStart, UnpackProgress, UnpackDone:
-		b.applyUnpack(e)
-	case VerifyProgress:
-		b.hash, b.Size, b.Hashed = running, e.Bytes.Total, e.Bytes.Done
-	case VerifyDone:
-		b.hash, b.Size, b.Hashed = finished, e.Bytes.Total, e.Bytes.Total
-	}
-}
-
-// describe takes over what an event says about the blob itself.
-func (b *BlobState) describe(e Event) {
-	if e.Blob != "" {
-		b.Kind = e.Blob
-	}
-	if e.Host != "" {
-		b.Host = e.Host
-	}
-}
-
-func (b *BlobState) applyUnpack(e Event) {
-	b.Kind, b.willUnpack = Layer, true
-	moved := max(e.Bytes.Done-b.Unpacked, 0)
-	switch e.Kind {
-	case UnpackStart:
-		b.unpack, b.Unpacked, moved = running, 0, 0
-	case UnpackProgress:
-		b.Unpacked = e.Bytes.Done
-	case UnpackDone:
-		b.unpack = finished
-		b.Unpacked = max(b.Unpacked, e.Bytes.Done)
-	}
-	b.UnpackedSize = max(b.UnpackedSize, e.Bytes.Total)
-	b.unpacked.add(e.Time, moved)
 }

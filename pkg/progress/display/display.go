@@ -1,123 +1,24 @@
+// Package display shows the events of a call while it runs: as a region that is
+// redrawn on a terminal, as lines for a log, or as the JSON stream.
+//
+// One goroutine folds events into a progress.State and hands both to the
+// renderer of the mode (tty, plain, json, quiet), so that a slow output never
+// blocks the pull: what it has not taken yet waits in the queue, of the progress
+// of a blob only the newest. The package reads neither the environment nor
+// os.Stderr; the caller passes both. Start reading at Display, then view for the
+// rows on a terminal and plain for the lines of a log.
 package display
 
 import (
-	"bytes"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/charmbracelet/x/ansi"
-	"golang.org/x/term"
-
-	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
-// The modes of a display.
-const (
-	ModeAuto  = "auto"  // ModeTTY on a terminal, else ModePlain; with Quiet ModeNone
-	ModeTTY   = "tty"   // one region that is redrawn in place
-	ModePlain = "plain" // one line per change of state
-	ModeJSON  = "json"  // one JSON object per event and line
-	ModeNone  = "none"  // warnings only
-)
-
-// Modes lists the values of Options.Mode.
-func Modes() []string {
-	return []string{ModeAuto, ModeTTY, ModePlain, ModeJSON, ModeNone}
-}
-
-// Options say how to show a call. Only Out has to be set.
-type Options struct {
-	// Mode is one of Modes; empty means ModeAuto.
-	Mode string
-	// Out takes the display. It is a terminal if it has a method Fd, as *os.File
-	// does, and that descriptor is one.
-	Out io.Writer
-	// Quiet shows nothing, not even warnings; only what goes through Writer
-	// still appears. It excludes every mode but ModeAuto and ModeNone.
-	Quiet bool
-	// Env looks up NO_COLOR, TERM, COLUMNS and the locale (LC_ALL, LC_CTYPE,
-	// LANG); nil means that none is set.
-	Env func(name string) string
-	// Classify describes an error in the JSON stream; nil leaves it at its
-	// message.
-	Classify func(error) progress.Failure
-}
-
-// Validate says what is wrong with the options.
-func (o Options) Validate() error {
-	if o.Out == nil {
-		return fmt.Errorf("no output for the display")
-	}
-	if o.Mode != "" && !slices.Contains(Modes(), o.Mode) {
-		return fmt.Errorf("unknown progress mode %q: want one of %s", o.Mode, strings.Join(Modes(), ", "))
-	}
-	if o.Quiet && !slices.Contains([]string{"", ModeAuto, ModeNone}, o.Mode) {
-		return fmt.Errorf("progress mode %q cannot be quiet", o.Mode)
-	}
-	return nil
-}
-
-func (o Options) env(name string) string {
-	if o.Env == nil {
-		return ""
-	}
-	return o.Env(name)
-}
-
-// mode resolves ModeAuto.
-func (o Options) mode() string {
-	_, terminal := o.terminal()
-	switch {
-	case o.Mode != "" && o.Mode != ModeAuto:
-		return o.Mode
-	case o.Quiet:
-		return ModeNone
-	case terminal && o.env("TERM") != "dumb":
-		return ModeTTY
-	}
-	return ModePlain
-}
-
-// terminal returns the descriptor of the terminal that Out is, if it is one.
-func (o Options) terminal() (fd int, ok bool) {
-	file, ok := o.Out.(interface{ Fd() uintptr })
-	if !ok {
-		return 0, false
-	}
-	fd = int(file.Fd())
-	return fd, term.IsTerminal(fd)
-}
-
-// renderer turns events into text. It is used by one goroutine at a time.
-type renderer interface {
-	// event is told of e, which is part of s already.
-	event(s *progress.State, e progress.Event)
-	// line takes a log line without its newline.
-	line(text string)
-	// frame returns what is to be written by now. The last frame is final.
-	frame(s *progress.State, now time.Time, final bool) []byte
-}
-
-// renderer returns the renderer of the mode and how often it wants to draw
-// without being woken. A renderer that is not woken draws at that pace only.
-func (o Options) renderer() (r renderer, period time.Duration, woken bool) {
-	switch o.mode() {
-	case ModeTTY:
-		return newTTY(o), framePeriod, false
-	case ModePlain:
-		return newPlain(), time.Second, true
-	case ModeJSON:
-		return newJSON(o.Classify), time.Second, true
-	}
-	return &quiet{warnings: !o.Quiet}, time.Second, true
-}
-
-// Display shows events. Close must be called when the call is over: it draws
+// Display shows events. The caller closes it when the call is over, which draws
 // the final frame.
 type Display struct {
 	out     io.Writer
@@ -225,39 +126,12 @@ func (d *Display) putLine(text string) {
 	d.draw([]item{it}, true)
 }
 
-// logWriter cuts what is written into lines.
-type logWriter struct {
-	line func(string)
-
-	mu   sync.Mutex
-	rest []byte // of the last line, whose end has not come yet
-}
-
-func (w *logWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.rest = append(w.rest, p...)
-	for {
-		text, rest, found := bytes.Cut(w.rest, []byte("\n"))
-		if !found {
-			return len(p), nil
-		}
-		w.line(harmless(string(text)))
-		w.rest = rest
-	}
-}
-
-// flush passes on a last line that has no newline.
-func (w *logWriter) flush() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.rest) > 0 {
-		w.line(harmless(string(w.rest)))
-		w.rest = nil
-	}
-}
-
-// harmless is a log line without the colours of other programs.
-func harmless(line string) string {
-	return printable.Text(ansi.Strip(strings.TrimSuffix(line, "\r")))
+// renderer turns events into text. It is used by one goroutine at a time.
+type renderer interface {
+	// event takes e, which has been applied to s.
+	event(s *progress.State, e progress.Event)
+	// line takes a log line without its newline.
+	line(text string)
+	// frame returns what is to be written now. The last frame is final.
+	frame(s *progress.State, now time.Time, final bool) []byte
 }

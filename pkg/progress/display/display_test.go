@@ -30,8 +30,8 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// Every mode but the terminal's works without one, and the terminal's if it is
-// asked for: then at the width of COLUMNS.
+// Every mode works without a terminal, tty too if it is asked for, at the width
+// of COLUMNS.
 func TestModes(t *testing.T) {
 	columns := env(map[string]string{"COLUMNS": "40"})
 	for _, mode := range display.Modes() {
@@ -51,14 +51,14 @@ func TestBlockedOutput(t *testing.T) {
 	for _, mode := range []string{display.ModeTTY, display.ModePlain, display.ModeJSON} {
 		t.Run(mode, func(t *testing.T) {
 			var buf bytes.Buffer
-			out := &blockedOutput{make(chan struct{}), &buf}
+			out := &blockedOutput{blocked: make(chan struct{}), release: make(chan struct{}), Writer: &buf}
 			d := start(t, display.Options{Out: out, Mode: mode})
 			scene.Play(d.Sink(), scene.Opening()...)
-			time.Sleep(100 * time.Millisecond) // the display is stuck in its first write now
-			const events = 100_000
+			<-out.blocked
+			events := sampled(100_000)
 			started := time.Now()
 			for i := range events {
-				scene.Play(d.Sink(), scene.Of(scene.Layer, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i), Total: events}})...)
+				scene.Play(d.Sink(), scene.Of(scene.Layer, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: int64(i), Total: int64(events)}})...)
 			}
 			if took := time.Since(started); took > 10*time.Second {
 				t.Errorf("got %d events into the sink in %v", events, took)
@@ -100,13 +100,14 @@ func TestBrokenOutput(t *testing.T) {
 // Sink, Writer and Close may be used by many goroutines at once, also while
 // and after the display is closed. Lines stay whole.
 func TestManyGoroutines(t *testing.T) {
+	lines := sampled(200)
 	for _, mode := range display.Modes() {
 		var buf bytes.Buffer
 		d := start(t, display.Options{Out: &buf, Mode: mode})
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
-				for k := range 200 {
+				for k := range lines {
 					scene.Play(d.Sink(), scene.Pull()...)
 					fmt.Fprintf(d.Writer(), "<%d-%d>\n", i, k)
 				}
@@ -116,7 +117,7 @@ func TestManyGoroutines(t *testing.T) {
 		wg.Wait()
 		finish(t, d)
 		for i := range 8 {
-			if want := fmt.Sprintf("<%d-%d>", i, 199); !strings.Contains(buf.String(), want) {
+			if want := fmt.Sprintf("<%d-%d>", i, lines-1); !strings.Contains(buf.String(), want) {
 				t.Errorf("%s: got no line %s", mode, want)
 			}
 		}

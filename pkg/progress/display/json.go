@@ -7,10 +7,11 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
-// jsonInterval is the least time between two progress events of one blob.
+// jsonInterval is the least time between two progress events of the same subject.
 const jsonInterval = 100 * time.Millisecond
 
-// jsonLines renders one JSON object per event and line.
+// jsonLines renders the JSON stream, at most ten progress events of a blob in a
+// second.
 type jsonLines struct {
 	buf  bytes.Buffer
 	enc  progress.Encoder

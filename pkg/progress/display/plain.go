@@ -14,8 +14,8 @@ import (
 // heartbeat is how long a running blob may go without a line.
 const heartbeat = 10 * time.Second
 
-// plain renders one line per change of state and a heartbeat per running blob:
-// for logs, where nothing can be redrawn. Manifests and configs are mentioned
+// plain renders one line per change of state, and a heartbeat for each running
+// blob: for logs, where nothing can be redrawn. Manifests and configs get a line
 // only when they take long or fail.
 type plain struct {
 	buf    bytes.Buffer
@@ -112,7 +112,7 @@ func fetchText(b *progress.BlobState) string {
 	return text
 }
 
-// beat tells how far a running blob has come.
+// beat is how far a running blob has come.
 func beat(b *progress.BlobState) string {
 	var parts []string
 	if b.Fetched > 0 || b.IsFetching() {
@@ -144,8 +144,8 @@ func closing(img *progress.Image, e progress.Event) string {
 	return text
 }
 
-// callClosing sums up a call for several images; for one, its own line says it
-// all.
+// callClosing sums up a call for several images; for a single one its closing
+// line is enough.
 func callClosing(s *progress.State, e progress.Event) string {
 	if e.Counts.Images < 2 {
 		return ""
@@ -155,8 +155,8 @@ func callClosing(s *progress.State, e progress.Event) string {
 		progress.Size(t.BytesFetched), progress.Size(t.BytesReused), progress.Duration(e.Duration), progress.Speed(progress.Average(t.BytesFetched, e.Duration)))
 }
 
-// mediaName is the last word of a media type that a reader knows: "index",
-// "manifest"; docker's manifest list is an index.
+// mediaName is a media type in one word: "index" or "manifest", also for Docker's
+// types, else its last part.
 func mediaName(mediaType string) string {
 	name, _, _ := strings.Cut(printable.Line(mediaType), "+")
 	for _, known := range []progress.Blob{progress.Index, progress.Manifest} {
@@ -170,7 +170,7 @@ func mediaName(mediaType string) string {
 	return name[strings.LastIndex(name, "/")+1:]
 }
 
-// list puts the words that are not empty into brackets.
+// list returns the words that are not empty in brackets: " (index, quay.io)".
 func list(words ...string) string {
 	words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
 	if len(words) == 0 {

@@ -17,7 +17,8 @@ type item struct {
 	line  *string
 }
 
-// subject is what a progress event supersedes its predecessors of.
+// subject is what a progress event is about: it supersedes earlier ones of the
+// same subject.
 type subject struct {
 	kind    progress.Kind
 	ref     string
@@ -29,7 +30,7 @@ func subjectOf(e progress.Event) subject {
 	return subject{e.Kind, e.Ref, e.Digest, e.ChainID}
 }
 
-// isSuperseded reports whether a later event of the same subject says everything
+// isSuperseded reports whether a later event of the same subject holds everything
 // that e does.
 func isSuperseded(e progress.Event) bool {
 	return e.Kind == progress.FetchProgress || e.Kind == progress.UnpackProgress || e.Kind == progress.VerifyProgress
@@ -52,7 +53,7 @@ func newQueue() *queue {
 	return &queue{wake: make(chan struct{}, 1), latest: map[subject]item{}}
 }
 
-// put adds it and reports false when the queue is closed.
+// put adds it, and reports whether the queue was open.
 func (q *queue) put(it item) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -73,7 +74,7 @@ func (q *queue) put(it item) bool {
 	return true
 }
 
-// take empties the queue, in the order in which the items came.
+// take empties the queue and returns its items in the order in which they came.
 func (q *queue) take() []item {
 	q.mu.Lock()
 	defer q.mu.Unlock()

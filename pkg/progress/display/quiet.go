@@ -7,7 +7,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
-// quiet renders warnings, if at all, and log lines.
+// quiet renders log lines and, if asked for, warnings.
 type quiet struct {
 	warnings bool
 	buf      bytes.Buffer
@@ -26,7 +26,7 @@ func (q *quiet) line(text string) {
 
 func (q *quiet) frame(*progress.State, time.Time, bool) []byte { return drain(&q.buf) }
 
-// drain empties buf. What it returns is valid until buf is written to again.
+// drain empties buf. Its result is valid until buf is written to again.
 func drain(buf *bytes.Buffer) []byte {
 	b := buf.Bytes()
 	buf.Reset()

@@ -22,12 +22,12 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
-// recorded is the image of the recordings, by a name of its own: the registry is
-// a proxy as well, to which every host is itself.
+// recorded is the image of the recordings. The registry of the test serves it
+// under this name because it is the proxy of the program as well.
 const recorded = "registry.example.com/shop/web:1.4"
 
-// docs has the recordings written into docs, from a pull of the real image over
-// a slow network. .ci/picture sets it.
+// docs reports whether the recordings are to be written into docs, from a pull of
+// the real image over a slow network. .ci/picture sets the flag.
 func docs() bool { return flag.Lookup("docs").Value.String() == "true" }
 
 // The program itself, on a terminal and with --timeline: what comes out are the
@@ -240,8 +240,8 @@ func spansOf(frame string) [][]span {
 	return rows
 }
 
-// phrases are what stands together, with single spaces in it: SVG does not keep
-// more than one.
+// phrases are words with single spaces between them, for SVG keeps no more than
+// one.
 var phrases = regexp.MustCompile(`[^ ]+( [^ ]+)*`)
 
 // style is what SGR sequences have set: bold or faint, and a colour.

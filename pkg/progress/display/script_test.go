@@ -5,6 +5,7 @@ import (
 	"flag"
 	"io"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
@@ -19,12 +20,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// sampled is how many of n a test tries: with -short a tenth, as all of them take
+// more than half a second.
+func sampled(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
 // env looks names up in a map.
 func env(vars map[string]string) func(string) string {
 	return func(name string) string { return vars[name] }
 }
 
-// display starts a display that is closed with the test.
+// start starts a display that is closed with the test.
 func start(t *testing.T, o display.Options) *display.Display {
 	t.Helper()
 	d, err := display.New(o)
@@ -53,13 +63,16 @@ func (b *brokenOutput) Write([]byte) (int, error) {
 	return 0, errBroken
 }
 
-// blockedOutput takes nothing until it is released.
+// blockedOutput takes nothing until it is released. It says when the first write
+// has begun.
 type blockedOutput struct {
-	release chan struct{}
+	blocked, release chan struct{}
+	once             sync.Once
 	io.Writer
 }
 
 func (b *blockedOutput) Write(p []byte) (int, error) {
+	b.once.Do(func() { close(b.blocked) })
 	<-b.release
 	return b.Writer.Write(p)
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
-// The tests of this file show displays on a terminal that others wrote: tmux.
-// The display runs in a process of its own, this program again, in which
-// sceneVariable says what is to be seen.
+// The tests of this file show displays on a real terminal: tmux. The display
+// runs in a process of its own, which is this program again; sceneVariable names
+// what it shows.
 const sceneVariable = "PROGRESS_TEST_SCENE"
 
 // scenes are what a display shows. A scene that does not finish its display
@@ -111,7 +111,7 @@ func newTmux(t *testing.T, width, height int, env []string, command ...string) *
 	}
 	m.run(append(args, command...)...)
 	m.run("set-option", "-g", "status", "off")
-	m.run("resize-window", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height)) // the line of the status was there
+	m.run("resize-window", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height)) // over the row of the status, which is off now
 	return m
 }
 
@@ -133,7 +133,7 @@ func (m *tmux) screen() string {
 	return strings.TrimRight(text, "\n") + "\n"
 }
 
-// await returns the screen once it is as wanted, or as it is in the end.
+// await returns the screen once it is as wanted, or as it is after 20 s.
 func (m *tmux) await(want string) string {
 	m.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
@@ -153,8 +153,8 @@ func (m *tmux) expect(want string) {
 }
 
 // expectRows waits for the last rows of the screen, without what depends on how
-// long ago the last byte came. Above them may be remains: tmux folds rows up to
-// 250 ms before it tells the program of another width, which nobody can know.
+// long ago the last byte came. Above them may be remains, because tmux folds rows
+// up to 250 ms before the program learns of another width.
 func (m *tmux) expectRows(want string) {
 	m.t.Helper()
 	stem := func(screen string) string {

@@ -19,13 +19,13 @@ const (
 	// calmPeriod is how often rates and estimates are redrawn while no event
 	// comes.
 	calmPeriod = 500 * time.Millisecond
-	// Without a terminal to ask, its size is that of the first terminals.
+	// The size of a screen that is no terminal is that of the first terminals.
 	defaultWidth  = 80
 	defaultHeight = 24
 )
 
-// tty renders one region at the end of the screen, redrawn in place. Lines that
-// are to stay are written above it.
+// tty renders a region at the end of the screen that is redrawn in place. Lines
+// that stay are written above it.
 type tty struct {
 	size    func() (width, height int)
 	color   bool
@@ -48,16 +48,15 @@ func newTTY(o Options) *tty {
 	}
 }
 
-// unicode tells whether the locale says that the terminal shows UTF-8. The
-// console of the kernel does, but its fonts lack what we draw with.
+// unicode reports whether the terminal shows UTF-8, by its locale. The console
+// of the kernel does, but its fonts lack the characters of the bars.
 func (o Options) unicode() bool {
 	locale := cmp.Or(o.env("LC_ALL"), o.env("LC_CTYPE"), o.env("LANG"))
 	locale = strings.ReplaceAll(strings.ToLower(locale), "-", "")
 	return strings.Contains(locale, "utf8") && o.env("TERM") != "linux"
 }
 
-// size returns the size of the screen. COLUMNS wins over what the terminal
-// says.
+// size returns the size of the screen. COLUMNS wins over the terminal's width.
 func (o Options) size() (width, height int) {
 	width, height = defaultWidth, defaultHeight
 	if fd, ok := o.terminal(); ok {
@@ -83,8 +82,9 @@ func (t *tty) event(s *progress.State, e progress.Event) {
 	}
 }
 
-// frame draws the region when something changed, or the final one: that shows
-// where a pull stopped, and nothing if every image has its closing line.
+// frame draws the region when something changed, and in the end. The final
+// region shows where a pull stopped; it is empty if every image has its closing
+// line.
 func (t *tty) frame(s *progress.State, now time.Time, final bool) []byte {
 	width, height := t.size()
 	if !final && !t.due(now, width) {
@@ -109,9 +109,9 @@ func (t *tty) due(now time.Time, width int) bool {
 	return t.dirty || len(t.lines) > 0 || width != t.width || now.Sub(t.drawn) >= calmPeriod
 }
 
-// rewind moves the cursor to the first cell of the region and makes room for
-// what is not written over row by row. Terminals fold rows that have become too
-// long for a narrower screen, hence the division.
+// rewind moves the cursor to the first cell of the region, and erases the region
+// unless print can write over it row by row. Terminals fold rows that have become
+// too long for a narrower screen, hence the division.
 func (t *tty) rewind(width, rows int) {
 	height := 0
 	for _, cells := range t.region {
@@ -124,8 +124,8 @@ func (t *tty) rewind(width, rows int) {
 	if width == t.width && len(t.lines) == 0 && rows > 0 {
 		return
 	}
-	// Not with EraseScreenBelow: what tmux is told to erase from the first cell of
-	// the screen on, it keeps in its history.
+	// Not with EraseScreenBelow: tmux keeps in its history what is erased from the
+	// first cell of the screen on.
 	t.buf.WriteString(strings.Repeat(ansi.EraseLineRight+"\n", height) + ansi.CursorUp(height))
 }
 

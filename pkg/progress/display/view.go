@@ -81,12 +81,12 @@ func urgency(b *progress.BlobState) int {
 	return 2
 }
 
-// fold chooses what fits into height rows and says what it left out.
+// fold chooses what fits into height rows, and counts the rest in a text.
 func fold(groups []group, height int) (shown []group, folded string) {
 	if rowsOf(groups) <= height {
 		return groups, ""
 	}
-	chosen := choose(groups, height-1) // one row says what is left out
+	chosen := choose(groups, height-1) // one row counts what is left out
 	var rest []*progress.BlobState
 	for _, g := range groups {
 		kept := group{image: g.image}
@@ -138,7 +138,7 @@ func rowsOf(groups []group) int {
 	return n
 }
 
-// foldText says what has no row of its own: "+ 2 images, 92 layers: 32
+// foldText counts what has no row of its own: "+ 2 images, 92 layers: 32
 // waiting, 60 done".
 func foldText(images int, blobs []*progress.BlobState) string {
 	counts := map[progress.Status]int{}
@@ -170,11 +170,11 @@ const (
 	wide        = 60 // from here on blobs are indented below their image
 )
 
-// columns says how wide the variable columns are; 0 leaves one out.
+// columns are the widths of the variable columns; 0 leaves one out.
 type columns struct{ indent, rate, bar, host int }
 
-// columns divides the width. Rate comes before bar and bar before host, as the
-// screen gets wider.
+// columns divides the width. As the screen gets wider, first the rate appears,
+// then the bar, then the host.
 func (v view) columns(groups []group) columns {
 	var c columns
 	if v.width >= wide {
@@ -207,9 +207,9 @@ func widestHost(groups []group) int {
 	return widest
 }
 
-// header is the row of an image. Of a name that is too long the end is kept,
-// which tells images apart better than the registry does; what follows it is
-// left out first.
+// header is the row of an image. Where it is too long, the digest is left out
+// first, then the begin of the name, because the registry in front distinguishes
+// images less than the repository at the end.
 func (v view) header(img *progress.Image) string {
 	text := "resolving"
 	if img.Digest != "" {
@@ -250,7 +250,7 @@ func (v view) blob(b *progress.BlobState, c columns) string {
 	return ansi.Truncate(strings.TrimRight(strings.Join(cells, " "), " "), v.width, "")
 }
 
-// rate is the speed of a blob that is being worked on.
+// rate is the speed of a blob that is being worked on, empty for others.
 func rate(s progress.Status, perSecond float64) string {
 	switch s {
 	case progress.Fetching, progress.Unpacking, progress.Verifying:
@@ -321,8 +321,7 @@ func pad(s string, width int) string { return s + strings.Repeat(" ", max(0, wid
 
 func padLeft(s string, width int) string { return strings.Repeat(" ", max(0, width-len(s))) + s }
 
-// The attributes that a display uses. plainText stands for none and ends the
-// others.
+// The attributes that a display uses. plainText is none, and ends the others.
 const (
 	plainText = ansi.AttrReset
 	bold      = ansi.AttrBold

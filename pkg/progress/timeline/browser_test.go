@@ -139,7 +139,7 @@ func TestTimelineInBrowser(t *testing.T) {
 			t.Error("got no picture in the page")
 		}
 	})
-	t.Run("broken", func(t *testing.T) { // the control: chromium would tell
+	t.Run("broken", func(t *testing.T) { // the control: chromium reports what is not well-formed
 		page := string(browser(t, saved(t, "pull.svg", picture[:len(picture)/2]), "--dump-dom"))
 		if !strings.Contains(page, "parsererror") {
 			t.Error("got no error about half a picture")
@@ -167,7 +167,7 @@ const boxes = [...document.querySelectorAll("svg text")].map(e => { const b = e.
 document.body.innerHTML = "<pre>" + JSON.stringify(boxes).replace(/&/g, "&amp;").replace(/</g, "&lt;") + "</pre>";
 </script>`
 
-// Whatever the pull was like, no text covers another or leaves the picture.
+// No text covers another or leaves the picture, whatever the pull was like.
 func TestTimelineLayout(t *testing.T) {
 	pulltest.Need(t, pulltest.Program("chromium"))
 	long := "registry.internal.example.com:5000/team/" + strings.Repeat("very-long-name/", 12) + "app@" + string(scene.Index)

@@ -35,13 +35,13 @@ func (p *picture) rows() {
 	}
 }
 
-// row is the ground of a lane: what a pointer finds, with its explanation.
+// row is the ground of a lane, which shows its explanation below a pointer.
 func (p *picture) row(height float64, explanation []string) {
 	p.printf(`<g class="row"><title>%s</title><rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" class="ground"/>`+"\n",
 		escapeLines(explanation), margin-6, p.y, pictureWidth-2*margin+12, height)
 }
 
-// escapeLines keeps the ends of lines, which escape takes for foreign.
+// escapeLines is escape for several lines, which it keeps apart.
 func escapeLines(lines []string) string {
 	var escaped []string
 	for _, line := range lines {
@@ -76,8 +76,8 @@ func (p *picture) imageRow(l *lane) {
 	p.y += height
 }
 
-// label writes the name of an image, condensed if it may be wider than there is
-// room, since nobody knows the font.
+// label writes the name of an image. Since the font is not known, a long name is
+// condensed to the width that there is.
 func (p *picture) label(y float64, name string) {
 	fit := ""
 	if utf8.RuneCountInString(name) > 26 {
@@ -86,8 +86,8 @@ func (p *picture) label(y float64, name string) {
 	p.printf(`<text x="%.1f" y="%.1f" class="label"%s>%s</text>`+"\n", margin, y, fit, escape(name))
 }
 
-// extent is the time that an image took: from the first that was heard of it,
-// to its last sign of life.
+// extent is the time that an image took: from its first event to the end of its
+// last span.
 func (p *picture) extent(l *lane) (from, to time.Time) {
 	from, to = l.first, l.first
 	if len(l.spans) > 0 {
@@ -122,8 +122,7 @@ func (p *picture) ended(s span) time.Time {
 }
 
 // blobRow is a lane of a blob. Fetching is drawn above inflating and applying,
-// since they go on at the same time; what has the lane for itself is drawn in
-// its whole height.
+// since they go on at the same time; every other phase has the whole height.
 func (p *picture) blobRow(l *lane) {
 	p.row(p.height, p.explainBlob(l))
 	h := p.height - 4
@@ -138,7 +137,7 @@ func (p *picture) blobRow(l *lane) {
 			}
 			p.bar(s, s.from, top, band, "fetch", "")
 		case unpacking:
-			if l.starved(s) {
+			if l.isStarved(s) {
 				p.bar(s, s.from, top, band, "fetch lead", "")
 			} else {
 				p.unpackBars(s, top+band, h-band)
@@ -174,12 +173,12 @@ func (p *picture) names(l *lane, middle float64) {
 	p.verdict(l, middle+4, small)
 }
 
-// verdict is how long the fetch took and how fast it was; without one, how the
-// blob stands.
+// verdict is how long the fetch took and how fast it was, else the state of the
+// blob.
 func (p *picture) verdict(l *lane, y float64, small string) {
 	s := l.last(progress.Fetch)
 	switch {
-	case l.failed, l.stopped():
+	case l.failed, l.isStopped():
 		p.text(pictureWidth-margin, y, "bad-text end"+small, l.state())
 	case s == nil || s.to.IsZero():
 		p.text(pictureWidth-margin, y, "dim end"+small, l.state())
@@ -190,19 +189,19 @@ func (p *picture) verdict(l *lane, y float64, small string) {
 	}
 }
 
-// state is how the blob stands in the end.
+// state is the state of the blob in the end.
 func (l *lane) state() string {
 	switch {
 	case l.failed:
 		return string(progress.Failed)
-	case l.stopped():
+	case l.isStopped():
 		return "stopped"
 	}
 	return string(l.blob.Status())
 }
 
-// stopped tells whether something of the lane was cut off at the end.
-func (l *lane) stopped() bool {
+// isStopped reports whether the end of the call cut something of the lane off.
+func (l *lane) isStopped() bool {
 	for _, s := range l.spans {
 		if s.cut && !s.to.Before(l.ended) {
 			return true
@@ -211,7 +210,7 @@ func (l *lane) stopped() bool {
 	return false
 }
 
-// since is when the span began, the time until an answer came included.
+// since is when the span began, with the time until an answer came.
 func (s span) since() time.Time {
 	if s.asked.IsZero() {
 		return s.from
@@ -219,8 +218,8 @@ func (s span) since() time.Time {
 	return s.asked
 }
 
-// idle is the time between the unpack of a layer and its commit: the layers
-// below it were not ready.
+// idle is the time between the unpack of a layer and its commit, for which the
+// layers below it were not ready.
 func (l *lane) idle() (from, to time.Time) {
 	unpack, commit := l.last(unpacking), l.last(progress.Commit)
 	if unpack == nil || commit == nil || unpack.to.IsZero() {
@@ -235,9 +234,8 @@ func (p *picture) bar(s span, from time.Time, y, height float64, class, more str
 	p.rect(x, y, p.axis.x(p.ended(s))-x, height, class, more)
 }
 
-// unpackBars shows inflate above apply, each as strong as it was busy. Where
-// nobody says how busy they were, somebody else did the work: it is an apply as
-// far as anybody can see.
+// unpackBars shows inflate above apply, each as strong as it was busy. Without
+// these times a daemon did the work, and the whole span is shown as an apply.
 func (p *picture) unpackBars(s span, y, height float64) {
 	if s.inflate == 0 {
 		p.bar(s, s.from, y, height, "apply", strength(s, max(s.apply, s.to.Sub(s.from))))
@@ -261,7 +259,7 @@ func (p *picture) waits(l *lane, y, height float64) {
 		if m.wait > 0 {
 			x := p.axis.x(m.at)
 			width := p.axis.x(m.at.Add(m.wait)) - x
-			p.rect(x, y, width, height, "page", "") // the bar below it did not go on meanwhile
+			p.rect(x, y, width, height, "page", "") // because the bar below did not go on meanwhile
 			p.rect(x, y, width, height, "retrying", "")
 		}
 	}
@@ -282,10 +280,10 @@ func (p *picture) marks(l *lane, y float64) {
 	}
 }
 
-// ending crosses out the lane that the pull failed at, and puts a bar to those
-// that were stopped with it.
+// ending marks the lane that the pull failed at with a cross, and those that were
+// stopped with it with a bar.
 func (p *picture) ending(l *lane, y float64) {
-	if !l.failed && !l.stopped() {
+	if !l.failed && !l.isStopped() {
 		return
 	}
 	x := p.axis.x(l.ended)
@@ -309,7 +307,7 @@ func classOf(p progress.Phase) string {
 	return "wait"
 }
 
-// explainImage and explainBlob are what a pointer over the row reads.
+// explainImage and explainBlob are the texts below a pointer over the row.
 func (p *picture) explainImage(l *lane) []string {
 	lines := []string{l.ref}
 	if l.image.Digest != "" {

@@ -25,9 +25,8 @@ const (
 )
 
 // SVG draws the timeline: one row per image and per blob, phases in colours,
-// with totals, hosts and a legend. The picture needs nothing outside of itself,
-// adapts to light and dark, and holds only well-formed text whatever the
-// events held.
+// with totals, hosts and a legend. The picture needs no other file, adapts to
+// light and dark, and is well-formed whatever the events hold.
 func (t *Timeline) SVG() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -87,7 +86,7 @@ func (p *picture) document() []byte {
 	return b.Bytes()
 }
 
-// patterns are the fillings of time that is spent waiting.
+// patterns fill the bars of time that is spent waiting.
 const patterns = `<defs>
 <pattern id="tl-wait" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="wait-a" width="6" height="6"/><rect class="wait-b" width="2" height="6"/></pattern>
 <pattern id="tl-retry" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="retry-a" width="6" height="6"/><rect class="retry-b" width="2.5" height="6"/></pattern>
@@ -101,19 +100,19 @@ func (p *picture) text(x, y float64, class, s string) {
 	p.printf(`<text x="%.1f" y="%.1f" class="%s">%s</text>`+"\n", x, y, class, escape(s))
 }
 
-// rect is a rectangle with a round corner, at least so wide that it is seen.
+// rect is a rectangle with round corners, at least wide enough to be seen.
 func (p *picture) rect(x, y, width, height float64, class string, more string) {
 	p.printf(`<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="1.5" class="%s"%s/>`, x, y, max(width, 1.5), height, class, more)
 }
 
-// escape makes text fit for XML. What registries wrote is made harmless first.
+// escape makes foreign text fit for XML.
 func escape(s string) string {
 	var b strings.Builder
 	_ = xml.EscapeText(&b, []byte(printable.Line(s))) // a Builder takes everything
 	return b.String()
 }
 
-// shorten cuts s to n characters and keeps its end, which tells images apart.
+// shorten cuts s to n characters. It keeps the end, by which images differ.
 func shorten(s string, n int) string {
 	s = printable.Line(s)
 	if over := utf8.RuneCountInString(s) - n; over > 0 {
@@ -122,7 +121,7 @@ func shorten(s string, n int) string {
 	return s
 }
 
-// name is what the picture is of.
+// name is the title of the picture.
 func (t *Timeline) name() string {
 	switch images := t.state.Images; len(images) {
 	case 0:
@@ -168,7 +167,7 @@ func (p *picture) heading() {
 	p.text(margin, p.y, "dim", p.subtitle())
 }
 
-// subtitle tells when, by what and from where.
+// subtitle is when the call began, its engines and, of a single image, the digest.
 func (p *picture) subtitle() string {
 	var parts []string
 	if !p.start.IsZero() {
@@ -197,7 +196,7 @@ func (t *Timeline) engine() string {
 	return strings.Join(all, ", ")
 }
 
-// duration is how long the call took, as far as it is known.
+// duration is how long the call took, or is known to have taken.
 func (t *Timeline) duration() time.Duration {
 	if t.took > 0 {
 		return t.took
@@ -244,7 +243,7 @@ func (p *picture) totals() {
 	p.y += 52
 }
 
-// failures tells why images failed.
+// failures writes why images failed.
 func (p *picture) failures() {
 	for _, img := range p.state.Images {
 		if img.Outcome != progress.Failed {
@@ -315,7 +314,7 @@ func (p *picture) chart() {
 	p.y = bottom
 }
 
-// area is the curve of the chart: steps, so that nothing is made up.
+// area is the curve of the chart. It has steps, as no more is known.
 func (p *picture) area(bottom, peak float64) {
 	var path strings.Builder
 	fmt.Fprintf(&path, "M%.1f %.1f", plotLeft, bottom)
@@ -328,7 +327,7 @@ func (p *picture) area(bottom, peak float64) {
 	p.printf(`<path d="%s" class="flow"/>`+"\n", path.String())
 }
 
-// shares says how much came from each host, of the first n.
+// shares is how much came from each of the first n hosts.
 func (t *Timeline) shares(n int) []string {
 	var all []string
 	for _, h := range t.hosts[:min(n, len(t.hosts))] {
@@ -351,7 +350,7 @@ func (p *picture) grid(top float64) {
 	p.y += 22
 }
 
-// footer tells of hosts, if there are several, and of warnings.
+// footer lists the hosts, if there are many, and the warnings.
 func (p *picture) footer() {
 	var lines []string
 	if len(p.hosts) > 2 {

@@ -227,6 +227,9 @@ func TestTimelineTicks(t *testing.T) {
 // Hundreds of layers have a row each; what is beyond thousands is counted.
 func TestTimelineManyLayers(t *testing.T) {
 	for _, n := range []int{300, 2500} {
+		if n > 1000 && testing.Short() { // takes more than half a second
+			continue
+		}
 		events := []progress.Event{scene.At(0, progress.Event{Kind: progress.Start, Refs: []string{scene.Debian}})}
 		for i := range n {
 			events = append(events, scene.Of(scene.Nth(i),

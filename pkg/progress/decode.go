@@ -12,16 +12,16 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// maxRecord bounds one line of a stream that is read: the longest we write is
-// the one that lists the images of a call.
+// maxRecord bounds one line of a stream that is read. The longest that Encoder
+// writes is the one that lists the images of a call.
 const maxRecord = 4 << 20
 
-// ReadEvents reads a stream that ModeJSON wrote and hands its events to each, as
-// far as the stream holds them. Lines that are no objects are what somebody
-// else wrote to the same file; they, and a last line without an end, which a
-// killed process leaves, are passed over. Everything else that is no event of
-// ours is an errdefs.ErrInvalidArgument with the number of its line, and so is a
-// stream without any event.
+// ReadEvents reads a stream that Encoder wrote and calls each with its events,
+// without what the stream does not hold. It skips lines that are no objects,
+// because other programs may have written to the same file, and a last line
+// without an end, which a killed process leaves. Any other line that is no event
+// is an errdefs.ErrInvalidArgument with its number, and so is a stream without
+// any event.
 func ReadEvents(r io.Reader, each func(Event)) error {
 	lines := bufio.NewReaderSize(r, 64<<10)
 	events := 0
@@ -81,7 +81,7 @@ func parseEvent(line []byte) (Event, error) {
 	return e, nil
 }
 
-// read is the event that r was written for.
+// read returns the event that r was written for.
 func (r record) read() Event {
 	e := Event{
 		Kind: r.Event, Ref: r.Ref, Refs: r.Refs, Digest: r.Digest, MediaType: r.MediaType, Blob: r.Kind,
@@ -124,7 +124,7 @@ func number[N int | int64](n *N) N {
 	return max(*n, 0)
 }
 
-// ofMillis is a number of milliseconds, as far as it can be a duration.
+// ofMillis is a number of milliseconds, at most the longest duration.
 func ofMillis(ms *int64) time.Duration {
 	const longest = int64(1<<63-1) / int64(time.Millisecond)
 	return time.Duration(min(number(ms), longest)) * time.Millisecond

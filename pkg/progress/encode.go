@@ -11,8 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// record is one line of the JSON stream; docs/progress.md describes it. A
-// pointer is a field whose zero means something.
+// record is one line of the JSON stream; docs/progress.md describes it. Pointers
+// are for fields whose zero means something, so that it is written.
 type record struct {
 	Version   int           `json:"v"`
 	Time      string        `json:"time"`
@@ -50,14 +50,14 @@ type record struct {
 	Docker    *dockerError  `json:"errorDetail,omitempty"`
 }
 
-// detail is docker's progressDetail.
+// detail is Docker's progressDetail.
 type detail struct {
 	Current    int64 `json:"current,omitempty"`
 	Total      int64 `json:"total,omitempty"`
 	HideCounts bool  `json:"hidecounts,omitempty"`
 }
 
-// dockerError is docker's errorDetail.
+// dockerError is Docker's errorDetail.
 type dockerError struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
@@ -65,7 +65,7 @@ type dockerError struct {
 
 // Kinds that exist in the JSON stream only.
 const (
-	digestLine Kind = "digest" // docker's "Digest:" line, before register
+	digestLine Kind = "digest" // Docker's "Digest:" line, before register
 	logLine    Kind = "log"    // a log line
 )
 
@@ -83,7 +83,7 @@ type Failure struct {
 // object per line.
 type Encoder struct {
 	Out *bytes.Buffer
-	// Classify describes an error; nil leaves it at its message.
+	// Classify describes an error; nil describes it by its message alone.
 	Classify func(error) Failure
 }
 
@@ -94,7 +94,7 @@ func (enc *Encoder) Log(text string) {
 	enc.write(r)
 }
 
-// Event writes e, which is part of s already.
+// Event writes e. It must have been applied to s.
 func (enc *Encoder) Event(s *State, e Event) {
 	r := newRecord(e)
 	switch e.Kind {
@@ -143,7 +143,7 @@ func newRecord(e Event) record {
 	}
 }
 
-// register writes docker's two closing lines.
+// register writes Docker's two closing lines.
 func (enc *Encoder) register(r record, e Event) {
 	r.Event, r.Status = digestLine, "Digest: "+e.Digest.String()
 	enc.write(r)
@@ -255,7 +255,7 @@ func (r *record) verify(b *BlobState, e Event) {
 	}
 }
 
-// docker fills in docker's fields of a blob. docker speaks of layers only.
+// docker fills in Docker's fields, which only layers have.
 func (r *record) docker(b *BlobState, status string, d *detail) {
 	if b.Kind == Layer {
 		r.Status, r.ID, r.Detail = status, ShortDigest(b.Digest), d
@@ -264,7 +264,7 @@ func (r *record) docker(b *BlobState, status string, d *detail) {
 
 func millis(d time.Duration) *int64 { return new(d.Milliseconds()) }
 
-// known is d unless it was not measured.
+// known returns nil for a duration that was not measured.
 func known(d time.Duration) *int64 {
 	if d <= 0 {
 		return nil
@@ -272,7 +272,7 @@ func known(d time.Duration) *int64 {
 	return millis(d)
 }
 
-// familiar is the name as docker shows it: "debian:latest".
+// familiar is the name as Docker shows it: "debian:latest".
 func familiar(name string) string {
 	ref, err := reference.ParseNamed(name)
 	if err != nil {
@@ -281,8 +281,8 @@ func familiar(name string) string {
 	return reference.FamiliarString(ref)
 }
 
-// pullingFrom returns docker's first line about a reference and what it is
-// filed under: the tag, or the whole reference if that has a digest.
+// pullingFrom returns Docker's first line about a reference, and the ID of that
+// line: the tag, or the whole reference if that has a digest.
 func pullingFrom(name string) (status, id string) {
 	ref, err := reference.ParseNamed(name)
 	if err != nil {

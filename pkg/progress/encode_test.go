@@ -51,7 +51,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// The error of an image is described by the caller's table, and in docker's
+// The error of an image is described by the caller's table, and in Docker's
 // words too.
 func TestJSONError(t *testing.T) {
 	classify := func(err error) progress.Failure {
