@@ -2,7 +2,8 @@ package registry
 
 import (
 	"context"
-	"encoding/base64"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/token"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -89,9 +91,11 @@ func (a *authorizer) renew(ctx context.Context, ref source.Ref, answer http.Head
 		return g.header, nil
 	}
 	g.header = ""
-	if g.challenge, err = choose(answer); err != nil {
-		return "", err
+	challenge, ok := token.Choose(answer)
+	if !ok {
+		return "", unauthenticatedf("asks for credentials in no way that we know")
 	}
+	g.challenge = challenge
 	if err := a.obtain(ctx, ref, g); err != nil {
 		return "", err
 	}
@@ -100,19 +104,6 @@ func (a *authorizer) renew(ctx context.Context, ref source.Ref, answer http.Head
 		return "", unauthenticatedf("the credential%s was refused", from(g.source))
 	}
 	return g.header, nil
-}
-
-// choose picks the challenge to answer: a token rather than a password.
-func choose(answer http.Header) (auth.Challenge, error) {
-	challenges := auth.ParseAuthHeader(answer)
-	for _, scheme := range []auth.AuthenticationScheme{auth.BearerAuth, auth.BasicAuth} {
-		for _, c := range challenges {
-			if c.Scheme == scheme {
-				return c, nil
-			}
-		}
-	}
-	return auth.Challenge{}, unauthenticatedf("asks for credentials in no way that we know")
 }
 
 // obtain fills g with a fresh header. Nothing of a failure is kept, so that
@@ -126,13 +117,13 @@ func (a *authorizer) obtain(ctx context.Context, ref source.Ref, g *grant) error
 	case g.challenge.Scheme == auth.BasicAuth:
 		return g.basic()
 	case g.cred.RegistryToken != "":
-		return g.bearer(token{value: g.cred.RegistryToken})
+		return g.bearer(token.Token{Value: g.cred.RegistryToken})
 	}
 	t, err := a.fetchToken(ctx, g.challenge, g.cred, ref)
 	if err != nil {
 		return err
 	}
-	a.r.masks.add(t.value)
+	a.r.masks.add(t.Value)
 	return g.bearer(t)
 }
 
@@ -147,7 +138,7 @@ func (a *authorizer) lookUp(ctx context.Context, ref source.Ref, g *grant) error
 		return unauthenticatedf("finding a credential: %w", err)
 	}
 	g.cred, g.asked, g.source = cred, true, cred.Source
-	a.r.masks.add(cred.Password, cred.IdentityToken, cred.RegistryToken, basicAuth(cred.Username, cred.Password))
+	a.r.masks.add(cred.Password, cred.IdentityToken, cred.RegistryToken, cred.BasicAuth())
 	return nil
 }
 
@@ -155,19 +146,15 @@ func (g *grant) basic() error {
 	if g.cred.Password == "" {
 		return unauthenticatedf("asks for a user name and password, and there is none for this host")
 	}
-	g.header = "Basic " + basicAuth(g.cred.Username, g.cred.Password)
+	g.header = "Basic " + g.cred.BasicAuth()
 	return nil
 }
 
-func basicAuth(username, password string) string {
-	return base64.StdEncoding.EncodeToString([]byte(username + ":" + password))
-}
-
-func (g *grant) bearer(t token) error {
-	if !t.valid() {
+func (g *grant) bearer(t token.Token) error {
+	if !t.Valid() {
 		return unauthenticatedf("got a token that cannot be sent in a header")
 	}
-	g.header, g.expires = "Bearer "+t.value, t.expires
+	g.header, g.expires = "Bearer "+t.Value, t.Expires
 	return nil
 }
 
@@ -187,4 +174,24 @@ func from(source string) string {
 		return ""
 	}
 	return " from " + strings.TrimSpace(source)
+}
+
+// Login asks each host of a registry whether it speaks the protocol and accepts
+// the credential that there is for it. It does not ask for any image.
+func (r *Registry) Login(ctx context.Context, domain string) error {
+	ref := source.Ref{Name: domain, Domain: domain}
+	up, err := r.upstream(ctx, ref)
+	if err != nil {
+		return err
+	}
+	var wrong []error
+	for _, h := range up.hosts {
+		resp, err := r.ask(ctx, h, call{op: "login", ref: ref, accept: "application/json"})
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("logging in: %w", err))
+			continue
+		}
+		drain(resp)
+	}
+	return errors.Join(wrong...)
 }

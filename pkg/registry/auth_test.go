@@ -12,11 +12,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
@@ -137,10 +137,15 @@ func TestTokenWithPassword(t *testing.T) {
 	}
 }
 
+// TestManyRequestsShareOneToken holds the token back until all who need it have
+// asked.
 func TestManyRequestsShareOneToken(t *testing.T) {
+	const requests = 12
 	srv := serveTokens(t)
+	var started sync.WaitGroup
+	started.Add(requests)
 	srv.answer = func(w http.ResponseWriter, req *http.Request) {
-		time.Sleep(50 * time.Millisecond)
+		started.Wait()
 		srv.issue(w, req)
 	}
 	var asked atomic.Int64
@@ -149,8 +154,9 @@ func TestManyRequestsShareOneToken(t *testing.T) {
 		return credential.Credential{}, nil
 	}})
 	var wg sync.WaitGroup
-	for range 12 {
+	for range requests {
 		wg.Go(func() {
+			started.Done()
 			if _, err := r.Resolve(t.Context(), srv.ref(t, "a/b")); err != nil {
 				t.Error(err)
 			}
@@ -178,29 +184,15 @@ func TestTokenIsRenewed(t *testing.T) {
 
 func TestTokenThatExpiresIsReplacedBefore(t *testing.T) {
 	srv := serveTokens(t)
-	srv.life = "0.05"
+	srv.life = "1e-9" // one nanosecond
 	r := open(t, registry.Options{})
 	for range 2 {
 		if _, err := r.Resolve(t.Context(), srv.ref(t, "a/b")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(60 * time.Millisecond)
 	}
 	if srv.tokens.count() != 2 || srv.count() != 3 {
 		t.Errorf("got %d token requests and %d others, want 2 and 3: no 401 for the second", srv.tokens.count(), srv.count())
-	}
-}
-
-func TestTokenLife(t *testing.T) {
-	now := time.Unix(1_700_000_000, 0)
-	for in, want := range map[string]time.Duration{
-		"300": 5 * time.Minute, `"120"`: 2 * time.Minute, "1.5": 1500 * time.Millisecond,
-		"null": time.Minute, "-1": time.Minute, "0": time.Minute, `"soon"`: time.Minute, "{}": time.Minute,
-		"1e300": 24 * time.Hour, "9223372036854775807": 24 * time.Hour, `"NaN"`: time.Minute,
-	} {
-		if got := registry.TokenLife(`{"token":"x","expires_in":`+in+`}`, now); got != want {
-			t.Errorf("expires_in %s: got %s, want %s", in, got, want)
-		}
 	}
 }
 
@@ -543,5 +535,83 @@ func TestRealmWithoutTLS(t *testing.T) {
 	_, err := open(t, registry.Options{Hosts: hosts.Options{SkipVerify: true}}).Resolve(t.Context(), srv.ref(t, "a"))
 	if !errdefs.IsUnauthorized(err) || plain.count() != 0 {
 		t.Errorf("got %v after %d requests to the plain server, want unauthenticated after none", err, plain.count())
+	}
+}
+
+func TestLogin(t *testing.T) {
+	right := &testregistry.Credentials{User: "me", Password: "canary"}
+	for name, o := range map[string]testregistry.Options{
+		"basic": {Basic: right},
+		"token": {Token: &testregistry.TokenOptions{Credentials: right}},
+		"open":  {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := testregistry.Start(t, o)
+			login := func(password string) error {
+				r, err := registry.New(registry.Options{Credentials: credential.OwnHost(credential.Credential{Username: "me", Password: password})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return r.Login(t.Context(), server.Host())
+			}
+			if err := login("canary"); err != nil {
+				t.Errorf("with the right password: %v", err)
+			}
+			if err := login("wrong"); name != "open" && !errdefs.IsUnauthorized(err) {
+				t.Errorf("with a wrong password: got %v, want an error of class unauthenticated", err)
+			}
+			for _, r := range server.TokenRequests() {
+				if strings.Contains(r.Query, "scope") {
+					t.Errorf("query to the token server: got %q, want no scope, because a login is at no repository", r.Query)
+				}
+			}
+		})
+	}
+}
+
+// TestLoginByIdentityToken asks the token server by its other protocol, where
+// the scope stands in a form.
+func TestLoginByIdentityToken(t *testing.T) {
+	forms := make(chan url.Values, 10)
+	tokens := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		if err := req.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		forms <- req.PostForm
+		fmt.Fprint(w, `{"access_token":"short-lived"}`)
+	})
+	server := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Authorization") != "Bearer short-lived" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+tokens.URL+`",service="s"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	r := open(t, registry.Options{Credentials: credential.OwnHost(credential.Credential{IdentityToken: "canary"})})
+	if err := r.Login(t.Context(), server.host()); err != nil {
+		t.Fatal(err)
+	}
+	got := <-forms
+	want := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"canary"}, "client_id": {"containerd-pull"}, "service": {"s"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("form (-want +got):\n%s", diff)
+	}
+}
+
+// TestLoginByARepositorysCredential: a login is at no repository, so that a
+// credential for some of the host's serves.
+func TestLoginByARepositorysCredential(t *testing.T) {
+	server := testregistry.Start(t, testregistry.Options{Basic: &testregistry.Credentials{User: "me", Password: "canary"}})
+	for pattern, want := range map[string]bool{server.Host() + "/team/*": true, "*/team/app": true, "r.example.com/team/*": false} {
+		find, err := credential.New(credential.Options{
+			Entries: []credential.Entry{{Match: []string{pattern}, Source: "password", Username: "me", Password: "canary"}},
+			Lookup:  func(string) (string, bool) { return "", false },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = open(t, registry.Options{Credentials: find}).Login(t.Context(), server.Host())
+		if got := err == nil; got != want {
+			t.Errorf("login by the credential of %s: got %v, want success: %v", pattern, err, want)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
@@ -18,12 +17,6 @@ func ParseContentRange(value string) (first, last, total int64, ok bool) {
 	return r.first, r.last, r.total, ok
 }
 
-// ChooseChallenge returns the realm of the challenge that would be answered.
-func ChooseChallenge(header http.Header) (realm string, err error) {
-	c, err := choose(header)
-	return c.Parameters["realm"], err
-}
-
 func DocumentType(body []byte, contentType string) (string, error) {
 	return documentType(body, contentType)
 }
@@ -31,10 +24,6 @@ func DocumentType(body []byte, contentType string) (string, error) {
 // JudgeAddress asks whether the registry called name may lead to addr.
 func JudgeAddress(name, addr string) error {
 	return (&host{Host: hosts.Host{Name: name}}).judgeAddress(context.Background(), "tcp", addr, nil)
-}
-
-func TokenLife(body string, now time.Time) time.Duration {
-	return parseToken([]byte(body), now).expires.Sub(now)
 }
 
 func NextLink(headers []string) string { return nextLink(headers) }

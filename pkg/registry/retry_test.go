@@ -156,20 +156,6 @@ func FuzzContentRange(f *testing.F) {
 	})
 }
 
-func FuzzChallenge(f *testing.F) {
-	for _, s := range []string{
-		`Bearer realm="https://auth.example.com/token",service="s",scope="repository:a:pull"`,
-		`Basic realm=x`, `Bearer realm="\"`, `Digest x, Bearer realm=a`, "Bearer =,=",
-	} {
-		f.Add(s, "Basic")
-	}
-	f.Fuzz(func(t *testing.T, a, b string) {
-		if _, err := registry.ChooseChallenge(http.Header{"Www-Authenticate": {a, b}}); err != nil && !errdefs.IsUnauthorized(err) {
-			t.Errorf("%q, %q: got %v, want unauthenticated", a, b, err)
-		}
-	})
-}
-
 func FuzzDocumentType(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{},"layers":[]}`), "application/octet-stream")
 	f.Add([]byte(`{"manifests":[],"layers":[]}`), "")

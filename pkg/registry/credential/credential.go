@@ -13,6 +13,7 @@ package credential
 
 import (
 	"context"
+	"encoding/base64"
 	"os"
 	"path/filepath"
 
@@ -34,6 +35,11 @@ type Credential struct {
 	RegistryToken string
 	// Source says where it was found; it never holds the secret.
 	Source string
+}
+
+// BasicAuth encodes name and password as they follow "Basic " in a header.
+func (c Credential) BasicAuth() string {
+	return base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password))
 }
 
 // Options say where credentials are looked for. The zero value looks
