@@ -10,13 +10,13 @@ import (
 
 // WithErrno returns err with the error number of the kernel that made a daemon
 // fail, so that errors.Is finds ENOSPC, EDQUOT, EROFS or EIO as it does in an
-// embedded root. A daemon passes on what went wrong as text alone, of the class
-// unknown or internal; of err only such text is read, and in it only what
-// stands between two colons, as Go puts errors together.
+// embedded root. A daemon passes such an error on as text of the class unknown or
+// internal; only such text of err is read, and in it only what stands between two
+// colons, as Go joins errors.
 func WithErrno(err error) error { return WithErrnoOf(err, daemonTexts(err)...) }
 
-// WithErrnoOf returns err with the error number that one of texts tells of, in the
-// same way.
+// WithErrnoOf returns err with the error number that one of texts names between two
+// colons.
 func WithErrnoOf(err error, texts ...string) error {
 	for _, said := range texts {
 		for _, part := range strings.FieldsFunc(said, func(r rune) bool { return r == ':' || r == '\n' }) {
@@ -72,7 +72,7 @@ func daemonTexts(err error) []string {
 	return nil
 }
 
-// errnoError is an error with the error number that its text tells of.
+// errnoError is an error with the error number that its text names.
 type errnoError struct {
 	error
 	errno unix.Errno

@@ -33,7 +33,7 @@ func TestWithErrno(t *testing.T) {
 		{"with a class", said(codes.NotFound, "image x: no space left on device"), 0},
 		{"of a registry whose disk is full", fmt.Errorf("asking: no space left on device: %w", errdefs.ErrUnavailable), 0},
 		{"beside a daemon's", errors.Join(fmt.Errorf("asking: no space left on device: %w", errdefs.ErrUnavailable), said(codes.Unknown, "x")), 0},
-		{"our own", fmt.Errorf("writing: %w", unix.ENOSPC), unix.ENOSPC},
+		{"of this process", fmt.Errorf("writing: %w", unix.ENOSPC), unix.ENOSPC},
 	} {
 		got := store.WithErrno(tc.err)
 		for _, errno := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO} {

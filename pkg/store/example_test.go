@@ -33,7 +33,7 @@ func ExampleOpen() {
 	// Output: 0 <nil>
 }
 
-// Whoever cannot reach a daemon can tell so by the error.
+// That a daemon cannot be reached shows in the class of the error.
 func ExampleDial() {
 	_, err := daemon.Dial(context.Background(), store.Options{Address: "/nonexistent/containerd.sock", ConnectTimeout: time.Second})
 	fmt.Println(errors.Is(err, store.ErrUnavailable))

@@ -79,7 +79,7 @@ func missingCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("reading our capabilities: %w", err)
+		return fmt.Errorf("reading the capabilities of this process: %w", err)
 	}
 	if !slices.ContainsFunc(needed, func(c int) bool { return data[c/32].Effective&(1<<(c%32)) == 0 }) {
 		return nil

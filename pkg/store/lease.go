@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// LabelRef and LabelOwner mark a lease as ours: what is pulled, and the
-	// process that pulls it (see owner). An empty owner is nobody.
+	// LabelRef and LabelOwner mark a lease as that of a pull: what is pulled,
+	// and the process that pulls it (see owner), which is empty if there is none.
 	LabelRef   = "containerd-pull.io/ref"
 	LabelOwner = "containerd-pull.io/owner"
 
@@ -31,10 +31,10 @@ const (
 	ResourceContent  = "content"
 	ResourceSnapshot = "snapshots/"
 
-	// ActivePrefix begins the key of every snapshot that is being unpacked,
-	// as in containerd's own unpacker.
+	// ActivePrefix begins the key of every snapshot that is being unpacked, as
+	// in containerd's own unpacker.
 	ActivePrefix = "extract-"
-	// viewPrefix begins the key of the views by which we find folders.
+	// viewPrefix begins the key of the views that show the folders of snapshots.
 	viewPrefix = "view-"
 )
 
@@ -98,8 +98,8 @@ func (l *Lease) adopt(ctx context.Context) error {
 	return nil
 }
 
-// Orphans lists the leases of pulls of ref that have ended without a word. The
-// next Lease adopts them.
+// Orphans lists the leases left behind by pulls of ref that died without cleaning
+// up. The next Lease adopts them.
 func (s *Store) Orphans(ctx context.Context, ref string) ([]leases.Lease, error) {
 	all, err := s.Leases.List(ctx)
 	if err != nil {
@@ -111,8 +111,8 @@ func (s *Store) Orphans(ctx context.Context, ref string) ([]leases.Lease, error)
 	}), nil
 }
 
-// take moves the resources of old under l and deletes old. Snapshots that a
-// dead pull was unpacking into are of no use and are removed.
+// take moves the resources of old under l and deletes old. Snapshots into which a
+// dead pull was unpacking are of no use and are removed.
 func (l *Lease) take(ctx context.Context, old leases.Lease) error {
 	resources, err := l.store.Leases.ListResources(ctx, old)
 	if errdefs.IsNotFound(err) {
@@ -158,8 +158,9 @@ func (l *Lease) delete(ctx context.Context) error {
 	return nil
 }
 
-// Abandon ends the pull where the daemon cannot be told: the next pull of the
-// reference adopts the lease, also one of this process.
+// Abandon ends the pull when the lease cannot be deleted now, because the daemon
+// has gone for example: the next pull of the reference adopts the lease, even if
+// it is a pull of this process.
 func (l *Lease) Abandon() { l.store.abandoned.add(l.lease.ID) }
 
 // abandoned are the IDs of leases whose owner is this process and whose pulls
@@ -184,9 +185,9 @@ func (a *abandoned) has(id string) bool {
 	return a.ids[id]
 }
 
-// Suspend ends the pull but keeps what it fetched: under a lease that belongs
-// to nobody, for the next pull of the reference to adopt, or under none if no
-// byte was kept. It returns the number of bytes kept.
+// Suspend ends the pull but keeps what it fetched: under a lease without an owner,
+// for the next pull of the reference to adopt, or under none if no byte was kept.
+// It returns the number of bytes kept.
 func (l *Lease) Suspend(ctx context.Context) (int64, error) {
 	kept, err := l.held(ctx)
 	if err != nil {
@@ -240,8 +241,8 @@ func (p Parts) SizeOf(ctx context.Context, r leases.Resource) (int64, error) {
 	return 0, errdefs.ErrNotFound
 }
 
-// owner names this process: boot, PID namespace, PID and start time, so that
-// nobody else is ever taken for it.
+// owner names this process: boot, PID namespace, PID and start time, so that no
+// other process is ever taken for it.
 func owner() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -258,27 +259,27 @@ func owner() string {
 	return fmt.Sprintf("%s/%s/%d/%s", strings.TrimSpace(string(boot)), ns, os.Getpid(), started)
 }
 
-// alive tells whether the owner of a lease may still be running. A process of
-// another PID namespace cannot be seen and is taken to be alive; its lease ends
-// by its expiry.
+// alive reports whether the owner of a lease may still be running. A process of
+// another PID namespace cannot be seen and is assumed to be alive; its lease ends
+// when it expires.
 func alive(owned string) bool {
-	them := strings.Split(owned, "/")
-	us := strings.Split(owner(), "/")
-	if len(them) != 4 || len(us) != 4 || them[0] != us[0] {
+	other := strings.Split(owned, "/")
+	own := strings.Split(owner(), "/")
+	if len(other) != 4 || len(own) != 4 || other[0] != own[0] {
 		return false
 	}
-	if them[1] != us[1] {
+	if other[1] != own[1] {
 		return true
 	}
 	var pid int
-	if _, err := fmt.Sscan(them[2], &pid); err != nil {
+	if _, err := fmt.Sscan(other[2], &pid); err != nil {
 		return false
 	}
 	started, err := StartTime(statOf(pid))
-	return err == nil && started == them[3]
+	return err == nil && started == other[3]
 }
 
-// statOf is where the kernel tells about a process.
+// statOf is where the kernel describes a process.
 func statOf(pid int) string { return fmt.Sprintf("/proc/%d/stat", pid) }
 
 // StartTime returns field 22 of a /proc/PID/stat: the start time of the process
@@ -296,8 +297,8 @@ func StartTime(path string) (string, error) {
 	return fields[19], nil
 }
 
-// Hold tells whether the committed snapshot name exists, and keeps it under
-// the lease of ctx so that it stays.
+// Hold reports whether the committed snapshot name exists, and puts it under the
+// lease of ctx so that it stays.
 func (s *Store) Hold(ctx context.Context, name string) (bool, error) {
 	exists, err := s.Has(ctx, name)
 	lease, leased := leases.FromContext(ctx)
@@ -311,7 +312,7 @@ func (s *Store) Hold(ctx context.Context, name string) (bool, error) {
 	return s.Has(ctx, name) // it may have gone before the lease held it
 }
 
-// Has tells whether the committed snapshot name exists.
+// Has reports whether the committed snapshot name exists.
 func (s *Store) Has(ctx context.Context, name string) (bool, error) {
 	info, err := s.Snapshotter.Stat(ctx, name)
 	if errdefs.IsNotFound(err) {

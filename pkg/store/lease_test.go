@@ -48,7 +48,7 @@ func TestLeaseIsLabelled(t *testing.T) {
 	}
 }
 
-// TestLeaseAdoption asks whose leases are taken over.
+// TestLeaseAdoption finds out whose leases are taken over.
 func TestLeaseAdoption(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -57,7 +57,7 @@ func TestLeaseAdoption(t *testing.T) {
 	}{
 		{"this process", func([]string) {}, false},
 		{"an earlier process of this PID", func(o []string) { o[3] = "1" }, true},
-		{"a PID that nobody has", func(o []string) { o[2] = "999999999" }, true},
+		{"a PID that no process has", func(o []string) { o[2] = "999999999" }, true},
 		{"no PID", func(o []string) { o[2] = "init" }, true},
 		{"another PID namespace", func(o []string) { o[1] = "pid:[1]" }, false},
 		{"another boot", func(o []string) { o[0] = "00000000-0000-0000-0000-000000000000" }, true},
@@ -132,7 +132,7 @@ func holds(t *testing.T, s *store.Store, lease, resource string) bool {
 	return false
 }
 
-// TestLeaseOfAnotherReference is nobody else's to take.
+// TestLeaseOfAnotherReference stays where it is.
 func TestLeaseOfAnotherReference(t *testing.T) {
 	s := teststore.Open(t, store.Options{})
 	_, l, id := teststore.Lease(t, s, "docker.io/library/debian:latest")
@@ -140,7 +140,7 @@ func TestLeaseOfAnotherReference(t *testing.T) {
 	if err := l.Delete(ctx); err != nil {
 		t.Fatal(err)
 	}
-	ids := []string{create(t, s, id, ""), create(t, s, "containerd-pull-foreign", ""), create(t, s, "somebody", "")}
+	ids := []string{create(t, s, id, ""), create(t, s, "containerd-pull-foreign", ""), create(t, s, "foreign", "")}
 	teststore.Lease(t, s, teststore.Ref)
 	for _, id := range ids {
 		if _, there := teststore.Leases(t, s)[id]; !there {
@@ -153,7 +153,7 @@ func TestLeaseOfAnotherReference(t *testing.T) {
 func TestAdoptionRemovesUnfinishedSnapshots(t *testing.T) {
 	s := teststore.Open(t, store.Options{})
 	ctx, l, id := teststore.Lease(t, s, teststore.Ref)
-	for _, key := range []string{store.ActivePrefix + "1 sha256:x", "somebody's"} {
+	for _, key := range []string{store.ActivePrefix + "1 sha256:x", "foreign"} {
 		if _, err := s.Snapshotter.Prepare(ctx, key, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -169,8 +169,8 @@ func TestAdoptionRemovesUnfinishedSnapshots(t *testing.T) {
 	if _, err := s.Snapshotter.Stat(ctx, store.ActivePrefix+"1 sha256:x"); !errdefs.IsNotFound(err) {
 		t.Errorf("got %v for the unfinished snapshot, want it gone", err)
 	}
-	if _, err := s.Snapshotter.Stat(ctx, "somebody's"); err != nil {
-		t.Errorf("got %v for a snapshot that is not ours, want it there", err)
+	if _, err := s.Snapshotter.Stat(ctx, "foreign"); err != nil {
+		t.Errorf("got %v for a foreign snapshot, want it there", err)
 	}
 	if !holds(t, s, heir, "layer-"+digest.FromString("begun").String()) {
 		t.Error("the ingest is not under the new lease")

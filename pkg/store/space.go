@@ -29,7 +29,7 @@ type Space struct {
 	// Inodes that are free, or -1 where the file system makes them as needed.
 	Inodes   int64
 	ReadOnly bool
-	// Compresses says that files may take less than their size.
+	// Compresses: files may take less than their size.
 	Compresses bool
 }
 
@@ -37,13 +37,12 @@ type Space struct {
 // not proven to be the daemon's, is nil.
 type FreeSpace struct {
 	Content, Snapshots *Space
-	// Lazy says that the snapshotter may make snapshots of layers that nobody
-	// fetches.
+	// Lazy: the snapshotter may make snapshots of layers that are not fetched.
 	Lazy bool
 }
 
-// Holds tells whether the blob is in the content folder, in whatever namespace:
-// then no space is needed for it.
+// Holds reports whether the blob is in the content folder, in whatever namespace:
+// then it takes no more space.
 func (r FreeSpace) Holds(dgst digest.Digest) bool {
 	if r.Content == nil {
 		return false
@@ -52,8 +51,8 @@ func (r FreeSpace) Holds(dgst digest.Digest) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// Misfits tells whether there is a file in the place of the blob desc that has
-// another size.
+// Misfits reports whether a file of another size lies in the place of the blob
+// desc.
 func (r FreeSpace) Misfits(desc ocispec.Descriptor) bool {
 	if r.Content == nil {
 		return false

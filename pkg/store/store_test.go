@@ -18,29 +18,29 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// TestRegister points a record to a new target and leaves what others said of
-// it.
+// TestRegister points a record to a new target and leaves the labels of other
+// clients.
 func TestRegister(t *testing.T) {
 	s := teststore.Open(t, store.Options{})
 	ctx := s.Context(t.Context())
 	if img, err := s.Image(ctx, teststore.Ref); img != nil || err != nil {
 		t.Errorf("got %v and %v before, want none", img, err)
 	}
-	if err := s.Register(ctx, teststore.Image(teststore.Ref, "one", map[string]string{"ours": "1", "kept": "1"})); err != nil {
+	if err := s.Register(ctx, teststore.Image(teststore.Ref, "one", map[string]string{"own": "1", "kept": "1"})); err != nil {
 		t.Fatal(err)
 	}
 	foreign := teststore.Image(teststore.Ref, "one", map[string]string{"foreign": "x"})
 	if _, err := s.Images.Update(ctx, foreign, "labels.foreign"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Register(ctx, teststore.Image(teststore.Ref, "two", map[string]string{"ours": "2"})); err != nil {
+	if err := s.Register(ctx, teststore.Image(teststore.Ref, "two", map[string]string{"own": "2"})); err != nil {
 		t.Fatal(err)
 	}
 	img, err := s.Image(ctx, teststore.Ref)
 	if err != nil || img == nil || img.Target.Digest != digest.FromString("two") {
 		t.Fatalf("got %+v and %v, want the second target", img, err)
 	}
-	want := map[string]string{"ours": "2", "kept": "1", "foreign": "x"}
+	want := map[string]string{"own": "2", "kept": "1", "foreign": "x"}
 	if diff := cmp.Diff(want, img.Labels); diff != "" {
 		t.Errorf("labels differ (-want +got):\n%s", diff)
 	}
@@ -185,6 +185,6 @@ func TestCollect(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Content.Info(ctx, held); !errdefs.IsNotFound(err) {
-		t.Errorf("got %v for a blob that nobody wants, want it gone", err)
+		t.Errorf("got %v for a blob that nothing refers to, want it gone", err)
 	}
 }

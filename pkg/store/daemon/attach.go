@@ -121,7 +121,7 @@ func (l *connection) ready(ctx context.Context) error {
 		if l.conn.WaitForStateChange(ctx, state) {
 			continue
 		}
-		return fmt.Errorf("%w: nobody answered at %s within %s", store.ErrUnavailable, l.address, l.timeout)
+		return fmt.Errorf("%w: no answer at %s within %s", store.ErrUnavailable, l.address, l.timeout)
 	}
 }
 
@@ -134,7 +134,7 @@ func (l *connection) watch(ctx context.Context, dial int64) (context.Context, fu
 			lose(l.lost())
 		}
 	})
-	if l.dials.Load() != dial { // it came back before anybody watched
+	if l.dials.Load() != dial { // it broke and came back before it was watched
 		lose(l.lost())
 	}
 	end := func() { lose(nil); watching.Wait() }

@@ -1,3 +1,10 @@
+// Package daemon is the store.Backend of a running containerd: what it takes to talk
+// to one over its restarts, to write blobs into it fast, and to prove that this
+// process sees the daemon's files.
+//
+// It decides nothing about a pull; pkg/store says what a Backend is for. Read Dial
+// first, then attach.go for what happens when the daemon goes away, sender.go and
+// inplace.go for the two ways of a blob.
 package daemon
 
 import (
@@ -10,20 +17,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/diff"
-	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/dialer"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -64,24 +67,6 @@ func Dial(ctx context.Context, o store.Options) (*store.Store, error) {
 	}
 	d.parts.Snapshotter = d.client.SnapshotService(d.parts.Name)
 	return store.New(d), nil
-}
-
-// daemon is a containerd, over all restarts of it.
-type daemon struct {
-	*connection
-	client *containerd.Client
-	parts  store.Parts // Name and Snapshotter as soon as it has answered once
-	traits atomic.Pointer[traits]
-	proof  proof
-}
-
-// traits are what is known of the daemon that answers now.
-type traits struct {
-	store.Traits
-	pid       int // 0 if it cannot be seen
-	transfers bool
-	// The folders of blobs and of snapshots as the daemon says, "" if not known.
-	contentRoot, snapshotRoot string
 }
 
 // newDaemon prepares the connection; nothing is asked yet.
@@ -125,56 +110,8 @@ func newClient(o store.Options) (*connection, *containerd.Client, error) {
 	return c, client, nil
 }
 
-// Parts implements store.Backend.
-func (d *daemon) Parts() store.Parts { return d.parts }
-
-// Traits implements store.Backend.
-func (d *daemon) Traits() store.Traits { return d.traits.Load().Traits }
-
-// SyncsApplied implements store.Backend.
-func (d *daemon) SyncsApplied(ctx context.Context) (bool, error) { return d.isVersion2(ctx) }
-
-// isVersion2 reports whether the daemon is of version 2.0 or later.
-func (d *daemon) isVersion2(ctx context.Context) (bool, error) {
-	version, err := d.version(ctx)
-	if err != nil {
-		return false, fmt.Errorf("asking containerd for its version: %w", err)
-	}
-	return !strings.HasPrefix(strings.TrimPrefix(version, "v"), "1."), nil
-}
-
-// identity is what a daemon calls itself for as long as its root exists.
-func (d *daemon) identity(ctx context.Context) (string, error) {
-	server, err := d.client.Server(ctx)
-	return server.UUID, err
-}
-
-func (d *daemon) version(ctx context.Context) (string, error) {
-	v, err := d.client.Version(ctx)
-	return v.Version, err
-}
-
-// Flush implements store.Backend. What a daemon has is its own to put on disk.
-func (d *daemon) Flush() error { return nil }
-
-// Close implements store.Backend.
-func (d *daemon) Close() error { return d.client.Close() }
-
-// applier is the daemon's diff service, which may be switched off.
-type applier struct{ diff.Applier }
-
-// Apply implements diff.Applier.
-func (a applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, opts ...diff.ApplyOpt) (ocispec.Descriptor, error) {
-	done, err := a.Applier.Apply(ctx, desc, mounts, opts...)
-	if errdefs.IsNotImplemented(err) {
-		err = fmt.Errorf("%w: %w", store.ErrNoApplier, err)
-	}
-	return done, err
-}
-
-// connect makes the connection as containerd's own client does, but comes back
-// sooner to a daemon that restarts, and never leaves one that it does not need
-// for a while.
+// connect makes the connection as containerd's own client does, but returns
+// sooner to a daemon that restarts, and keeps a connection that is idle.
 func connect(address string, timeout time.Duration) (*connection, error) {
 	l := &connection{address: address, timeout: timeout}
 	dial := func(ctx context.Context, address string) (net.Conn, error) {
@@ -220,8 +157,8 @@ func asUnavailable(address string, err error) error {
 	return err
 }
 
-// introspect settles the snapshotter's name and learns what else the daemon
-// has: one call lists all plugins that matter. Whether the files of its snapshots
+// introspect finds the snapshotter and learns what else the daemon has: one call
+// lists all plugins that matter. Whether the files of its snapshots
 // are the ones that this process sees is to be found out.
 func (d *daemon) introspect(ctx context.Context, name string, pid int) error {
 	if name == "" {
@@ -241,7 +178,9 @@ func (d *daemon) introspect(ctx context.Context, name string, pid int) error {
 	}
 	d.traits.Store(newTraits(ctx, answer.Plugins, sn, pid))
 	d.proof.reset()
-	d.parts.Name = cmp.Or(d.parts.Name, name)
+	if d.parts.Name == "" {
+		d.parts.Name = name
+	}
 	return nil
 }
 
@@ -264,8 +203,8 @@ func ofType(all []*introspectionapi.Plugin, kind string) []*introspectionapi.Plu
 	return slices.DeleteFunc(slices.Clone(all), func(p *introspectionapi.Plugin) bool { return p.Type != kind })
 }
 
-// serves reports whether the daemon's API has a service. One that could not be
-// started is listed as well, with the error.
+// serves reports whether the daemon's API has a service. A service that could not
+// be started is listed as well, with its error.
 func serves(all []*introspectionapi.Plugin, service string) bool {
 	return slices.ContainsFunc(ofType(all, pluginServices), func(p *introspectionapi.Plugin) bool {
 		return p.ID == service && p.InitErr == nil

@@ -21,8 +21,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
-// blindSnapshotter belongs to a daemon that does not see our files: one in
-// another mount namespace, whose paths happen to exist here too.
+// blindSnapshotter belongs to a daemon that does not see the files of this process:
+// one in another mount namespace, whose paths happen to exist here too.
 type blindSnapshotter struct{ snapshots.Snapshotter }
 
 func (blindSnapshotter) Usage(context.Context, string) (snapshots.Usage, error) {
@@ -69,8 +69,8 @@ func TestDialSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// TestDialSurvivesARestart hangs up on whoever connects, like a daemon that is
-// being killed, before there is one.
+// TestDialSurvivesARestart hangs up on the first connections, like a daemon that
+// is being killed, before there is one.
 func TestDialSurvivesARestart(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	d := testdaemon.Start(t, testdaemon.Options{})

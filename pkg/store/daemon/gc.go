@@ -79,8 +79,8 @@ func (d *daemon) unshared(ctx context.Context, held store.Sizes, stale []leases.
 	return left, nil
 }
 
-// marks are what is in use, found by following the labels by which containerd's
-// garbage collection goes.
+// marks are what is in use, found along the labels that containerd's garbage
+// collection follows.
 type marks struct {
 	parts store.Parts
 	seen  map[leases.Resource]bool

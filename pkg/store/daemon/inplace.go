@@ -22,17 +22,17 @@ const (
 	mostInPlace = 512 << 20
 )
 
-// suits tells whether an ingest of the blob is one to be written in place.
+// suits reports whether an ingest of the blob is worth writing in place.
 func suits(desc ocispec.Descriptor) bool {
 	return desc.Size >= leastInPlace && desc.Size <= mostInPlace && desc.Digest.Algorithm() == digest.SHA256
 }
 
 // inPlace writes the bytes of an ingest into the file in which the daemon
 // collects them, instead of sending them through a socket. The ingest is begun
-// through the daemon's API, which keeps others away from it meanwhile. When it is
-// whole it is opened through the API again, as one that was interrupted: then the
-// daemon reads and hashes what it has, and goes on with it as with any other.
-// What it does not have is sent. An inPlace belongs to one goroutine.
+// through the daemon's API, which keeps other clients away from it meanwhile. When
+// it is whole it is opened through the API again, as one that was interrupted: the
+// daemon then reads and hashes what it has, and continues it as it does any other.
+// What the daemon does not have is sent. An inPlace belongs to one goroutine.
 type inPlace struct {
 	*sender // holds the daemon's lock
 	file    *os.File

@@ -28,22 +28,22 @@ const (
 	// or each message is memory that the daemon must clear and collect.
 	messageSize = 1<<20 - 1<<10
 	// inFlight is how many messages may be without an answer: the daemon
-	// writes one while we send the next.
+	// writes one while the next is on its way.
 	inFlight = 4
 	// heldFor is how long bytes are collected for a message: on a slow network
 	// that, and not messageSize, bounds what is lost with this process.
 	heldFor = 20 * time.Millisecond
 )
 
-// contentStore is the daemon's content store with writers of our own: one that
-// does not wait for the answer to each message before it sends the next, and
-// one that writes into the daemon's file.
+// contentStore is the daemon's content store with other writers: one that does
+// not wait for the answer to each message before it sends the next, and one that
+// writes into the daemon's file.
 type contentStore struct {
 	content.Store
 	client  contentapi.ContentClient
 	buffers *sync.Pool    // of *[messageSize]byte
 	root    func() string // the daemon's content folder, as it says
-	shared  func() bool   // whether it is proven that we see the same files
+	shared  func() bool   // reports whether this process sees the same files, as proven
 }
 
 // Writer implements content.Ingester.
@@ -261,8 +261,8 @@ func (s *sender) Commit(_ context.Context, size int64, expected digest.Digest, o
 }
 
 // Close ends the stream and waits for the daemon to let go of the ingest. What
-// it holds stays, and with it what was collected so far, if the daemon still
-// takes it: of what it does not take nobody was told that it was stored.
+// the ingest holds stays, and so does what was collected here so far, if the
+// daemon still takes it: bytes that it does not take were never reported as stored.
 func (s *sender) Close() error {
 	if s.closed {
 		return nil

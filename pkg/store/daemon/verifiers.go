@@ -26,7 +26,7 @@ const (
 	pluginVerifiers = "io.containerd.image-verifier.v1"
 	pluginBindir    = "bindir"
 	// defaultBinDir and the figures below are what containerd's plugin bindir
-	// has where nobody configures it (plugins/imageverifier).
+	// has where it is not configured (plugins/imageverifier).
 	defaultBinDir          = "/opt/containerd/image-verifier/bin"
 	defaultMaxVerifiers    = 10
 	defaultVerifierTimeout = 10 * time.Second
@@ -36,8 +36,8 @@ const (
 )
 
 // verifiersOf finds out what the daemon behind the process pid would ask. The
-// API lists the plugins and says nothing of their configuration, so that it has
-// to be read where the daemon has it from.
+// API lists the plugins but not their configuration, which is therefore read from
+// where the daemon has read it.
 func verifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin, pid int) store.Verifiers {
 	found := false
 	for _, p := range plugins {
@@ -59,9 +59,9 @@ func verifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin, pid in
 	return store.Verifiers{Programs: programs}
 }
 
-// programsOf reads the configuration of the daemon that pid is. It wants proof
-// that it reads what the daemon has read: the same root folder and files that
-// have not changed since the daemon was started.
+// programsOf reads the configuration of the daemon that pid is. It demands proof
+// that the daemon has read the same: the same root folder, and files that have not
+// changed since the daemon was started.
 func programsOf(ctx context.Context, pid int) (*store.VerifierPrograms, error) {
 	if pid <= 0 {
 		return nil, errors.New("the daemon is not a process that can be seen")
@@ -168,8 +168,8 @@ func configFlag(args []string) (path string, given bool) {
 	return path, given
 }
 
-// unchanged tells whether the configuration is as it was when the daemon was
-// started, imports included.
+// unchanged is nil if the configuration, imports included, is as it was when the
+// daemon was started.
 func (d daemonProcess) unchanged(path string) error {
 	start, err := d.started()
 	if err != nil {
@@ -246,7 +246,7 @@ func exists(path string) bool {
 
 // started is when the process was started, to a hundredth of a second.
 func (d daemonProcess) started() (time.Time, error) {
-	const ticksPerSecond = 100 // USER_HZ, on every architecture of ours
+	const ticksPerSecond = 100 // USER_HZ, on every architecture that is built
 	text, err := store.StartTime(d.path("stat"))
 	if err != nil {
 		return time.Time{}, err
@@ -263,8 +263,8 @@ func (d daemonProcess) started() (time.Time, error) {
 	return time.Now().Add(-age), nil
 }
 
-// peer is the process that listens on the other side of a connection to a
-// socket, 0 if it cannot be seen from here. The kernel says so, not the peer.
+// peer is the process that listens on the other side of a connection to a socket,
+// 0 if it cannot be seen from here. The kernel says which it is, not the process.
 func peer(conn net.Conn) int {
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {

@@ -13,15 +13,14 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// Sweep implements store.Backend. It collects the root after the leases are gone, and removes what no record
-// knows of: the metadata of a pull that was killed may be older than its
-// files. Containerd's own collection decides, in a trial on a copy of the
-// metadata and with hands tied.
+// Sweep implements store.Backend. It collects the root after the leases are gone,
+// and removes what has no record: the metadata of a pull that was killed may be
+// older than its files. The dry run is containerd's own collection on a copy of
+// the metadata, over stores that delete nothing.
 func (r *root) Sweep(ctx context.Context, stale []leases.Lease, dryRun bool) (store.Sizes, error) {
 	before, err := r.inventory(ctx)
 	if err != nil {
@@ -53,8 +52,8 @@ func (r *root) trial(ctx context.Context, stale []leases.Lease, before store.Siz
 	if _, err := mdb.GarbageCollect(ctx); err != nil {
 		return nil, err
 	}
-	known, err := knownTo(copied.memory, r.parts.Name)
-	maps.DeleteFunc(before, func(r leases.Resource, _ int64) bool { return known[r] })
+	left, err := known(copied.memory, r.parts.Name)
+	maps.DeleteFunc(before, func(r leases.Resource, _ int64) bool { return left[r] })
 	return before, err
 }
 
@@ -114,45 +113,11 @@ func (r *root) subtract(ctx context.Context, before store.Sizes) error {
 
 // removeUnknown removes blobs, ingests and snapshots without a record.
 func (r *root) removeUnknown(ctx context.Context) error {
-	known, err := knownTo(r.metadata.memory, r.parts.Name)
+	all, err := known(r.metadata.memory, r.parts.Name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.removeUnknownContent(ctx, known), removeUnknownSnapshots(ctx, r.snapshotter, func(key string) bool {
-		return known[leases.Resource{ID: key, Type: store.ResourceSnapshot + r.parts.Name}]
-	}))
-}
-
-// removeUnknownSnapshots goes from the top down: a snapshot that has others on
-// it cannot be removed.
-func removeUnknownSnapshots(ctx context.Context, sn snapshots.Snapshotter, known func(string) bool) error {
-	parents := map[string]string{}
-	err := sn.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
-		parents[info.Name] = info.Parent
-		return nil
-	})
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	for err == nil {
-		below := map[string]bool{}
-		for _, parent := range parents {
-			below[parent] = true
-		}
-		removed := false
-		for name := range parents {
-			if known(name) || below[name] || err != nil {
-				continue
-			}
-			err = sn.Remove(ctx, name)
-			delete(parents, name)
-			removed = true
-		}
-		if !removed {
-			return nil
-		}
-	}
-	return fmt.Errorf("removing snapshots without a record: %w", err)
+	return errors.Join(r.removeUnknownContent(ctx, all), r.removeUnknownSnapshots(ctx, r.snapshotter, all))
 }
 
 func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resource]bool) error {
@@ -180,54 +145,4 @@ func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resour
 		return fmt.Errorf("removing ingests without a record: %w", err)
 	}
 	return nil
-}
-
-// knownTo reads what the metadata of all namespaces refers to, in the layout
-// of containerd's core/metadata/buckets.go:
-//
-//	v1/NAMESPACE/content/blob/DIGEST
-//	v1/NAMESPACE/content/ingests/REF/ref
-//	v1/NAMESPACE/snapshots/SNAPSHOTTER/KEY/name
-func knownTo(db *bolt.DB, snapshotter string) (map[leases.Resource]bool, error) {
-	known := map[leases.Resource]bool{}
-	err := db.View(func(tx *bolt.Tx) error {
-		return eachBucket(tx.Bucket([]byte(schemaBucket)), func(_ string, ns *bolt.Bucket) error {
-			note := func(kind, key string) func(string, *bolt.Bucket) error {
-				return func(id string, b *bolt.Bucket) error {
-					if key != "" {
-						id = string(b.Get([]byte(key)))
-					}
-					known[leases.Resource{ID: id, Type: kind}] = true
-					return nil
-				}
-			}
-			return errors.Join(
-				eachBucket(below(ns, "content", "blob"), note(store.ResourceContent, "")),
-				eachBucket(below(ns, "content", "ingests"), note(store.ResourceIngest, "ref")),
-				eachBucket(below(ns, "snapshots", snapshotter), note(store.ResourceSnapshot+snapshotter, "name")))
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the metadata: %w", err)
-	}
-	return known, nil
-}
-
-// below descends into buckets; nil where there is none.
-func below(b *bolt.Bucket, names ...string) *bolt.Bucket {
-	for _, name := range names {
-		if b == nil || name == "" {
-			return nil
-		}
-		b = b.Bucket([]byte(name))
-	}
-	return b
-}
-
-// eachBucket calls fn for the buckets in b, which may be nil.
-func eachBucket(b *bolt.Bucket, fn func(name string, b *bolt.Bucket) error) error {
-	if b == nil {
-		return nil
-	}
-	return b.ForEachBucket(func(name []byte) error { return fn(string(name), b.Bucket(name)) })
 }

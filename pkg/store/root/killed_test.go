@@ -133,8 +133,8 @@ func chain(t *testing.T, s *store.Store, names ...string) {
 }
 
 // TestRemovedBeforeAKill removes a snapshot of which the metadata database on
-// disk still has the record when the process is killed: whoever opens the root
-// next finds both or neither.
+// disk still has the record when the process is killed: the next process that
+// opens the root finds both or neither.
 func TestRemovedBeforeAKill(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	for _, snapshotter := range []string{"overlayfs", "native"} {

@@ -21,9 +21,8 @@ import (
 // shadow is a bolt database that is worked on in memory and written to its
 // file in whole, in one transaction, by flush. Each of containerd's steps is a
 // transaction of its own, about nine for each layer, and on disk each of them
-// would wait for the files that are being unpacked. The file is always that of
-// the last flush, whatever happens; it is locked meanwhile, as a daemon locks
-// it.
+// would wait for the files that are being unpacked. The file is that of the last
+// flush, whatever happens; it is locked meanwhile, as a daemon locks it.
 type shadow struct {
 	disk   *bolt.DB
 	memory *bolt.DB
@@ -32,8 +31,8 @@ type shadow struct {
 	mu     sync.Mutex // one flush at a time
 }
 
-// openShadow opens the database path with the options of the daemon's.
-// store.ErrBusy says that somebody else holds it.
+// openShadow opens the database path with the daemon's options. store.ErrBusy says
+// that another process holds it.
 func openShadow(path string, mode os.FileMode, o bolt.Options) (*shadow, error) {
 	o.Timeout = lockTimeout
 	disk, err := bolt.Open(path, mode, &o)
@@ -67,8 +66,8 @@ func (s *shadow) loadFrom(db *bolt.DB) error {
 	})
 }
 
-// copy is the state of the moment, to be tried on. It belongs to no file and
-// cannot be flushed.
+// copy is the state of the moment, for a trial. It belongs to no file and cannot
+// be flushed.
 func (s *shadow) copy() (*shadow, error) {
 	c := new(shadow)
 	if err := c.loadFrom(s.memory); err != nil {
@@ -193,7 +192,7 @@ func copyBucket(to, from *bolt.Bucket) error {
 }
 
 // snapshotMeta is the database of a snapshotter as a shadow. containerd's
-// storage package opens it by itself, so here memory is not ours.
+// storage package opens the copy in memory itself, so shadow.memory is nil here.
 type snapshotMeta struct {
 	*storage.MetaStore
 	shadow     *shadow
@@ -239,8 +238,8 @@ func (m *snapshotMeta) WithTransaction(ctx context.Context, writable bool, fn st
 }
 
 // reserved is how many numbers the disk is ahead of the memory. A number is the
-// name of a snapshot's folder: if this process is killed, whoever opens the
-// root next must not count over the folders that we leave.
+// name of a snapshot's folder: if this process is killed, the next one that opens
+// the root must not give out the numbers of the folders that are left.
 const reserved = 1 << 12
 
 func (m *snapshotMeta) reserve() error {

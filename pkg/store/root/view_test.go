@@ -38,7 +38,7 @@ func look(t *testing.T, o store.Options) (images, namespaces, snapshotters []str
 }
 
 // TestViewOfRoot changes not one file of the root, makes none that is not
-// there, and does not wait for whoever holds it.
+// there, and does not wait for the process that holds it.
 func TestViewOfRoot(t *testing.T) {
 	dir := t.TempDir()
 	s, err := root.Open(t.Context(), store.Options{Root: dir, Namespace: "one"})

@@ -1,0 +1,142 @@
+package root
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
+)
+
+// root is an embedded root that is open.
+type root struct {
+	dir         string
+	lock        *os.File // held as long as it is open
+	metadata    *shadow
+	db          *metadata.DB  // of containerd, on metadata
+	overlay     *snapshotMeta // nil with another snapshotter
+	blobs       *contentdir.Folder
+	snapshotter snapshots.Snapshotter // below the metadata
+	parts       store.Parts
+	rebase      bool
+	stop        chan struct{} // ends the periodic flush
+	stopped     chan struct{}
+}
+
+// Parts implements store.Backend.
+func (r *root) Parts() store.Parts { return r.parts }
+
+// Traits implements store.Backend.
+func (r *root) Traits() store.Traits {
+	return store.Traits{Applies: true, AppliesHere: true, Rebase: r.rebase, TakesUsage: r.overlay != nil, ReplacesStrays: true}
+}
+
+// Attach implements store.Backend. A root that is open stays.
+func (r *root) Attach(ctx context.Context) (context.Context, func(), error) {
+	return ctx, func() {}, nil
+}
+
+// Disconnected implements store.Backend.
+func (r *root) Disconnected(context.Context) bool { return false }
+
+// SharesFiles implements store.Backend.
+func (r *root) SharesFiles(context.Context, string, []mount.Mount) (bool, string) {
+	return true, "the root is open in this process"
+}
+
+// SyncsApplied implements store.Backend.
+func (r *root) SyncsApplied(context.Context) (bool, error) { return true, nil }
+
+// Folders implements store.Backend.
+func (r *root) Folders(context.Context) (content, snapshots string) {
+	return r.contentDir(), r.snapshotDir()
+}
+
+func (r *root) contentDir() string { return filepath.Join(r.dir, contentDir) }
+
+// snapshotDir is the folder of the snapshotter.
+func (r *root) snapshotDir() string { return filepath.Join(r.dir, snapshotDir+r.parts.Name) }
+
+// Collect implements store.Backend. A root has no other collector, so everything
+// is collected whatever was asked for.
+func (r *root) Collect(ctx context.Context, _ store.What) error {
+	_, err := r.db.GarbageCollect(ctx)
+	return err
+}
+
+// Flush implements store.Backend.
+func (r *root) Flush() error {
+	if err := r.flush(); err != nil {
+		return fmt.Errorf("writing the root: %w", err)
+	}
+	return nil
+}
+
+// flush puts everything on stable storage in the order in which one refers to
+// the other: blobs, snapshots, metadata.
+func (r *root) flush() error {
+	return r.metadata.flush(func(state *bolt.Tx) error {
+		if err := r.blobs.Sync(func(dgst digest.Digest) bool { return namesBlob(state, dgst) }); err != nil || r.overlay == nil {
+			return err
+		}
+		return r.overlay.flush(reserved)
+	})
+}
+
+// settle flushes before something is removed that a record on disk may name. A
+// full disk must not keep room from being made on it; the records are written as
+// soon as there is some.
+func (r *root) settle() error {
+	err := r.flush()
+	if store.IsFull(err) {
+		return nil
+	}
+	return err
+}
+
+// flushNow flushes every second. An error will be that of the flush that counts.
+func (r *root) flushNow() {
+	defer close(r.stopped)
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-tick.C:
+			_ = r.flush()
+		}
+	}
+}
+
+// Close implements store.Backend.
+func (r *root) Close() error {
+	close(r.stop)
+	<-r.stopped
+	err := r.flush()
+	if r.overlay != nil && r.overlay.shadow.dirty.Load() {
+		// What was removed last, and numbers that are not needed any more: a
+		// disk that cannot take this keeps them, and no image suffers.
+		_ = r.overlay.flush(0)
+	}
+	return errors.Join(err, r.snapshotter.Close(), r.release(), r.lock.Close())
+}
+
+// release gives the locks up.
+func (r *root) release() error {
+	err := r.metadata.close()
+	if r.overlay != nil {
+		err = errors.Join(err, r.overlay.shadow.close())
+	}
+	return err
+}
