@@ -548,7 +548,7 @@ func TestLogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := testregistry.Start(t, o)
 			login := func(password string) error {
-				r, err := registry.New(registry.Options{Credentials: credential.OwnHost(credential.Credential{Username: "me", Password: password})})
+				r, err := registry.New(registry.Options{Credentials: everywhere(credential.Credential{Username: "me", Password: password})})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -586,7 +586,7 @@ func TestLoginByIdentityToken(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	})
-	r := open(t, registry.Options{Credentials: credential.OwnHost(credential.Credential{IdentityToken: "canary"})})
+	r := open(t, registry.Options{Credentials: everywhere(credential.Credential{IdentityToken: "canary"})})
 	if err := r.Login(t.Context(), server.host()); err != nil {
 		t.Fatal(err)
 	}

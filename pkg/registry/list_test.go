@@ -38,7 +38,7 @@ func TestListsOfDistribution(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r := open(t, registry.Options{Credentials: credential.OwnHost(credential.Credential{Username: "robot", Password: "canary"})})
+			r := open(t, registry.Options{Credentials: everywhere(credential.Credential{Username: "robot", Password: "canary"})})
 			got, err := r.Tags(t.Context(), parse(t, d.Ref("d:1.2")))
 			if diff := cmp.Diff([]string{"1", "1.2", "latest"}, got); err != nil || diff != "" {
 				t.Errorf("tags: %v (-want +got):\n%s", err, diff)

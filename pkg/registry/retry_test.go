@@ -111,28 +111,6 @@ func TestParseRetryAfter(t *testing.T) {
 	}
 }
 
-func TestParseContentRange(t *testing.T) {
-	for in, want := range map[string][3]int64{
-		"bytes 0-9/10":   {0, 9, 10},
-		"bytes 5-5/*":    {5, 5, -1},
-		"BYTES 1-2/3":    {1, 2, 3},
-		" bytes 1-2/30 ": {1, 2, 30},
-	} {
-		first, last, total, ok := registry.ParseContentRange(in)
-		if got := [3]int64{first, last, total}; !ok || got != want {
-			t.Errorf("%q: got %v, %v, want %v", in, got, ok, want)
-		}
-	}
-	for _, in := range []string{
-		"", "bytes", "bytes ", "bytes */10", "bytes 0-9", "bytes 9-0/10", "bytes 0-10/10", "bytes -1-2/10", "bytes +1-2/10",
-		"bytes 0-9/-10", "items 0-9/10", "bytes 0-9/10/11", "bytes 0-99999999999999999999/*", "bytes 0 - 9/10",
-	} {
-		if first, last, total, ok := registry.ParseContentRange(in); ok {
-			t.Errorf("%q: got %d-%d/%d, want a refusal", in, first, last, total)
-		}
-	}
-}
-
 func FuzzRetryAfter(f *testing.F) {
 	for _, s := range []string{"2", "-1", "Fri, 02 Jan 2026 03:04:35 GMT", "99999999999999999999"} {
 		f.Add(s)
@@ -140,30 +118,6 @@ func FuzzRetryAfter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		if got := registry.ParseRetryAfter(s, time.Unix(1_700_000_000, 0)); got < 0 {
 			t.Errorf("%q: got %s, want no negative wait", s, got)
-		}
-	})
-}
-
-func FuzzContentRange(f *testing.F) {
-	for _, s := range []string{"bytes 0-9/10", "bytes 5-5/*", "bytes */10", "bytes 9-0/10"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		first, last, total, ok := registry.ParseContentRange(s)
-		if ok && (first < 0 || last < first || total >= 0 && last >= total) {
-			t.Errorf("%q: got %d-%d/%d, want a refusal", s, first, last, total)
-		}
-	})
-}
-
-func FuzzDocumentType(f *testing.F) {
-	f.Add([]byte(`{"schemaVersion":2,"config":{},"layers":[]}`), "application/octet-stream")
-	f.Add([]byte(`{"manifests":[],"layers":[]}`), "")
-	f.Add([]byte(`{"fsLayers":[]}`), "text/plain")
-	f.Fuzz(func(t *testing.T, body []byte, contentType string) {
-		got, err := registry.DocumentType(body, contentType)
-		if (got == "") != errdefs.IsInvalidArgument(err) {
-			t.Errorf("got %q, %v, want a type or an invalid argument", got, err)
 		}
 	})
 }

@@ -90,7 +90,9 @@ func New(o Options) (Finder, error) {
 	if o.AuthFile == "" {
 		s = append(s, usersOwn(o.Lookup)...)
 	}
-	return s.finder(o.Detached), nil
+	return func(ctx context.Context, host string, ref source.Ref) (Credential, error) {
+		return s.find(ctx, question{host, ref, o.Detached})
+	}, nil
 }
 
 // usersOwn are the places where Docker and Podman keep credentials.
@@ -147,12 +149,6 @@ func (q question) own() bool { return source.SameHost(q.host, q.ref.Domain) }
 // sources are places in the order of asking.
 type sources []place
 
-func (s sources) finder(detached bool) Finder {
-	return func(ctx context.Context, host string, ref source.Ref) (Credential, error) {
-		return s.find(ctx, question{host, ref, detached})
-	}
-}
-
 func (s sources) find(ctx context.Context, q question) (Credential, error) {
 	for _, from := range s {
 		cred, ok, err := from.credential(ctx, q)
@@ -165,9 +161,6 @@ func (s sources) find(ctx context.Context, q question) (Credential, error) {
 	}
 	return Credential{}, nil
 }
-
-// OwnHost gives cred to the reference's own host alone.
-func OwnHost(cred Credential) Finder { return sources{ownHost{cred}}.finder(false) }
 
 // ownHost is the credential of the command line. No mirror has a right to it,
 // even if it serves the same image.

@@ -394,3 +394,15 @@ func TestSchema1HasAHint(t *testing.T) {
 		t.Errorf("got %v, want a hint", err)
 	}
 }
+
+func FuzzDocumentType(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"config":{},"layers":[]}`), "application/octet-stream")
+	f.Add([]byte(`{"manifests":[],"layers":[]}`), "")
+	f.Add([]byte(`{"fsLayers":[]}`), "text/plain")
+	f.Fuzz(func(t *testing.T, body []byte, contentType string) {
+		got, err := registry.DocumentType(body, contentType)
+		if (got == "") != errdefs.IsInvalidArgument(err) {
+			t.Errorf("got %q, %v, want a type or an invalid argument", got, err)
+		}
+	})
+}
