@@ -38,7 +38,7 @@ func check(d *file.Document, caller Caller) []*file.Error {
 }
 
 func (c *checker) find(keys []string, err error, remedy string) {
-	c.findings = append(c.findings, c.doc.Error(keys, err, remedy))
+	c.findings = append(c.findings, c.doc.ErrorAt(keys, err, remedy))
 }
 
 // walk compares the structure with the shape. What is wrong with single values
@@ -93,7 +93,7 @@ func (c *checker) entry(keys []string, node any, parent value.Shape) any {
 }
 
 func (c *checker) unknown(keys []string, parent value.Shape) {
-	e := c.doc.Error(keys, fmt.Errorf("unknown key %q", file.Dotted(keys)), "")
+	e := c.doc.ErrorAt(keys, fmt.Errorf("unknown key %q", file.Dotted(keys)), "")
 	e.Key = "" // the text names it
 	if near := value.Nearest(keys[len(keys)-1], parent.FieldNames()); near != "" {
 		e.Remedy = fmt.Sprintf("did you mean %q?", near)

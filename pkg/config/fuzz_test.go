@@ -46,8 +46,8 @@ func FuzzFile(f *testing.F) {
 			return
 		}
 		for _, p := range settings.Profiles() {
-			if said, err := settings.ShowProfile(p.Name); err == nil {
-				for _, r := range said {
+			if shown, err := settings.ShowProfile(p.Name); err == nil {
+				for _, r := range shown {
 					if r.From.File != path || r.From.Line == 0 {
 						t.Errorf("origin of %s: got %v, want a line of %s", r.Setting.Name(), r.From, path)
 					}

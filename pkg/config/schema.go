@@ -7,8 +7,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
-// profileName is what profiles may be called: file names, flags and variables
-// can all hold it, and viper does not change it.
+// profileName is the pattern of names of profiles, which have to fit into file
+// names, flags and variables.
 const profileName = `^[a-z0-9_-]+$`
 
 // The keys of files that are not settings of the table, and default_profile.

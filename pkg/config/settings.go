@@ -45,12 +45,12 @@ func Load(caller Caller, flags *Flags) (*Settings, error) {
 // does.
 func (f *Flags) NamedFile(caller Caller) (string, error) {
 	for _, l := range []layer{f, environment{caller}} {
-		what, ok, err := l.lookup(configFile())
+		named, ok, err := l.lookup(configFile())
 		if err != nil {
 			return "", err
 		}
 		if ok {
-			return value.ParseText(what.raw)
+			return value.ParseText(named.raw)
 		}
 	}
 	return "", nil

@@ -3,7 +3,8 @@
 // is what several of them hold, the stronger ones over the weaker.
 //
 // The package knows the syntax of files and not the settings in them: which keys
-// there are, and which files a caller has, is for pkg/config, where to read next.
+// there are and which files a caller has is the business of pkg/config. Read
+// layer.go next: it is where files merge.
 package file
 
 import (
@@ -95,7 +96,7 @@ func ReadDropIns(path string) ([]*Document, error) {
 	return all, nil
 }
 
-// At gives what stands at a path of tables.
+// At returns what stands at a path of tables.
 func (d *Document) At(keys []string) (any, bool) {
 	var node any = d.Tree
 	for _, key := range keys {
@@ -120,8 +121,8 @@ func (d *Document) Profiles() []string {
 	return slices.Sorted(maps.Keys(t))
 }
 
-// Error is err about a key of the document.
-func (d *Document) Error(keys []string, err error, remedy string) *Error {
+// ErrorAt is err about a key of the document.
+func (d *Document) ErrorAt(keys []string, err error, remedy string) *Error {
 	return &Error{File: d.Path, Line: d.Line(keys), Key: Dotted(keys), Err: err, Remedy: remedy}
 }
 
@@ -130,10 +131,10 @@ func (d *Document) Error(keys []string, err error, remedy string) *Error {
 func (d *Document) CheckSecret(keys []string, uid int) []*Error {
 	var wrong []*Error
 	if d.open != 0 {
-		wrong = append(wrong, d.Error(keys, errors.New("a secret in a file that others can read"), "chmod 600 "+d.Path))
+		wrong = append(wrong, d.ErrorAt(keys, errors.New("a secret in a file that others can read"), "chmod 600 "+d.Path))
 	}
 	if d.owner != 0 && d.owner != uid {
-		wrong = append(wrong, d.Error(keys, fmt.Errorf("a secret in a file of uid %d", d.owner), fmt.Sprintf("chown %d %s", uid, d.Path)))
+		wrong = append(wrong, d.ErrorAt(keys, fmt.Errorf("a secret in a file of uid %d", d.owner), fmt.Sprintf("chown %d %s", uid, d.Path)))
 	}
 	return wrong
 }

@@ -47,11 +47,10 @@ func NewLayer(keys []string, places []Place) (*Layer, error) {
 	return &Layer{places, merged}, err
 }
 
-// merge is where viper works, and all that it does in this program: it merges
-// the maps of the configuration files, setting by setting. It gets each value
-// with the place where it stands, so that the origin comes out with the value,
-// and so that viper, which lowers the case of what it can look into, leaves the
-// keys of tables within values as they are.
+// merge is all that viper does in this program: it merges the maps of the
+// configuration files, setting by setting. Each value goes in with its place, so
+// that the origin comes out with the value, and so that viper, which lowers the
+// case of the keys that it sees, leaves those within values as they are.
 func merge(keys []string, places []Place) (*viper.Viper, error) {
 	merged := viper.New()
 	for depth, p := range places {

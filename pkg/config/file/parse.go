@@ -93,7 +93,7 @@ func (l *tomlLines) value(keys []string, n *unstable.Node) {
 	}
 }
 
-// key gives the parts of a dotted key and the line of the first.
+// key returns the parts of a dotted key and the line of the first.
 func (l *tomlLines) key(n *unstable.Node) (parts []string, line int) {
 	for it := n.Key(); it.Next(); {
 		if line == 0 {

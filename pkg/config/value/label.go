@@ -108,7 +108,7 @@ func (v *secretsValue) Plain() any {
 	return shown
 }
 
-// parsePairs gives the table of texts that raw is. In Texts, a key alone is
+// parsePairs returns the table of texts that raw is. In Texts, a key alone is
 // key=true.
 func parsePairs(raw any) (map[string]string, error) {
 	m := make(map[string]string)

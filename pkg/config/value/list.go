@@ -18,7 +18,7 @@ func Paths(field *[]string) Value { return pathsValue{(*listValue)(field)} }
 // Platforms is a list of platforms such as linux/arm64.
 func Platforms(field *[]ocispec.Platform) Value { return (*platformsValue)(field) }
 
-// ParseList gives the list that raw is.
+// ParseList returns the list that raw is.
 func ParseList(raw any) ([]string, error) {
 	if t, ok := raw.(Texts); ok {
 		return t.Split(), nil

@@ -2,7 +2,7 @@ package value
 
 import "strings"
 
-// Nearest gives the candidate that word was probably meant to be: one that word
+// Nearest returns the candidate that word was probably meant to be: one that word
 // is the beginning of, or that differs from it in few letters. It is empty if
 // there is none.
 func Nearest(word string, candidates []string) string {

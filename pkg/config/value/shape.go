@@ -9,19 +9,19 @@ import (
 // value.
 type Shape struct {
 	Type  string // string, boolean, integer, number, array or object, as in JSON Schema
-	Name  string // what help calls it where the usage does not say
+	Name  string // what help calls it where the usage has no word for it
 	Words []Word // all that a text may be; nil if it is not one of a few
 	// Most is the greatest integer; 0 means that there is none.
 	Most int
 	// Pattern is a regular expression that every text matches.
 	Pattern string
-	// Path says that a text names a file or folder: relative to the file that
+	// Path is set if a text names a file or folder: relative to the file that
 	// holds it.
 	Path bool
-	// Secret says that the value must not be shown, and that a file holding
-	// it must not be readable by others.
+	// Secret is set if the value must not be shown, and a file holding it must
+	// not be readable by others.
 	Secret bool
-	// URL says that a text may be a secret in part: a URL with a password.
+	// URL is set if a text may be a secret in part: a URL with a password.
 	URL bool
 	// Items are the elements of an array, or the values of an object whose
 	// keys are free.

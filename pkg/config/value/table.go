@@ -116,7 +116,7 @@ func (v *tablesValue[T]) String() string {
 	return strings.Join(items, "; ")
 }
 
-// parseTables gives the tables of a list, of a single one, or of JSON.
+// parseTables returns the tables of a list, of a single one, or of JSON.
 func parseTables(raw any) ([]any, error) {
 	if t, ok := raw.(Texts); ok {
 		raw = nil

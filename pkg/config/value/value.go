@@ -3,7 +3,7 @@
 // completion know of it.
 //
 // A Value wraps a field of an option struct; one function per kind makes it:
-// Bool, Duration, Size, OneOf, List, Table and so on. The package knows neither
+// Bool, Duration, Size, OneOf, List, Tables and so on. The package knows neither
 // settings nor where their texts come from: see pkg/config, whose table joins
 // names, kinds and fields.
 package value
@@ -21,13 +21,13 @@ type Value interface {
 	Set(raw any) error
 	// String shows the value in the syntax of its flag, with secrets masked.
 	String() string
-	// Plain gives the value as a file would hold it, with secrets masked.
+	// Plain returns the value as a file would hold it, with secrets masked.
 	Plain() any
 	// Shape describes what Set accepts.
 	Shape() Shape
 }
 
-// Texts is what a flag or a variable gives: one text per occurrence. Anything
+// Texts are what a flag or a variable holds: one text per occurrence. Anything
 // else that reaches a Value was decoded from a file and has its type already.
 type Texts []string
 
@@ -52,7 +52,7 @@ func mask(secret string) string {
 	return masked
 }
 
-// ParseText gives the text that raw is, the last one of Texts.
+// ParseText returns the text that raw is, the last one of Texts.
 func ParseText(raw any) (string, error) {
 	switch r := raw.(type) {
 	case Texts:

@@ -12,7 +12,7 @@ type Word struct {
 	Meaning string // a phrase for completion; empty if the text says it all
 }
 
-// WordOf is a Word whose text is a constant of another package.
+// WordOf is a Word whose text is a constant of the type of its field.
 func WordOf[T ~string](text T, meaning string) Word { return Word{string(text), meaning} }
 
 func texts(words []Word) []string {
