@@ -253,7 +253,7 @@ type damageError struct {
 }
 
 func (e *damageError) Error() string {
-	return fmt.Sprintf("%d of %s not whole", e.damaged, output.Counted(e.of, "image"))
+	return fmt.Sprintf("%d of %s not whole", e.damaged, progress.Plural(e.of, "image"))
 }
 
 // Hint says what can be done, unless that was done.

@@ -55,7 +55,7 @@ func (b *BlobState) Status() Status {
 		return Retrying
 	case b.fetch == running:
 		return Fetching
-	case b.asked():
+	case b.isAsked():
 		return Waiting
 	case b.unpack == running:
 		return Unpacking
@@ -67,24 +67,24 @@ func (b *BlobState) Status() Status {
 		return Held
 	case b.fetch == finished && !b.willUnpack:
 		return Done
-	case b.checked():
+	case b.isChecked():
 		return Done
 	}
 	return Waiting
 }
 
-// checked reports whether a check has looked at the blob, and no pull has.
-func (b *BlobState) checked() bool { return b.hash == finished && b.fetch == idle && !b.willUnpack }
+// isChecked reports whether a check has looked at the blob, and no pull has.
+func (b *BlobState) isChecked() bool { return b.hash == finished && b.fetch == idle && !b.willUnpack }
 
-// asked reports whether an unpack has begun that waits for the first byte of its
+// isAsked reports whether an unpack has begun that waits for the first byte of its
 // layer: a host was asked and has not answered.
-func (b *BlobState) asked() bool {
+func (b *BlobState) isAsked() bool {
 	return b.unpack == running && b.fetch == idle && !b.Present && b.Unpacked == 0
 }
 
 // IsActive reports whether the blob is being worked on right now.
 func (b *BlobState) IsActive() bool {
-	return b.asked() || slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
+	return b.isAsked() || slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
 }
 
 // IsFetching, IsUnpacking and IsVerifying report which work on the blob has
@@ -110,8 +110,8 @@ func (b *BlobState) Amount(now time.Time) (amount Bytes, perSecond float64) {
 	return Bytes{Done: b.Size}, 0
 }
 
-// over reports whether nothing remains to be done for the blob.
-func (b *BlobState) over() bool {
+// isOver reports whether nothing remains to be done for the blob.
+func (b *BlobState) isOver() bool {
 	return slices.Contains([]Status{Done, Held}, b.Status())
 }
 

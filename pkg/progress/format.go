@@ -106,12 +106,15 @@ func clean(s string) string {
 	}, ansi.Strip(s)))
 }
 
-// Plural counts things: "1 image", "2 images".
-func Plural(n int, one, many string) string {
+// Plural counts things: "1 image", "2 images", "3 retries".
+func Plural(n int, thing string) string {
 	if n == 1 {
-		return "1 " + one
+		return "1 " + thing
 	}
-	return fmt.Sprintf("%d %s", n, many)
+	if stem, ok := strings.CutSuffix(thing, "y"); ok {
+		thing = stem + "ie"
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // Cause is what went wrong, on one harmless line: the message made for the

@@ -80,7 +80,7 @@ func (t *Totals) add(b *BlobState) {
 		return
 	}
 	t.Layers++
-	if b.over() {
+	if b.isOver() {
 		t.LayersDone++
 	}
 }

@@ -153,9 +153,9 @@ func foldText(images int, blobs []*progress.BlobState) string {
 	}
 	text := "+ "
 	if images > 0 {
-		text += progress.Plural(images, "image", "images") + ", "
+		text += progress.Plural(images, "image") + ", "
 	}
-	return text + progress.Plural(len(blobs), "layer", "layers") + ": " + strings.Join(parts, ", ")
+	return text + progress.Plural(len(blobs), "layer") + ": " + strings.Join(parts, ", ")
 }
 
 // The widths of columns, in cells. A narrow screen has only those that it has
@@ -304,7 +304,7 @@ func (v view) total(s *progress.State) string {
 		parts = append(parts, fmt.Sprintf("%d/%d layers", t.LayersDone, t.Layers))
 	}
 	if s.Retries > 0 {
-		parts = append(parts, progress.Plural(s.Retries, "retry", "retries"))
+		parts = append(parts, progress.Plural(s.Retries, "retry"))
 	}
 	for _, lead := range []string{"total  ", ""} {
 		if text := lead + strings.Join(parts, "  "); len(text) <= v.width {

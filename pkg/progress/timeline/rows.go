@@ -31,7 +31,7 @@ func (p *picture) rows() {
 	}
 	if left > 0 {
 		p.y += 20
-		p.text(margin, p.y-6, "dim", fmt.Sprintf("and %s more", progress.Plural(left, "blob", "blobs")))
+		p.text(margin, p.y-6, "dim", fmt.Sprintf("and %s more", progress.Plural(left, "blob")))
 	}
 }
 

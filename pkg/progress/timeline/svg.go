@@ -129,7 +129,7 @@ func (t *Timeline) name() string {
 	case 1:
 		return printable.Line(images[0].Ref)
 	default:
-		return progress.Plural(len(images), "image", "images")
+		return progress.Plural(len(images), "image")
 	}
 }
 

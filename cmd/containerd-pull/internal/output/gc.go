@@ -39,15 +39,15 @@ func (f Freed) Write(w io.Writer) {
 		freed = "would free"
 	}
 	fmt.Fprintf(w, "%s %s, %s, %s, %s\n", freed,
-		Counted(len(f.Leases), "lease"), f.Ingests.text("ingest"), f.Blobs.text("blob"), f.Snapshots.text("snapshot"))
+		progress.Plural(len(f.Leases), "lease"), f.Ingests.text("ingest"), f.Blobs.text("blob"), f.Snapshots.text("snapshot"))
 	if f.Running > 0 {
-		fmt.Fprintf(w, "left %s to pulls that are running\n", Counted(f.Running, "lease"))
+		fmt.Fprintf(w, "left %s to pulls that are running\n", progress.Plural(f.Running, "lease"))
 	}
 }
 
 func (s sum) text(what string) string {
 	if s.Count == 0 {
-		return Counted(0, what)
+		return progress.Plural(0, what)
 	}
-	return fmt.Sprintf("%s (%s)", Counted(s.Count, what), progress.Size(s.Bytes))
+	return fmt.Sprintf("%s (%s)", progress.Plural(s.Count, what), progress.Size(s.Bytes))
 }

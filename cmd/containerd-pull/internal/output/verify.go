@@ -113,5 +113,5 @@ func (v Verify) Summary() string {
 		bytes += r.Bytes
 		snapshots += r.Snapshots
 	}
-	return fmt.Sprintf("%s whole: %s (%s), %s", Counted(len(v.Images), "image"), Counted(blobs, "blob"), progress.Size(bytes), Counted(snapshots, "snapshot"))
+	return fmt.Sprintf("%s whole: %s (%s), %s", progress.Plural(len(v.Images), "image"), progress.Plural(blobs, "blob"), progress.Size(bytes), progress.Plural(snapshots, "snapshot"))
 }
