@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -257,9 +258,10 @@ type reportedError struct{ error }
 
 func (e *reportedError) Unwrap() error { return e.error }
 
-// writeError tells of a failure: one line, and a hint if there is one.
+// writeError writes a failure in one line, and a hint if there is one. Usage
+// errors may have several lines. What a host or a daemon wrote is made harmless.
 func writeError(w io.Writer, err error, caller config.Caller) {
-	fmt.Fprintf(w, "%s: %v\n", programName, err)
+	fmt.Fprintf(w, "%s: %s\n", programName, printable.Text(err.Error()))
 	if hint := hintFor(err, caller); hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", hint)
 	}

@@ -117,3 +117,13 @@ func TestSecondSignal(t *testing.T) {
 		t.Error("the second signal did not end the process")
 	}
 }
+
+// What a daemon or a host wrote cannot steer the terminal that a failure is
+// shown on.
+func TestFailureIsHarmless(t *testing.T) {
+	var out strings.Builder
+	writeError(&out, errors.New("the daemon says: \x1b[2J\rdone\u202e"), config.Caller{})
+	if got, want := out.String(), programName+`: the daemon says: \x1b[2J\rdone\u202e`+"\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want it to begin with %q", got, want)
+	}
+}
