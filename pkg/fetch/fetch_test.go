@@ -275,7 +275,7 @@ func TestCancel(t *testing.T) {
 // TestTogether lets several fetchers want one blob: one fetches it.
 func TestTogether(t *testing.T) {
 	each(t, size, func(t *testing.T, b *bench) {
-		b.reg.SetBehave(func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: 2 * size} })
+		b.reg.SetBehave(func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: 8 * size} })
 		var g errgroup.Group
 		for range 3 {
 			f := b.fetcher()

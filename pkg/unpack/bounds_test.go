@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestBounds(t *testing.T) {
+func TestBoundsOfSize(t *testing.T) {
 	const ratio, bytes = "limits.ratio", "limits.unpacked_bytes"
 	for _, tc := range []struct {
 		name   string
