@@ -182,6 +182,7 @@ func (h *house) mustRememberNoSecret() {
 // TestCompleteInTime gives up a registry that does not answer, and a helper
 // that waits for somebody.
 func TestCompleteInTime(t *testing.T) {
+	long(t)
 	h := newHouse(t)
 	reg := newCataloger(t, "")
 	reg.wait = time.Minute

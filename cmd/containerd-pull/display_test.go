@@ -38,6 +38,7 @@ func onTerminal(t *testing.T, env []string, args ...string) string {
 
 // Sequences are for terminals that can show them: stderr decides, not stdout.
 func TestSequences(t *testing.T) {
+	long(t)
 	w := newWorld(t)
 	pull := func() []string { return []string{"--root", t.TempDir(), "--unpack=false", w.host() + "/slow"} }
 	colour := regexp.MustCompile("\x1b\\[[0-9;]+m")

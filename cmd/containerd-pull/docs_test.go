@@ -212,6 +212,7 @@ func scriptWorld(t *testing.T) string {
 // TestScriptsDocumentation runs the examples of docs/scripts.md, each in a
 // store of its own, with errors as the end of it.
 func TestScriptsDocumentation(t *testing.T) {
+	long(t)
 	if !withMounts(t) {
 		return
 	}

@@ -48,6 +48,7 @@ func (tr trace) lines(t *testing.T) []string {
 // layer is still on its way. The kernel reports a write that was lost only once:
 // whoever swallowed that would register an image that the disk does not have.
 func TestPeriodicFlushFails(t *testing.T) {
+	long(t)
 	needStrace(t)
 	for name, c := range map[string]struct {
 		call, inject string
@@ -146,6 +147,7 @@ func wantWhole(t *testing.T, root string) {
 // be without something that it needs: not the one that is pulled, not one that
 // shares its layers.
 func TestDiscardedLayers(t *testing.T) {
+	long(t)
 	needStrace(t)
 	w := newWorld(t)
 	ref, other := w.host()+"/good:latest", w.host()+"/other:latest"
@@ -203,6 +205,7 @@ func TestDiscardedLayers(t *testing.T) {
 // TestFlushBeforeDiscard watches a pull that keeps no layers: what names them on
 // disk is gone for good before the first of them is removed.
 func TestFlushBeforeDiscard(t *testing.T) {
+	long(t)
 	needStrace(t)
 	w := newWorld(t)
 	root := filepath.Join(t.TempDir(), "root")

@@ -50,3 +50,11 @@ const ordinaryUser = "TEST_ORDINARY_USER"
 
 // realRoot reports whether the test may do everything.
 func realRoot() bool { return os.Geteuid() == 0 && os.Getenv(ordinaryUser) == "" }
+
+// long skips a test of more than half a second if the tests run with -short.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes more than half a second, which is left out with -short")
+	}
+}

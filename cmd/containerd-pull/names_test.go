@@ -14,6 +14,7 @@ import (
 
 // TestDockerEndsItsPlugin closes Docker's socket during a pull.
 func TestDockerEndsItsPlugin(t *testing.T) {
+	long(t)
 	w := newWorld(t)
 	socket := filepath.Join(t.TempDir(), "docker.sock")
 	l, err := net.Listen("unix", socket)

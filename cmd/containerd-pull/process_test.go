@@ -19,6 +19,7 @@ import (
 
 // TestPasswordPrompt runs the command on a terminal of its own.
 func TestPasswordPrompt(t *testing.T) {
+	long(t)
 	w := newWorld(t)
 	host := w.host()
 	cmd := exec.CommandContext(t.Context(), programName, "--root", t.TempDir(), "--unpack=false", "-u", "me", host+"/good")
@@ -75,6 +76,7 @@ func waitForSilence(t *testing.T, terminal *os.File) {
 
 // TestSignals interrupts pulls that wait for a registry.
 func TestSignals(t *testing.T) {
+	long(t)
 	w := newWorld(t)
 	for _, tc := range []struct {
 		signal syscall.Signal
@@ -113,6 +115,7 @@ func TestSignals(t *testing.T) {
 
 // TestClosedOutput pulls for a reader who has gone.
 func TestClosedOutput(t *testing.T) {
+	long(t)
 	w := newWorld(t)
 	reader, writer, err := os.Pipe()
 	if err != nil {

@@ -43,6 +43,7 @@ func (h *house) hub() *httptest.Server {
 // in the system's configuration: mirror, certificate authority, credential,
 // store, snapshotter, platform and labels all come from it.
 func TestProfileLeavesNoFlag(t *testing.T) {
+	long(t)
 	if !withMounts(t) {
 		return
 	}

@@ -301,6 +301,7 @@ func clearReference(t *testing.T, dir string) {
 
 // TestManPages asks groff what it thinks of the man pages.
 func TestManPages(t *testing.T) {
+	long(t)
 	if _, err := exec.LookPath("groff"); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal("this test needs groff")
@@ -394,6 +395,7 @@ containerd-pull shim install ~/bin >/dev/null 2>&1
 // TestExamples runs the examples of each command in a shell, one after the
 // other, and every line of them has to succeed.
 func TestExamples(t *testing.T) {
+	long(t)
 	if _, err := exec.LookPath("bash"); err != nil || os.Geteuid() != 0 {
 		if os.Getenv("CI") != "" {
 			t.Fatal("this test needs bash and root")

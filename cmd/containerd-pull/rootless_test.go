@@ -226,6 +226,7 @@ func needRootless(t *testing.T) {
 // TestRootless pulls as an ordinary user into that user's own containerd, whose
 // namespaces, network and paths are its own.
 func TestRootless(t *testing.T) {
+	long(t)
 	needRootless(t)
 	w := newWorld(t)
 	registry, err := url.Parse(w.registry.URL)

@@ -192,6 +192,7 @@ providers: [{name: spy, apiVersion: credentialprovider.kubelet.k8s.io/v1, matchI
 // TestSecretsAreShownNowhere uses a secret of each kind in each command that
 // may, and looks for it in everything that can be seen afterwards.
 func TestSecretsAreShownNowhere(t *testing.T) {
+	long(t)
 	h := newHouse(t)
 	h.furnish()
 	for _, tc := range []struct {

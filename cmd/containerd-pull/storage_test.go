@@ -34,6 +34,7 @@ func needStrace(t *testing.T) {
 // an embedded root. The pull ends in class 10 and registers nothing, or it is
 // a whole success, and the next one into the same root succeeds.
 func TestStorageErrors(t *testing.T) {
+	long(t)
 	needStrace(t)
 	w := newWorld(t)
 	ref := w.host() + "/good:latest"

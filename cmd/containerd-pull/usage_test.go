@@ -11,6 +11,7 @@ import (
 // TestCommitDoesNotWalk watches a pull into an embedded root: nobody lists the
 // folders that it unpacks, to see what the snapshots take up.
 func TestCommitDoesNotWalk(t *testing.T) {
+	long(t)
 	needStrace(t)
 	w := newWorld(t)
 	root := t.TempDir()

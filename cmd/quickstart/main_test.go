@@ -44,6 +44,9 @@ type caller struct {
 // outside of the folders of the test, which others cannot enter.
 func install(t *testing.T, uid int) caller {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts the program, which is left out with -short")
+	}
 	dir, err := os.MkdirTemp("", "quickstart-test-")
 	if err != nil {
 		t.Fatal(err)
