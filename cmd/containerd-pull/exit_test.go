@@ -122,8 +122,8 @@ func TestSecondSignal(t *testing.T) {
 // shown on.
 func TestFailureIsHarmless(t *testing.T) {
 	var out strings.Builder
-	writeError(&out, errors.New("the daemon says: \x1b[2J\rdone\u202e"), config.Caller{})
-	if got, want := out.String(), programName+`: the daemon says: \x1b[2J\rdone\u202e`+"\n"; !strings.HasPrefix(got, want) {
-		t.Errorf("got %q, want it to begin with %q", got, want)
+	writeError(&out, &usageError{errors.New("the daemon says: \x1b[2J\rdone\u202e"), "a hint"}, config.Caller{})
+	if got, want := out.String(), programName+`: the daemon says: \x1b[2J\rdone\u202e`+"\nhint: a hint\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
