@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 type gcOptions struct {
@@ -47,7 +48,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 	}
 	freed, err := st.GC(ctx, o.dryRun)
 	if err = cmp.Or(err, s.parts.Close()); err != nil {
-		return asInterrupted(ctx, err)
+		return store.WithCause(ctx, err)
 	}
 	shown := output.NewFreed(freed, o.dryRun)
 	return writeFormatted(o.streams.out, o.format, shown, shown.Write)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
@@ -131,15 +130,6 @@ func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, cont
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeoutCause(ctx, cfg.Timeout, &timeoutError{after: cfg.Timeout.String()})
-}
-
-// asInterrupted adds to err why the context has ended, if it has: a daemon
-// only reports that the call was cancelled.
-func asInterrupted(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return fmt.Errorf("%w: %w", cause, err)
-	}
-	return err
 }
 
 // routeLogs sends what containerd's packages log to w, above the progress

@@ -144,7 +144,7 @@ func (v *verification) runStore(ctx context.Context, cfg *config.Config, names [
 	}
 	imgs, err := v.images(ctx, st, names)
 	if err != nil {
-		return asInterrupted(ctx, err)
+		return store.WithCause(ctx, err)
 	}
 	c := &check.Checker{
 		Store: st, Progress: v.parts.Progress, Deep: v.o.deep,

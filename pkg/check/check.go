@@ -118,7 +118,7 @@ func (c *Checker) Check(ctx context.Context, imgs []images.Image) (reports []Rep
 func (c *Checker) lease(ctx context.Context) (context.Context, func() error, error) {
 	leased, lease, err := c.Store.Lease(ctx, "verify")
 	if err != nil {
-		return ctx, nil, c.cause(ctx, err)
+		return ctx, nil, store.WithCause(ctx, err)
 	}
 	return leased, func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
@@ -130,18 +130,9 @@ func (c *Checker) lease(ctx context.Context) (context.Context, func() error, err
 func (c *Checker) check(ctx context.Context, imgs []images.Image) ([]Report, error) {
 	r, err := c.newRun(ctx)
 	if err != nil {
-		return nil, c.cause(ctx, err)
+		return nil, store.WithCause(ctx, err)
 	}
 	return r.all(ctx, imgs)
-}
-
-// cause says why ctx has ended, if it has: a daemon knows no more than that a
-// call was cancelled.
-func (c *Checker) cause(ctx context.Context, err error) error {
-	if why := context.Cause(ctx); why != nil && !errors.Is(err, why) {
-		return fmt.Errorf("%w: %w", why, err)
-	}
-	return err
 }
 
 // run is one Check: what is known of blobs and snapshots, each looked at once
@@ -180,7 +171,7 @@ func (r *run) all(ctx context.Context, imgs []images.Image) ([]Report, error) {
 	for _, img := range imgs {
 		report, err := r.image(ctx, img)
 		if err != nil {
-			return reports, r.cause(ctx, fmt.Errorf("checking %s: %w", img.Name, err))
+			return reports, store.WithCause(ctx, fmt.Errorf("checking %s: %w", img.Name, err))
 		}
 		reports = append(reports, report)
 	}

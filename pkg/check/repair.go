@@ -69,7 +69,7 @@ func (c *Checker) Repair(ctx context.Context, imgs []images.Image) (reports []Re
 		err = derr
 	}
 	if err != nil {
-		return reports, errors.Join(c.cause(ctx, err), c.Store.Flush())
+		return reports, errors.Join(store.WithCause(ctx, err), c.Store.Flush())
 	}
 	if slices.ContainsFunc(reports, func(r Report) bool { return len(r.Repaired) > 0 }) {
 		err = c.Store.Collect(ctx, store.Garbage) // what was removed

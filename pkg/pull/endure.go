@@ -5,18 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-const (
-	// restarts is how often a daemon may go away in one stage of a pull.
-	restarts = 5
-	// rounds is how often what others removed is brought again.
-	rounds = 3
-)
+// restarts is how often a daemon may go away in one stage of a pull.
+const restarts = 5
 
 // endure does work on a daemon that answers. When the daemon goes away in the
 // middle and comes back in time, the work is done over again: it must find what
@@ -49,11 +43,4 @@ func asUnavailable(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-}
-
-// vanished tells that something is not in the store any more that was there, or
-// that we put there: somebody removes what a pull is about to use. What a
-// registry does not have is another matter.
-func vanished(err error) bool {
-	return errdefs.IsNotFound(err) && !errors.As(err, new(*source.Error))
 }

@@ -45,7 +45,7 @@ func TestEngines(t *testing.T) {
 				if s.version == "" && engine == pull.EngineDaemon {
 					want = pull.EngineDaemon // in this process; the command refuses it
 				}
-				if result.Engine != string(want) || result.EngineReason == "" {
+				if result.Engine != want || result.EngineReason == "" {
 					t.Errorf("got engine %q because %q, want %s with a reason", result.Engine, result.EngineReason, want)
 				}
 				s.checkSnapshots(t, img)

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
@@ -36,6 +37,8 @@ type Plan struct {
 	// kept as metadata.
 	Others []ocispec.Descriptor
 	Images []Selected
+	// Missing is what of all this is not in the store as the pull will leave it.
+	Missing Missing
 	// Previous is the target that the name has now, if any.
 	Previous digest.Digest
 }
@@ -59,13 +62,68 @@ type Selected struct {
 	Unpack   bool
 }
 
-// Plan resolves r, has the target judged, and selects its platforms.
+// pulled is what sel will be once it has been pulled.
+func (s Selected) pulled() Platform {
+	done := Platform{Platform: s.Platform, Manifest: s.Manifest.Digest, Config: s.Config.Digest, Layers: s.Layers, Unpacked: s.Unpack}
+	if chain := s.chain(); len(chain) > 0 {
+		done.ChainID = chain[len(chain)-1]
+	}
+	return done
+}
+
+// chain are the chain IDs of the layers, bottom first; none if they are not
+// unpacked.
+func (s Selected) chain() []digest.Digest {
+	if !s.Unpack {
+		return nil
+	}
+	return identity.ChainIDs(slices.Clone(s.DiffIDs))
+}
+
+// layerEvents yields for each layer an event that describes it.
+func (s Selected) layerEvents(yield func(progress.Event) bool) {
+	chain := s.chain()
+	for i, l := range s.Layers {
+		e := progress.Event{Blob: progress.Layer, Digest: l.Digest, MediaType: l.MediaType, Bytes: progress.Bytes{Total: l.Size}}
+		if s.Unpack {
+			e.ChainID = chain[i]
+		}
+		if !yield(e) {
+			return
+		}
+	}
+}
+
+// blobs yields the documents and layers of pl.
+func (pl *Plan) blobs(yield func(ocispec.Descriptor) bool) {
+	for _, d := range pl.Documents {
+		if !yield(d.Desc) {
+			return
+		}
+	}
+	for _, sel := range pl.Images {
+		if slices.ContainsFunc(sel.Layers, func(l ocispec.Descriptor) bool { return !yield(l) }) {
+			return
+		}
+	}
+}
+
+// Plan resolves r, has the target judged, selects its platforms, and finds out
+// what of them is missing.
 func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 	return endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*Plan, error) {
-		return p.resolve(ctx, r)
+		pl, err := p.resolve(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := p.survey(ctx, pl); err != nil {
+			return nil, p.fail(ctx, StagePlan, r.Ref, err)
+		}
+		return pl, nil
 	})
 }
 
+// resolve makes a plan that does not say yet what is missing.
 func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 	start := time.Now()
 	target, err := p.Source.Resolve(ctx, r.Ref)
@@ -80,7 +138,7 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 	if err := p.judge(ctx, pl.plan); err != nil {
 		return nil, p.fail(ctx, StageVerify, r.Ref, err)
 	}
-	if err := pl.make(ctx); err != nil {
+	if err := pl.build(ctx); err != nil {
 		return nil, p.fail(ctx, StagePlan, r.Ref, err)
 	}
 	p.phase(r.Ref, progress.Resolve, start, pl.held)
@@ -104,7 +162,7 @@ type planner struct {
 	offline bool // what is not in the store is not found
 }
 
-func (pl *planner) make(ctx context.Context) error {
+func (pl *planner) build(ctx context.Context) error {
 	previous, err := pl.p.Store.Image(ctx, pl.plan.Name)
 	if err != nil {
 		return err

@@ -67,17 +67,12 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// fail gives an error its place; that of a refusal is always StageVerify. What
-// failed because ctx has ended says why it ended: a daemon knows no more than
-// that a call was cancelled.
+// fail gives an error its place; that of a refusal is always StageVerify.
 func (p *Puller) fail(ctx context.Context, stage Stage, ref source.Ref, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = store.WithErrno(err)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-		err = fmt.Errorf("%w: %w", cause, err)
-	}
+	err = store.WithCause(ctx, store.WithErrno(err))
 	e := &Error{Stage: stage, Ref: ref.Name, Err: err}
 	if asked, ok := errors.AsType[*source.Error](err); ok {
 		e.Host, e.Digest = asked.Host, asked.Digest
@@ -99,7 +94,7 @@ func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
 	result.Duration = time.Since(start)
 	p.Progress.Emit(progress.Event{
 		Kind: progress.Registered, Ref: result.Name, Digest: result.Target.Digest, Changed: result.Changed, Previous: result.Previous,
-		Engine: result.Engine, Duration: result.Duration, Traffic: progress.Traffic{Fetched: result.Fetched, Reused: result.Reused},
+		Engine: string(result.Engine), Duration: result.Duration, Traffic: progress.Traffic{Fetched: result.Fetched, Reused: result.Reused},
 	})
 	return result, nil
 }

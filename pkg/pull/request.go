@@ -23,22 +23,22 @@ const (
 	UnpackNever Unpack = "false"
 )
 
-// Engine says who fetches and who unpacks.
-type Engine string
+// Engine names what fetches and what unpacks.
+type Engine = unpack.Engine
 
 const (
 	// EngineAuto takes the first of the others that can; it is the zero
 	// value's meaning.
 	EngineAuto Engine = "auto"
 	// EngineClient: this process does both.
-	EngineClient Engine = unpack.EngineClient
-	// EngineDaemon: we fetch, the daemon unpacks.
-	EngineDaemon Engine = unpack.EngineDaemon
+	EngineClient = unpack.EngineClient
+	// EngineDaemon: this process fetches, the daemon unpacks.
+	EngineDaemon = unpack.EngineDaemon
 	// EngineTransfer: the daemon does both, in its transfer service.
 	EngineTransfer Engine = "transfer"
 )
 
-func (e Engine) auto() bool { return e == EngineAuto || e == "" }
+func isAuto(e Engine) bool { return e == EngineAuto || e == "" }
 
 // Request asks for one image.
 type Request struct {
@@ -84,7 +84,7 @@ type Result struct {
 	Changed      bool          // the record is new or points to another target
 	Previous     digest.Digest // target of the record before, if there was one
 	Host         string        // that resolved the reference
-	Engine       string
+	Engine       Engine
 	EngineReason string
 	Fetched      int64 // bytes that came over the network
 	Reused       int64 // bytes of wanted blobs that were in the content store

@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -19,40 +18,65 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// delegate lets the daemon carry out the plan of r, and believes it only what
+// transfer lets the daemon carry out the plan of r, and believes it only what
 // can be seen afterwards: the documents, the layers and the snapshots.
-func (p *Puller) delegate(ctx context.Context, r *run) (*Result, error) {
-	pl, ref := r.plan, r.plan.Request.Ref
-	to, err := p.delegation(ref)
+func (r *run) transfer(ctx context.Context) (*Result, error) {
+	p, pl, ref := r.p, r.plan, r.plan.Request.Ref
+	settings, err := p.transferSettings(ref)
 	if err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
 	if r.before, err = p.Store.Image(ctx, pl.Name); err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
-	d := &delegated{p: p, ref: ref, fetched: map[digest.Digest]bool{}}
+	t := &transferProgress{p: p, ref: ref, fetched: map[digest.Digest]bool{}}
 	err = p.Store.Transfer(ctx, store.Transfer{
 		Source: p.transferRef(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
 		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
-		PlainHTTP: to.PlainHTTP, HostsDir: to.HostsDir, Credentials: to.Credentials, Progress: d.report,
+		PlainHTTP: settings.PlainHTTP, HostsDir: settings.HostsDir, Credentials: settings.Credentials, Progress: t.report,
 	})
 	if err = refusedThere(pl, err); err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
-	for i, sel := range pl.Images {
-		r.result.Platforms[i] = sel.unpacked()
-	}
-	if err := errors.Join(r.checkTarget(ctx), r.check(ctx)); err != nil {
+	if err := errors.Join(r.checkTarget(ctx), p.checkPromised(ctx, pl)); err != nil {
 		err = fmt.Errorf("the daemon reports success, but: %w", err)
 		return nil, p.fail(ctx, StageFetch, ref, errors.Join(err, r.unregister(ctx)))
 	}
-	r.result.Engine, r.result.EngineReason = string(EngineTransfer), cmp.Or(pl.EngineReason, "asked for")
-	r.count(d.bytes(pl))
+	r.result.Engine, r.result.EngineReason = EngineTransfer, cmp.Or(pl.EngineReason, "asked for")
+	r.count(t.bytes(pl))
 	return r.result, nil
 }
 
-// delegation asks the source how the daemon could pull ref in its place.
-func (p *Puller) delegation(ref source.Ref) (source.Delegation, error) {
+// transferInstead has the transfer service pull what failed because neither this
+// process nor the daemon's diff service can unpack.
+func (r *run) transferInstead(ctx context.Context, cause error) (*Result, error) {
+	pl := *r.plan
+	err := r.p.transferable(ctx, pl.Request)
+	if err == nil {
+		pl.Request.Engine, pl.EngineReason = EngineTransfer, store.ErrNoApplier.Error()
+		var result *Result
+		if result, err = r.p.newRun(pl).transfer(ctx); err == nil {
+			result.Fetched += r.unpacker.Fetched() + r.metadata.Load()
+			return result, nil
+		}
+	}
+	return nil, r.p.fail(ctx, StageFetch, pl.Request.Ref, fmt.Errorf("%w; nor can it do the whole pull: %w", cause, err))
+}
+
+// transferable is nil if the daemon's transfer service can carry out r with
+// everything that was asked for.
+func (p *Puller) transferable(ctx context.Context, r Request) error {
+	if len(r.NotForTransfer) > 0 {
+		return fmt.Errorf("engine transfer cannot honour %s: %w", strings.Join(r.NotForTransfer, ", "), errdefs.ErrFailedPrecondition)
+	}
+	if _, err := p.transferSettings(r.Ref); err != nil {
+		return err
+	}
+	return p.Store.CanTransfer(ctx)
+}
+
+// transferSettings asks the source how the daemon could pull ref in its place.
+func (p *Puller) transferSettings(ref source.Ref) (source.Delegation, error) {
 	from, ok := p.Source.(source.Delegator)
 	if !ok {
 		return source.Delegation{}, fmt.Errorf("the daemon cannot read where %s is pulled from: %w", ref, errdefs.ErrFailedPrecondition)
@@ -94,69 +118,60 @@ func (pl *Plan) platforms() []ocispec.Platform {
 	return all
 }
 
-// unpacked is what sel will be once it has been pulled.
-func (s Selected) unpacked() Platform {
-	done := Platform{Platform: s.Platform, Manifest: s.Manifest.Digest, Config: s.Config.Digest, Layers: s.Layers, Unpacked: s.Unpack}
-	if n := len(s.DiffIDs); s.Unpack && n > 0 {
-		done.ChainID = identity.ChainIDs(append(s.DiffIDs[:0:0], s.DiffIDs...))[n-1]
-	}
-	return done
-}
-
-// delegated turns the daemon's events into ours. They come one at a time, and
-// only at intervals: a stage that was short is never reported.
-type delegated struct {
+// transferProgress turns the daemon's events into those of a pull. They come one
+// at a time, and only at intervals: a stage that was short is never reported.
+type transferProgress struct {
 	p       *Puller
 	ref     source.Ref
 	fetched map[digest.Digest]bool
 }
 
-func (d *delegated) report(t transfer.Progress) {
-	if t.Desc == nil || !strings.HasPrefix(t.Name, "layer") {
+func (t *transferProgress) report(now transfer.Progress) {
+	if now.Desc == nil || !strings.HasPrefix(now.Name, "layer") {
 		return
 	}
 	e := progress.Event{
-		Ref: d.ref.Name, Blob: progress.Layer, Digest: t.Desc.Digest, MediaType: t.Desc.MediaType,
-		Bytes: progress.Bytes{Done: t.Progress, Total: t.Desc.Size},
+		Ref: t.ref.Name, Blob: progress.Layer, Digest: now.Desc.Digest, MediaType: now.Desc.MediaType,
+		Bytes: progress.Bytes{Done: now.Progress, Total: now.Desc.Size},
 	}
-	switch t.Event {
+	switch now.Event {
 	case "already exists":
-		d.emit(e, progress.Present)
+		t.emit(e, progress.Present)
 	case "downloading":
-		d.emit(e, progress.FetchProgress)
+		t.emit(e, progress.FetchProgress)
 	case "complete":
-		d.done(e)
+		t.done(e)
 	case "extracting":
-		d.done(e)
-		d.emit(e, progress.UnpackProgress)
+		t.done(e)
+		t.emit(e, progress.UnpackProgress)
 	case "extracted":
-		d.done(e)
+		t.done(e)
 		e.Bytes = progress.Bytes{} // the daemon counts compressed bytes
-		d.emit(e, progress.UnpackDone)
+		t.emit(e, progress.UnpackDone)
 	}
 }
 
-func (d *delegated) emit(e progress.Event, kind progress.Kind) {
+func (t *transferProgress) emit(e progress.Event, kind progress.Kind) {
 	e.Kind = kind
-	d.p.Progress.Emit(e)
+	t.p.Progress.Emit(e)
 }
 
 // done reports, once, that a layer is in the content store.
-func (d *delegated) done(e progress.Event) {
-	if d.fetched[e.Digest] {
+func (t *transferProgress) done(e progress.Event) {
+	if t.fetched[e.Digest] {
 		return
 	}
-	d.fetched[e.Digest] = true
+	t.fetched[e.Digest] = true
 	e.Bytes.Done = e.Bytes.Total
-	d.emit(e, progress.FetchDone)
+	t.emit(e, progress.FetchDone)
 }
 
 // bytes is the size of the layers that the daemon fetched.
-func (d *delegated) bytes(pl *Plan) int64 {
+func (t *transferProgress) bytes(pl *Plan) int64 {
 	var sum int64
 	for _, sel := range pl.Images {
 		for _, l := range sel.Layers {
-			if d.fetched[l.Digest] {
+			if t.fetched[l.Digest] {
 				sum += l.Size
 			}
 		}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -69,7 +67,7 @@ func (p *Puller) leaveToDaemon(ctx context.Context, pl *Plan, why string) error 
 	switch {
 	case pl.Request.Engine == EngineTransfer:
 		return nil
-	case pl.Request.Engine.auto():
+	case isAuto(pl.Request.Engine):
 		cannot = p.transferable(ctx, pl.Request)
 	}
 	if cannot != nil {
@@ -77,34 +75,6 @@ func (p *Puller) leaveToDaemon(ctx context.Context, pl *Plan, why string) error 
 	}
 	pl.Request.Engine, pl.EngineReason = EngineTransfer, why
 	return nil
-}
-
-// transferable is nil if the daemon's transfer service can carry out r with
-// everything that was asked for.
-func (p *Puller) transferable(ctx context.Context, r Request) error {
-	if len(r.NotForTransfer) > 0 {
-		return fmt.Errorf("engine transfer cannot honour %s: %w", strings.Join(r.NotForTransfer, ", "), errdefs.ErrFailedPrecondition)
-	}
-	if _, err := p.delegation(r.Ref); err != nil {
-		return err
-	}
-	return p.Store.CanTransfer(ctx)
-}
-
-// instead has the transfer service pull what failed because neither this
-// process nor the daemon's diff service can unpack.
-func (r *run) instead(ctx context.Context, cause error) (*Result, error) {
-	pl := *r.plan
-	err := r.p.transferable(ctx, pl.Request)
-	if err == nil {
-		pl.Request.Engine, pl.EngineReason = EngineTransfer, store.ErrNoApplier.Error()
-		var result *Result
-		if result, err = r.p.delegate(ctx, r.p.newRun(&pl)); err == nil {
-			result.Fetched += r.unpacker.Fetched() + r.metadata.Load()
-			return result, nil
-		}
-	}
-	return nil, r.p.fail(ctx, StageFetch, pl.Request.Ref, fmt.Errorf("%w; nor can it do the whole pull: %w", cause, err))
 }
 
 // checkVerified compares the target once more with what was judged.

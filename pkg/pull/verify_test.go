@@ -198,7 +198,7 @@ func TestDaemonVerifiers(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if engine != pull.EngineAuto && result.Engine != string(engine) || engine == pull.EngineAuto && result.Engine != string(pull.EngineClient) {
+					if engine != pull.EngineAuto && result.Engine != engine || engine == pull.EngineAuto && result.Engine != pull.EngineClient {
 						t.Errorf("got engine %s because %s, want %s", result.Engine, result.EngineReason, engine)
 					}
 					s.usable(t, ref)

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -14,6 +16,15 @@ import (
 // internal; only such text of err is read, and in it only what stands between two
 // colons, as Go joins errors.
 func WithErrno(err error) error { return WithErrnoOf(err, daemonTexts(err)...) }
+
+// WithCause returns err with the reason why ctx has ended, if it has: a daemon
+// only knows that the call was cancelled.
+func WithCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
 
 // WithErrnoOf returns err with the error number that one of texts names between two
 // colons.

@@ -38,10 +38,13 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/unpack/pipeline"
 )
 
-// The engines that may unpack a layer.
+// Engine names what unpacks the layers; pkg/pull adds to the two of this room
+// what it chooses among.
+type Engine string
+
 const (
-	EngineClient = "client"
-	EngineDaemon = "daemon"
+	EngineClient Engine = "client" // this process
+	EngineDaemon Engine = "daemon"
 )
 
 // Unpacker unpacks images into one store. Its limits hold for everything that
@@ -52,7 +55,7 @@ type Unpacker struct {
 	emit    progress.Sink
 	syncFS  bool
 	discard bool
-	engine  string
+	engine  Engine
 	bounds  Bounds
 
 	downloads *semaphore.Weighted
@@ -74,7 +77,7 @@ type Options struct {
 	Progress  progress.Sink
 	SyncFS    bool
 	Discard   bool   // blobs are not needed once their layers are unpacked
-	Engine    string // EngineClient, EngineDaemon, or "" for the first of them that can do it
+	Engine    Engine // EngineClient, EngineDaemon, or "" for the first of them that can do it
 	Downloads int
 	Unpacks   int
 	Bounds    Bounds
@@ -120,9 +123,10 @@ type Image struct {
 // Result says which engine unpacked an image and why, and names the top of the
 // chain.
 type Result struct {
-	Engine, Reason string
-	ChainID        digest.Digest
-	Worked         bool // whether there was something to unpack
+	Engine  Engine
+	Reason  string
+	ChainID digest.Digest
+	Worked  bool // whether there was something to unpack
 }
 
 // Unpack fetches and unpacks what is missing of img. On an error the snapshots
@@ -201,7 +205,7 @@ type chain struct {
 	below    int      // number of layers that have a snapshot already
 	layers   []*layer // the others, bottom first
 	direct   bool     // this process writes the snapshots; otherwise the store's applier does
-	engine   string   // as the result names it
+	engine   Engine   // as the result names it
 	reason   string
 }
 
@@ -324,7 +328,7 @@ func (c *chain) chooseEngine(ctx context.Context, first *layer) error {
 	return c.leaveToDaemon(ctx, c.reason)
 }
 
-func cannot(engine, reason string) error {
+func cannot(engine Engine, reason string) error {
 	return fmt.Errorf("engine %s cannot be used: %s: %w", engine, reason, errdefs.ErrFailedPrecondition)
 }
 

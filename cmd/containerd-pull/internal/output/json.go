@@ -89,7 +89,7 @@ func show(o batch.Outcome, describe func(error) progress.Failure) any {
 		Digest: r.Target.Digest.String(), Target: shownTarget{r.Target.MediaType, r.Target.Size},
 		Platforms: []shownPlatform{}, Changed: r.Changed, PreviousDigest: r.Previous.String(),
 		Namespace: o.Namespace, Snapshotter: o.Snapshotter, Profile: o.Config.Profile,
-		Engine: r.Engine, EngineReason: r.EngineReason, SourceHost: r.Host,
+		Engine: string(r.Engine), EngineReason: r.EngineReason, SourceHost: r.Host,
 		BytesFetched: r.Fetched, BytesReused: r.Reused, BytesUnpacked: r.Unpacked,
 		Retries: o.Observed.Retries, DurationMs: r.Duration.Milliseconds(),
 		Labels: r.Labels, Warnings: warnings(o),

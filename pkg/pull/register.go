@@ -1,0 +1,83 @@
+package pull
+
+import (
+	"context"
+	"errors"
+
+	"github.com/containerd/containerd/v2/core/images"
+
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// register writes the image record, the last thing that a pull does.
+func (r *run) register(ctx context.Context) error {
+	err := r.plan.checkVerified()
+	if err == nil {
+		r.before, err = r.p.Store.Image(ctx, r.plan.Name)
+	}
+	if err == nil {
+		err = r.p.Store.Register(ctx, images.Image{Name: r.plan.Name, Target: r.plan.Target, Labels: r.plan.Request.Labels})
+	}
+	if err != nil {
+		return r.p.fail(ctx, StageRegister, r.plan.Request.Ref, err)
+	}
+	r.p.phase(r.plan.Request.Ref, progress.Commit, r.fetched, 0)
+	return nil
+}
+
+// settle puts what was registered on stable storage, and lets go of layers that
+// are to be discarded.
+func (r *run) settle(ctx context.Context) error {
+	ref := r.plan.Request.Ref
+	if err := r.p.Store.Flush(); err != nil {
+		return r.p.fail(ctx, StageRegister, ref, errors.Join(err, r.unregister(ctx)))
+	}
+	if !r.plan.Request.DiscardLayers {
+		return nil
+	}
+	if err := r.p.Store.Collect(ctx, store.Garbage); err != nil {
+		r.p.warn(ref, "collecting the layers: %v", err)
+	}
+	return nil
+}
+
+// unregister takes back a registration that does not hold. In an embedded root,
+// whose lease has gone, a collection then removes what was pulled.
+func (r *run) unregister(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	return errors.Join(r.p.Store.Restore(ctx, r.plan.Name, r.before), r.p.Store.Collect(ctx, store.Garbage))
+}
+
+// present completes the result of a pull for which nothing had to be done, and
+// reports every blob. Nothing is written, and no lease is taken: the record that
+// is there keeps everything that it promises.
+func (r *run) present() *Result {
+	var fetched int64
+	for _, d := range r.plan.Documents {
+		if d.Fetched {
+			fetched += d.Desc.Size
+		}
+		r.tellDocument(d, 0)
+	}
+	for _, sel := range r.plan.Images {
+		for e := range sel.layerEvents {
+			e.Kind, e.Ref = progress.Present, r.plan.Name
+			r.p.Progress.Emit(e)
+		}
+	}
+	r.count(fetched)
+	return r.result
+}
+
+// count sums up what came over the network and what was there.
+func (r *run) count(fetched int64) {
+	r.result.Fetched = fetched
+	r.result.Unpacked = r.unpacker.Unpacked()
+	var wanted int64
+	for desc := range r.plan.blobs {
+		wanted += desc.Size
+	}
+	r.result.Reused = max(wanted-fetched, 0)
+}
