@@ -170,11 +170,12 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// declining is the applier of a diff service none of whose differs fits.
+// declining is the applier of a daemon's store whose diff service has no differ
+// that fits.
 type declining struct{}
 
 func (declining) Apply(context.Context, ocispec.Descriptor, []mount.Mount, ...diff.ApplyOpt) (ocispec.Descriptor, error) {
-	return ocispec.Descriptor{}, errdefs.ErrNotImplemented
+	return ocispec.Descriptor{}, fmt.Errorf("%w: %w", store.ErrNoApplier, errdefs.ErrNotImplemented)
 }
 
 func pullAsChild(ctx context.Context, job string) error {
