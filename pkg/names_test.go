@@ -1,0 +1,105 @@
+package pkg_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// namingFiles are the files, in the words of git's pathspecs, whose text may
+// name files and tests of this repository. The changelog and the benchmarks say
+// how things were called in their time.
+func namingFiles() []string {
+	return []string{"docs/*.md", "README.md", ".ci", ".github", ".goreleaser.yaml", "*.go",
+		":!docs/changelog.md", ":!docs/benchmarks.md", ":!docs/cli",
+		// These name files of other programs.
+		":!docs/comparison.md", ":!.ci/bench", ":!.ci/checkers", ":!pkg/image/label.go", ":!pkg/trust/bindir.go"}
+}
+
+// grep gives what the pattern matches in the files, each with its file.
+func grep(t *testing.T, pattern string, files ...string) [][2]string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", append([]string{"grep", "--untracked", "-oIP", pattern, "--"}, files...)...)
+	cmd.Dir = ".."
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil && stderr.Len() > 0 {
+		t.Skipf("needed: a clone made by git: %s", &stderr)
+	}
+	var found [][2]string
+	for line := range strings.Lines(string(out)) {
+		file, match, _ := strings.Cut(strings.TrimSpace(line), ":")
+		found = append(found, [2]string{file, match})
+	}
+	return found
+}
+
+// TestNamedFiles wants to exist what documentation, scripts and comments name.
+func TestNamedFiles(t *testing.T) {
+	const pattern = `(?<![\w./$"@:{}-])(pkg|cmd|docs|\.ci)/[\w*{},./-]*\w`
+	for _, f := range grep(t, pattern, namingFiles()...) {
+		file, name := f[0], f[1]
+		if strings.Contains(name, "...") || strings.HasPrefix(file, "pkg/imports_test.go") {
+			continue
+		}
+		if !slices.ContainsFunc(braces(name), func(n string) bool {
+			found, err := filepath.Glob("../" + n)
+			return err == nil && len(found) > 0
+		}) {
+			t.Errorf("%s names %s, which does not exist", file, name)
+		}
+	}
+}
+
+// braces expands the first {a,b} of a shell's pattern.
+func braces(name string) []string {
+	before, rest, ok := strings.Cut(name, "{")
+	words, after, closed := strings.Cut(rest, "}")
+	if !ok || !closed {
+		return []string{name}
+	}
+	var all []string
+	for _, word := range strings.Split(words, ",") {
+		all = append(all, before+word+after)
+	}
+	return all
+}
+
+// TestNamedTests wants to exist the tests that documentation and scripts name:
+// go test -run succeeds with a name that no test has.
+func TestNamedTests(t *testing.T) {
+	var all []string
+	for _, f := range grep(t, `^func (Test|Fuzz|Benchmark|Example)\w*`, "*_test.go") {
+		all = append(all, strings.TrimPrefix(f[1], "func "))
+	}
+	for _, f := range grep(t, `\b(Test|Fuzz|Benchmark)[A-Z]\w+`, "docs/*.md", "README.md", ".ci", ":!docs/changelog.md") {
+		if !slices.ContainsFunc(all, func(name string) bool { return strings.HasPrefix(name, f[1]) }) {
+			t.Errorf("%s names %s, which is no test", f[0], f[1])
+		}
+	}
+}
+
+// TestLinterPaths wants each path of the linter's configuration to match a file.
+func TestLinterPaths(t *testing.T) {
+	text, err := os.ReadFile("../.golangci.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := grep(t, `^package \w+`, "*.go")
+	for _, m := range regexp.MustCompile(`(?m)^\s+(?:- )?path: (.*)$`).FindAllSubmatch(text, -1) {
+		path, err := regexp.Compile(string(m[1]))
+		if err != nil {
+			t.Errorf("path %s: %v", m[1], err)
+			continue
+		}
+		if !slices.ContainsFunc(files, func(f [2]string) bool { return path.MatchString(f[0]) }) {
+			t.Errorf("path %s matches no file", m[1])
+		}
+	}
+}
