@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// noArgs refuses arguments where none has a meaning.
+// noArgs refuses arguments for a command that takes none.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("%s takes no argument: got %q", cmd.CommandPath(), args[0])
@@ -33,7 +33,7 @@ func atMostOne(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// someReferences shows the usage to whoever typed nothing to pull.
+// someReferences requires a reference; without one it shows the usage.
 func someReferences(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return nil
@@ -49,7 +49,7 @@ func oneStream(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// oneShell wants the name of a shell.
+// oneShell requires the name of a shell.
 func oneShell(cmd *cobra.Command, args []string) error {
 	if err := exactlyOne(cmd, args); err != nil {
 		return err
@@ -62,7 +62,7 @@ func oneShell(cmd *cobra.Command, args []string) error {
 	return usagef("%s: got %q, want one of %s", cmd.CommandPath(), args[0], strings.Join(plugin.Shells(), ", "))
 }
 
-// oneOf is the hint where a word that is missing or unknown should be one of
+// oneOf returns the hint for a missing or unknown word that should be one of
 // names.
 func oneOf(names, args []string) string {
 	if len(args) > 0 {
@@ -73,12 +73,12 @@ func oneOf(names, args []string) string {
 	return "there are: " + strings.Join(names, ", ")
 }
 
-// addFormat declares --format of the commands that show something.
+// addFormat declares --format for a command that shows something.
 func addFormat(cmd *cobra.Command, format *string) {
 	cmd.Flags().StringVar(format, "format", "", "`form` of the output: json; plain text without it")
 }
 
-// checkFormat refuses a form that there is not, before any work.
+// checkFormat refuses an unknown form before any work is done.
 func checkFormat(format string) error {
 	if format != "" && format != "json" {
 		return usagef("--format: got %q, want json", format)
@@ -86,7 +86,8 @@ func checkFormat(format string) error {
 	return nil
 }
 
-// writeFormatted writes what a command shows: v as JSON, or what text writes.
+// writeFormatted writes the result of a command to w: v as JSON, or the output
+// of text.
 func writeFormatted(w io.Writer, format string, v any, text func(io.Writer)) error {
 	if err := checkFormat(format); err != nil {
 		return err

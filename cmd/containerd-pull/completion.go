@@ -12,8 +12,8 @@ import (
 
 //go:generate ../../.ci/named TestCompletionFiles -update
 
-// newCompletionCmd prints the scripts of cobra, which ask the program for
-// candidates; see complete.go.
+// newCompletionCmd prints the scripts that cobra generates. They ask the
+// program for candidates, which internal/complete finds.
 func newCompletionCmd(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:                   "completion " + strings.Join(plugin.Shells(), "|"),

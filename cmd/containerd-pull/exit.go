@@ -42,8 +42,8 @@ type class struct {
 }
 
 // classes is the table of exit codes. The order is that of precedence: what
-// stopped the call wins over what failed in it, full storage over its
-// consequences, and what a registry said over what was made of it.
+// stopped the call precedes what failed in it, full storage its consequences,
+// and an answer of a registry the errors that follow from it.
 func classes() []class {
 	return []class{
 		{130, "interrupted", "SIGINT", "run the same command again: it goes on from what was fetched", stoppedBy(os.Interrupt)},
@@ -70,7 +70,7 @@ func classes() []class {
 	}
 }
 
-// failures names the classes by their codes.
+// failures returns the names of the classes by their codes.
 func failures() map[int]string {
 	names := make(map[int]string)
 	for _, c := range classes() {
@@ -79,7 +79,7 @@ func failures() map[int]string {
 	return names
 }
 
-// classify finds the class of a failure.
+// classify returns the class of a failure.
 func classify(err error) class {
 	all := classes()
 	for _, c := range all {
@@ -90,15 +90,15 @@ func classify(err error) class {
 	return all[len(all)-1]
 }
 
-// hinter is a failure that knows what to do about it; an empty hint leaves that
-// to what it wraps, or to its class.
+// hinter is an error that says what to do about it. With an empty hint, that is
+// left to the error that it wraps, or to its class.
 type hinter interface {
 	error
 	Hint() string
 }
 
-// hintFor says what to do about a failure. Where the failure itself knows, it
-// knows better than its class.
+// hintFor returns what to do about a failure: its own hint, else that of its
+// class.
 func hintFor(err error, caller config.Caller) string {
 	for h, ok := errors.AsType[hinter](err); ok; h, ok = errors.AsType[hinter](errors.Unwrap(h)) {
 		if hint := h.Hint(); hint != "" {
@@ -115,8 +115,8 @@ func hintFor(err error, caller config.Caller) string {
 // codeNoRepository is a code of the distribution specification.
 const codeNoRepository = "NAME_UNKNOWN"
 
-// notFoundReason says what it is that was not found: the image in the store,
-// or a part of it in the registry.
+// notFoundReason returns in one word what was not found: the image in the
+// store, or a part of it in the registry.
 func notFoundReason(err error) string {
 	if isA[*pull.NoPlatform](err) {
 		return "platform"
@@ -133,7 +133,7 @@ func notFoundReason(err error) string {
 	return "tag"
 }
 
-// schemeError is a reference that no registry can answer.
+// schemeError is the error for a reference that no registry can answer.
 type schemeError struct{ ref string }
 
 func (e *schemeError) Error() string {
@@ -143,7 +143,7 @@ func (e *schemeError) Error() string {
 func (e *schemeError) Unwrap() error { return errdefs.ErrNotImplemented }
 func (e *schemeError) Hint() string  { return "nerdctl pull can fetch it" }
 
-// outputError is a result that could not be written.
+// outputError is the error for a result that could not be written.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string { return "writing the result: " + e.err.Error() }
@@ -156,7 +156,7 @@ func asOutput(err error) error {
 	return &outputError{err}
 }
 
-// timeoutError is the cause of a call that took longer than --timeout.
+// timeoutError is the cause of a context that ended because of --timeout.
 type timeoutError struct{ after string }
 
 func (e *timeoutError) Error() string { return "not done within --timeout " + e.after }
@@ -212,14 +212,14 @@ func isUntrusted(err error) bool {
 	return isNetwork(err) && isA[*tls.CertificateVerificationError](err)
 }
 
-// isNetwork reports whether a registry could not be asked; that the daemon
-// cannot be asked is another class.
+// isNetwork reports whether a registry could not be asked. A daemon that cannot
+// be asked is another class.
 func isNetwork(err error) bool {
 	return isA[*timeoutError](err) || errors.Is(err, context.DeadlineExceeded) ||
 		fromRegistry(either(errdefs.IsUnavailable, errdefs.IsDeadlineExceeded))(err)
 }
 
-// describe is how the JSON stream shows a failure.
+// describe returns what JSON shows of a failure.
 func describe(err error) progress.Failure {
 	c := classify(err)
 	f := progress.Failure{Code: c.code, Class: c.name, Message: err.Error()}
@@ -232,7 +232,7 @@ func describe(err error) progress.Failure {
 	return f
 }
 
-// exitCodesText is the help about exit codes.
+// exitCodesText returns the table of exit codes for help.
 func exitCodesText() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -253,7 +253,7 @@ func exitCodesText() string {
 	return b.String()
 }
 
-// reportedError is a failure that the user has been told of.
+// reportedError is a failure that has been written to stderr already.
 type reportedError struct{ error }
 
 func (e *reportedError) Unwrap() error { return e.error }
@@ -267,10 +267,11 @@ func writeError(w io.Writer, err error, caller config.Caller) {
 	}
 }
 
-// usageError is a command line or a configuration that cannot be followed.
+// usageError is the error for a command line or a configuration that cannot be
+// followed.
 type usageError struct {
 	err  error
-	hint string // empty for the one of the class
+	hint string // empty for the hint of the class
 }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -289,13 +290,13 @@ func asUsage(err error) error {
 	return &usageError{err: err}
 }
 
-// changedExit ends a call that went well and changed something, where another
-// code than 0 was asked for.
+// changedExit is the result of a call that succeeded and changed something, if
+// --changed-exit-code was given.
 type changedExit struct{ code int }
 
 func (e *changedExit) Error() string { return "an image is new or has changed" }
 
-// signalError is the cause of a call that a signal ended.
+// signalError is the cause of a context that a signal ended.
 type signalError struct{ signal os.Signal }
 
 func (e *signalError) Error() string {
@@ -306,15 +307,15 @@ func (e *signalError) Error() string {
 	return "interrupted by " + name
 }
 
-// catchSignals gives a context that the first SIGINT, SIGTERM or SIGHUP
-// cancels. The second one ends the process by way of exit, for whoever does not
-// want to wait for the cleaning up. The returned function ends the catching.
+// catchSignals returns a context that the first SIGINT, SIGTERM or SIGHUP
+// cancels. The second one calls exit, so that the cleaning up can be cut short.
+// The returned function ends the catching.
 func catchSignals(ctx context.Context, exit func(int)) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	caught := make(chan os.Signal, 2)
 	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	// A reader that closed our output is an error to report. Notify, unlike
-	// Ignore, is undone in the programs that we start.
+	// A write to a closed pipe is reported as an error instead of ending the
+	// process. Notify, unlike Ignore, is undone in child processes.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 

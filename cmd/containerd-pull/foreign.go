@@ -11,7 +11,7 @@ import (
 
 const noSignatures = "signatures are not checked by this program; --verify bindir can ask one that does"
 
-// foreignFlags are spellings of other tools whose meaning would have to be
+// foreignFlags returns flags of other tools whose meaning would have to be
 // guessed, with what to type instead.
 func foreignFlags() map[string]string {
 	return map[string]string{
@@ -35,8 +35,8 @@ func foreignFlags() map[string]string {
 	}
 }
 
-// flagError gives errors of the flag parser the class of usage, and a hint
-// where the flag is known from another tool.
+// flagError makes an error of the flag parser a usageError, with a hint if the
+// flag is known from another tool or nearly right.
 func flagError(cmd *cobra.Command, err error) error {
 	u := &usageError{err: err}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
@@ -52,8 +52,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	return u
 }
 
-// flagHint says what an unknown flag may have been meant to be: one of another
-// command, or a misspelt one.
+// flagHint returns which flag an unknown one was probably meant to be: that of
+// another command, or one with nearly its spelling.
 func flagHint(cmd *cobra.Command, name string) string {
 	var owners []string
 	walk(cmd.Root(), func(c *cobra.Command) {
@@ -70,7 +70,7 @@ func flagHint(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// walk visits a command and those below it.
+// walk calls visit for a command and all commands below it.
 func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
 	visit(cmd)
 	for _, sub := range cmd.Commands() {

@@ -25,8 +25,8 @@ import (
 //go:embed help/*.md
 var helpFiles embed.FS
 
-// helpText returns the text and the examples of a file; both are empty if
-// there is no such file.
+// helpText returns the text and the examples of a file; both are empty if the
+// file does not exist.
 func helpText(name string) (text, examples string) {
 	page, _ := helpFiles.ReadFile("help/" + name + ".md")
 	text, examples, _ = strings.Cut(string(page), "```sh\n")
@@ -40,8 +40,8 @@ func addHelp(root *cobra.Command) {
 	})
 }
 
-// helpName is the name of a command's file: hosts-check. That of the root is
-// the program's.
+// helpName returns the name of a command's file, such as hosts-check. The root
+// has the name of the program.
 func helpName(root, cmd *cobra.Command) string {
 	if cmd == root {
 		return programName
@@ -63,7 +63,7 @@ func topics() []topic {
 	}
 }
 
-// text is the topic's page. It reads well as it stands, and as Markdown.
+// text returns the topic's page, which is plain text as well as Markdown.
 func (t topic) text() string {
 	text, _ := helpText(t.name)
 	return strings.Replace(text+"\n", "{{table}}\n", indent("    ", exitCodesText()), 1)
@@ -103,7 +103,7 @@ func runHelp(out io.Writer, root *cobra.Command, args []string) error {
 	return cmd.Help()
 }
 
-// commandNames lists the commands below cmd.
+// commandNames returns the names of the commands below cmd.
 func commandNames(cmd *cobra.Command) []string {
 	var names []string
 	for _, sub := range cmd.Commands() {
@@ -114,10 +114,11 @@ func commandNames(cmd *cobra.Command) []string {
 	return names
 }
 
-// mistyped warns of an image that has nearly the name of a command: whoever
-// mistypes a command gets somebody's image otherwise, or a puzzling error.
+// mistyped returns a warning if an image has nearly the name of a command.
+// Without it, a mistyped command pulls an image of that name, or fails for a
+// puzzling reason.
 func mistyped(root *cobra.Command, arg string) []string {
-	if strings.ContainsAny(arg, "/:@.") || len(arg) < 4 { // gcc is no gc
+	if strings.ContainsAny(arg, "/:@.") || len(arg) < 4 { // gcc is not a mistyped gc
 		return nil
 	}
 	near := value.Nearest(arg, commandNames(root))
@@ -127,13 +128,14 @@ func mistyped(root *cobra.Command, arg string) []string {
 	return []string{fmt.Sprintf("%s is pulled as an image; did you mean the command %q?", arg, near)}
 }
 
-// showUsage is what help ends with.
+// showUsage writes the usage that ends the help of a command.
 func showUsage(cmd *cobra.Command) error {
 	writeUsage(cmd.OutOrStdout(), cmd)
 	return nil
 }
 
-// writeUsage shows the flags under the headings of the table of settings.
+// writeUsage writes how cmd is used, with its flags under the headings of the
+// table of settings.
 func writeUsage(w io.Writer, cmd *cobra.Command) {
 	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
 	if cmd.HasExample() {
@@ -172,17 +174,17 @@ func writeCommands(w io.Writer, cmd *cobra.Command) {
 	}
 }
 
-// flagGroup is a part of a command's flags that belongs under a heading.
+// flagGroup is the flags of a command under one heading.
 type flagGroup struct {
 	heading string
 	flags   *pflag.FlagSet
 }
 
-// flagGroups are the visible flags of a command; those that are no settings
+// flagGroups returns the visible flags of a command. Flags that set no setting
 // come last.
 func flagGroups(cmd *cobra.Command) []flagGroup {
 	var all []flagGroup
-	cmd.LocalFlags() // adds to cmd.Flags what those above it give
+	cmd.LocalFlags() // adds the flags of the commands above to cmd.Flags
 	for _, g := range append(config.Groups(), "") {
 		some := pflag.NewFlagSet(string(g), pflag.ContinueOnError)
 		some.SortFlags = false
@@ -200,6 +202,6 @@ func flagGroups(cmd *cobra.Command) []flagGroup {
 	return all
 }
 
-// shownValue hides from pflag what makes it add "[=true|false]" to each flag
-// that is either on or off.
+// shownValue hides IsBoolFlag from pflag, which would add "[=true|false]" to
+// each flag that has it.
 type shownValue struct{ pflag.Value }

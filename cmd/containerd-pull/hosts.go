@@ -89,7 +89,8 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	return writeFormatted(o.streams.out, o.format, shown, shown.Write)
 }
 
-// credentialError is a credential that is configured and cannot be had.
+// credentialError is the error for a configured credential that cannot be
+// obtained.
 type credentialError struct {
 	host string
 	err  error
@@ -98,10 +99,11 @@ type credentialError struct {
 func (e *credentialError) Error() string { return "credential of " + e.host + ": " + e.err.Error() }
 func (e *credentialError) Unwrap() error { return e.err }
 
-// hostsMarker opens the files that hosts write may change.
+// hostsMarker is the start of the files that hosts write may replace.
 const hostsMarker = "# Written by " + programName + " hosts write"
 
-// runHostsWrite makes all files or none that would overwrite a foreign one.
+// runHostsWrite writes all files, or none if one of them would replace a file
+// that hosts write did not write.
 func runHostsWrite(o *hostsOptions, dir string) error {
 	files, profile, err := o.hostsFiles()
 	if err != nil {
@@ -159,8 +161,8 @@ func checkForeign(path string) error {
 	return &usageError{fmt.Errorf("%s was not written by %s", path, programName), "move it away to have it replaced"}
 }
 
-// shownDiff is the difference between two hosts.toml, without the values of
-// headers, which may be secrets.
+// shownDiff returns the difference between two versions of hosts.toml without
+// the values of headers, which may be secrets.
 func shownDiff(path string, old, text []byte) []byte {
 	hidden := diff.Diff(path, hideHeaders(old), path, hideHeaders(text))
 	if hidden == nil && !bytes.Equal(old, text) {
@@ -169,7 +171,7 @@ func shownDiff(path string, old, text []byte) []byte {
 	return hidden
 }
 
-// hideHeaders masks what stands below [host."URL".header], up to the next table.
+// hideHeaders masks the values in tables named [host."URL".header].
 func hideHeaders(text []byte) []byte {
 	lines := strings.Split(string(text), "\n")
 	header := false
@@ -185,7 +187,8 @@ func hideHeaders(text []byte) []byte {
 	return []byte(strings.Join(lines, "\n"))
 }
 
-// writeHostsFile writes a file and names it, or shows what would change.
+// writeHostsFile writes a file and prints its path, or prints what would
+// change.
 func (o *hostsOptions) writeHostsFile(path string, f hosts.File) error {
 	if o.dryRun {
 		old, err := os.ReadFile(path)

@@ -16,8 +16,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// login makes the credential of the command line, asking for what it lacks. It
-// is nil if there is none.
+// login returns the credential of the command line, after asking for a password
+// that is missing. It is nil if no credential was given.
 func login(ctx context.Context, s streams, cfg *config.Config, refs []source.Ref) (*credential.Credential, error) {
 	l := cfg.Login
 	if l.PasswordStdin && l.User+l.Username == "" {
@@ -35,8 +35,8 @@ func login(ctx context.Context, s streams, cfg *config.Config, refs []source.Ref
 	return userAndPassword(ctx, s, cfg, refs[0].Domain)
 }
 
-// oneHost refuses a credential that would have to serve several registries,
-// because it would be shown to those that it was not meant for.
+// oneHost refuses references on several registries: the credential would be
+// sent to registries that it was not meant for.
 func oneHost(refs []source.Ref) error {
 	for _, ref := range refs {
 		if ref.Domain != refs[0].Domain {
@@ -83,8 +83,8 @@ func readLine(r io.Reader) (string, error) {
 	return line, nil
 }
 
-// askPassword asks on the terminal that controls the process, whatever the
-// streams are connected to.
+// askPassword asks on the controlling terminal of the process, regardless of
+// the standard streams.
 func askPassword(ctx context.Context, prompt string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {

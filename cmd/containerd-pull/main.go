@@ -1,8 +1,11 @@
 // Command containerd-pull brings OCI images into containerd, ready to run.
 //
-// The command only wires: pkg/config finds out what is wanted, pkg/store,
-// pkg/registry and pkg/pull do it, pkg/progress shows it. Each file of the
-// package holds one command; exit.go holds the table of exit codes and hints.
+// The command only wires. pkg/config resolves what is wanted, pkg/batch and
+// pkg/pull do it, pkg/progress shows it, and internal/output writes the result.
+//
+// Each file holds one command. session.go holds what commands on images have in
+// common, exit.go the table of exit codes, help/*.md the help texts. pull.go is
+// where to start reading.
 package main
 
 import (
@@ -31,10 +34,10 @@ func main() {
 	os.Exit(code)
 }
 
-// tune fits the runtime to what pulls are like, unless the environment says
-// otherwise. The unpacks keep every CPU busy for milliseconds at a time; with one
-// thread more than CPUs, bytes that arrive meanwhile and a daemon's answers need
-// not wait for one of them to pause.
+// tune sets GOMAXPROCS and GOGC for pulls, unless the environment sets them.
+// Unpacking keeps every CPU busy for milliseconds at a time. With one thread
+// more than there are CPUs, the goroutines that read from registries and from
+// the daemon are scheduled in between.
 func tune(caller config.Caller) {
 	if caller.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
@@ -44,7 +47,7 @@ func tune(caller config.Caller) {
 	}
 }
 
-// streams are where a call reads and writes. stdout carries the result and
+// streams are the standard streams of a call. out carries the result and
 // nothing else.
 type streams struct {
 	in  io.Reader
@@ -61,7 +64,7 @@ func execute(ctx context.Context, root *cobra.Command, s streams, caller config.
 	if complete.Asked(args) {
 		complete.Add(root, complete.Options{Caller: caller, Topics: topicNames(), UserAgent: userAgent()})
 	}
-	root.SetArgs(append([]string{}, args...)) // cobra takes nil for those of the process
+	root.SetArgs(append([]string{}, args...)) // cobra replaces nil by the arguments of the process
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

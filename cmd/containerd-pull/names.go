@@ -14,14 +14,15 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
-// invocation is what the program is under one of its names.
+// invocation is how the program behaves under one of its names.
 type invocation struct {
-	display  string            // how whoever calls it spells the command
+	display  string            // the command as the user types it
 	defaults map[string]string // of settings, by key
-	noShortN bool              // -n is refused
+	noShortN bool              // whether -n is refused
 }
 
-// runAs is run under the name by which the program was called.
+// runAs executes one command line under the name by which the program was
+// called, and returns its exit code.
 func runAs(ctx context.Context, s streams, caller config.Caller, name string, args []string) int {
 	switch name {
 	case plugin.Name:
@@ -41,7 +42,7 @@ func runAs(ctx context.Context, s streams, caller config.Caller, name string, ar
 	return run(ctx, s, caller, args)
 }
 
-// nerdctlName is how the nerdctl is called that calls us.
+// nerdctlName returns the name of the nerdctl that executes this program.
 func nerdctlName(caller config.Caller) string {
 	if path := caller.Getenv("NERDCTL_BIN"); path != "" {
 		return filepath.Base(path)
@@ -49,8 +50,8 @@ func nerdctlName(caller config.Caller) string {
 	return plugin.Name
 }
 
-// kubectl looks at the images of Kubernetes, and to its users -n means one of
-// Kubernetes' own namespaces.
+// kubectl returns the invocation as a plugin of kubectl. Its images are those
+// of Kubernetes, and to its users -n is a namespace of Kubernetes.
 func kubectl() invocation {
 	return invocation{
 		display:  "kubectl " + plugin.Word,
@@ -69,8 +70,8 @@ func runInvocation(ctx context.Context, s streams, caller config.Caller, p invoc
 	return execute(ctx, root, s, caller, args)
 }
 
-// refuseShortN replaces the short letter of --namespace by a flag that says
-// why there is none.
+// refuseShortN removes the short letter of --namespace from cmd and the
+// commands below it. A hidden flag -n explains why.
 func refuseShortN(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		refuseShortN(sub)
@@ -96,7 +97,7 @@ func refuseShortN(cmd *cobra.Command) {
 	}
 }
 
-// kubernetesNamespace is the value of a flag that is always wrong.
+// kubernetesNamespace is the value of a flag that is always refused.
 type kubernetesNamespace struct{}
 
 func (kubernetesNamespace) String() string { return "" }
@@ -106,7 +107,7 @@ func (kubernetesNamespace) Set(string) error {
 	return errors.New("to kubectl this is a namespace of Kubernetes; that of containerd is --namespace")
 }
 
-// runDocker is the program as a plugin of Docker's.
+// runDocker executes one command line as a plugin of Docker.
 func runDocker(ctx context.Context, s streams, caller config.Caller, args []string) int {
 	if len(args) > 0 && args[0] == plugin.MetadataRequest {
 		_, err := s.out.Write(plugin.Metadata(buildVersion()))
@@ -134,7 +135,7 @@ func runDocker(ctx context.Context, s streams, caller config.Caller, args []stri
 	return runInvocation(ctx, s, caller, p, call.Args)
 }
 
-// report tells of a failure, if it is one, and gives its exit code.
+// report writes a failure and returns its exit code, 0 for nil.
 func report(s streams, caller config.Caller, err error) int {
 	if err == nil {
 		return 0
@@ -143,7 +144,7 @@ func report(s streams, caller config.Caller, err error) int {
 	return classify(err).code
 }
 
-// followDocker ends the context when Docker wants its plugins to end.
+// followDocker returns a context that ends when Docker asks its plugins to end.
 func followDocker(ctx context.Context, caller config.Caller) (context.Context, func(), error) {
 	socket := caller.Getenv("DOCKER_CLI_PLUGIN_SOCKET")
 	if socket == "" {
@@ -161,7 +162,7 @@ func followDocker(ctx context.Context, caller config.Caller) (context.Context, f
 	}, nil
 }
 
-// withVariable is a caller whose environment has one variable more.
+// withVariable returns caller with one more variable in its environment.
 func withVariable(caller config.Caller, name, text string) config.Caller {
 	inner := caller.Lookup
 	caller.Lookup = func(n string) (string, bool) {

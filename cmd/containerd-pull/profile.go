@@ -22,8 +22,8 @@ type profileOptions struct {
 	online bool
 }
 
-// newProfileCmd is one of the commands on profiles. Their only setting is the
-// file to read.
+// newProfileCmd returns one of the commands on profiles. Their only setting is
+// the file to read.
 func newProfileCmd(o *profileOptions, use, short string, run func(context.Context, *profileOptions, []string) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   use,
@@ -124,7 +124,7 @@ func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
 	return asOutput(err)
 }
 
-// runProfileCheck tells everything that it finds, not just the first.
+// runProfileCheck reports all mistakes, not only the first.
 func runProfileCheck(ctx context.Context, o *profileOptions, names []string) error {
 	settings, err := config.Read(o.caller, o.flags)
 	if err != nil {
@@ -149,7 +149,7 @@ func runProfileCheck(ctx context.Context, o *profileOptions, names []string) err
 
 func (o *profileOptions) checkProfiles(ctx context.Context, settings *config.Settings, names []string) []error {
 	if len(names) == 0 {
-		names = append(names, "") // what holds without a profile
+		names = append(names, "") // for the settings without a profile
 		for _, p := range settings.Profiles() {
 			names = append(names, p.Name)
 		}
@@ -178,8 +178,8 @@ func inProfile(name string, err error) error {
 	return fmt.Errorf("profile %s: %w", name, err)
 }
 
-// checkOnline reaches the daemon and logs in to the registries that the
-// profile's patterns name outright.
+// checkOnline connects to the daemon and logs in to the registries that the
+// profile's patterns name without a wildcard.
 func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Settings, name string, cfg *config.Config) []error {
 	var wrong []error
 	if cfg.Store.Root == "" {
@@ -201,7 +201,7 @@ func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Setti
 	}
 	reg, err := registry.New(opts)
 	if err != nil {
-		return wrong // Probe has told
+		return wrong // Probe has reported it
 	}
 	for _, host := range settings.Hosts(name) {
 		if err := reg.Login(ctx, host); err != nil {

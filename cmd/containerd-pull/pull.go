@@ -59,7 +59,7 @@ func runPull(ctx context.Context, o options, args, warnings []string) error {
 	return showPull(ctx, s, b, out)
 }
 
-// parseRefs makes a job of each reference and drops repetitions.
+// parseRefs returns a job for each reference, without repetitions.
 func parseRefs(args []string) ([]batch.Job, error) {
 	var jobs []batch.Job
 	seen := make(map[string]bool)
@@ -127,7 +127,8 @@ func (s *session) run(ctx context.Context, b *batch.Batch) ([]batch.Outcome, err
 	return outcomes, err
 }
 
-// asChanged is how a call ends that went well.
+// asChanged returns how a successful call ends: with the code of
+// --changed-exit-code if an image is new or has changed.
 func asChanged(cfg *config.Config, all []batch.Outcome) error {
 	for _, one := range all {
 		if cfg.ChangedExitCode != 0 && one.Result.Changed {

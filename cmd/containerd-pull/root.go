@@ -9,7 +9,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
-// newRootCmd is the command without a command word: a pull.
+// newRootCmd returns the command without a command word: a pull.
 func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root := newPullCmd(s, caller)
 	root.Use = programName + " [flags] REF [REF...]"
@@ -23,8 +23,8 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageFunc(showUsage)
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	// Both flags would be added by cobra at the last moment, after a command
-	// word in front of them was looked for and without our wording.
+	// cobra adds both flags only after it has looked for a command word in front
+	// of them, and words them differently.
 	root.Flags().BoolP("version", "v", false, "print the version")
 	root.PersistentFlags().BoolP("help", "h", false, "help for the command")
 	root.AddCommand(
@@ -47,7 +47,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	return root
 }
 
-// newGroupCmd is a command that only has commands.
+// newGroupCmd returns a command that only has commands below it.
 func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   use + " COMMAND",

@@ -19,13 +19,13 @@ import (
 )
 
 // rootlessKit is a running RootlessKit: the namespaces in which an ordinary
-// user's containerd runs. Its folder is described by RootlessKit's README.
+// user's containerd runs. RootlessKit's README describes its folder.
 type rootlessKit struct {
 	dir string // its state
 	pid int    // of the child, which is in all of its namespaces
 }
 
-// rootlessError is a rootless containerd that cannot be reached.
+// rootlessError is the error for a rootless containerd that cannot be reached.
 type rootlessError struct {
 	err  error
 	hint string
@@ -37,11 +37,10 @@ func (e *rootlessError) Hint() string { return e.hint }
 
 func (e *rootlessError) Unwrap() []error { return []error{e.err, store.ErrUnavailable} }
 
-// enterRootless executes this command line once more beside the caller's
-// rootless containerd, if one of the configurations leads to it. Commands that
-// open a store call it as soon as they know which, before they ask for a
-// password or write anything. It returns where there is nothing to enter, and
-// never comes back otherwise.
+// enterRootless executes this command line once more in the namespaces of the
+// caller's rootless containerd, if one of the configurations leads to it. It is
+// called before the command asks for a password or writes anything. It returns
+// only if no namespace has to be entered; otherwise it replaces the process.
 func enterRootless(caller config.Caller, all ...*config.Config) error {
 	if caller.UID == 0 || !slices.ContainsFunc(all, leadsInside) {
 		return nil
@@ -61,8 +60,9 @@ func enterRootless(caller config.Caller, all ...*config.Config) error {
 	return kit.enter(caller, append([]string{program}, os.Args[1:]...))
 }
 
-// leadsInside tells whether a store is one of rootless containerd: neither a
-// root without a daemon, nor a socket that was named and answers from here.
+// leadsInside reports whether a store belongs to rootless containerd: it is
+// neither a root without a daemon, nor a configured socket that can be reached
+// from outside.
 func leadsInside(cfg *config.Config) bool {
 	if cfg.Store.Root != "" {
 		return false
@@ -74,11 +74,11 @@ func leadsInside(cfg *config.Config) bool {
 	if err != nil {
 		return true
 	}
-	_ = conn.Close() // it answered, which is all
+	_ = conn.Close() // that it can be reached is enough
 	return false
 }
 
-// findRootlessKit gives nil if the caller has none.
+// findRootlessKit returns nil if the caller runs no RootlessKit.
 func findRootlessKit(caller config.Caller) (*rootlessKit, error) {
 	dir := caller.Getenv("ROOTLESSKIT_STATE_DIR")
 	if dir == "" {
@@ -90,7 +90,7 @@ func findRootlessKit(caller config.Caller) (*rootlessKit, error) {
 	}
 	file := filepath.Join(dir, "child_pid")
 	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // somebody else's is none
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // that of another user does not count
 		return nil, nil
 	}
 	if err != nil {
@@ -105,7 +105,7 @@ func findRootlessKit(caller config.Caller) (*rootlessKit, error) {
 
 const restartHint = "start it again: systemctl --user restart containerd"
 
-// namespace names a namespace of a process, so that two can be compared.
+// namespace returns an identifier of a namespace of a process, for comparison.
 func namespace(pid, kind string) (string, error) {
 	return os.Readlink(filepath.Join("/proc", pid, "ns", kind))
 }
@@ -114,25 +114,25 @@ func (k *rootlessKit) namespace(kind string) (string, error) {
 	return namespace(strconv.Itoa(k.pid), kind)
 }
 
-// outside tells whether this process has yet to enter. That the namespaces
-// are the same afterwards is why nothing enters twice.
+// outside reports whether this process has yet to enter the namespaces. It is
+// false afterwards, so that nothing enters twice.
 func (k *rootlessKit) outside() (bool, error) {
-	theirs, err := k.namespace("user")
+	inside, err := k.namespace("user")
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, &rootlessError{fmt.Errorf("process %d, which %s names, has ended", k.pid, filepath.Join(k.dir, "child_pid")), restartHint}
 	}
 	if err != nil {
 		return false, &rootlessError{err, "ROOTLESSKIT_STATE_DIR and XDG_RUNTIME_DIR say whose containerd is meant"}
 	}
-	ours, err := namespace("self", "user")
+	own, err := namespace("self", "user")
 	if err != nil {
 		return false, &rootlessError{err: err}
 	}
-	return ours != theirs, nil
+	return own != inside, nil
 }
 
-// enter executes a command line in the namespaces. A Go program cannot enter a
-// user namespace, because it has several threads: nsenter can.
+// enter executes a command line in the namespaces, through nsenter: a process
+// with several threads, as a Go program is, cannot enter a user namespace.
 func (k *rootlessKit) enter(caller config.Caller, args []string) error {
 	nsenter, err := exec.LookPath("nsenter")
 	if err != nil {
@@ -145,8 +145,9 @@ func (k *rootlessKit) enter(caller config.Caller, args []string) error {
 		into = append(into, "-w"+dir)
 	}
 	cmd := exec.Command(nsenter, append(into, args...)...)
-	// nsenter opens the folder from outside, where relative paths have their
-	// meaning. The kernel cannot name it inside: PWD, which Environ sets, does.
+	// nsenter opens the working directory from outside, so that relative paths
+	// keep their meaning. Inside, getcwd may fail; PWD, which Environ sets, holds
+	// the path.
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Environ(),
 		"ROOTLESSKIT_STATE_DIR="+k.dir,
@@ -155,22 +156,22 @@ func (k *rootlessKit) enter(caller config.Caller, args []string) error {
 	return &rootlessError{err: fmt.Errorf("executing %s: %w", nsenter, syscall.Exec(nsenter, cmd.Args, cmd.Environ()))}
 }
 
-// nsenterArgs are read alike by util-linux and busybox. The network is entered
-// as well unless it is ours already or RootlessKit left it outside, for its
-// containers alone: see its --detach-netns.
+// nsenterArgs returns arguments that util-linux and busybox understand alike.
+// The network namespace is entered unless it is the process's own already, or
+// belongs to the containers alone: see --detach-netns of RootlessKit.
 func (k *rootlessKit) nsenterArgs() []string {
 	args := []string{"--preserve-credentials", "-U", "-m", "-t", strconv.Itoa(k.pid), "-F"}
-	ours, err := namespace("self", "net")
-	theirs, theirErr := k.namespace("net")
+	own, err := namespace("self", "net")
+	inside, insideErr := k.namespace("net")
 	_, detached := os.Stat(filepath.Join(k.dir, "netns"))
-	if detached != nil && (err != nil || theirErr != nil || ours != theirs) {
+	if detached != nil && (err != nil || insideErr != nil || own != inside) {
 		args = append(args, "-n")
 	}
 	return args
 }
 
-// thisCommand is the path of this program under the name by which it was
-// called, since that says what it is to do.
+// thisCommand returns the path of this program under the name by which it was
+// called, because the name decides what it does.
 func thisCommand() (string, error) {
 	program, err := os.Executable()
 	if err != nil {

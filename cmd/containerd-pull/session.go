@@ -17,7 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// options are what every command with settings has.
+// options is what every command with settings has.
 type options struct {
 	streams streams
 	caller  config.Caller
@@ -35,7 +35,8 @@ func (o options) resolve(ref source.Ref) (*config.Settings, *config.Config, erro
 	return settings, cfg, asUsage(err)
 }
 
-// session is what a command that opens a store needs, once.
+// session is what a command on images needs: the settings, the display, and
+// the store and registries, which parts opens.
 type session struct {
 	options
 	settings *config.Settings
@@ -46,8 +47,9 @@ type session struct {
 	undo     []func()
 }
 
-// openSession resolves the settings for refs and goes where the store is. The
-// context that it returns ends with --timeout. The caller closes the session.
+// openSession resolves the settings for refs and enters the namespaces of the
+// store. The context that it returns ends with --timeout. The caller closes the
+// session.
 func openSession(ctx context.Context, o options, refs []source.Ref) (context.Context, *session, error) {
 	s := &session{options: o}
 	var err error
@@ -72,7 +74,8 @@ func (s *session) close() {
 	}
 }
 
-// configs are those of the references, or that of a call that names none.
+// configs returns the configurations of the references, or that of the call if
+// it names none.
 func (s *session) configs() []*config.Config {
 	if len(s.each) == 0 {
 		return []*config.Config{s.call}
@@ -80,7 +83,7 @@ func (s *session) configs() []*config.Config {
 	return s.each
 }
 
-// startDisplay shows from now on what happens, on stderr.
+// startDisplay starts to show events and logs on stderr. endDisplay ends it.
 func (s *session) startDisplay() error {
 	var err error
 	s.display, err = display.New(display.Options{
@@ -114,8 +117,7 @@ func (s *session) endDisplay(err error) error {
 	return err
 }
 
-// existingStore opens a store for a command that has nothing to do in a root
-// that is not there, and must not make one.
+// existingStore opens a store, but does not create a root that does not exist.
 func (s *session) existingStore(ctx context.Context, o store.Options) (*store.Store, error) {
 	if o.Root != "" {
 		if _, err := os.Stat(o.Root); err != nil {
@@ -132,8 +134,8 @@ func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, cont
 	return context.WithTimeoutCause(ctx, cfg.Timeout, &timeoutError{after: cfg.Timeout.String()})
 }
 
-// routeLogs sends what containerd's packages log to w, above the progress
-// instead of through it. The returned function undoes it.
+// routeLogs sends the logs of containerd's packages to w. The returned function
+// undoes it.
 func routeLogs(w io.Writer, cfg *config.Config) func() {
 	logger := logrus.StandardLogger()
 	out, level, formatter := logger.Out, logger.GetLevel(), logger.Formatter
@@ -147,8 +149,9 @@ func routeLogs(w io.Writer, cfg *config.Config) func() {
 	}
 }
 
-// logLevel leaves out containerd's warnings: they concern how its packages are
-// set up, while what concerns the user is an event.
+// logLevel returns the level of logs to show. Warnings of containerd's packages
+// are left out: they concern the set-up of those packages, and whatever concerns
+// the user is an event.
 func logLevel(cfg *config.Config) logrus.Level {
 	if cfg.Debug {
 		return logrus.DebugLevel
@@ -160,7 +163,7 @@ func logLevel(cfg *config.Config) logrus.Level {
 // During a pull the heap is mostly large pointer-free buffers, which are cheap
 // to scan.
 const (
-	gogcIdle = 800 // %: not below 32 MiB
+	gogcIdle = 800 // percent: the first collection is at 32 MiB
 	gogcPull = 50
 )
 

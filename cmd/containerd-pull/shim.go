@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
-// newShimCmd is about the program that stands in front of nerdctl where shell
-// functions do not reach: under sudo, in scripts, in systemd's units.
+// newShimCmd installs, removes and shows the program under the name nerdctl, in
+// front of nerdctl on PATH. It works where shell functions do not: under sudo,
+// in scripts, in units of systemd.
 func newShimCmd(s streams, caller config.Caller) *cobra.Command {
 	sub := func(use, short string, args cobra.PositionalArgs, run func(plugin.Program, []string) error) *cobra.Command {
 		return &cobra.Command{
@@ -56,7 +58,8 @@ func shimDir(args []string) string {
 	return plugin.DefaultShimDir
 }
 
-// shimError says what to do about a shim that cannot be made or removed.
+// shimError adds a hint to the error of a shim that could not be made or
+// removed.
 func shimError(file string, err error) error {
 	if foreign, ok := errors.AsType[*plugin.ForeignError](err); ok {
 		return asUsage(foreign)
@@ -70,8 +73,8 @@ func shimError(file string, err error) error {
 	return err
 }
 
-// installShim names the shim that it made, and warns where another nerdctl
-// would be found before it.
+// installShim makes the shim and prints its path. It warns if another nerdctl is
+// found before it.
 func installShim(s streams, caller config.Caller, p plugin.Program, dir string) error {
 	file, err := p.Install(dir, shimTarget(p))
 	if err != nil {
@@ -80,7 +83,7 @@ func installShim(s streams, caller config.Caller, p plugin.Program, dir string) 
 	status := p.Status(caller.Getenv("PATH"))
 	switch {
 	case !status.Shim:
-		fmt.Fprintf(s.err, "%s: warning: PATH leads to %s first\n", programName, orNone(status.First))
+		fmt.Fprintf(s.err, "%s: warning: PATH leads to %s first\n", programName, cmp.Or(status.First, "none"))
 	case status.Next == "":
 		fmt.Fprintf(s.err, "%s: warning: there is no nerdctl on PATH to execute\n", programName)
 	}
@@ -88,8 +91,8 @@ func installShim(s streams, caller config.Caller, p plugin.Program, dir string) 
 	return asOutput(err)
 }
 
-// shimTarget is the path under which the program is found, if it is: an update
-// may replace what that leads to.
+// shimTarget returns the path of the program on PATH if it is there, because an
+// update may move what that path leads to.
 func shimTarget(p plugin.Program) string {
 	if path, err := exec.LookPath(programName); err == nil && p.Is(path) {
 		return path
@@ -103,31 +106,25 @@ func showShim(s streams, caller config.Caller, p plugin.Program) error {
 	if status.Shim {
 		what = "the shim, which is " + p.Path
 	}
-	_, err := fmt.Fprintf(s.out, "first     %s (%s)\nexecuted  %s\n", orNone(status.First), what, orNone(status.Next))
+	_, err := fmt.Fprintf(s.out, "first     %s (%s)\nexecuted  %s\n", cmp.Or(status.First, "none"), what, cmp.Or(status.Next, "none"))
 	if err == nil && !status.Shim {
 		return &reportedError{errors.New("the shim is not the nerdctl that is found first")}
 	}
 	return asOutput(err)
 }
 
-func orNone(path string) string {
-	if path == "" {
-		return "none"
-	}
-	return path
-}
-
-// envShims counts the shims that have become a nerdctl on the way to this
-// process. Programs in between may call nerdctl again, and a few do with good
-// reason.
+// envShims is the number of shims that were replaced by nerdctl on the way to
+// this process. A few are legitimate: programs that nerdctl starts may call
+// nerdctl.
 const (
 	envShims = "CONTAINERD_PULL_SHIMS"
 	maxShims = 16
 )
 
-// runShim is the program under the name of nerdctl. What is not ours becomes
-// nerdctl itself, under its real path: nerdctl may execute its own command line
-// once more, in other namespaces, and must not come back to us then.
+// runShim executes one command line under the name of nerdctl. Commands other
+// than pull-ext are executed by nerdctl, under its real path: nerdctl may
+// execute its own command line once more in other namespaces, and must not find
+// the shim then.
 func runShim(ctx context.Context, s streams, caller config.Caller, args []string) int {
 	call := plugin.Parse(args)
 	if call.IsPull {
@@ -141,7 +138,7 @@ func runShim(ctx context.Context, s streams, caller config.Caller, args []string
 	return classify(err).code
 }
 
-// becomeNerdctl returns only if it fails.
+// becomeNerdctl replaces the process by nerdctl. It returns only if that fails.
 func becomeNerdctl(caller config.Caller, args []string) error {
 	shims, _ := strconv.Atoi(caller.Getenv(envShims))
 	if shims >= maxShims {

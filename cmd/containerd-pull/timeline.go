@@ -50,7 +50,7 @@ func runTimeline(o *timelineOptions, events string) error {
 	return writeTimeline(o.output, draw(t))
 }
 
-// readTimeline folds a saved stream of events.
+// readTimeline reads a saved stream of events.
 func readTimeline(in io.Reader, path string) (*timeline.Timeline, error) {
 	name := "the events on stdin"
 	if path != "-" {
@@ -71,19 +71,19 @@ func readTimeline(in io.Reader, path string) (*timeline.Timeline, error) {
 	return t, nil
 }
 
-// streamError is a saved stream of events that cannot be read.
+// streamError is the error for a saved stream of events that cannot be read.
 type streamError struct{ err error }
 
 func (e *streamError) Error() string { return e.err.Error() }
 func (e *streamError) Unwrap() error { return e.err }
 
-// Hint says what a stream of events is.
+// Hint describes a stream of events.
 func (e *streamError) Hint() string {
 	return "the events are what " + programName + " --progress json REF writes to stderr, one JSON object per line"
 }
 
-// drawing is how to draw into a file of that name. SVG is what it is without a
-// name.
+// drawing returns the function that draws into a file of that name. Without a
+// name it draws SVG.
 func drawing(path string) (func(*timeline.Timeline) []byte, error) {
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
 	case ".svg":
@@ -117,7 +117,7 @@ type timelineFile struct {
 	fold timeline.Timeline
 }
 
-// newTimeline prepares the picture that the call asks for.
+// newTimeline returns the picture that the call asks for, nil for none.
 func newTimeline(path string) (*timelineFile, error) {
 	if path == "" {
 		return nil, nil
@@ -132,7 +132,7 @@ func newTimeline(path string) (*timelineFile, error) {
 	return &timelineFile{path: path, draw: draw}, nil
 }
 
-// watch returns a sink that draws what it passes on.
+// watch returns a sink that adds each event to the picture and passes it on.
 func (t *timelineFile) watch(sink progress.Sink) progress.Sink {
 	if t == nil {
 		return sink
@@ -143,9 +143,8 @@ func (t *timelineFile) watch(sink progress.Sink) progress.Sink {
 	}
 }
 
-// write draws the picture, also of a pull that failed with err: that is when it
-// is wanted most. If that fails too, the pull's failure stays the outcome and
-// the picture's is told on out.
+// write draws the picture, also of a pull that failed with err. If that fails,
+// too, the pull's failure is returned and the picture's is written to out.
 func (t *timelineFile) write(out io.Writer, err error) error {
 	if t == nil {
 		return err

@@ -47,8 +47,8 @@ func newVerifyCmd(s streams, caller config.Caller) *cobra.Command {
 	return cmd
 }
 
-// refuse tells of flags that would have no effect: a registry is only asked to
-// repair something.
+// refuse returns an error for flags that would have no effect: a registry is
+// asked only for repairs.
 func (o *verifyOptions) refuse(fs *pflag.FlagSet) (err error) {
 	fs.Visit(func(f *pflag.Flag) {
 		switch config.GroupOf(f) {
@@ -85,8 +85,8 @@ func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
 	return v.conclude(s.endDisplay(err))
 }
 
-// imageRefs parses the names of images. That of a record may be no reference;
-// it gets the zero Ref.
+// imageRefs parses the names of images. The name of a record need not be a
+// reference; it gets the zero Ref then.
 func imageRefs(args []string) []source.Ref {
 	var refs []source.Ref
 	for _, arg := range args {
@@ -99,7 +99,7 @@ func imageRefs(args []string) []source.Ref {
 	return refs
 }
 
-// wanted is an image that was named.
+// wanted is an image named on the command line.
 type wanted struct {
 	arg string
 	ref source.Ref // zero for a name that is no reference
@@ -114,8 +114,7 @@ type verification struct {
 	shown  []output.Report
 }
 
-// run checks the images store by store: profiles may have put them into
-// several.
+// run checks the images store by store: profiles may name several.
 func (v *verification) run(ctx context.Context) error {
 	if len(v.wanted) == 0 {
 		return v.runStore(ctx, v.call, nil)
@@ -183,7 +182,7 @@ func (v *verification) check(ctx context.Context, c *check.Checker, imgs []image
 	return c.Repair(ctx, imgs)
 }
 
-// registry is that of the profile of the image's name.
+// registry returns the registry client for the profile of an image.
 func (v *verification) registry(ref source.Ref) (source.Source, error) {
 	cfg, err := v.settings.Resolve(ref)
 	if err != nil {
@@ -196,7 +195,7 @@ func (v *verification) registry(ref source.Ref) (source.Source, error) {
 	return reg, nil
 }
 
-// images are the records of the names, or all of the namespace.
+// images returns the records of the names, or all records of the namespace.
 func (v *verification) images(ctx context.Context, st *store.Store, names []wanted) ([]images.Image, error) {
 	ctx = st.Context(ctx)
 	if names == nil {
@@ -225,7 +224,7 @@ func (v *verification) images(ctx context.Context, st *store.Store, names []want
 	return all, nil
 }
 
-// conclude writes what was found, also when the check broke off.
+// conclude writes the findings, also if the check ended early with err.
 func (v *verification) conclude(err error) error {
 	if err != nil && len(v.shown) == 0 {
 		return err
@@ -246,17 +245,17 @@ func (v *verification) conclude(err error) error {
 	return nil
 }
 
-// damageError says that images are not whole.
+// damageError is the error for images that are not whole.
 type damageError struct {
 	damaged, of int
-	repair      bool // was tried
+	repair      bool // whether a repair was tried
 }
 
 func (e *damageError) Error() string {
 	return fmt.Sprintf("%d of %s not whole", e.damaged, progress.Plural(e.of, "image"))
 }
 
-// Hint says what can be done, unless that was done.
+// Hint names the repair, unless it was tried.
 func (e *damageError) Hint() string {
 	if e.repair {
 		return "the list says why; what only a pull of the tag can mend, " + programName + " REF does"

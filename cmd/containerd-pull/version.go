@@ -28,7 +28,7 @@ func newVersionCmd(s streams) *cobra.Command {
 	return cmd
 }
 
-// versions are what a bug report needs. The JSON names are API.
+// versions is what a bug report needs. The JSON names are API.
 type versions struct {
 	Version    string `json:"version"`
 	Commit     string `json:"commit"`
@@ -53,7 +53,7 @@ func (v versions) write(w io.Writer) {
 		programName, v.Version, v.Commit, v.Go, v.Platform, v.Containerd)
 }
 
-// readVersions takes what the Go tool recorded at build time.
+// readVersions returns the versions that the Go tool recorded at build time.
 func readVersions() versions {
 	v := versions{Version: "(devel)", Commit: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Containerd: "unknown"}
 	info, ok := debug.ReadBuildInfo()
@@ -78,5 +78,5 @@ func readVersions() versions {
 
 func buildVersion() string { return readVersions().Version }
 
-// userAgent is what registries are told.
+// userAgent returns the User-Agent header for registries.
 func userAgent() string { return programName + "/" + buildVersion() }

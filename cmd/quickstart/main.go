@@ -40,7 +40,7 @@ type options struct {
 	progress string
 }
 
-// errUsage says that the flag set has told the user already.
+// errUsage is an error that the flag set has reported already.
 var errUsage = errors.New("usage")
 
 // run returns the exit code.
@@ -55,8 +55,8 @@ func run(ctx context.Context, args []string, out io.Writer, errOut *os.File) int
 	if !mayMount() {
 		return enterNamespace(ctx, args, out, errOut)
 	}
-	// What containerd's packages find worth a warning, such as a file system
-	// without fs-verity, is no part of this story.
+	// Warnings of containerd's packages, for example about a file system without
+	// fs-verity, do not matter here.
 	if err := log.SetLevel("error"); err != nil {
 		fmt.Fprintf(errOut, "quickstart: %v\n", err)
 		return 1

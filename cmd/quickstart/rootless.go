@@ -15,14 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaceMark tells the program that it runs in the user namespace that its
-// first run made.
+// namespaceMark marks a run in the user namespace that the first run made.
 const namespaceMark = "CONTAINERD_PULL_QUICKSTART_USERNS"
 
 const privilegeHint = "hint: run it as root, in a container with CAP_SYS_ADMIN, or allow user namespaces"
 
-// mayMount tells whether this process may mount, which unpacking takes. In many
-// containers not even root may.
+// mayMount reports whether this process may mount, which unpacking needs. In
+// many containers not even root may.
 func mayMount() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -37,7 +36,7 @@ func mayMount() bool {
 // image has no other owners. It returns the exit code.
 func enterNamespace(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if os.Getenv(namespaceMark) != "" {
-		fmt.Fprintln(errOut, "quickstart: the user namespace does not let us mount")
+		fmt.Fprintln(errOut, "quickstart: mounting is not allowed in the user namespace")
 		fmt.Fprintln(errOut, privilegeHint)
 		return 1
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// treeRows is how many files are shown.
+// treeRows is the number of files to show.
 const treeRows = 20
 
 // show prints what the pull left: the record with its labels, the blobs with
@@ -106,7 +106,7 @@ func name(e sample.Entry) string {
 	return e.Path
 }
 
-// fileMode translates what stat(2) says into Go's notation, for printing.
+// fileMode converts a mode of stat(2) into Go's notation, for printing.
 func fileMode(e sample.Entry) fs.FileMode {
 	const typeMask, directory, link = 0o170000, 0o040000, 0o120000
 	mode := fs.FileMode(e.Mode).Perm()
@@ -119,7 +119,7 @@ func fileMode(e sample.Entry) fs.FileMode {
 	return mode
 }
 
-// next prints commands that work on this machine, as it is after this run.
+// next prints commands that work on this machine after this run.
 func (s *story) next() {
 	s.printf("\nTry next\n")
 	if !s.serve {
@@ -146,7 +146,7 @@ func (s *story) next() {
 
 func (s *story) command(line, what string) { s.printf("  %s\n      %s\n", line, what) }
 
-// asRoot is what an ordinary user needs before a command that unpacks.
+// asRoot returns what an ordinary user types before a command that unpacks.
 func (s *story) asRoot() string {
 	if os.Getenv(namespaceMark) == "" {
 		return ""

@@ -21,11 +21,11 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
-// serveRate holds back the registry, in bytes per second and blob: loopback is
-// too fast for progress to be seen.
+// serveRate limits the registry, in bytes per second and blob: without it,
+// loopback is too fast for progress to be visible.
 const serveRate = 640 << 10
 
-// story is what one run works with.
+// story is the state of one run.
 type story struct {
 	options
 	out    io.Writer
@@ -116,7 +116,7 @@ func (s *story) pullAndShow(ctx context.Context) (err error) {
 	return err
 }
 
-// note explains what is different from a run as root with overlayfs.
+// note prints what differs from a run as root with overlayfs.
 func (s *story) note(reason string) {
 	if os.Getenv(namespaceMark) != "" {
 		s.printf("Note: you may not mount, so this runs in a user namespace, where you are root; the files are yours.\n")

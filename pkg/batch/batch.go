@@ -36,8 +36,8 @@ type Batch struct {
 	Parts *Parts
 	// Warnings are emitted before the first job.
 	Warnings []string
-	// OnError is called with each failure of a job when it happens, after its
-	// event; nil means that only the event tells of it.
+	// OnError is called with each failure of a job when it happens, after the
+	// event of the failure. It may be nil.
 	OnError func(error)
 
 	observer observer
@@ -53,10 +53,10 @@ func (e *PartialError) Error() string {
 
 // Run pulls every reference, in the order of the jobs, and returns an outcome
 // for each of them. A failure does not stop the others, except the end of the
-// context and a store that could not be opened for the first job: the outcomes
-// of the jobs after it have the same error then. The error is that of the only
-// job, or a PartialError; OnError has been called with what it is made of. If a
-// store could not be closed, that is part of the error.
+// context and a store that could not be opened for the first job: the jobs after
+// it have the same error then. Run returns the error of the only job, or a
+// PartialError; OnError has been called with each failure. An error in closing a
+// store is joined to it.
 func (b *Batch) Run(ctx context.Context) ([]Outcome, error) {
 	start := time.Now()
 	b.Parts.Progress = progress.Tee(b.observer.event, b.Parts.Progress)
@@ -106,7 +106,7 @@ func (b *Batch) pullAll(ctx context.Context) error {
 	return last
 }
 
-// record notes what became of a job.
+// record adds the outcome of a job.
 func (b *Batch) record(j Job, res *pull.Result, err error) {
 	o := Outcome{Job: j, Result: res, Err: err, Observed: b.observer.take(j.Ref.Name)}
 	if st := b.Parts.store; st != nil && b.Parts.storeOf == j.Config.Store {
@@ -125,7 +125,7 @@ func (b *Batch) failed() int {
 	return failed
 }
 
-// report tells of a failure when it happens.
+// report emits a failure and hands it to OnError.
 func (b *Batch) report(ref string, err error) {
 	b.emit(progress.Event{Kind: progress.Error, Ref: ref, Err: err})
 	if b.OnError != nil {

@@ -17,8 +17,7 @@ import (
 )
 
 // Parts opens what jobs need, as their configuration says, and keeps it for
-// the next job that needs the same. The zero value asks as nobody in particular
-// and tells nothing. Its fields are set before it is used.
+// the next job that needs the same. The fields are set before it is used.
 type Parts struct {
 	// Caller is the user whose credentials the configuration names.
 	Caller config.Caller

@@ -32,9 +32,9 @@ import (
 // candidateTime limits how long a completion may take.
 const candidateTime = time.Second
 
-// candidates is a function in cobra's form: what a word may become, each with a
-// description behind a tab, and what the shell is to do with them. It fails by
-// giving none.
+// candidates is a completion function of cobra: it returns what a word may
+// become, each with a description behind a tab, and how the shell is to use
+// them. On failure it returns none.
 type candidates = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective)
 
 // Asked reports whether a completion script calls with these arguments.
@@ -42,15 +42,15 @@ func Asked(args []string) bool {
 	return len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
 }
 
-// Options are what candidates depend on besides the command line.
+// Options is what candidates depend on besides the command line.
 type Options struct {
 	Caller    config.Caller
-	Topics    []string // of help, beside the commands
+	Topics    []string // of help, in addition to the commands
 	UserAgent string
 }
 
-// Add gives every argument and flag of the commands below root its candidates.
-// File names are offered where a file belongs and nowhere else.
+// Add registers candidates for every argument and flag of root and the commands
+// below it. File names are offered only where a file is expected.
 func Add(root *cobra.Command, o Options) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.InitDefaultHelpCmd()
@@ -63,7 +63,7 @@ func Add(root *cobra.Command, o Options) {
 		}
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if fn := k.flag(f); fn != nil {
-				_ = cmd.RegisterFlagCompletionFunc(f.Name, fn) // fails for a second one only
+				_ = cmd.RegisterFlagCompletionFunc(f.Name, fn) // fails only for a flag that has one already
 			}
 		})
 		for _, sub := range cmd.Commands() {
@@ -76,7 +76,7 @@ func Add(root *cobra.Command, o Options) {
 // completer finds candidates for a caller.
 type completer struct{ Options }
 
-// arguments are the candidates of the arguments of each command.
+// arguments returns the candidates for the arguments of each command.
 func (k *completer) arguments() map[string]candidates {
 	return map[string]candidates{
 		"":             k.references,
@@ -86,7 +86,7 @@ func (k *completer) arguments() map[string]candidates {
 		"hosts write":  single(folders),
 		"verify":       k.images,
 		"profile show": single(k.profiles),
-		// Checking several profiles is as good as checking one.
+		// Several profiles may be checked at once.
 		"profile check": k.profiles,
 		"completion":    single(words(plugin.Shells()...)),
 		"shell-init":    single(words(plugin.Shells()...)),
@@ -97,7 +97,7 @@ func (k *completer) arguments() map[string]candidates {
 	}
 }
 
-// flag gives the candidates of a flag's value, nil if there are none.
+// flag returns the candidates for a flag's value, nil if there are none.
 func (k *completer) flag(f *pflag.Flag) candidates {
 	key := config.Key(f)
 	live := map[string]candidates{
@@ -126,7 +126,7 @@ func (k *completer) flag(f *pflag.Flag) candidates {
 	return nil
 }
 
-// described lists words, each with its meaning if it has one.
+// described returns words, each with its meaning if it has one.
 func described(words []value.Word) []string {
 	shown := make([]string, len(words))
 	for i, w := range words {
@@ -138,15 +138,15 @@ func described(words []value.Word) []string {
 	return shown
 }
 
-// words offers the same for every call; those that do not fit are left out.
+// words returns a function that offers the same candidates for every call,
+// without those that do not fit.
 func words(all ...string) candidates {
 	return func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		return fitting(all, args, word), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 	}
 }
 
-// fitting are the candidates that begin with word and do not stand in args
-// already.
+// fitting returns the candidates that begin with word and are not in args.
 func fitting(all, args []string, word string) []string {
 	var fit []string
 	for _, c := range all {
@@ -158,7 +158,7 @@ func fitting(all, args []string, word string) []string {
 	return fit
 }
 
-// single offers nothing once there is an argument.
+// single returns a function that offers nothing once there is an argument.
 func single(inner candidates) candidates {
 	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -176,7 +176,7 @@ func folders(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirecti
 	return nil, cobra.ShellCompDirectiveFilterDirs
 }
 
-// helpWords are the commands below those in args, and the topics.
+// helpWords offers the commands below those in args, and the topics.
 func (k *completer) helpWords(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	of, rest, err := cmd.Root().Find(args)
@@ -195,8 +195,8 @@ func (k *completer) helpWords(cmd *cobra.Command, args []string, word string) ([
 	return fitting(all, nil, word), none
 }
 
-// typed are the settings that the words in front of the one to complete make,
-// and the configuration for a reference, or for none.
+// typed returns the settings that follow from the words in front of the one to
+// complete, and the configuration for ref, which may be zero.
 func (k *completer) typed(cmd *cobra.Command, ref source.Ref) (*config.Settings, *config.Config, error) {
 	settings, err := config.Load(k.Caller, config.FlagsOf(cmd.Flags()))
 	if err != nil {
@@ -206,7 +206,8 @@ func (k *completer) typed(cmd *cobra.Command, ref source.Ref) (*config.Settings,
 	return settings, cfg, err
 }
 
-// live makes candidates of what a store says; list gets some of the time.
+// live returns what list reads from the store as candidates, within
+// candidateTime.
 func (k *completer) live(cmd *cobra.Command, word string, list func(context.Context, *store.View) ([]string, error)) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
@@ -241,7 +242,8 @@ func (k *completer) namespaces(cmd *cobra.Command, _ []string, word string) ([]s
 	return k.live(cmd, word, func(ctx context.Context, v *store.View) ([]string, error) { return v.Namespaces(ctx) })
 }
 
-// snapshotters do not need a root that exists.
+// snapshotters offers those of the daemon, or those that a root may have, which
+// need not exist.
 func (k *completer) snapshotters(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	if _, cfg, err := k.typed(cmd, source.Ref{}); err == nil && cfg.Store.Root != "" {
 		return words(root.Snapshotters()...)(cmd, args, word)
@@ -249,12 +251,12 @@ func (k *completer) snapshotters(cmd *cobra.Command, args []string, word string)
 	return k.live(cmd, word, func(ctx context.Context, v *store.View) ([]string, error) { return v.Snapshotters(ctx) })
 }
 
-// addresses are those of the sockets that there usually are.
+// addresses offers the usual sockets that exist.
 func (k *completer) addresses(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	paths := []string{"/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock", "/run/docker/containerd/containerd.sock"}
 	if dir := k.Caller.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		paths = append(paths, filepath.Join(dir, "containerd/containerd.sock"))
-		// Rootless containerd's is in a mount namespace of its own.
+		// The socket of rootless containerd is in a mount namespace of its own.
 		if pid, err := os.ReadFile(filepath.Join(dir, "containerd-rootless/child_pid")); err == nil {
 			paths = append(paths, filepath.Join("/proc", strings.TrimSpace(string(pid)), "root/run/containerd/containerd.sock"))
 		}
@@ -271,7 +273,7 @@ func (k *completer) addresses(cmd *cobra.Command, _ []string, word string) ([]st
 	return words(all...)(cmd, nil, word)
 }
 
-// profiles are described by their patterns and files.
+// profiles offers profiles, described by their patterns and files.
 func (k *completer) profiles(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	settings, err := config.Load(k.Caller, config.FlagsOf(cmd.Flags()))
@@ -284,7 +286,7 @@ func (k *completer) profiles(cmd *cobra.Command, args []string, word string) ([]
 		all = append(all, p.Name+"\t"+strings.Join(text, ", "))
 	}
 	if !isProfileCommand(cmd) {
-		args = nil // arguments beside --profile are references
+		args = nil // arguments next to --profile are references
 	}
 	return fitting(all, args, word), none
 }

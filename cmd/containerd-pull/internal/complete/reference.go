@@ -36,7 +36,7 @@ func (k *completer) references(cmd *cobra.Command, args []string, word string) (
 	return finish(all, args, word)
 }
 
-// images completes what is there to be verified.
+// images completes the names of images in the store.
 func (k *completer) images(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
 	defer cancel()
@@ -44,8 +44,8 @@ func (k *completer) images(cmd *cobra.Command, args []string, word string) ([]st
 	return finish(q.local(ctx, source.Ref{}), args, word)
 }
 
-// finish keeps the order, drops repetitions, and lets the cursor stay where
-// there is more to come.
+// finish returns the candidates that fit, in their order and without
+// repetitions. The shell adds no space if one of them is to be continued.
 func finish(all, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	directive := cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 	var kept []string
@@ -71,8 +71,8 @@ type query struct {
 	word string
 }
 
-// repository is what stands in front of the colon of a tag. The colon of a port
-// is none: it has no slash in front of it, but a host.
+// repository returns the part of the word before the colon of a tag. The colon
+// of a port does not count: the part before it is a host and has no slash.
 func (q *query) repository() (string, bool) {
 	colon := strings.LastIndexByte(q.word, ':')
 	if colon < 0 || strings.Contains(q.word[colon:], "/") {
@@ -84,12 +84,13 @@ func (q *query) repository() (string, bool) {
 
 func looksLikeHost(name string) bool { return strings.ContainsAny(name, ".:") || name == "localhost" }
 
-// local are the images of the namespace, or only those of the repository of ref.
+// local returns the images of the namespace, or only those of the repository of
+// a reference.
 func (q *query) local(ctx context.Context, of source.Ref) []string {
 	var all []string
 	for _, img := range q.records(ctx, of) {
 		ref, err := source.ParseRef(img.Name)
-		if err != nil || ref.Tag == "" { // as CRI's sha256:…
+		if err != nil || ref.Tag == "" { // such as the sha256:… of CRI
 			continue
 		}
 		for _, name := range []string{ref.Familiar(), ref.Name} {
@@ -102,7 +103,7 @@ func (q *query) local(ctx context.Context, of source.Ref) []string {
 	return all
 }
 
-// records are the image records of the namespace, or of one repository.
+// records returns the image records of the namespace, or of one repository.
 func (q *query) records(ctx context.Context, of source.Ref) []images.Image {
 	_, cfg, err := q.typed(q.cmd, of)
 	if err != nil {
@@ -123,8 +124,8 @@ func (q *query) records(ctx context.Context, of source.Ref) []images.Image {
 	})
 }
 
-// digests completes name@ by those of the images that are there under the
-// name, or under any tag if it has none.
+// digests completes name@ by the digests of images in the store under that
+// name, or under any tag if the name has none.
 func (q *query) digests(ctx context.Context, name string) []string {
 	ref, err := source.ParseRef(name)
 	if err != nil {
@@ -141,7 +142,7 @@ func (q *query) digests(ctx context.Context, name string) []string {
 }
 
 // tags completes repository: by the tags at the registry, newest first, and by
-// those that are there.
+// those of images in the store.
 func (q *query) tags(ctx context.Context, repository string) []string {
 	ref, err := source.ParseRef(repository)
 	if err != nil {
@@ -171,8 +172,8 @@ func (q *query) tags(ctx context.Context, repository string) []string {
 	return append(remote, local...)
 }
 
-// names completes the name of a repository, or the whole of an image that is
-// there.
+// names completes the name of a repository, or the full name of an image in the
+// store.
 func (q *query) names(ctx context.Context) []string {
 	var local, catalog []string
 	settings, cfg, err := q.typed(q.cmd, source.Ref{})
@@ -186,8 +187,8 @@ func (q *query) names(ctx context.Context) []string {
 	return slices.Concat(local, known(settings, cfg.Profile), catalog)
 }
 
-// known are the repositories, and what they have in common, that patterns of
-// the profile name, or of all profiles if none is chosen.
+// known returns the repositories, and the common beginnings of repositories,
+// that patterns name: those of the profile, or of all if none is chosen.
 func known(settings *config.Settings, profile string) []string {
 	var all []string
 	for _, p := range settings.Profiles() {
@@ -203,8 +204,8 @@ func known(settings *config.Settings, profile string) []string {
 	return all
 }
 
-// literal is the beginning that all names have which fit a pattern: up to a
-// colon if it is a whole name, else up to a slash.
+// literal returns what all names that match a pattern begin with: up to a colon
+// if the pattern is a full name, else up to a slash.
 func literal(pattern string) string {
 	wildcard := strings.IndexAny(pattern, "*?")
 	switch {
@@ -226,11 +227,11 @@ func literal(pattern string) string {
 	return pattern
 }
 
-// maxCatalogs bounds how many registries are asked what they have.
+// maxCatalogs limits how many registries are asked for their repositories.
 const maxCatalogs = 4
 
-// catalogs asks the registry that was typed, or those of the profiles, for what
-// they have.
+// catalogs asks the registry that was typed, or those of the profiles, for
+// their repositories.
 func (q *query) catalogs(ctx context.Context, settings *config.Settings, cfg *config.Config) []string {
 	type place struct {
 		host string
@@ -277,7 +278,7 @@ func (q *query) catalogs(ctx context.Context, settings *config.Settings, cfg *co
 }
 
 // platforms completes the last of several platforms: by those of the image if
-// it is there or its registry answers in time, else by common ones.
+// it is in the store or its registry answers in time, else by common ones.
 func (k *completer) platforms(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), candidateTime)
 	defer cancel()
@@ -323,7 +324,7 @@ func (q *query) platformsOf(ctx context.Context, name string) []string {
 	})
 }
 
-// indexPlatforms reads those of an index; a manifest has none.
+// indexPlatforms returns the platforms of an index, none for a manifest.
 func indexPlatforms(body []byte) []ocispec.Platform {
 	var index ocispec.Index
 	if err := json.Unmarshal(body, &index); err != nil {
@@ -349,8 +350,8 @@ func formatPlatforms(all []ocispec.Platform) []string {
 	return texts
 }
 
-// newestFirst orders tags by how new they look: latest, then versions, the
-// greatest first and each before its variants, then words.
+// newestFirst orders tags by how new they look: latest, then versions in
+// descending order, each before its variants, then words.
 func newestFirst(a, b string) int {
 	return cmp.Or(cmp.Compare(tagRank(a), tagRank(b)), -compareVersions(a, b))
 }
@@ -369,9 +370,9 @@ func tagRank(tag string) int {
 
 func isDigit(s string) bool { return s != "" && '0' <= s[0] && s[0] <= '9' }
 
-// compareVersions compares numbers as numbers and text as text. A version that
-// goes on by another number is greater than its beginning, and smaller if it
-// goes on by a word, such as 1.2-rc1.
+// compareVersions compares numbers as numbers and text as text. Of two versions
+// of which one begins with the other, the longer is greater if another number
+// follows, and smaller if a word follows, as in 1.2-rc1.
 func compareVersions(a, b string) int {
 	for a != "" && b != "" {
 		var x, y string
@@ -384,7 +385,7 @@ func compareVersions(a, b string) int {
 	return worth(a) - worth(b)
 }
 
-// worth is what the rest of a version adds to its beginning.
+// worth ranks what follows the common beginning of two versions.
 func worth(rest string) int {
 	switch {
 	case rest == "":
@@ -403,7 +404,7 @@ func compareParts(x, y string) int {
 	return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
 }
 
-// nextPart splits off the digits, or what is none, that s begins with.
+// nextPart splits off the leading digits of s, or its leading other characters.
 func nextPart(s string) (part, rest string) {
 	n := 1
 	for n < len(s) && isDigit(s[n:]) == isDigit(s) {

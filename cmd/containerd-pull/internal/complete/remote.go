@@ -20,8 +20,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// remote asks a registry as a pull would, or remembers what it said a moment
-// ago. It fails by giving nothing, or what there was before the time was up.
+// remote asks a registry as a pull would, or returns what it answered within
+// the last answerAge. On failure it returns what it has, which may be nothing.
 func (k *completer) remote(ctx context.Context, cfg *config.Config, kind string, ref source.Ref, list func(context.Context, *registry.Registry) ([]string, error)) []string {
 	find, err := k.credentials(cfg)
 	if err != nil {
@@ -51,8 +51,8 @@ func (k *completer) remote(ctx context.Context, cfg *config.Config, kind string,
 	return names
 }
 
-// credentials are those of the pull, each looked up once. A password that would
-// have to be asked for is an error.
+// credentials returns the credentials of a pull, each looked up once. A
+// password that would have to be asked for is an error.
 func (k *completer) credentials(cfg *config.Config) (credential.Finder, error) {
 	own, err := typedCredential(cfg.Login)
 	if err != nil {
@@ -80,7 +80,7 @@ func typedCredential(l config.Login) (*credential.Credential, error) {
 	return &credential.Credential{Username: name, Password: password, Source: "command line"}, nil
 }
 
-// once remembers what find has found.
+// once returns find with a memory.
 func once(find credential.Finder) credential.Finder {
 	var mu sync.Mutex
 	type answer struct {
@@ -101,8 +101,8 @@ func once(find credential.Finder) credential.Finder {
 	}
 }
 
-// identify names a question: what is asked, of which hosts, and as whom. A
-// secret is no part of it, not even in the form of its hash.
+// identify returns the key of a question: what is asked, of which hosts, and as
+// which user. Secrets are not part of it, not even hashed.
 func identify(ctx context.Context, cfg *config.Config, kind string, reg *registry.Registry, find credential.Finder, ref source.Ref) (string, error) {
 	hosts, err := reg.Hosts(ctx, ref)
 	if err != nil {
@@ -127,11 +127,10 @@ func identify(ctx context.Context, cfg *config.Config, kind string, reg *registr
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// answers are what registries said lately, a file for each question in the
-// user's cache folder. They hold names of repositories, tags and platforms, and
-// no secrets.
+// answers is a cache of what registries answered lately, with one file for each
+// question. They hold names of repositories, tags and platforms, and no secrets.
 type answers struct {
-	dir string // of the user, empty if nothing is to be remembered
+	dir string // the user's cache folder; empty if nothing is to be remembered
 	now time.Time
 }
 

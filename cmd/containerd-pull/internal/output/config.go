@@ -12,7 +12,7 @@ import (
 
 // setting is a setting in JSON. The names are API.
 type setting struct {
-	Name   string `json:"name"` // the key, or the flag of what has none
+	Name   string `json:"name"` // the key, or the flag if it has no key
 	Value  any    `json:"value"`
 	Origin origin `json:"origin"`
 }
@@ -43,7 +43,7 @@ type Config struct {
 	resolved []config.Resolved
 }
 
-// NewConfig shows a configuration and what it was made of.
+// NewConfig returns a configuration and its sources for showing.
 func NewConfig(cfg *config.Config, settings *config.Settings) Config {
 	return Config{
 		Profile:  cfg.Profile,
@@ -55,8 +55,8 @@ func NewConfig(cfg *config.Config, settings *config.Settings) Config {
 	}
 }
 
-// Write leaves out flags without a key that were not given: they have no
-// default to show.
+// Write writes a line for each setting and each source. Flags without a key
+// that were not given are left out: they have no default to show.
 func (c Config) Write(w io.Writer) {
 	for _, r := range c.resolved {
 		if r.Setting.Key != "" || r.From.Kind != config.BuiltIn {
@@ -83,12 +83,12 @@ type Profile struct {
 	Settings []setting `json:"settings,omitempty"`
 }
 
-// NewProfile shows a profile with the settings that it makes.
+// NewProfile returns a profile with its settings for showing.
 func NewProfile(p config.Profile, settings []config.Resolved) Profile {
 	return Profile{p.Name, p.Extends, append([]string{}, p.Match...), p.Files, showSettings(settings)}
 }
 
-// TOML is the profile as a file could hold it.
+// TOML returns the profile as a file could hold it.
 func (p Profile) TOML() ([]byte, error) {
 	tree := map[string]any{}
 	if len(p.Match) > 0 {
@@ -115,7 +115,7 @@ func put(tree map[string]any, keys []string, v any) {
 // Profiles is the result of profile list in JSON.
 type Profiles []Profile
 
-// NewProfiles shows profiles without their settings.
+// NewProfiles returns profiles without their settings for showing.
 func NewProfiles(all []config.Profile) Profiles {
 	shown := make(Profiles, len(all))
 	for i, p := range all {

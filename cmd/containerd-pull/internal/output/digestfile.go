@@ -12,8 +12,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 )
 
-// checkDigestFile finds out before the pull what can be known about the file of
-// --digestfile.
+// checkDigestFile reports before the pull what would prevent --digestfile from
+// being written.
 func checkDigestFile(path string) error {
 	if path == "" {
 		return nil
@@ -41,7 +41,7 @@ func WriteDigestFile(path string, all []batch.Outcome) error {
 	}
 	text := []byte(strings.Join(digests, "\n"))
 	target, err := filepath.EvalSymlinks(path)
-	if err != nil { // there is none yet
+	if err != nil { // it does not exist yet
 		target = path
 	}
 	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() {

@@ -16,14 +16,15 @@ import (
 )
 
 // dockerPull writes what "docker pull" writes when it is not on a terminal: the
-// layer lines while the pull runs, or all at once if they would be in the way.
+// layer lines while the pull runs, or all at its end if they would mix with
+// other output.
 type dockerPull struct {
 	w    io.Writer
 	live *lineWriter // nil while lines are held back
 
 	mu     sync.Mutex
 	images []*dockerImage // in the order of the jobs
-	closed bool           // events that are late are dropped
+	closed bool           // later events are dropped
 }
 
 func newDockerPull(w io.Writer, jobs []batch.Job, live bool) *dockerPull {
@@ -50,11 +51,11 @@ func (d *dockerPull) event(e progress.Event) {
 		if d.live != nil {
 			d.live.put(img.take())
 		}
-		return // by its tag and by a digest, an image is there twice
+		return // an image may be listed twice, by its tag and by a digest
 	}
 }
 
-// close writes the rest once the pull is over and nothing else is shown.
+// close writes the rest, after the pull has ended and its display is closed.
 func (d *dockerPull) close(all []batch.Outcome) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,16 +78,17 @@ func (d *dockerPull) close(all []batch.Outcome) error {
 type dockerImage struct {
 	ref    source.Ref
 	text   bytes.Buffer
-	opened bool // the line with the repository is written
+	opened bool // whether the line with the repository is written
 	layers map[digest.Digest]dockerStage
-	// present are layers that were there. They are told only beside others
-	// that were not: of an image that is up to date docker shows no layer.
+	// present holds the layers that were in the store. They are shown only next
+	// to layers that were not: docker shows no layer of an image that is up to
+	// date.
 	present []digest.Digest
-	shown   bool // some layer was not there
-	over    bool // it was registered or has failed
+	shown   bool // whether some layer was not in the store
+	over    bool // whether the image was registered or has failed
 }
 
-// dockerStage is how far a layer has come.
+// dockerStage is the progress of a layer.
 type dockerStage int
 
 const (
@@ -108,7 +110,7 @@ func newDockerImage(j batch.Job) *dockerImage {
 	return d
 }
 
-// take hands out what was written since it was called last.
+// take returns the lines that were added since the last call.
 func (d *dockerImage) take() []byte {
 	defer d.text.Reset()
 	return bytes.Clone(d.text.Bytes())
@@ -121,7 +123,7 @@ func (d *dockerImage) event(e progress.Event) {
 	case progress.Present:
 		if e.Blob == progress.Layer && d.layers[e.Digest] == dockerUnknown && !slices.Contains(d.present, e.Digest) {
 			d.present = append(d.present, e.Digest)
-			d.tellPresent()
+			d.showPresent()
 		}
 	case progress.FetchStart, progress.FetchProgress:
 		d.layer(e, dockerPulling)
@@ -134,8 +136,8 @@ func (d *dockerImage) event(e progress.Event) {
 	}
 }
 
-// asked is the reference as docker asks its daemon for it: by the digest alone
-// if there is one.
+// asked returns the reference as docker asks its daemon for it: without the tag
+// if it has a digest.
 func (d *dockerImage) asked() source.Ref {
 	ref := d.ref
 	if ref.Digest != "" {
@@ -156,15 +158,15 @@ func (d *dockerImage) open() {
 	fmt.Fprintf(&d.text, "%s: Pulling from %s\n", id, d.ref.Path)
 }
 
-// layer writes the lines of a layer up to a stage, each of them once. docker
-// begins with the first and leaves none out.
+// layer adds the lines of a layer up to a stage, each of them once and, as
+// docker does, without leaving one out.
 func (d *dockerImage) layer(e progress.Event, to dockerStage) {
 	if e.Kind != progress.UnpackDone && e.Blob != progress.Layer {
 		return
 	}
 	d.open()
 	d.shown = true
-	d.tellPresent()
+	d.showPresent()
 	if slices.Contains(d.present, e.Digest) {
 		d.layers[e.Digest] = max(d.layers[e.Digest], dockerDownloaded)
 	}
@@ -174,7 +176,7 @@ func (d *dockerImage) layer(e progress.Event, to dockerStage) {
 	}
 }
 
-func (d *dockerImage) tellPresent() {
+func (d *dockerImage) showPresent() {
 	if !d.shown {
 		return
 	}
@@ -191,7 +193,7 @@ func (d *dockerImage) line(dgst digest.Digest, status string) {
 	fmt.Fprintf(&d.text, "%s: %s\n", dgst.Encoded()[:short], status)
 }
 
-// end writes the closing lines.
+// end adds the closing lines.
 func (d *dockerImage) end(target digest.Digest, changed bool) {
 	d.open()
 	status := "Image is up to date for"

@@ -24,7 +24,7 @@ type sum struct {
 	Bytes int64 `json:"bytes"`
 }
 
-// NewFreed shows what was removed, or what would be.
+// NewFreed returns what was removed, or would be, for showing.
 func NewFreed(f store.Freed, dryRun bool) Freed {
 	return Freed{
 		SchemaVersion: 1, DryRun: dryRun, Leases: append([]string{}, f.Leases...),
@@ -32,7 +32,7 @@ func NewFreed(f store.Freed, dryRun bool) Freed {
 	}
 }
 
-// Write writes one line, and another about pulls that run.
+// Write writes one line, and a second one if pulls are running.
 func (f Freed) Write(w io.Writer) {
 	freed := "freed"
 	if f.DryRun {

@@ -23,7 +23,7 @@ type Host struct {
 	Credential string   `json:"credential"` // its source; empty if there is none
 }
 
-// NewHost shows a host with the source of its credential.
+// NewHost returns a host with the source of its credential for showing.
 func NewHost(h hosts.Host, credential string) Host {
 	headers := slices.AppendSeq([]string{}, maps.Keys(h.Header)) // an empty list in JSON, not null
 	slices.Sort(headers)

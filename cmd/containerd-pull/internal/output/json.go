@@ -37,8 +37,7 @@ type shownPull struct {
 	Error          *shownError       `json:"error"`
 }
 
-// shownFailure has the fields of shownPull that are known of a pull that
-// failed.
+// shownFailure has the fields of shownPull that are known if a pull failed.
 type shownFailure struct {
 	SchemaVersion int          `json:"schemaVersion"`
 	Ref           string       `json:"ref"`
@@ -68,7 +67,7 @@ type shownPlatform struct {
 	Unpacked bool   `json:"unpacked"`
 }
 
-// shownError is a progress.Failure that hides nothing.
+// shownError is a display.Failure whose empty fields are shown, too.
 type shownError struct {
 	Code    int    `json:"code"`
 	Class   string `json:"class"`
@@ -78,7 +77,7 @@ type shownError struct {
 	Message string `json:"message"`
 }
 
-// show is the JSON of an outcome.
+// show returns an outcome for JSON.
 func show(o batch.Outcome, describe func(error) progress.Failure) any {
 	if o.Err != nil {
 		return showFailure(o, describe(o.Err))
@@ -105,7 +104,7 @@ func show(o batch.Outcome, describe func(error) progress.Failure) any {
 
 func showPlatform(p pull.Platform) shownPlatform {
 	shown := shownPlatform{Manifest: p.Manifest.String(), Config: p.Config.String(), ChainID: p.ChainID.String(), Unpacked: p.Unpacked}
-	if p.Platform.OS != "" { // an artifact has none
+	if p.Platform.OS != "" { // an artifact has no platform
 		shown.Platform = platforms.FormatAll(p.Platform)
 	}
 	return shown

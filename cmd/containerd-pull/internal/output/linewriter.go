@@ -24,7 +24,7 @@ func newLineWriter(w io.Writer) *lineWriter {
 	return l
 }
 
-// put never blocks.
+// put adds text to what is to be written. It never blocks.
 func (l *lineWriter) put(text []byte) {
 	l.mu.Lock()
 	l.buf.Write(text)
@@ -35,7 +35,7 @@ func (l *lineWriter) put(text []byte) {
 	}
 }
 
-// close writes what is left and returns the first error. Nothing may be put
+// close writes what is left and returns the first error. put must not be called
 // after it.
 func (l *lineWriter) close() error {
 	close(l.wake)

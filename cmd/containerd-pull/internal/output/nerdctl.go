@@ -23,8 +23,8 @@ const (
 	nodeExtracted = "extracted"
 )
 
-// nerdctlFrame is what "nerdctl pull" shows last: the tree of the image under
-// its name.
+// nerdctlFrame is the last frame that "nerdctl pull" shows: the tree of the
+// image under its name.
 type nerdctlFrame struct {
 	name    string
 	target  ocispec.Descriptor
@@ -39,7 +39,7 @@ type frameNode struct {
 	children []frameNode
 }
 
-// frameOf makes the frame of an image that was pulled.
+// frameOf returns the frame of an image that was pulled.
 func frameOf(o batch.Outcome) nerdctlFrame {
 	r := o.Result
 	f := nerdctlFrame{name: r.Name, target: r.Target, total: r.Fetched + r.Reused, elapsed: r.Duration}
@@ -69,7 +69,8 @@ func manifestNode(o batch.Outcome, p pull.Platform) frameNode {
 	return node
 }
 
-// targetState: the target is asked for even if it is there.
+// targetState returns the state of the target, which is fetched even if it is
+// in the store.
 func targetState(o batch.Outcome) string {
 	if !o.Result.Changed {
 		return nodeExists
@@ -87,7 +88,7 @@ func blobState(o batch.Outcome, dgst digest.Digest) string {
 	return nodeExists
 }
 
-// nodeName is the name under which containerd fetches a blob.
+// nodeName returns the name under which containerd fetches a blob.
 func nodeName(desc ocispec.Descriptor) string {
 	return remotes.MakeRefKey(context.Background(), desc)
 }
@@ -106,7 +107,7 @@ func (f nerdctlFrame) write(w io.Writer) {
 		elapsed.Seconds(), binarySize(float64(f.total)), binarySize(float64(f.total)/elapsed.Seconds()))
 }
 
-// binarySize is a number of bytes as containerd's tools write it: "60.0 MiB".
+// binarySize formats a number of bytes as containerd's tools do: "60.0 MiB".
 func binarySize(n float64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
 	for n >= 1024 && len(units) > 1 {
@@ -115,8 +116,8 @@ func binarySize(n float64) string {
 	return fmt.Sprintf("%.1f %s", n, units[0])
 }
 
-// writeNodes writes the nodes below prefix and tells whether any of them was
-// not there before. Only what has a bar is cut to its column.
+// writeNodes writes the nodes below prefix and reports whether any of them was
+// not in the store before. Only names next to a bar are cut to their column.
 func writeNodes(w io.Writer, prefix string, nodes []frameNode) (fresh bool) {
 	const columns, bar = 40, 38
 	for i, n := range nodes {

@@ -2,9 +2,9 @@
 // format (Pull), and what other commands show, as text or as JSON. The names of
 // JSON fields are API.
 //
-// It decides nothing about exit codes: it is given what they mean, and its
-// errors are for the command to classify. What happens during a pull is shown
-// by pkg/progress, on stderr.
+// It does not decide exit codes: it is given their meaning, and the command
+// classifies its errors. What happens during a pull is shown by pkg/progress, on
+// stderr.
 //
 // Pull.Write is where to start reading.
 package output
@@ -16,7 +16,7 @@ import (
 	"text/tabwriter"
 )
 
-// Text writes what text writes, in columns that tabs divide.
+// Text writes the output of text, with columns at its tabs.
 func Text(w io.Writer, text func(io.Writer)) error {
 	var b bytes.Buffer
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)

@@ -17,19 +17,19 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
-// Options are what the result of a pull depends on besides its outcomes.
+// Options is what the result of a pull depends on besides its outcomes.
 type Options struct {
 	Out    io.Writer
 	Config *config.Config // of the call
 	Jobs   []batch.Job
-	List   bool // not exactly one reference was given
+	List   bool // whether not exactly one reference was given
 	// Describe classifies a failure.
 	Describe func(error) progress.Failure
 	// Failures names the exit codes that mean a failure.
 	Failures map[int]string
 }
 
-// Pull writes the result of a pull. What each style writes of an image is a
+// Pull writes the result of a pull. What a style writes about an image is a
 // function of its outcome; only docker's layer lines come while the pull runs.
 type Pull struct {
 	Options
@@ -37,7 +37,7 @@ type Pull struct {
 	docker *dockerPull // of that style, else nil
 }
 
-// NewPull refuses what could not be written once the images are there.
+// NewPull refuses a result that could not be written after the pull.
 func NewPull(o Options) (*Pull, error) {
 	if err := errors.Join(o.checkChangedCode(), checkDigestFile(o.Config.DigestFile)); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (o Options) live() bool {
 	return len(o.Jobs) == 1 && slices.Contains([]string{display.ModeNone, display.ModePlain, display.ModeJSON}, o.Config.Progress)
 }
 
-// Sink takes the events of the pull; nil if nothing is written of them.
+// Sink takes the events of the pull. It is nil if the style shows none.
 func (p *Pull) Sink() progress.Sink {
 	if p.docker == nil {
 		return nil
@@ -76,7 +76,7 @@ func (p *Pull) Sink() progress.Sink {
 	return p.docker.event
 }
 
-// Write writes the result in the order asked for.
+// Write writes the result, in the order of the references.
 func (p *Pull) Write(all []batch.Outcome) error {
 	if p.docker != nil {
 		return p.docker.close(all)
@@ -115,7 +115,7 @@ func (p *Pull) image(w io.Writer, one batch.Outcome) {
 	}
 }
 
-// plain writes what was asked for of an image: its name, unless something else.
+// plain writes what --print asks for, by default the name of the image.
 func (p *Pull) plain(w io.Writer, one batch.Outcome) {
 	kinds := p.Config.Print
 	if len(kinds) == 0 && !p.Config.PrintChainID {
@@ -131,7 +131,7 @@ func (p *Pull) plain(w io.Writer, one batch.Outcome) {
 	}
 }
 
-// printKind writes the lines of one --print.
+// printKind writes the lines for one word of --print.
 func printKind(w io.Writer, kind string, one batch.Outcome) {
 	switch kind {
 	case config.PrintRef:
@@ -151,8 +151,8 @@ func printKind(w io.Writer, kind string, one batch.Outcome) {
 	}
 }
 
-// hostPlatform is the platform whose ID is that of the image in styles that
-// know one platform only: this machine's if it was pulled.
+// hostPlatform returns the platform whose ID stands for the image in styles
+// with one platform only: this machine's if it was pulled.
 func hostPlatform(o batch.Outcome) pull.Platform {
 	all := o.Result.Platforms
 	for _, p := range all {

@@ -20,10 +20,10 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
-// form is what --format asks for.
+// form is the form of the result that --format asks for.
 type form struct{ template *template.Template } // nil for JSON
 
-// newForm parses --format; it is nil if there is none.
+// newForm parses --format; the form is nil if the text is empty.
 func newForm(text string) (*form, error) {
 	text, templated := strings.CutPrefix(text, config.FormatTemplate)
 	switch {
@@ -53,7 +53,7 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// marshal leaves <, > and & as they are.
+// marshal encodes v without escaping <, > and &.
 func marshal(v any, indent bool) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -87,7 +87,8 @@ func (p *Pull) writeForm(w io.Writer, all []batch.Outcome) error {
 	return err
 }
 
-// execute writes a line for each object for which the template works.
+// execute writes a line for each object on which the template succeeds, and
+// returns the first error.
 func (f *form) execute(w io.Writer, shown []any) error {
 	var failed error
 	for _, one := range shown {
@@ -104,8 +105,8 @@ func (f *form) execute(w io.Writer, shown []any) error {
 	return failed
 }
 
-// fieldsOf gives a template the object by its JSON names, with whole numbers
-// as such.
+// fieldsOf returns an object for a template: a map by JSON names, with integers
+// for numbers.
 func fieldsOf(v any) (any, error) {
 	text, err := marshal(v, false)
 	if err != nil {
@@ -131,19 +132,18 @@ func whole(v any) any {
 			v[i] = whole(v[i])
 		}
 	case json.Number:
-		n, _ := v.Int64() // no field is anything else
+		n, _ := v.Int64() // all numbers are integers
 		return n
 	}
 	return v
 }
 
-// checkFields refuses a template that asks for fields that no result has,
-// before anything is pulled for it. Where the dot stands for something else,
-// inside of range and with, it does not look.
+// checkFields refuses a template that asks for fields that no result has. It
+// leaves out the bodies of range and with, where the dot is something else.
 func checkFields(node parse.Node) error {
 	switch n := node.(type) {
 	case *parse.ListNode:
-		if n == nil { // an else that is not there
+		if n == nil { // an absent else
 			return nil
 		}
 		return checkAll(n.Nodes)
@@ -193,7 +193,7 @@ func checkField(name string) error {
 	return &fieldError{name, known}
 }
 
-// fieldError is a template that asks for a field that no result has.
+// fieldError is the error for a template with a field that no result has.
 type fieldError struct {
 	name  string
 	known []string
@@ -201,7 +201,7 @@ type fieldError struct {
 
 func (e *fieldError) Error() string { return fmt.Sprintf("--format: no result has a field %q", e.name) }
 
-// Hint names the field that was probably meant, or all that there are.
+// Hint names the field that was probably meant, or all fields.
 func (e *fieldError) Hint() string {
 	near := value.Nearest(e.name, e.known)
 	if i := slices.IndexFunc(e.known, func(k string) bool { return strings.EqualFold(k, e.name) }); i >= 0 {

@@ -18,7 +18,7 @@ type Verify struct {
 	Images        []Report `json:"images"`
 }
 
-// Report is what verify found out about an image.
+// Report is the findings about an image.
 type Report struct {
 	Name        string    `json:"name"`
 	Digest      string    `json:"digest"`
@@ -44,12 +44,12 @@ type finding struct {
 	Unrepaired string `json:"unrepaired,omitempty"`
 }
 
-// NewVerify is the result for images of which any may be damaged.
+// NewVerify returns the result for images.
 func NewVerify(deep bool, images []Report) Verify {
 	return Verify{SchemaVersion: 1, Deep: deep, Images: append([]Report{}, images...)}
 }
 
-// NewReport shows what was found in a store.
+// NewReport returns a report about an image in st for showing.
 func NewReport(r check.Report, st *store.Store) Report {
 	return Report{
 		Name: r.Image.Name, Digest: r.Image.Target.Digest.String(), Namespace: st.Namespace, Snapshotter: st.Name,
@@ -69,7 +69,7 @@ func showFindings(all []check.Finding) []finding {
 	return shown
 }
 
-// Damaged counts the images that are not whole.
+// Damaged returns how many images are not whole.
 func (v Verify) Damaged() int {
 	damaged := 0
 	for _, r := range v.Images {
@@ -80,7 +80,7 @@ func (v Verify) Damaged() int {
 	return damaged
 }
 
-// Write writes one line for each finding; nothing if there is none.
+// Write writes one line for each finding.
 func (v Verify) Write(w io.Writer) {
 	for _, r := range v.Images {
 		for _, f := range r.Repaired {
@@ -104,7 +104,7 @@ func (f finding) text() string {
 	return text + printable.Line(f.Message)
 }
 
-// Summary is the line about images that are all whole.
+// Summary returns the line for images that are all whole.
 func (v Verify) Summary() string {
 	var blobs, snapshots int
 	var bytes int64
