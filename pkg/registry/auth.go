@@ -29,8 +29,8 @@ type authorizer struct {
 	grants map[string]*grant
 }
 
-// grant is the header for one repository. Whoever holds turn may look at it
-// and renew it, so that many requests share one token.
+// grant is the header for one repository. A request that holds the turn may look
+// at it and renew it, so that many requests share one token.
 type grant struct {
 	turn      chan struct{}
 	header    string
@@ -45,8 +45,8 @@ func newAuthorizer(r *Registry, h *host) *authorizer {
 	return &authorizer{r: r, h: h, grants: map[string]*grant{}}
 }
 
-// take waits for the turn at the grant of ref's repository.
-func (a *authorizer) take(ctx context.Context, ref source.Ref) (*grant, error) {
+// takeTurn waits for the turn at the grant of ref's repository.
+func (a *authorizer) takeTurn(ctx context.Context, ref source.Ref) (*grant, error) {
 	a.mu.Lock()
 	g := a.grants[ref.Path]
 	if g == nil {
@@ -62,16 +62,16 @@ func (a *authorizer) take(ctx context.Context, ref source.Ref) (*grant, error) {
 	}
 }
 
-func (g *grant) leave() { <-g.turn }
+func (g *grant) endTurn() { <-g.turn }
 
 // current returns the header to begin with: none before the host has asked,
 // and a fresh one if the token has expired by its own word.
 func (a *authorizer) current(ctx context.Context, ref source.Ref) (string, error) {
-	g, err := a.take(ctx, ref)
+	g, err := a.takeTurn(ctx, ref)
 	if err != nil {
 		return "", err
 	}
-	defer g.leave()
+	defer g.endTurn()
 	if g.header == "" || g.expires.IsZero() || time.Now().Before(g.expires) {
 		return g.header, nil
 	}
@@ -84,11 +84,11 @@ func (a *authorizer) current(ctx context.Context, ref source.Ref) (string, error
 // renew answers a 401 that came although used was sent. If another request has
 // renewed the header since, that is the answer.
 func (a *authorizer) renew(ctx context.Context, ref source.Ref, answer http.Header, used string) (string, error) {
-	g, err := a.take(ctx, ref)
+	g, err := a.takeTurn(ctx, ref)
 	if err != nil {
 		return "", err
 	}
-	defer g.leave()
+	defer g.endTurn()
 	if g.header != used && g.header != "" {
 		return g.header, nil
 	}
@@ -103,12 +103,12 @@ func (a *authorizer) renew(ctx context.Context, ref source.Ref, answer http.Head
 	}
 	if g.header == used {
 		g.header = ""
-		return "", unauthenticatedf("the credential%s was refused", from(g.source))
+		return "", unauthenticatedf("the credential%s was refused", fromSource(g.source))
 	}
 	return g.header, nil
 }
 
-// obtain fills g with a fresh header. Nothing of a failure is kept, so that
+// obtain fills g with a fresh header. A failure leaves nothing behind, so that
 // the next try begins anew.
 func (a *authorizer) obtain(ctx context.Context, ref source.Ref, g *grant) error {
 	g.header, g.expires = "", time.Time{}
@@ -163,23 +163,23 @@ func (g *grant) bearer(t token.Token) error {
 // used describes the credential that was sent for ref, with a leading space,
 // and reports whether there was one.
 func (a *authorizer) used(ctx context.Context, ref source.Ref) (source string, sent bool) {
-	g, err := a.take(ctx, ref)
+	g, err := a.takeTurn(ctx, ref)
 	if err != nil {
 		return "", false
 	}
-	defer g.leave()
-	return from(g.source), g.cred != credential.Credential{}
+	defer g.endTurn()
+	return fromSource(g.source), g.cred != credential.Credential{}
 }
 
-func from(source string) string {
+func fromSource(source string) string {
 	if source == "" {
 		return ""
 	}
 	return " from " + strings.TrimSpace(source)
 }
 
-// Login asks each host of a registry whether it speaks the protocol and accepts
-// the credential that there is for it. It does not ask for any image.
+// Login checks that each host of a registry speaks the protocol and accepts the
+// credential that there is for it. It does not ask for any image.
 func (r *Registry) Login(ctx context.Context, domain string) error {
 	ref := source.Ref{Name: domain, Domain: domain}
 	up, err := r.upstream(ctx, ref)
@@ -258,7 +258,7 @@ func (q *tokenRequest) ask(ctx context.Context, u *url.URL) (*http.Response, err
 		return nil, err
 	}
 	if q.form.Secret() && !trusted {
-		return nil, unauthenticatedf("names the token server %s, which may not get the credential%s: it is in another domain (token_hosts allows it)", u.Host, from(q.from))
+		return nil, unauthenticatedf("names the token server %s, which may not get the credential%s: it is in another domain (token_hosts allows it)", u.Host, fromSource(q.from))
 	}
 	return q.send(ctx, u, trusted)
 }
@@ -271,13 +271,13 @@ func (q *tokenRequest) send(ctx context.Context, u *url.URL, trusted bool) (*htt
 	}
 	req.Header.Set("User-Agent", r.opts.UserAgent)
 	var own http.Header
-	if h.origin(u) {
+	if h.isOrigin(u) {
 		own = h.Header
 	}
 	addHeaders(req, own, q.form.Authorization)
 	via := h.via.own
 	if !trusted {
-		via = h.via.stranger(req)
+		via = h.via.toStranger(req)
 	}
 	resp, err := r.roundTrip(h, via, req)
 	if err != nil {
@@ -296,7 +296,7 @@ func (q *tokenRequest) fail(ctx context.Context, u *url.URL, f *fault) error {
 	return call{op: "token", ref: q.ref}.fail(q.a.h, &named)
 }
 
-// read takes the token out of the answer, and closes it.
+// read returns the token in the answer, and closes it.
 func (q *tokenRequest) read(ctx context.Context, resp *http.Response) (token.Token, error) {
 	u := resp.Request.URL
 	if resp.StatusCode != http.StatusOK {
@@ -317,8 +317,8 @@ func (q *tokenRequest) read(ctx context.Context, resp *http.Response) (token.Tok
 	return t, nil
 }
 
-// refused makes an error of a status. What is no passing trouble of the server
-// is a refusal, whatever its number.
+// refused makes an error of a status. A status that no other try can change is a
+// refusal, by any number.
 func (q *tokenRequest) refused(ctx context.Context, u *url.URL, resp *http.Response) error {
 	code, text := q.a.r.explain(resp)
 	f := statusFault(resp.StatusCode, text)

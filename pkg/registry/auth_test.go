@@ -493,7 +493,7 @@ func TestTokenServerRedirects(t *testing.T) {
 		ok           bool
 		arrives      int // the credential, at the target
 	}{
-		{"anonymously to anybody", "http://evil.net/token", nil, true, 0},
+		{"anonymously to another domain", "http://evil.net/token", nil, true, 0},
 		{"with a credential to another domain", "http://evil.net/token", withPassword, false, 0},
 		{"with a credential to the same domain", "http://other.example.com/token", withPassword, true, 1},
 		{"with a form to the same domain", "http://other.example.com/token", everywhere(credential.Credential{IdentityToken: "canary"}), false, 0},

@@ -20,20 +20,20 @@ import (
 )
 
 // body reads one answer. It ends with io.EOF after as many bytes as were asked
-// for, or with an *Error that says why there are fewer or more.
+// for, or with a *source.Error that says why there are fewer or more.
 type body struct {
 	ranged bool // the host honours ranges
 
-	r     *Registry
-	ended func() error // why Open's caller gave up, nil if it did not
-	h     *host
-	c     call
-	src   io.ReadCloser
-	rest  int64 // bytes that may still come
-	whole bool  // the answer must end where the part ends
-	less  bool  // the host has announced less than was asked for
-	vague bool  // the end of the answer is only the end of the connection
-	err   error
+	r             *Registry
+	ended         func() error // why Open's caller gave up, nil if it did not
+	h             *host
+	c             call
+	src           io.ReadCloser
+	rest          int64 // bytes that may still come
+	toEnd         bool  // the answer must end where the part ends
+	announcedLess bool  // the host has announced less than was asked for
+	unframed      bool  // the end of the answer is only the end of the connection
+	err           error
 }
 
 func blobCall(ref source.Ref, d digest.Digest) call {
@@ -108,7 +108,7 @@ func (r *Registry) openAt(ctx context.Context, h *host, c call, desc ocispec.Des
 	return &source.Body{ReadCloser: b, Host: h.Name, Ranged: b.ranged}, nil
 }
 
-// rangeRefused reports an answer that makes no use of the range, or none that
+// rangeRefused reports whether the answer makes no use of the range, or none that
 // can be trusted.
 func rangeRefused(resp *http.Response, err error, rng source.Range, size int64) bool {
 	if e, ok := errors.AsType[*source.Error](err); ok {
@@ -117,21 +117,21 @@ func rangeRefused(resp *http.Response, err error, rng source.Range, size int64) 
 	if err != nil || resp.StatusCode != http.StatusPartialContent {
 		return false
 	}
-	if encoded(resp) {
+	if isEncoded(resp) {
 		return true
 	}
 	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
 	return !ok || got.first != rng.Offset || got.last >= rng.Offset+rng.Of(size)
 }
 
-// accept takes over a successful answer and positions it at the offset.
+// accept makes b read a successful answer, from the offset on.
 func (b *body) accept(resp *http.Response, desc ocispec.Descriptor, rng source.Range) error {
 	b.src, b.rest = resp.Body, rng.Of(desc.Size)
-	b.vague = resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
+	b.unframed = resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
 	if resp.StatusCode == http.StatusPartialContent {
 		return b.acceptPart(resp, desc)
 	}
-	if !encoded(resp) && resp.ContentLength >= 0 && resp.ContentLength != desc.Size {
+	if !isEncoded(resp) && resp.ContentLength >= 0 && resp.ContentLength != desc.Size {
 		return corruptf("short", "size: got %d, want %d", resp.ContentLength, desc.Size)
 	}
 	src, err := decode(resp)
@@ -139,7 +139,7 @@ func (b *body) accept(resp *http.Response, desc ocispec.Descriptor, rng source.R
 		return err
 	}
 	b.src = src
-	b.whole = rng.Offset+b.rest == desc.Size
+	b.toEnd = rng.Offset+b.rest == desc.Size
 	b.ranged = rangeHeader(rng, desc.Size) == "" && acceptsRanges(resp)
 	return b.skip(rng.Offset)
 }
@@ -158,31 +158,31 @@ func (b *body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
 	if resp.ContentLength >= 0 && resp.ContentLength != length {
 		return malformedf("part of %d bytes with a length of %d", length, resp.ContentLength)
 	}
-	b.ranged, b.whole, b.less = true, length == b.rest, length < b.rest
+	b.ranged, b.toEnd, b.announcedLess = true, length == b.rest, length < b.rest
 	return nil
 }
 
 func acceptsRanges(resp *http.Response) bool {
-	return !encoded(resp) && strings.EqualFold(resp.Header.Get("Accept-Ranges"), "bytes")
+	return !isEncoded(resp) && strings.EqualFold(resp.Header.Get("Accept-Ranges"), "bytes")
 }
 
 // skip drops the bytes that the caller holds already.
 func (b *body) skip(n int64) error {
 	_, err := io.CopyN(io.Discard, b.src, n)
 	if errors.Is(err, io.EOF) {
-		return b.short()
+		return b.endedEarly()
 	}
 	return err
 }
 
-// short says what it means that the answer ended too early. Where the protocol
-// marks the end, the host has said that this is all there is, unless it said
-// before that there is more.
-func (b *body) short() *fault {
-	if b.less {
+// endedEarly is what it means that the answer ended before the part did. Where
+// the protocol marks the end, the host has said that this is all there is, unless
+// it said before that there is more.
+func (b *body) endedEarly() *fault {
+	if b.announcedLess {
 		return faultf("short", errdefs.ErrUnavailable, true, "answers with less than was asked for")
 	}
-	if b.vague {
+	if b.unframed {
 		return faultf("reset", errdefs.ErrUnavailable, true, "connection closed in the body")
 	}
 	return corruptf("short", "answer ends before the blob does")
@@ -205,9 +205,9 @@ func (b *body) Read(p []byte) (int, error) {
 		// even if the caller knows the size and does not read on.
 		b.err = b.finish()
 	case errors.Is(err, io.EOF):
-		b.err = b.lose(b.short())
+		b.err = b.failMidway(b.endedEarly())
 	case err != nil:
-		b.err = b.lose(err)
+		b.err = b.failMidway(err)
 	}
 	return n, b.err
 }
@@ -215,26 +215,26 @@ func (b *body) Read(p []byte) (int, error) {
 // finish looks for a byte too many where the answer must have ended. An
 // unclean end behind the last byte does no harm.
 func (b *body) finish() error {
-	if !b.whole {
+	if !b.toEnd {
 		return io.EOF
 	}
 	var one [1]byte
 	if n, _ := io.ReadFull(b.src, one[:]); n > 0 {
-		return b.lose(corruptf("short", "answer goes on behind the end of the blob"))
+		return b.failMidway(corruptf("short", "answer goes on behind the end of the blob"))
 	}
 	return io.EOF
 }
 
-// lose files what went wrong in the middle of the body with the host.
-func (b *body) lose(err error) error {
+// failMidway records, for the host, what went wrong in the middle of the body.
+func (b *body) failMidway(err error) error {
 	err = b.fail(err)
 	if e, ok := errors.AsType[*source.Error](err); ok {
-		b.r.settle(b.h, b.c, e)
+		b.r.recordFailure(b.h, b.c, e)
 	}
 	return err
 }
 
-// fail puts an error into its place.
+// fail adds host and call to an error.
 func (b *body) fail(err error) error {
 	if cause := b.ended(); cause != nil {
 		return cause
@@ -246,7 +246,7 @@ func (b *body) fail(err error) error {
 func (b *body) Close() error { return b.src.Close() }
 
 // contentRange is the place of a part, both ends included; total is negative
-// if it was not told.
+// if it is unknown.
 type contentRange struct{ first, last, total int64 }
 
 // parseContentRange reads "bytes FIRST-LAST/TOTAL" (RFC 9110, section 14.4).
@@ -280,16 +280,16 @@ func parseSize(s string) (int64, bool) {
 	return int64(n), err == nil
 }
 
-// openForeign tries the descriptor's own urls, if they are allowed, with
-// nothing in the requests that is anybody's secret. It returns nil if none has
-// the blob; then the registry is asked.
+// openForeign tries the descriptor's own urls, if they are allowed, with no
+// secret in the requests. It returns nil if none has the blob; then the registry
+// is asked.
 func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc ocispec.Descriptor, rng source.Range) *source.Body {
 	if !r.opts.AllowForeignURLs || len(up.hosts) == 0 {
 		return nil
 	}
 	for _, raw := range desc.URLs {
 		u, err := url.Parse(raw)
-		if err != nil || r.blamed(u.Host, c) > 0 {
+		if err != nil || r.blameCount(u.Host, c) > 0 {
 			continue
 		}
 		h, err := foreignHost(up.hosts[len(up.hosts)-1], u)
@@ -308,8 +308,8 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 	return nil
 }
 
-// foreignHost is the host of u as somebody of whom we know nothing. It is
-// reached as a redirect of the registry would be, under the same rules.
+// foreignHost is the host of u, about which nothing is configured. It is reached
+// as a redirect of the registry would be, under the same rules.
 func foreignHost(registry *host, u *url.URL) (*host, error) {
 	from := &http.Response{
 		Header:  http.Header{"Location": {u.String()}},
@@ -320,10 +320,10 @@ func foreignHost(registry *host, u *url.URL) (*host, error) {
 		return nil, err
 	}
 	h := &host{Host: hosts.Host{Name: to.Host, Mirror: true, Schemes: []string{to.Scheme}}, limit: rate.NewLimiter(rate.Inf, 1)}
-	h.settled.Store(&h.Schemes[0])
-	h.private.Store(registry.local())
+	h.knownScheme.Store(&h.Schemes[0])
+	h.private.Store(registry.isLocal())
 	h.via = registry.via
-	h.via.own = registry.via.stranger(&http.Request{URL: to})
+	h.via.own = registry.via.toStranger(&http.Request{URL: to})
 	return h, nil
 }
 

@@ -238,7 +238,7 @@ func TestOpenWrongLengthOfPart(t *testing.T) {
 	}
 }
 
-func TestOpenPartThatNobodyAskedFor(t *testing.T) {
+func TestOpenPartThatWasNotAskedFor(t *testing.T) {
 	blob := blobBytes(1000)
 	srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Range", "bytes 0-999/1000")

@@ -15,10 +15,10 @@ import (
 // errClosed ends the context of a request whose answer is not needed any more.
 var errClosed = errors.New("answer closed")
 
-// watch is a body that ends when it stalls: when one Read waits longer than
+// watchedBody is a body that ends when it stalls: when one Read waits longer than
 // the limit, or when Reads that together waited as long brought less than the
 // rate. The time between Reads is the reader's own and never counts.
-type watch struct {
+type watchedBody struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -30,16 +30,16 @@ type watch struct {
 	came   int64
 }
 
-// newWatch takes over body and cancel, which ends ctx, the context of the
+// watchBody takes over body and cancel, which ends ctx, the context of the
 // request that body belongs to.
-func newWatch(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, limit time.Duration, rate int64) *watch {
-	w := &watch{ReadCloser: body, ctx: ctx, cancel: cancel, limit: limit, rate: rate}
+func watchBody(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, limit time.Duration, rate int64) *watchedBody {
+	w := &watchedBody{ReadCloser: body, ctx: ctx, cancel: cancel, limit: limit, rate: rate}
 	w.timer = time.AfterFunc(limit, func() { cancel(stalledf("no byte for %s", limit)) })
 	w.timer.Stop()
 	return w
 }
 
-func (w *watch) Read(p []byte) (int, error) {
+func (w *watchedBody) Read(p []byte) (int, error) {
 	start := time.Now()
 	w.timer.Reset(w.limit)
 	n, err := w.ReadCloser.Read(p)
@@ -58,7 +58,7 @@ func (w *watch) Read(p []byte) (int, error) {
 
 // measure judges the rate over each span of waiting that is as long as the
 // limit.
-func (w *watch) measure(n int, waited time.Duration) error {
+func (w *watchedBody) measure(n int, waited time.Duration) error {
 	w.came += int64(n)
 	w.waited += waited
 	if w.waited < w.limit {
@@ -73,14 +73,14 @@ func (w *watch) measure(n int, waited time.Duration) error {
 	return nil
 }
 
-func (w *watch) Close() error {
+func (w *watchedBody) Close() error {
 	err := w.ReadCloser.Close()
 	w.cancel(errClosed)
 	return err
 }
 
-// encoded reports an answer whose bytes are not the blob itself.
-func encoded(resp *http.Response) bool {
+// isEncoded reports whether the bytes of an answer are not the blob itself.
+func isEncoded(resp *http.Response) bool {
 	coding := strings.TrimSpace(resp.Header.Get("Content-Encoding"))
 	return coding != "" && !strings.EqualFold(coding, "identity")
 }
@@ -88,10 +88,10 @@ func encoded(resp *http.Response) bool {
 // zstdWindow is the largest window that RFC 9659 allows for a content coding.
 const zstdWindow = 8 << 20
 
-// decode undoes a content coding that we did not ask for. What comes out is
+// decode undoes a content coding, although none was asked for. What comes out is
 // bounded by the reader of the result.
 func decode(resp *http.Response) (io.ReadCloser, error) {
-	if !encoded(resp) {
+	if !isEncoded(resp) {
 		return resp.Body, nil
 	}
 	coding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
@@ -132,7 +132,8 @@ func (d *decoded) Close() error {
 	return d.body.Close()
 }
 
-// decodeFault tells a stream that is broken from a connection that is.
+// decodeFault distinguishes a broken stream, which is wrong bytes, from a broken
+// connection.
 func decodeFault(err error) error {
 	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, zstd.ErrMagicMismatch) {
 		return corruptf("digest", "undoing the content coding: %w", err)

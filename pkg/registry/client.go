@@ -27,14 +27,14 @@ const (
 )
 
 // ask puts c to h and returns a successful answer. A 401 is answered once with
-// fresh credentials. The error is an *Error, or the cause of ctx.
+// fresh credentials. The error is a *source.Error, or the cause of ctx.
 func (r *Registry) ask(ctx context.Context, h *host, c call) (*http.Response, error) {
 	used, err := h.auth.current(ctx, c.ref)
 	if err != nil {
 		return nil, r.askError(ctx, h, c, err)
 	}
 	resp, err := r.send(ctx, h, h.url(c), c, used)
-	if err == nil && resp.StatusCode == http.StatusUnauthorized && h.origin(resp.Request.URL) {
+	if err == nil && resp.StatusCode == http.StatusUnauthorized && h.isOrigin(resp.Request.URL) {
 		drain(resp)
 		if used, err = h.auth.renew(ctx, c.ref, resp.Header, used); err != nil {
 			return nil, r.askError(ctx, h, c, err)
@@ -54,7 +54,7 @@ func (r *Registry) checkStatus(ctx context.Context, h *host, c call, resp *http.
 	return resp, nil
 }
 
-// askError makes an *Error of what went wrong before there was an answer.
+// askError makes a *source.Error of what went wrong before there was an answer.
 func (r *Registry) askError(ctx context.Context, h *host, c call, err error) error {
 	if cause := contextError(ctx); cause != nil {
 		return cause
@@ -71,8 +71,8 @@ func (r *Registry) askError(ctx context.Context, h *host, c call, err error) err
 func (r *Registry) send(ctx context.Context, h *host, u *url.URL, c call, authorization string) (*http.Response, error) {
 	for hop := 0; hop <= maxRedirects; hop++ {
 		req := r.request(ctx, u, c)
-		via := h.via.stranger(req)
-		if h.origin(u) {
+		via := h.via.toStranger(req)
+		if h.isOrigin(u) {
 			via = h.via.own
 			addHeaders(req, h.Header, authorization)
 		}
@@ -88,7 +88,7 @@ func (r *Registry) send(ctx context.Context, h *host, u *url.URL, c call, author
 	return nil, faultf("", errdefs.ErrUnavailable, false, "more than %d redirects", maxRedirects)
 }
 
-// request makes the part of a request that everybody may see. We ask for the
+// request makes the part of a request that any host may see. It asks for the
 // bytes as they are, because only those have the digest.
 func (r *Registry) request(ctx context.Context, u *url.URL, c call) *http.Request {
 	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
@@ -113,13 +113,13 @@ func addHeaders(req *http.Request, header http.Header, authorization string) {
 // exchange sends one request, and finds out which scheme h speaks if that is
 // open. The body of the answer is watched for stalls.
 func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*http.Response, error) {
-	if via != h.via.own || h.settled.Load() != nil {
+	if via != h.via.own || h.knownScheme.Load() != nil {
 		return r.roundTrip(h, via, req)
 	}
 	first, firstErr := r.roundTrip(h, via, req)
-	if !h.ambiguous(first, firstErr) {
+	if !h.isAmbiguous(first, firstErr) {
 		if firstErr == nil {
-			h.settled.Store(&h.Schemes[0])
+			h.knownScheme.Store(&h.Schemes[0])
 		}
 		return first, firstErr
 	}
@@ -132,22 +132,22 @@ func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*h
 	if first != nil {
 		drain(first)
 	}
-	h.settled.Store(&h.Schemes[1])
+	h.knownScheme.Store(&h.Schemes[1])
 	return resp, nil
 }
 
-// ambiguous reports whether an answer, or none, may mean that h speaks the
+// isAmbiguous reports whether an answer, or none, may mean that h speaks the
 // other scheme. From HTTPS only the certain sign of a plain server leads to
-// HTTP, unless the caller has said that anything may. A server that is not
-// there, or that is slow, is neither.
-func (h *host) ambiguous(resp *http.Response, err error) bool {
+// HTTP, unless the options let anything do so. A server that is not there, or
+// that is slow, is no sign of either.
+func (h *host) isAmbiguous(resp *http.Response, err error) bool {
 	if h.Schemes[0] == "http" {
 		if err != nil {
 			return networkFault(err).reason == "reset"
 		}
 		return resp.StatusCode == http.StatusBadRequest
 	}
-	return err != nil && (h.Insecure || notTLS(err))
+	return err != nil && (h.Insecure || isNotTLS(err))
 }
 
 func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*http.Response, error) {
@@ -166,7 +166,7 @@ func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*
 		return nil, err
 	}
 	r.dump.response(resp)
-	resp.Body = newWatch(ctx, cancel, resp.Body, r.opts.StallTimeout, r.opts.MinRate)
+	resp.Body = watchBody(ctx, cancel, resp.Body, r.opts.StallTimeout, r.opts.MinRate)
 	return resp, nil
 }
 
@@ -193,16 +193,17 @@ func (h *host) redirect(resp *http.Response) (*url.URL, error) {
 		return nil, malformedf("redirect to %q: not http or https", target)
 	case from.Scheme == "https" && to.Scheme == "http":
 		return nil, malformedf("redirect to %q: from https to http", target)
-	case h.origin(to):
+	case h.isOrigin(to):
 		return to, nil
 	}
-	if err := h.judge(reachOf(to.Host)); err != nil {
+	if err := h.judgeReach(reachOf(to.Host)); err != nil {
 		return nil, malformedf("redirect to %q %w", target, err)
 	}
 	return to, nil
 }
 
-// statusError makes an *Error of an answer that is none, and closes it.
+// statusError makes a *source.Error of an answer with the wrong status, and
+// closes it.
 func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.Response) *source.Error {
 	code, text := r.explain(resp)
 	if resp.StatusCode == http.StatusUnauthorized {
@@ -214,8 +215,8 @@ func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.
 	return e
 }
 
-// setRetryAfter reads how long to stay away. Whatever the status, a wait that
-// is too long is the class of a rate limit: come back later.
+// setRetryAfter reads how long the host wants to be left alone. With any status,
+// a wait that is too long has the class of a rate limit: come back later.
 func setRetryAfter(e *source.Error, resp *http.Response) {
 	f := faultOf(e)
 	if !f.retry {
@@ -227,9 +228,10 @@ func setRetryAfter(e *source.Error, resp *http.Response) {
 	}
 }
 
-// explain401 says what is missing: the 401 comes after what we had was tried.
+// explain401 says what is missing: the 401 comes after the credential that there
+// is was tried.
 func (h *host) explain401(ctx context.Context, ref source.Ref, resp *http.Response, text string) string {
-	if !h.origin(resp.Request.URL) {
+	if !h.isOrigin(resp.Request.URL) {
 		return fmt.Sprintf("redirect target %s asks for credentials, and none are sent there", resp.Request.URL.Host)
 	}
 	if h.auth == nil { // the host of a foreign url
@@ -241,8 +243,8 @@ func (h *host) explain401(ctx context.Context, ref source.Ref, resp *http.Respon
 	return text + ": no credential for this host"
 }
 
-// explain says what the answer says: its status, and the registry's own code
-// and words, if there are any. It closes the body.
+// explain puts an answer into words: its status, and the registry's own code and
+// message, if there are any. It closes the body.
 func (r *Registry) explain(resp *http.Response) (code, text string) {
 	code, message := readRegistryError(resp)
 	text = strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))

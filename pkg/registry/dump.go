@@ -15,8 +15,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
-// dump writes what passes between us and the hosts, one message at a time. A
-// nil dump writes nothing.
+// dump writes the messages to and from the hosts, one at a time. A nil dump
+// writes nothing.
 type dump struct {
 	mu    sync.Mutex
 	w     io.Writer
@@ -32,8 +32,8 @@ func newDump(w io.Writer, m *masks) *dump {
 
 const masked = "[masked]"
 
-// write sends text on in one piece. A dump that cannot be written is no reason
-// to fail a pull.
+// write writes text in one piece. A dump that cannot be written is no reason to
+// fail a pull.
 func (d *dump) write(text string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -120,8 +120,8 @@ func shownValue(name, value string) string {
 	return masked
 }
 
-// connection returns hooks that trace the connections to host, nil if nobody
-// listens.
+// connection returns hooks that trace the connections to host, nil for a nil
+// dump.
 func (d *dump) connection(host string) *httptrace.ClientTrace {
 	if d == nil {
 		return nil
@@ -158,7 +158,8 @@ type masks struct {
 	secrets []string
 }
 
-// shortestSecret keeps a password like "a" from turning every text to noise.
+// shortestSecret, in bytes: shorter secrets are not masked, or nearly all output
+// would be.
 const shortestSecret = 4
 
 func (m *masks) add(secrets ...string) {

@@ -141,7 +141,7 @@ func ExampleRegistry_Resolve() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // so that this example contacts nobody
+	cancel() // so that this example contacts no host
 	_, err = r.Resolve(ctx, ref)
 	fmt.Println(err)
 	// Output: resolving docker.io/library/alpine:latest: context canceled

@@ -53,20 +53,20 @@ func joinRound(errs []*source.Error) error {
 }
 
 // fault is a failure whose reason, class and prospects are known where it is
-// made, so that nobody has to guess them from a text later.
+// made, so that none has to be guessed from a text later.
 type fault struct {
-	reason string // see Reason
-	class  error  // of errdefs
-	retry  bool   // whether another try may succeed
-	lost   bool   // whether the host could not even be reached
-	err    error
+	reason      string // see Reason
+	class       error  // of errdefs
+	retry       bool   // another try may succeed
+	unreachable bool   // there was no connection to the host
+	err         error
 }
 
 func (f *fault) Error() string   { return f.err.Error() }
 func (f *fault) Unwrap() []error { return []error{f.class, f.err} }
 
 // costly faults took a time-out, or will not go away within this run.
-func (f *fault) costly() bool { return f.lost || f.reason == "stall" }
+func (f *fault) costly() bool { return f.unreachable || f.reason == "stall" }
 
 func faultf(reason string, class error, retry bool, format string, args ...any) *fault {
 	return &fault{reason: reason, class: class, retry: retry, err: fmt.Errorf(format, args...)}
@@ -80,7 +80,7 @@ func unauthenticatedf(format string, args ...any) *fault {
 	return faultf("", errdefs.ErrUnauthenticated, false, format, args...)
 }
 
-// corruptf reports bytes that are not those asked for. Another try may bring
+// corruptf is the fault of bytes that are not those asked for. Another try may bring
 // the right ones; how often is decided by the count of blames.
 func corruptf(reason, format string, args ...any) *fault {
 	return faultf(reason, errdefs.ErrDataLoss, true, format, args...)
@@ -93,8 +93,8 @@ func stalledf(format string, args ...any) *fault {
 // errSlow is in the error of a body that came too slowly.
 var errSlow = errors.New("too slow")
 
-// Slow reports whether err says that bytes came, but fewer than Options.MinRate
-// wants. A host may go on like that for ever.
+// Slow reports whether err is that of a body that brought less than
+// Options.MinRate. A host may go on like that for ever.
 func (*Registry) Slow(err error) bool { return errors.Is(err, errSlow) }
 
 // Reason returns in one word why a request failed with err: reset, stall,
@@ -117,7 +117,7 @@ func networkFault(err error) *fault {
 	}
 	f := &fault{reason: "reset", class: errdefs.ErrUnavailable, retry: true, err: err}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		f.lost = true
+		f.unreachable = true
 	}
 	f.refine()
 	return f
@@ -126,12 +126,12 @@ func networkFault(err error) *fault {
 // refine finds the reason of a network error in its chain of types.
 func (f *fault) refine() {
 	if dns, ok := errors.AsType[*net.DNSError](f.err); ok {
-		f.reason, f.lost = "dns", true
+		f.reason, f.unreachable = "dns", true
 		f.retry = dns.IsTemporary || dns.IsTimeout
 		return
 	}
-	if isTLS(f.err) {
-		f.reason, f.lost, f.retry = "tls", true, false
+	if isTLSFailure(f.err) {
+		f.reason, f.unreachable, f.retry = "tls", true, false
 		return
 	}
 	if errors.Is(f.err, syscall.ECONNREFUSED) {
@@ -143,9 +143,9 @@ func (f *fault) refine() {
 	}
 }
 
-// isTLS reports failures of the handshake that a second try cannot mend: a
-// certificate, an alert of the other side, or no TLS at all.
-func isTLS(err error) bool {
+// isTLSFailure reports whether the handshake failed in a way that a second try
+// cannot mend: a certificate, an alert of the other side, or no TLS at all.
+func isTLSFailure(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}
@@ -153,11 +153,11 @@ func isTLS(err error) bool {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
 		return true
 	}
-	return notTLS(err)
+	return isNotTLS(err)
 }
 
-// notTLS reports a server that answers something else than TLS.
-func notTLS(err error) bool {
+// isNotTLS reports whether the server answered something else than TLS.
+func isNotTLS(err error) bool {
 	_, ok := errors.AsType[tls.RecordHeaderError](err)
 	return ok
 }

@@ -75,8 +75,8 @@ type host struct {
 	auth  *authorizer // nil for the host of a foreign url
 	limit *rate.Limiter
 
-	settled atomic.Pointer[string] // the scheme that was found to work
-	private atomic.Bool            // it was reached at a loopback or private address
+	knownScheme atomic.Pointer[string] // the scheme that was found to work
+	private     atomic.Bool            // it was reached at a loopback or private address
 
 	mu      sync.Mutex
 	gone    *source.Error // why it is not asked again in this run
@@ -85,11 +85,11 @@ type host struct {
 	fails   int           // in a row
 }
 
-// newHost makes of a configured host one that can be asked.
+// newHost adds to a configured host what it takes to send requests to it.
 func (r *Registry) newHost(configured hosts.Host) *host {
 	h := &host{Host: configured, limit: rate.NewLimiter(rate.Inf, 1)}
 	if len(h.Schemes) == 1 {
-		h.settled.Store(&h.Schemes[0])
+		h.knownScheme.Store(&h.Schemes[0])
 	}
 	for _, values := range h.Header {
 		for _, value := range values {
@@ -106,7 +106,7 @@ func (r *Registry) newHost(configured hosts.Host) *host {
 
 // scheme is the one that was found to work, or the first to try.
 func (h *host) scheme() string {
-	if s := h.settled.Load(); s != nil {
+	if s := h.knownScheme.Load(); s != nil {
 		return *s
 	}
 	return h.Schemes[0]
@@ -126,12 +126,12 @@ func (h *host) url(c call) *url.URL {
 	return u
 }
 
-// origin reports whether u is the host itself: scheme, host and port.
-func (h *host) origin(u *url.URL) bool {
+// isOrigin reports whether u is the host itself: scheme, host and port.
+func (h *host) isOrigin(u *url.URL) bool {
 	return source.SameOrigin(u, &url.URL{Scheme: h.scheme(), Host: h.Name})
 }
 
-// mayServe reports whether the host has what it takes for c.
+// mayServe reports whether the host may be asked for c.
 func (h *host) mayServe(c call) bool {
 	if c.byTag() {
 		return h.Resolve
@@ -158,22 +158,22 @@ func (h *host) unavailable(now time.Time) *source.Error {
 
 const (
 	// mirrorFailures is how many failures in a row condemn a mirror. The last
-	// host is never condemned for failures: there is nobody behind it.
+	// host is never condemned for failures: there is no host to fall back to.
 	mirrorFailures = 3
 	// maxBlames is how often wrong bytes of one blob are taken from one host.
 	maxBlames = 2
 )
 
-// succeeded forgets the failures of the host.
-func (h *host) succeeded() {
+// noteSuccess forgets the failures of the host.
+func (h *host) noteSuccess() {
 	h.mu.Lock()
 	h.fails = 0
 	h.mu.Unlock()
 }
 
-// failed remembers what e says about the host itself and reports whether this
+// noteFailure remembers what e says about the host itself and reports whether this
 // has condemned it.
-func (h *host) failed(e *source.Error, now time.Time) (condemned bool) {
+func (h *host) noteFailure(e *source.Error, now time.Time) (condemned bool) {
 	f := faultOf(e)
 	if f == nil || h.excused(e, f) {
 		return false
@@ -189,42 +189,42 @@ func (h *host) failed(e *source.Error, now time.Time) (condemned bool) {
 		wait = Retry{}.wait(h.fails)
 	}
 	h.until, h.waiting = now.Add(wait), e
-	if e.RetryAfter > retryAfterCap || (h.expendable() && (f.costly() || h.fails >= mirrorFailures)) {
-		h.gone = final(e)
+	if e.RetryAfter > retryAfterCap || (h.isExpendable() && (f.costly() || h.fails >= mirrorFailures)) {
+		h.gone = finalError(e)
 		return true
 	}
 	return false
 }
 
-// excused holds for failures that say nothing about the host as a whole: a
-// blob that it does not have, a repository that it does not show us.
+// excused reports whether a failure says nothing about the host as a whole: a
+// blob that it does not have, a repository that it does not show to this user.
 func (h *host) excused(e *source.Error, f *fault) bool {
 	if e.RetryAfter > 0 {
 		return false
 	}
-	if !h.expendable() {
+	if !h.isExpendable() {
 		return true
 	}
 	return !errdefs.IsUnavailable(f) && !errdefs.IsResourceExhausted(f)
 }
 
-// condemn takes the host out of this run and reports whether it was in it.
+// condemn excludes the host from this run and reports whether it was in it.
 func (h *host) condemn(e *source.Error) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.gone != nil {
 		return false
 	}
-	h.gone = final(e)
+	h.gone = finalError(e)
 	return true
 }
 
-// expendable hosts are given up for failures of their own.
-func (h *host) expendable() bool { return h.Mirror && !h.Last }
+// isExpendable reports whether the host is given up for failures of its own.
+func (h *host) isExpendable() bool { return h.Mirror && !h.Last }
 
-// final is e as the reason why a host is not asked again: nobody has to wait
-// for it to get better.
-func final(e *source.Error) *source.Error {
+// finalError is e as the reason why a host is not asked again: no wait is worth
+// the while.
+func finalError(e *source.Error) *source.Error {
 	again := *e
 	if f := faultOf(e); f != nil {
 		settled := *f
@@ -234,14 +234,14 @@ func final(e *source.Error) *source.Error {
 	return &again
 }
 
-// report tells the host's memory, and the caller where that has consequences,
-// how a request went.
-func (r *Registry) report(h *host, e *source.Error) {
+// recordOutcome notes for the host how a request went, with nil for a success,
+// and emits an event when that condemns it.
+func (r *Registry) recordOutcome(h *host, e *source.Error) {
 	if e == nil {
-		h.succeeded()
+		h.noteSuccess()
 		return
 	}
-	if h.failed(e, time.Now()) {
+	if h.noteFailure(e, time.Now()) {
 		r.emitGone(e)
 	}
 }
@@ -250,23 +250,23 @@ func (r *Registry) emitGone(e *source.Error) {
 	r.opts.Progress.Emit(progress.Event{Kind: progress.HostFailed, Ref: e.Ref, Digest: e.Digest, Host: e.Host, Reason: Reason(e), Err: e})
 }
 
-// blame says what was wrong at which host: wrong bytes are counted per blob.
+// blame is the key of wrong bytes: they are counted per host and blob.
 type blame struct {
 	host string
 	what string // digest, or the reference for a tag
 }
 
-func (r *Registry) blamed(host string, c call) int {
+func (r *Registry) blameCount(host string, c call) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.blames[blame{host, c.what()}]
+	return r.blames[blame{host, c.subject()}]
 }
 
 // noteBlame counts wrong bytes. A mirror that serves them is not asked again
 // for anything.
 func (r *Registry) noteBlame(h *host, c call, e *source.Error) {
 	r.countBlame(h.Name, c)
-	if h.expendable() && h.condemn(e) {
+	if h.isExpendable() && h.condemn(e) {
 		r.emitGone(e)
 	}
 }
@@ -274,7 +274,7 @@ func (r *Registry) noteBlame(h *host, c call, e *source.Error) {
 func (r *Registry) countBlame(host string, c call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.blames[blame{host, c.what()}]++
+	r.blames[blame{host, c.subject()}]++
 }
 
 // candidates returns the hosts to ask for c now, those without blame first,
@@ -289,14 +289,14 @@ func (r *Registry) candidates(up *upstream, c call) (willing []*host, out []*sou
 			out = append(out, c.remembered(e))
 			continue
 		}
-		if r.blamed(h.Name, c) >= maxBlames {
+		if r.blameCount(h.Name, c) >= maxBlames {
 			out = append(out, c.fail(h, corruptTwice()))
 			continue
 		}
 		willing = append(willing, h)
 	}
 	slices.SortStableFunc(willing, func(a, b *host) int {
-		return cmp.Compare(r.blamed(a.Name, c), r.blamed(b.Name, c))
+		return cmp.Compare(r.blameCount(a.Name, c), r.blameCount(b.Name, c))
 	})
 	return willing, out
 }
@@ -305,7 +305,7 @@ func corruptTwice() *fault {
 	return faultf("digest", errdefs.ErrDataLoss, false, "served wrong bytes twice")
 }
 
-// Blame says that the bytes which host served for desc were wrong. The host is
+// Blame reports that the bytes which host served for desc were wrong. The host is
 // asked again for this blob only if there is no other, and at most once; a
 // mirror is not asked again for anything in this run.
 func (r *Registry) Blame(ref source.Ref, desc ocispec.Descriptor, host string, err error) {
@@ -325,9 +325,9 @@ func (r *Registry) Blame(ref source.Ref, desc ocispec.Descriptor, host string, e
 	r.countBlame(host, c) // one of the descriptor's own urls
 }
 
-// call is one question to whichever host may answer it.
+// call is one question to any host that may answer it.
 type call struct {
-	op     string // of Error
+	op     string // of source.Error
 	ref    source.Ref
 	digest digest.Digest // empty for a tag
 	kind   string        // manifests, blobs, tags or _catalog
@@ -339,15 +339,15 @@ type call struct {
 
 func (c call) byTag() bool { return c.digest == "" }
 
-// what identifies the content for blames.
-func (c call) what() string {
+// subject identifies the content for blames.
+func (c call) subject() string {
 	if c.byTag() {
 		return c.ref.String()
 	}
 	return c.digest.String()
 }
 
-// fail puts a fault into its place.
+// fail adds host and call to a fault.
 func (c call) fail(h *host, f *fault) *source.Error {
 	return &source.Error{Op: c.op, Host: h.Name, Mirror: h.Mirror, Ref: c.ref.Name, Digest: c.digest, Err: f}
 }

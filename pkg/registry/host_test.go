@@ -53,7 +53,7 @@ func TestHostWithoutPullIsNotAskedForBlobs(t *testing.T) {
 	}
 }
 
-func TestNobodyMayResolve(t *testing.T) {
+func TestNoHostMayResolve(t *testing.T) {
 	srv := serve(t, manifest(manifestJSON(t)))
 	dir := hostsDir(t, srv.host(), fmt.Sprintf("server = %q\ncapabilities = [\"pull\"]\n", srv.URL))
 	_, err := open(t, registry.Options{Hosts: hosts.Options{Dirs: []string{dir}}}).Resolve(t.Context(), srv.ref(t, "a"))
@@ -118,7 +118,7 @@ func TestDeadMirror(t *testing.T) {
 // A mirror that is there but never answers costs its time-out once as well.
 func TestStalledMirror(t *testing.T) {
 	blob := blobBytes(10)
-	l, err := net.Listen("tcp", "127.0.0.2:0") // connects, and nobody answers
+	l, err := net.Listen("tcp", "127.0.0.2:0") // connects, and never answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,8 +179,8 @@ func TestRoundsOverSeveralHosts(t *testing.T) {
 	}
 }
 
-// The only host of hosts.toml may be another than the registry. Nobody is
-// behind it, so it is not given up.
+// The only host of hosts.toml may be another than the registry. There is no host
+// to fall back to, so it is not given up.
 func TestServerInPlaceOfTheRegistry(t *testing.T) {
 	stand := serve(t, inTurn(status(503), status(503), status(503), status(503), manifest(manifestJSON(t))))
 	dir := hostsDir(t, "reg.example.com", fmt.Sprintf("server = %q\n", stand.URL))
@@ -234,7 +234,7 @@ func TestBlamedMirror(t *testing.T) {
 	if got, b, err := read(t, r, ref, blob, source.Range{}); err != nil || b.Host != own.host() || string(got) != string(blob) {
 		t.Errorf("got %v, want the registry after the mirror was blamed", err)
 	}
-	_, _, _ = read(t, r, ref, other, source.Range{}) // whoever is asked for it
+	_, _, _ = read(t, r, ref, other, source.Range{}) // from any host
 	if mirror.count() != 1 {
 		t.Errorf("got %d requests to the mirror, want 1", mirror.count())
 	}

@@ -19,7 +19,7 @@ const (
 	// pageSize is how many names are asked for at once; registries give what
 	// they like.
 	pageSize = "1000"
-	// maxPages and maxNames bound a list, whatever the registry says.
+	// maxPages and maxNames bound a list of any registry.
 	maxPages = 100
 	maxNames = 20_000
 )
@@ -40,7 +40,7 @@ func (r *Registry) Tags(ctx context.Context, ref source.Ref) ([]string, error) {
 }
 
 // Repositories lists those of the registry domain, in its order, as Tags does.
-// Many registries have no such list, or not for everybody.
+// Many registries have no such list, or show it to some users alone.
 //
 // The protocol is the catalog of Docker's registry API V2.
 func (r *Registry) Repositories(ctx context.Context, domain string) ([]string, error) {
@@ -61,7 +61,8 @@ func anchored(re *regexp.Regexp) func(string) bool {
 }
 
 // list goes round the hosts until one gives a list, all of whose pages come
-// from that host. Names that are none are left out: they end up on terminals.
+// from that host. Names that are not valid are left out: they end up on
+// terminals.
 func (r *Registry) list(ctx context.Context, c call, valid func(string) bool) ([]string, error) {
 	c.accept = "application/json"
 	up, err := r.upstream(ctx, c.ref)
@@ -83,7 +84,7 @@ func (r *Registry) list(ctx context.Context, c call, valid func(string) bool) ([
 	}
 }
 
-// pages follows the links from page to page. It gives what it has along with
+// pages follows the links from page to page. It returns what it has along with
 // an error.
 func (r *Registry) pages(ctx context.Context, h *host, c call, valid func(string) bool) ([]string, error) {
 	var names []string
@@ -148,11 +149,11 @@ func (h *host) nextPage(resp *http.Response, c call) (url.Values, error) {
 	if err != nil || to.Host == "" {
 		return nil, malformedf("link to no usable page")
 	}
-	if !h.origin(to) || to.Path != first.Path {
+	if !h.isOrigin(to) || to.Path != first.Path {
 		return nil, malformedf("link to a page elsewhere, at %q", to.Scheme+"://"+to.Host+to.EscapedPath())
 	}
 	query := to.Query()
-	query.Del("ns") // ours, not the registry's
+	query.Del("ns") // host.url adds it
 	return query, nil
 }
 

@@ -20,7 +20,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// manifestTypes are the documents we understand, the ones that containerd does.
+// manifestTypes are the documents that can be pulled, the ones that containerd
+// understands.
 func manifestTypes() []string {
 	return []string{
 		images.MediaTypeDockerSchema2Manifest,
@@ -94,29 +95,30 @@ func round[T any](_ context.Context, r *Registry, up *upstream, c call, try func
 	for _, h := range hosts {
 		got, err := try(h)
 		if err == nil {
-			r.report(h, nil)
+			r.recordOutcome(h, nil)
 			return got, nil
 		}
 		e, ok := errors.AsType[*source.Error](err)
 		if !ok {
 			return none, err
 		}
-		r.settle(h, c, e)
+		r.recordFailure(h, c, e)
 		errs = append(errs, e)
 	}
 	if len(errs) == 0 {
-		return none, fmt.Errorf("no host of %s may be asked for %s: %w", c.ref.Domain, c.what(), errdefs.ErrFailedPrecondition)
+		return none, fmt.Errorf("no host of %s may be asked for %s: %w", c.ref.Domain, c.subject(), errdefs.ErrFailedPrecondition)
 	}
 	return none, joinRound(errs)
 }
 
-// settle files a failure: wrong bytes under the blob, all else under the host.
-func (r *Registry) settle(h *host, c call, e *source.Error) {
+// recordFailure counts wrong bytes for the blob, and all other failures for the
+// host.
+func (r *Registry) recordFailure(h *host, c call, e *source.Error) {
 	if errdefs.IsDataLoss(e) {
 		r.noteBlame(h, c, e)
 		return
 	}
-	r.report(h, e)
+	r.recordOutcome(h, e)
 }
 
 // documentFrom fetches and checks the document from one host.
@@ -179,7 +181,7 @@ func describe(body []byte, header http.Header, want ocispec.Descriptor) (ocispec
 	return desc, nil
 }
 
-// checkDigest believes no announcement: whatever digest is named anywhere must
+// checkDigest believes no announcement: every digest that is named anywhere must
 // be that of the bytes.
 func checkDigest(body []byte, header http.Header, want ocispec.Descriptor) error {
 	if want.Size > 0 && want.Size != int64(len(body)) {
@@ -199,10 +201,10 @@ func checkDigest(body []byte, header http.Header, want ocispec.Descriptor) error
 	return nil
 }
 
-// shape is what tells a manifest from an index. Two clients that read one
+// documentShape is what distinguishes a manifest from an index. Two clients that read one
 // document differently could be made to run different images from one digest
 // (CVE-2021-41190), so a document that is both is neither.
-type shape struct {
+type documentShape struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     string          `json:"mediaType"`
 	Config        json.RawMessage `json:"config"`
@@ -211,7 +213,7 @@ type shape struct {
 	FSLayers      json.RawMessage `json:"fsLayers"`
 }
 
-func present(raw json.RawMessage) bool {
+func isPresent(raw json.RawMessage) bool {
 	return len(raw) > 0 && !bytes.Equal(raw, []byte("null"))
 }
 
@@ -222,7 +224,7 @@ func documentType(body []byte, contentType string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var doc shape
+	var doc documentShape
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return "", malformedf("answer of type %q is no manifest: %w; is this a registry?", contentType, err)
 	}
@@ -277,10 +279,10 @@ func outerType(contentType string) (string, error) {
 }
 
 // isIndex decides by the content alone.
-func (s shape) isIndex() (bool, error) {
-	manifest, index := present(s.Config) || present(s.Layers), present(s.Manifests)
+func (s documentShape) isIndex() (bool, error) {
+	manifest, index := isPresent(s.Config) || isPresent(s.Layers), isPresent(s.Manifests)
 	switch {
-	case s.SchemaVersion == 1 || present(s.FSLayers):
+	case s.SchemaVersion == 1 || isPresent(s.FSLayers):
 		return false, schema1()
 	case manifest && index:
 		return false, malformedf("document is both a manifest and an index")

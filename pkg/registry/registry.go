@@ -1,13 +1,12 @@
-// Package registry speaks to OCI registries: it finds the hosts that may be
-// asked (hosts.toml, certs.d, mirrors), obtains credentials and tokens, turns a
-// tag into a manifest and opens blobs. References, targets and errors are those
-// of pkg/source, whose Source a *Registry is.
+// Package registry speaks HTTP to OCI registries: it asks the hosts of a registry
+// in turn, with credentials and tokens, turns a tag into a manifest and opens
+// blobs. References, targets and errors are those of pkg/source, whose Source a
+// *Registry is.
 //
-// It is an HTTP client of its own over containerd's reader of hosts
-// directories. It trusts no host: every manifest is checked against its digest
-// and bounded, a blob never yields more than its descriptor promises, a secret
-// goes only to the host it was found for, and redirects are followed by the
-// rules of docs/security.md.
+// It stores nothing, and it trusts no host: every manifest is checked against its
+// digest and bounded, a blob never yields more than its descriptor promises, a
+// secret goes only to the host it was found for, and redirects are followed by
+// the rules of docs/security.md.
 //
 // One attempt at a blob is one round over its hosts; the caller retries, with
 // Backoff. Manifests and tokens are retried here.
@@ -16,7 +15,10 @@
 // errdefs. A hosts directory that cannot be read or parsed is
 // ErrFailedPrecondition.
 //
-// Start reading at Options, then Resolve, Open and (*Registry).ask.
+// Which hosts there are is in registry/hosts, where credentials are found in
+// registry/credential, what token servers are asked in registry/token. Start
+// reading at Options, then Resolve (manifest.go), Open (blob.go) and ask
+// (client.go).
 package registry
 
 import (
@@ -92,7 +94,7 @@ const (
 	defaultUserAgent = "containerd-pull"
 )
 
-// New checks o and returns a Registry. It contacts nobody.
+// New checks o and returns a Registry. It contacts no host.
 func New(o Options) (*Registry, error) {
 	if err := o.validate(); err != nil {
 		return nil, err

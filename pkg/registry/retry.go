@@ -15,11 +15,11 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Retry says how often and how fast a failure is tried again. The zero value
-// is ten times, after 250 ms doubling to 8 s with jitter.
+// Retry is how often and how fast a failure is tried again. The zero value is ten
+// times, after 250 ms doubling to 8 s with jitter.
 type Retry struct {
 	// Count is how many failures in a row without a byte gained are followed
-	// by another try, and likewise failures by too low a rate, whatever was
+	// by another try, and likewise failures by too low a rate, even with bytes
 	// gained (see Slow). 0 means 10, a negative count means none.
 	Count int
 	// Delay is a fixed wait in place of the back-off.
@@ -30,8 +30,8 @@ const (
 	defaultRetries = 10
 	firstDelay     = 250 * time.Millisecond
 	lastDelay      = 8 * time.Second
-	// retryAfterCap is the longest wait that a host may ask us for. A host
-	// that wants more is given up, so that a pull ends and says so instead of
+	// retryAfterCap is the longest wait that a host may ask for. A host that
+	// wants more is given up, so that a pull ends and says so instead of
 	// sleeping for a day.
 	retryAfterCap = 60 * time.Second
 )
@@ -73,8 +73,8 @@ func Retryable(err error) bool {
 	return ok && f.retry
 }
 
-// retryable holds if any host may get better, unless the reference's own host
-// has given an answer that no wait will change.
+// retryable reports whether any host may get better, unless the reference's own
+// host has given an answer that no wait will change.
 func (e *roundError) retryable() bool {
 	if own := e.decisive(); !own.Mirror && !Retryable(own) && !errdefs.IsResourceExhausted(own) {
 		return false

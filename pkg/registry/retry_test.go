@@ -81,7 +81,7 @@ func TestBackoffHonoursRetryAfter(t *testing.T) {
 func TestRetryable(t *testing.T) {
 	for _, err := range []error{nil, errors.New("anything"), context.Canceled, errdefs.ErrUnavailable} {
 		if registry.Retryable(err) {
-			t.Errorf("got %v as retryable, want only our own errors", err)
+			t.Errorf("got %v as retryable, want only those of hosts", err)
 		}
 	}
 }

@@ -67,8 +67,8 @@ func (r *Registry) newTransports(h *host) transports {
 	}
 }
 
-// stranger picks the way for a request to somebody else than the host.
-func (t transports) stranger(req *http.Request) *http.Transport {
+// toStranger picks the way for a request to another server than the host.
+func (t transports) toStranger(req *http.Request) *http.Transport {
 	if via, err := t.proxy(req); err != nil || via != nil {
 		return t.proxied
 	}
@@ -95,26 +95,26 @@ func (h *host) watchDial(stall time.Duration) dialFunc {
 
 // judgeAddress is called with the address that a stranger's name led to.
 func (h *host) judgeAddress(_ context.Context, _, addr string, _ syscall.RawConn) error {
-	return h.judge(reachOf(addr))
+	return h.judgeReach(reachOf(addr))
 }
 
-// judge decides whether the host may lead us to an address of this reach.
-func (h *host) judge(at reach) error {
+// judgeReach decides whether the host may lead to an address of this reach.
+func (h *host) judgeReach(at reach) error {
 	switch {
 	case at == reachLinkLocal:
 		return malformedf("leads to a link-local address, which is never followed")
-	case at == reachPrivate && !h.local():
+	case at == reachPrivate && !h.isLocal():
 		return malformedf("leads to a loopback or private address, which a public registry may not")
 	}
 	return nil
 }
 
-// local reports whether the host itself is at a loopback or private address.
-func (h *host) local() bool {
+// isLocal reports whether the host itself is at a loopback or private address.
+func (h *host) isLocal() bool {
 	return h.private.Load() || reachOf(h.Name) == reachPrivate
 }
 
-// reach says from where an address can be reached.
+// reach is from where an address can be reached.
 type reach int
 
 const (
@@ -143,8 +143,8 @@ func reachOf(host string) reach {
 	return reachPublic
 }
 
-// isShared reports the address space that carriers and overlay networks use
-// inside (RFC 6598); cloud metadata services are found there too.
+// isShared reports whether ip is in the address space that carriers and overlay
+// networks use inside (RFC 6598); cloud metadata services are found there too.
 func isShared(ip netip.Addr) bool {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10).Contains(ip)
 }

@@ -18,7 +18,7 @@ type Error struct {
 	Op string
 	// Host is the host as contacted, with its port if it has one.
 	Host string
-	// Mirror says that Host is not the reference's own.
+	// Mirror is set if Host is not the reference's own.
 	Mirror bool
 	// Ref and Digest say what was asked for; Digest is empty for a tag.
 	Ref    string
@@ -27,7 +27,7 @@ type Error struct {
 	Status int
 	// Code is the registry's own error code, for example MANIFEST_UNKNOWN.
 	Code string
-	// RetryAfter is how long the host asked us to stay away, 0 if it did not.
+	// RetryAfter is how long the host asked to be left alone, 0 if it did not.
 	RetryAfter time.Duration
 	Err        error
 }

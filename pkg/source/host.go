@@ -38,8 +38,8 @@ func ContactedHost(domain string) string {
 	return domain
 }
 
-// SameHost reports whether a and b are the same registry, whatever their case,
-// with or without the port of HTTPS, and by any name of Docker Hub.
+// SameHost reports whether a and b are the same registry, in any case, with or
+// without the port of HTTPS, and by any name of Docker Hub.
 func SameHost(a, b string) bool { return comparableHost(a) == comparableHost(b) }
 
 func comparableHost(host string) string {
@@ -71,8 +71,7 @@ func Hostname(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// SameHostname reports whether a and b have one name or address, whatever their
-// ports.
+// SameHostname reports whether a and b have one name or address, on any ports.
 func SameHostname(a, b string) bool { return Hostname(a) == Hostname(b) }
 
 // ListsHost reports whether host is in list. An entry without a port stands for

@@ -84,7 +84,7 @@ func (r Ref) complete(name string) string {
 	return name
 }
 
-// object is the last part of the URL that asks for the manifest. A digest
+// Object is the last part of the URL that asks for the manifest. A digest
 // beside a tag wins, because it is the stronger wish.
 func (r Ref) Object() string {
 	if r.Digest != "" {

@@ -1,10 +1,13 @@
-// Package source is the contract of whatever images can be pulled from: a Ref
-// says which image, a Source yields its documents and blobs, an Error says what
-// one request to one host came to.
+// Package source is the contract of all that images can be pulled from: a Ref
+// says which image, a Source yields its documents and blobs, an Error says how
+// one request to one host failed.
 //
-// It also holds what a host is called (CanonicalHost) and what a pattern
-// matches (MatchPattern), so that every comparison of names is the same one.
-// It contacts nothing itself: pkg/registry is the Source that speaks HTTP.
+// It also holds all comparisons of names, one function for each question: what a
+// host is called and when two are the same (host.go), and what a pattern matches
+// (pattern.go). It contacts nothing itself: pkg/registry is the Source that
+// speaks HTTP.
+//
+// Start reading at Source.
 package source
 
 import (
@@ -44,7 +47,7 @@ type Body struct {
 	io.ReadCloser
 	// Host served the answer; Blame wants its name.
 	Host string
-	// Ranged says that the host honours ranges: it did, or where no range was
+	// Ranged is set if the host honours ranges: it did, or where no range was
 	// asked for, it says so. If it does not, a request for another part would
 	// transfer the whole blob again.
 	Ranged bool
@@ -63,7 +66,7 @@ type Source interface {
 	// Open begins one attempt at a part of a blob. Its bytes are counted, and
 	// hashed by the caller.
 	Open(ctx context.Context, ref Ref, desc ocispec.Descriptor, rng Range) (*Body, error)
-	// Blame says that the bytes which host served for desc were wrong.
+	// Blame reports that the bytes which host served for desc were wrong.
 	Blame(ref Ref, desc ocispec.Descriptor, host string, err error)
 	// Backoff waits before try n of what failed with cause, counted from 1, or
 	// returns why there is no further try.

@@ -17,7 +17,7 @@ import (
 // (docs/image-verification.md in containerd): each is told the reference and
 // the digest as -name and -digest and gets the target's descriptor as JSON on
 // its standard input. Exit code 0 allows; all that are asked must allow.
-// Whatever keeps a program from answering refuses.
+// A program that cannot answer refuses.
 type Bindir struct {
 	// Dir holds the programs and nothing else.
 	Dir string
@@ -51,8 +51,8 @@ func (v Bindir) Verify(ctx context.Context, ref source.Ref, target ocispec.Descr
 	return Judgement{bindirName, printable.Short(judged.Reason, maxReason)}, nil
 }
 
-// ready wants at least one program, because containerd's code is content with
-// none.
+// ready returns an error unless there is at least one program, because
+// containerd's code is content with none.
 func (v Bindir) ready() error {
 	if v.Optional {
 		return nil

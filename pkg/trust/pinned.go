@@ -12,7 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Pins say which digest a name stands for, by Ref.Name.
+// Pins are the digests that names stand for, by Ref.Name.
 type Pins map[string]digest.Digest
 
 // ParsePins parses "REF=DIGEST" texts, as in

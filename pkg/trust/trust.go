@@ -1,13 +1,13 @@
 // Package trust judges whether the target of a reference may be pulled.
 //
 // A Verifier answers for one digest, after the reference was resolved and
-// before anything but manifests is fetched. Pinned wants a digest that somebody
-// wrote down; Bindir asks programs, by the contract of containerd's
+// before anything but manifests is fetched. Pinned wants a digest that was written
+// down before; Bindir asks programs, by the contract of containerd's
 // image-verifier plugin. Verifiers of signatures would be further
 // implementations; there are none yet.
 //
 // The package neither resolves nor fetches: pkg/pull asks it, and compares the
-// digest once more before it writes a record.
+// digest once more before it writes a record. Start reading at Verifier.
 package trust
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Mode says which verifier a caller wants.
+// Mode is which verifier a caller wants.
 type Mode string
 
 const (

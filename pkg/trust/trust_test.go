@@ -135,7 +135,7 @@ func TestBindirContract(t *testing.T) {
 	}
 }
 
-// TestBindirFailsClosed refuses whatever is not a program that allows.
+// TestBindirFailsClosed refuses all but a program that allows.
 func TestBindirFailsClosed(t *testing.T) {
 	yes, no := pulltest.Verdict(true, "fine"), pulltest.Verdict(false, "bad\x1b[2J\u202esign")
 	plain := pulltest.Verifiers(t, map[string]string{"a": yes})
@@ -227,8 +227,8 @@ func TestNewRefusesNonsense(t *testing.T) {
 	}
 }
 
-// The reason of a refusal is shown on one harmless line of bounded length,
-// whatever a program wrote.
+// The reason of a refusal is shown on one harmless line of bounded length, with
+// any text that a program wrote.
 func TestRefusalShowsForeignTextHarmless(t *testing.T) {
 	for reason, want := range map[string]string{
 		"no\n\x1b[2Jforged\u202e": `: no\n\x1b[2Jforged\u202e`,

@@ -77,7 +77,7 @@ func New(o Options) (Finder, error) {
 		s = append(s, ownHost{*o.Own})
 	}
 	if o.AuthFile != "" {
-		s = append(s, authFile{path: o.AuthFile, name: "authfile " + o.AuthFile, must: true})
+		s = append(s, authFile{path: o.AuthFile, name: "authfile " + o.AuthFile, required: true})
 	}
 	entries, err := newEntries(o.Entries, o.Lookup)
 	if err != nil {
@@ -85,7 +85,7 @@ func New(o Options) (Finder, error) {
 	}
 	s = append(s, entries)
 	if o.EntriesFile != "" {
-		s = append(s, authFile{path: o.EntriesFile, name: "authfile " + o.EntriesFile, must: true})
+		s = append(s, authFile{path: o.EntriesFile, name: "authfile " + o.EntriesFile, required: true})
 	}
 	if o.AuthFile == "" {
 		s = append(s, usersOwn(o.Lookup)...)
@@ -100,7 +100,7 @@ func usersOwn(lookup func(string) (string, bool)) sources {
 	env := func(name string) string { text, _ := lookup(name); return text }
 	s := sources{dockerVariable{env("DOCKER_AUTH_CONFIG")}}
 	if path := env("REGISTRY_AUTH_FILE"); path != "" {
-		s = append(s, authFile{path: path, name: "REGISTRY_AUTH_FILE " + path, must: true})
+		s = append(s, authFile{path: path, name: "REGISTRY_AUTH_FILE " + path, required: true})
 	}
 	docker := env("DOCKER_CONFIG")
 	if docker == "" {
@@ -143,8 +143,8 @@ type question struct {
 	detached bool // programs run without a terminal
 }
 
-// own reports whether the host is the reference's own.
-func (q question) own() bool { return source.SameHost(q.host, q.ref.Domain) }
+// isOwn reports whether the host is the reference's own.
+func (q question) isOwn() bool { return source.SameHost(q.host, q.ref.Domain) }
 
 // sources are places in the order of asking.
 type sources []place
@@ -167,5 +167,5 @@ func (s sources) find(ctx context.Context, q question) (Credential, error) {
 type ownHost struct{ cred Credential }
 
 func (o ownHost) credential(_ context.Context, q question) (Credential, bool, error) {
-	return o.cred, q.own(), nil
+	return o.cred, q.isOwn(), nil
 }

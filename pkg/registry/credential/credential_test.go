@@ -243,7 +243,7 @@ func TestEntries(t *testing.T) {
 }
 
 // TestAnonymousStopsTheSearch: what is configured as anonymous stays so,
-// whatever the user has filed.
+// before what the user has filed.
 func TestAnonymousStopsTheSearch(t *testing.T) {
 	h := newHome(t)
 	h.write(".docker/config.json", auths("r.example.com"), 0o600)

@@ -31,14 +31,14 @@ type dockerAuth struct {
 
 // authFile is a file in Docker's form.
 type authFile struct {
-	path string
-	name string // what to call it
-	must bool   // it was named by the user, so that it has to be there
+	path     string
+	name     string // what to call it
+	required bool   // it was named by the user, so that it has to be there
 }
 
 func (f authFile) credential(ctx context.Context, q question) (Credential, bool, error) {
 	data, err := os.ReadFile(f.path)
-	if errors.Is(err, fs.ErrNotExist) && !f.must {
+	if errors.Is(err, fs.ErrNotExist) && !f.required {
 		return Credential{}, false, nil
 	}
 	if err != nil {

@@ -169,7 +169,7 @@ func (s entries) credential(ctx context.Context, q question) (Credential, bool, 
 func (e Entry) isFor(q question) bool {
 	if len(e.Match) == 0 {
 		// A provider says itself which images it is for.
-		return q.own() || e.Source == SourceCredentialProvider
+		return q.isOwn() || e.Source == SourceCredentialProvider
 	}
 	return slices.ContainsFunc(e.Match, func(pattern string) bool {
 		return source.MatchCredential(pattern, q.host, q.ref.Path)
@@ -181,7 +181,7 @@ func (s entries) ask(ctx context.Context, e Entry, q question) (Credential, bool
 	case SourceDockerConfig:
 		return s.dockerConfig(e).credential(ctx, q)
 	case SourceAuthFile:
-		return authFile{path: e.Path, name: "authfile " + e.Path, must: true}.credential(ctx, q)
+		return authFile{path: e.Path, name: "authfile " + e.Path, required: true}.credential(ctx, q)
 	case SourceHelper:
 		return e.helper(ctx, q)
 	case SourceCredentialProvider:
@@ -215,7 +215,7 @@ func (s entries) dockerConfig(e Entry) authFile {
 		dir = filepath.Join(home, ".docker")
 	}
 	path := filepath.Join(dir, "config.json")
-	return authFile{path: path, name: "docker config " + path, must: e.Path != ""}
+	return authFile{path: path, name: "docker config " + path, required: e.Path != ""}
 }
 
 // helper asks for the host under its names. A helper that is configured for a
@@ -263,7 +263,7 @@ func (q question) runWords(ctx context.Context, words []string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	return program{path: path, args: words[1:], detached: q.detached}.run(ctx)
+	return program{path: path, args: words[1:], detached: q.detached}.output(ctx)
 }
 
 // oneLine takes the end of a line off a secret. An empty one is a mistake.

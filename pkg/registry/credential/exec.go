@@ -47,9 +47,9 @@ func findProgram(name string) (string, error) {
 	return path, nil
 }
 
-// run returns what the program writes to its standard output. The program and all that it started end
-// with the context or when its time is up.
-func (p program) run(ctx context.Context) (stdout []byte, err error) {
+// output returns what the program writes to its standard output. The program and
+// all that it started end with the context or when its time is up.
+func (p program) output(ctx context.Context) (stdout []byte, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, programTimeout, fmt.Errorf("no answer within %s", programTimeout))
 	defer cancel()
 	var out, errOut boundedBuffer
@@ -107,7 +107,7 @@ func (q question) runHelper(ctx context.Context, helper, server string) (Credent
 	if err != nil {
 		return Credential{}, false, err
 	}
-	out, err := program{path: path, args: []string{"get"}, stdin: server, detached: q.detached}.run(ctx)
+	out, err := program{path: path, args: []string{"get"}, stdin: server, detached: q.detached}.output(ctx)
 	if err != nil {
 		if credentials.IsErrCredentialsNotFoundMessage(strings.TrimSpace(string(out))) {
 			return Credential{}, false, nil

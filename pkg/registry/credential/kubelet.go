@@ -119,7 +119,7 @@ func (p providers) ask(ctx context.Context, q question, one provider, image stri
 	for _, e := range one.Env {
 		prog.env = append(prog.env, e.Name+"="+e.Value)
 	}
-	out, err := prog.run(ctx)
+	out, err := prog.output(ctx)
 	if err != nil {
 		return Credential{}, false, err
 	}

@@ -26,7 +26,7 @@ import (
 // fromDirectory lets containerd read the hosts directory, so that a file means
 // the same to both.
 func (f *Finder) fromDirectory(ctx context.Context, name string) ([]Host, error) {
-	dir, err := findDir(f.opts.Dirs, name)
+	dir, err := findDirectory(f.opts.Dirs, name)
 	if err != nil {
 		return nil, err
 	}
@@ -120,16 +120,16 @@ func (f *Finder) applyOptions(h *Host) error {
 		h.Schemes, h.Insecure = []string{"https", "http"}, true
 	case f.tls.ca != nil || f.tls.certs != nil:
 		h.Schemes = []string{"https"}
-	case f.tls.set() && len(h.Schemes) > 1:
+	case f.tls.isSet() && len(h.Schemes) > 1:
 		h.Schemes = []string{"https", "http"}
 	}
 	return f.tls.apply(h.TLS)
 }
 
-// findDir returns the directory for a registry, empty if there is none: an entry
-// of its own name in any of dirs wins over every _default.
-func findDir(dirs []string, name string) (string, error) {
-	for _, entries := range [][]string{dirNames(name), {"_default"}} {
+// findDirectory returns the directory for a registry, empty if there is none: an
+// entry of its own name in any of dirs wins over every _default.
+func findDirectory(dirs []string, name string) (string, error) {
+	for _, entries := range [][]string{directoryNames(name), {"_default"}} {
 		for _, dir := range dirs {
 			for _, entry := range entries {
 				path := filepath.Join(dir, entry)
@@ -146,9 +146,9 @@ func findDir(dirs []string, name string) (string, error) {
 	return "", nil
 }
 
-// dirNames lists the names under which a registry may have a directory.
+// directoryNames lists the names under which a registry may have a directory.
 // The form host_port_ is for file systems that cannot hold a colon.
-func dirNames(name string) []string {
+func directoryNames(name string) []string {
 	if name == source.DockerHub {
 		return source.HostAliases(name)
 	}

@@ -17,7 +17,7 @@ type File struct {
 	// Name is the folder that it belongs in: a registry, or _default.
 	Name string
 	Text []byte
-	// Secret reports that it holds a header, which may be a secret.
+	// Secret is set if it holds a header, which may be a secret.
 	Secret bool
 }
 
@@ -82,7 +82,7 @@ func file(o Options, name string) (File, error) {
 	return f, nil
 }
 
-// ownTable is about the registry itself.
+// ownTable describes the registry itself.
 func ownTable(o Options, name string) table {
 	scheme := "https"
 	if o.PlainHTTP {

@@ -63,4 +63,4 @@ func (f tlsFiles) apply(c *tls.Config) error {
 	return nil
 }
 
-func (f tlsFiles) set() bool { return f.skipVerify || f.ca != nil || f.certs != nil }
+func (f tlsFiles) isSet() bool { return f.skipVerify || f.ca != nil || f.certs != nil }
