@@ -15,12 +15,12 @@ const (
 	permBits  = 0o777
 	modeBits  = 0o7777
 	xattrName = "SCHILY.xattr."
-	// unchanged is the owner that chown leaves alone.
+	// unchanged is the ID for which chown leaves the owner as it is.
 	unchanged = math.MaxUint32
 )
 
-// node is what attributes are set on: a name in a directory, which is never
-// followed if it is a link, or by way of a handle if it is open.
+// node is what attributes are set on: an open handle or, without one, a name in a
+// directory, which is never followed if it is a link.
 type node struct {
 	dir  *dir
 	name string
@@ -71,8 +71,8 @@ func (n node) utimes(times *[2]unix.Timespec) error {
 
 // dress gives n the attributes of hdr, in the only order that works: chown
 // clears set-user-ID and capabilities, an ACL changes the mode, and everything
-// changes the times. What is right already is left alone, except that chown
-// has its side effects on what is shared with another name.
+// changes the times. What is right already is not set again, except the owner of
+// a file that is shared with another name, since chown has side effects.
 func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
 	var st unix.Stat_t
 	if err := n.stat(&st); err != nil {
@@ -102,9 +102,9 @@ func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
 	return a.count(n, &st, changed, shared)
 }
 
-// count adds a new file to the usage. st is from before extended attributes
+// count adds a new file to the usage. st was read before extended attributes
 // changed, which may take a block. A file that is shared with another name was
-// counted with that; chown may have taken attributes from it.
+// counted under that name; chown may have removed attributes.
 func (a *applier) count(n node, st *unix.Stat_t, changed, shared bool) error {
 	if !a.usage.known || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return nil
@@ -145,7 +145,8 @@ func (a *applier) setXattrs(n node, hdr *tar.Header, mode uint32) (changed bool,
 	return changed, nil
 }
 
-// xattrKeys are in order, so that what happens does not depend on luck.
+// xattrKeys returns the names of the attributes of hdr in order, so that the
+// outcome is the same each time.
 func xattrKeys(hdr *tar.Header) (keys []string) {
 	for record := range hdr.PAXRecords {
 		if key, ok := strings.CutPrefix(record, xattrName); ok {
@@ -156,8 +157,8 @@ func xattrKeys(hdr *tar.Header) (keys []string) {
 	return keys
 }
 
-// setXattr never sets trusted attributes, by which overlayfs could be told to
-// show what is not in the layer.
+// setXattr sets no trusted attributes, which could make overlayfs show what is not
+// in the layer.
 func setXattr(n node, key, value string) error {
 	if strings.HasPrefix(key, "trusted.") {
 		return unix.ENOTSUP
@@ -165,8 +166,8 @@ func setXattr(n node, key, value string) error {
 	return n.setxattr(key, value)
 }
 
-// ignorable are attributes that the file system has no place for; user.* exist
-// on files and directories only.
+// ignorable reports whether err only means that the file system has no place for
+// the attribute; user.* exist on files and directories only.
 func ignorable(err error, key string, mode uint32) bool {
 	if err == unix.ENOTSUP {
 		return true
@@ -185,7 +186,8 @@ func timesOf(hdr *tar.Header) [2]unix.Timespec {
 	return [2]unix.Timespec{timespec(atime), timespec(hdr.ModTime)}
 }
 
-// timespec is the epoch for a time that nanoseconds since then cannot express.
+// timespec converts t. A time that nanoseconds since 1970 cannot express becomes
+// the epoch.
 func timespec(t time.Time) unix.Timespec {
 	if t.Before(time.Unix(0, 0)) || t.After(time.Unix(0, math.MaxInt64)) {
 		return unix.Timespec{}

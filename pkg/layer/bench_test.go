@@ -31,7 +31,7 @@ func smallFiles(b *testing.B) []byte {
 	return archive(b, entries...)
 }
 
-// BenchmarkApply compares ours with containerd's on small files and, if
+// BenchmarkApply compares Apply with containerd's on small files and, if
 // LAYER_BENCH names one, on a real layer as an uncompressed tar file. What it
 // measures is the file system of TMPDIR as much as the program: use a tmpfs or
 // a fresh ext4.

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,6 +19,16 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/layer"
 )
+
+// sample returns the names of cases in order: all, or with -short a few.
+func sample[C any](cases map[string]C) (names []string) {
+	for i, name := range slices.Sorted(maps.Keys(cases)) {
+		if i%20 == 0 || !testing.Short() {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // needRoot skips what an ordinary user cannot do: owners, devices, trusted
 // extended attributes.
@@ -158,8 +170,8 @@ func (sc *scene) oracle(t testing.TB, data []byte) outcome {
 	return outcome{tree: snapshot(t, s.root, sc.start)}
 }
 
-// ours runs apply and fails the test if anything outside the root changes.
-func (sc *scene) ours(t testing.TB, apply applyFunc, data []byte) outcome {
+// apply runs apply and fails the test if anything outside the root changes.
+func (sc *scene) apply(t testing.TB, apply applyFunc, data []byte) outcome {
 	t.Helper()
 	s := sc.prepare(t)
 	before := s.around(t)
@@ -198,7 +210,7 @@ func compare(want, got outcome) string {
 	return cmp.Diff(want.tree, got.tree)
 }
 
-// isException knows what containerd refuses and ours takes on purpose: an
+// isException recognizes what containerd refuses and Apply takes on purpose: an
 // archive that only the layers below make it refuse. In one of them there is a
 // file, or a link that leads nowhere, where the archive has directories that it
 // does not list. An upper layer may well replace that. containerd gives up when
@@ -208,7 +220,7 @@ func compare(want, got outcome) string {
 // Not met by these tests: names longer than 4095 bytes only together with that
 // of the root; links that containerd looks up outside the root on its way to a
 // name that is inside again; default ACLs of directories that the archive does
-// not list, which containerd's files inherit and ours cannot.
+// not list, which containerd's files inherit and those of Apply cannot.
 func (sc *scene) isException(t testing.TB, data []byte) bool {
 	t.Helper()
 	return sc.set == upper && newScene(t, topless).oracle(t, data).err == nil
@@ -221,12 +233,12 @@ func (sc *scene) check(t testing.TB, data []byte) (read int, err error) {
 	want := sc.oracle(t, data)
 	exception := want.err != nil && sc.isException(t, data)
 	for name, apply := range appliers {
-		got := sc.ours(t, apply, data)
+		got := sc.apply(t, apply, data)
 		if exception && got.err == nil {
 			continue
 		}
 		if diff := compare(want, got); diff != "" {
-			t.Errorf("%s (-containerd +ours):\n%s", name, diff)
+			t.Errorf("%s (-containerd +Apply):\n%s", name, diff)
 		}
 	}
 	return want.read, want.err

@@ -4,8 +4,8 @@
 // with its reason, beside the tests that compare the two.
 //
 // It does not decompress, hash or verify anything, and it neither prepares nor
-// commits snapshots: see package inflate for the former and package unpack for
-// the latter.
+// commits snapshots: see package unpack/pipeline for the former and package
+// unpack for the latter.
 //
 // # How names become files
 //
@@ -26,6 +26,10 @@
 // the layer takes up is counted on the way (usage.go), which takes whiteouts,
 // hard links and files with extended attributes one more call.
 //
-// The package needs /proc, and as containerd's applier it expects to be root
+// The package needs /proc and, as containerd's applier does, expects to be root
 // unless the archive names no other owner and no device.
+//
+// layer.go is where to enter: Apply, whose run goes through the archive entry by
+// entry (entry.go). What Apply could not know without the layers below, Inherit
+// completes (inherit.go).
 package layer

@@ -43,8 +43,8 @@ func (a *applier) entry(ctx context.Context, hdr *tar.Header) error {
 	return nil
 }
 
-// cleaned is name without detours. ".." in front does not lead out of the root;
-// without it no name that can be resolved is long.
+// cleaned returns name without detours. ".." in front does not lead out of the
+// root; once it is dropped, a name that can be resolved is not long.
 func cleaned(name string) string {
 	name = path.Clean(name)
 	if !strings.HasPrefix(name, "../") {
@@ -56,10 +56,11 @@ func cleaned(name string) string {
 	return "/" + name
 }
 
-// quoted is as much of a foreign name as belongs into a message.
+// quoted returns as much of a foreign name as belongs into a message.
 func quoted(name string) string { return printable.Quote(name, 300) }
 
-// blame tells which errors are those of the archive and not of the system.
+// blame classifies the errors that the archive causes and not the system, as an
+// errdefs.ErrInvalidArgument.
 func blame(err error) error {
 	for _, errno := range []unix.Errno{
 		unix.E2BIG, unix.EEXIST, unix.EINVAL, unix.EISDIR, unix.ELOOP, unix.EMLINK,
@@ -132,8 +133,8 @@ func (a *applier) write(ctx context.Context, fd int) error {
 	}
 }
 
-// fill reads as much of the current entry as fits. io.ReadFull would not do: it
-// cannot tell a short file from a short archive.
+// fill reads as much of the current entry as fits. io.ReadFull would not do: its
+// error is the same for a short file and for a short archive.
 func (a *applier) fill() (n int, err error) {
 	for n < len(a.body) && err == nil {
 		var m int
@@ -161,7 +162,8 @@ func (a *applier) directory(d *dir, base string, hdr *tar.Header) error {
 	return a.dress(node{dir: d, name: base, fd: -1}, hdr, false)
 }
 
-// reuse keeps what is there already if it is a directory.
+// reuse keeps what is there already if it is a directory, and replaces it
+// otherwise.
 func (a *applier) reuse(d *dir, base string, mode uint32) error {
 	var st unix.Stat_t
 	if err := statAt(d.fd, base, &st); err != nil {
@@ -243,7 +245,7 @@ func (a *applier) link(d *dir, base string, hdr *tar.Header) error {
 // the link itself.
 func (a *applier) target(name string) (*dir, string, error) {
 	parent, base := split(name)
-	if base == ".." { // what has one inside is a directory
+	if base == ".." { // which only directories have
 		return nil, "", errLinkToDirectory
 	}
 	if base == "" || base == "." { // "file/" and "file/." are the file
@@ -263,7 +265,7 @@ func (a *applier) target(name string) (*dir, string, error) {
 
 var errLinkToDirectory = fmt.Errorf("hard link to a directory: %w", errdefs.ErrInvalidArgument)
 
-// clear removes what is at base, if anything.
+// clear removes what is at base, if there is anything.
 func (a *applier) clear(d *dir, base string) error {
 	var st unix.Stat_t
 	err := statAt(d.fd, base, &st)
@@ -276,7 +278,8 @@ func (a *applier) clear(d *dir, base string) error {
 	return a.remove(d, base, st.Mode)
 }
 
-// remove removes what is at base, with all below it, and what was known of it.
+// remove removes what is at base with everything below it, and forgets what was
+// known of it.
 func (a *applier) remove(d *dir, base string, mode uint32) error {
 	a.usage.lose()
 	switch mode & unix.S_IFMT {
@@ -298,15 +301,15 @@ func (a *applier) remove(d *dir, base string, mode uint32) error {
 	return nil
 }
 
-// listedDir is a directory of the archive, whose times are set when everything
-// in it is done.
+// listedDir is a directory of the archive. Its times are set at the end, when
+// everything in it is done.
 type listedDir struct {
 	name  string
 	times [2]unix.Timespec
 }
 
-// setListedTimes sets the times of directories as the oracle does: at the
-// names' meaning at the end, which may be something else by then. A name that
+// setListedTimes sets the times of directories as the oracle does: of what their
+// names lead to at the end, which may be something else by then. A name that
 // leads nowhere any more is an error.
 func (a *applier) setListedTimes() error {
 	for i := range a.listed {

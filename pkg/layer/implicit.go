@@ -7,16 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// implicitMode is that of directories that nothing is known of.
+// implicitMode is the mode of directories of which nothing is known.
 const implicitMode = 0o755
 
-// Directory is one that Apply made because the archive uses it, and that has
-// no attributes of its own until Inherit.
+// Directory is a directory that Apply made because the archive uses it without
+// listing it. It has no attributes of its own until Inherit.
 type Directory struct {
 	path string
-	// listed: a later entry gave it owner, mode and times after all.
+	// listed is set if a later entry gave it owner, mode and times after all.
 	listed bool
-	// filled: something was made in it, so its time is that of the unpacking.
+	// filled is set if something was made in it, so that its time is that of the
+	// unpack.
 	filled bool
 }
 
@@ -48,7 +49,7 @@ func (s *implicitDirs) listed(path string) {
 	}
 }
 
-// forget drops the directory at path and all below: it was removed.
+// forget drops the directory at path, which was removed, and all below.
 func (s *implicitDirs) forget(path string) {
 	kept := s.order[:0]
 	for _, d := range s.order {

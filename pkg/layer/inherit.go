@@ -15,8 +15,8 @@ const lowerHandles = 8
 // Inherit gives the directories that Apply made in the upper directory root
 // without an entry of their own the attributes that they have below: owner,
 // mode, times and extended attributes. lowers are the upper directories of the
-// layers below, nearest first. It is called after Apply, when all
-// the layers below are complete.
+// layers below, nearest first. It is called after Apply, when all the layers
+// below are complete.
 //
 // A directory takes after the nearest layer that has it. A layer in which the
 // name is something else, or is below something else, ends the search; what is
@@ -51,7 +51,8 @@ func Inherit(root string, lowers []string, dirs []Directory) (err error) {
 type heir struct {
 	upper  *tree
 	lowers []*tree
-	// groups are those that directories pass on to what is made in them.
+	// groups are the groups that directories pass on to what is made in them, by
+	// path.
 	groups map[string]uint32
 }
 
@@ -73,7 +74,7 @@ func (h *heir) complete(d Directory) error {
 		return err
 	}
 	if from == nil {
-		return h.takeGroup(to, d)
+		return h.inheritGroup(to, d)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(from.fd, &st); err != nil {
@@ -109,9 +110,9 @@ func (h *heir) nearest(path string) (*dir, error) {
 	return nil, nil
 }
 
-// takeGroup gives a directory that is new the group that it would have got if
+// inheritGroup gives a directory that is new the group that it would have got if
 // its parent had been complete when it was made.
-func (h *heir) takeGroup(to *dir, d Directory) error {
+func (h *heir) inheritGroup(to *dir, d Directory) error {
 	gid, ok := h.groups[strings.TrimPrefix(path.Dir("/"+d.path), "/")]
 	if !ok || d.listed {
 		return nil
@@ -142,22 +143,22 @@ func copyAttributes(to *dir, st *unix.Stat_t, filled bool) error {
 	return nil
 }
 
-// keepMode restores the mode of d if f set extended attributes: an ACL among
-// them changes it.
-func keepMode(d *dir, f func() (bool, error)) error {
+// keepMode restores the mode of d if set has set extended attributes: an ACL
+// among them changes it.
+func keepMode(d *dir, set func() (bool, error)) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {
 		return err
 	}
-	changed, err := f()
+	changed, err := set()
 	if err != nil || !changed {
 		return err
 	}
 	return unix.Chmod(d.proc(), st.Mode&modeBits)
 }
 
-// copyXattrs gives to the extended attributes of from that it does not have,
-// and reports whether there were any. Trusted ones are overlayfs's own.
+// copyXattrs gives to the extended attributes of from that it does not have, and
+// reports whether there were any. Trusted ones belong to overlayfs.
 func copyXattrs(to, from *dir) (changed bool, err error) {
 	keys, err := readXattr(func(buf []byte) (int, error) { return unix.Listxattr(from.proc(), buf) })
 	if err == unix.ENOTSUP {
@@ -188,7 +189,7 @@ func copyXattrs(to, from *dir) (changed bool, err error) {
 	return changed, nil
 }
 
-// maxXattr is the most that Linux returns of a list or a value.
+// maxXattr is the greatest size that a list or a value has on Linux.
 const maxXattr = 64 << 10
 
 // readXattr calls get with a buffer that is large enough.

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whiteouts says what becomes of entries that delete something below.
+// Whiteouts decides what becomes of entries that delete something below.
 type Whiteouts int
 
 const (
@@ -29,8 +29,8 @@ const (
 // Options of Apply. The zero value applies to an overlay without a limit.
 type Options struct {
 	Whiteouts Whiteouts
-	// MaxBytes limits the bytes read from the stream, and as much the bytes
-	// written to files, which sparse files make more. 0 is no limit.
+	// MaxBytes limits the bytes read from the stream and, separately, the bytes
+	// written to files, which may be more if files are sparse. 0 is no limit.
 	MaxBytes int64
 }
 
@@ -46,7 +46,8 @@ type Result struct {
 	Implicit []Directory
 	// Usage is what is in the root now. Inherit may still change it.
 	Usage Usage
-	// Warnings name what the file system or containerd's rules left out.
+	// Warnings name what was left out because of the file system or of
+	// containerd's rules.
 	Warnings []string
 }
 
@@ -61,7 +62,7 @@ var ErrLimit = fmt.Errorf("over the limit: %w", errdefs.ErrInvalidArgument)
 // errdefs.ErrInvalidArgument. Errors of r and of the file system keep their
 // identity (ENOSPC, say). Whatever the error, root is left half done.
 //
-// Nobody else may change root meanwhile. Even then nothing outside of it would
+// Nothing else may change root meanwhile. Even then nothing outside of it would
 // be touched.
 func Apply(ctx context.Context, root string, r io.Reader, o Options) (Result, error) {
 	return apply(ctx, root, r, o, openTree)
@@ -85,10 +86,10 @@ func apply(ctx context.Context, root string, r io.Reader, o Options, open func(s
 }
 
 const (
-	// readAhead saves the reader below from archive/tar's requests for single
-	// blocks. Larger requests pass it by.
+	// readAhead is the size of the buffer that serves archive/tar's requests for
+	// single blocks. Larger requests bypass it.
 	readAhead = 64 << 10
-	// bodySize is what a file is written in. Few files are larger.
+	// bodySize is how much of a file is written at a time. Few files are larger.
 	bodySize = 256 << 10
 )
 
@@ -103,12 +104,12 @@ type applier struct {
 	body    []byte
 	mkdirs  opener // a.ensure, made once
 	userns  bool
-	times   [2]unix.Timespec // of the entry in work, here to be allocated once
+	times   [2]unix.Timespec // of the current entry, here to be allocated once
 
 	entries  int
 	written  int64
 	listed   []listedDir
-	replaced bool                // a directory or a link was removed: names may mean something else now
+	replaced bool                // whether a directory or a link was removed: names may mean something else now
 	unpacked map[string]struct{} // InPlace: the names that whiteouts must spare
 	opaque   map[string]struct{} // InPlace: directories emptied already
 	usage    Usage
@@ -153,7 +154,8 @@ func (a *applier) run(ctx context.Context) error {
 	return err
 }
 
-// unreadable tells a stream that broke off from an archive that is no archive.
+// unreadable returns the error of the stream if that is why the archive cannot be
+// read, and otherwise one of the archive.
 func (a *applier) unreadable(err error) error {
 	if a.src.err != nil {
 		return fmt.Errorf("reading the layer: %w", a.src.err)

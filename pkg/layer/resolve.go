@@ -19,7 +19,7 @@ const (
 )
 
 // resolve rewrites name until no link is left in it and returns it as a path
-// below the root. What does not exist counts as a directory to be.
+// below the root. What does not exist counts as a directory that is to be made.
 //
 // It gives the answers of containerd's fs.RootPath, whose rules are: links are
 // replaced one level per pass; ".." takes away the name before it, even if that
@@ -40,8 +40,9 @@ func (t *tree) resolve(name string) (string, error) {
 	}
 }
 
-// pass replaces each link in name once. Below what is missing everything is:
-// to look for it would take as many calls as a hostile name can grow parts.
+// pass replaces each link in name once. Below a name that is missing everything
+// else is taken to be missing: looking it up would take as many calls as a hostile
+// name can grow parts.
 func (t *tree) pass(name string, links *int) (string, error) {
 	done, missing := "", "-"
 	if strings.HasPrefix(name, "/") {
@@ -80,9 +81,9 @@ func (t *tree) pass(name string, links *int) (string, error) {
 	return done, nil
 }
 
-// readlink returns the target of the link at p, or "" if it is none. Links on
-// the way to p are followed as the kernel does; where they leave the root there
-// is nothing to see, which is ENOENT too.
+// readlink returns the target of the link at p, or "" if p is no link. Links on
+// the way to p are followed as the kernel does; where they leave the root, the
+// error is ENOENT too.
 func (t *tree) readlink(p string) (string, error) {
 	if p == "" {
 		return "", nil
@@ -98,7 +99,7 @@ func (t *tree) readlink(p string) (string, error) {
 	return targetOf(fd)
 }
 
-// targetOf returns the target of an open link, or "" if it is none.
+// targetOf returns the target of an open link, or "" if fd is no link.
 func targetOf(fd int) (string, error) {
 	var buf [unix.PathMax]byte
 	n, err := unix.Readlinkat(fd, "", buf[:])
@@ -120,7 +121,7 @@ func (t *tree) peek(p string) (int, error) {
 
 // walk does in steps what RESOLVE_BENEATH does at once.
 type walk struct {
-	places []int // from the root to where it has come
+	places []int // handles from the root to the present directory
 	links  int
 }
 
@@ -132,8 +133,8 @@ func (w *walk) close() {
 	}
 }
 
-// to opens what parts lead to. The last part is not followed; what leads out of
-// the root is EXDEV.
+// to opens what parts lead to. The last part is not followed; a way out of the
+// root is EXDEV.
 func (w *walk) to(parts []string) (int, error) {
 	for {
 		part := parts[0]
@@ -172,7 +173,7 @@ func (w *walk) up() error {
 	return nil
 }
 
-// into goes on from fd, or returns its target if it is a link.
+// into makes fd the present directory, or returns its target if it is a link.
 func (w *walk) into(fd int) (string, error) {
 	target, err := targetOf(fd)
 	if target == "" && err == nil {

@@ -94,6 +94,9 @@ func calls(t *testing.T, data []byte) int {
 // TestSystemCalls: an ordinary file takes at most five system calls, an empty
 // one four, and a directory with what is in it hardly more.
 func TestSystemCalls(t *testing.T) {
+	if testing.Short() {
+		t.Skip("tracing takes long")
+	}
 	const n = 500
 	for name, c := range map[string]struct {
 		add  func(i int) []entry
@@ -149,8 +152,8 @@ func TestWithoutOpenat2(t *testing.T) {
 	}
 }
 
-// TestWithoutIDs makes files that are somebody's where threads may not change
-// their identity.
+// TestWithoutIDs makes files of another user where threads may not change their
+// identity.
 func TestWithoutIDs(t *testing.T) {
 	needRoot(t)
 	data := archive(t, file("f", "body", owner(1000, 1001), mode(0o4755)))

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Calls are made on plain descriptors: those of package os register with the
-// runtime's poller, which costs four more calls per file and is of no use for
+// Calls are made on plain descriptors: package os registers its own with the
+// runtime's poller, which costs four more calls per file and is useless for
 // regular files.
 
 // openat2 repeats the call when a signal or a concurrent rename got in its way.

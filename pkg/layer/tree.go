@@ -37,17 +37,17 @@ func (d *dir) join(name string) string {
 	return d.path + "/" + name
 }
 
-// proc is a name of the directory for calls that take neither a handle that is
-// only a place, nor a handle and a name.
+// proc returns a name of the directory for calls that take neither an O_PATH
+// handle nor a handle and a name.
 func (d *dir) proc() string { return procPath(d.fd) }
 
 func procPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
-// tree is a directory in which names are resolved, and what is known about it.
-// It holds true as long as only its owner changes the directory.
+// tree is a directory in which names are resolved, and what is known about it,
+// which stays true as long as nothing but its owner changes the directory.
 type tree struct {
 	root    *dir
-	openat2 bool // the kernel has it, and no filter forbids it
+	openat2 bool // whether the kernel has it and no filter forbids it
 	limit   int
 	dirs    map[string]*dir // by dir.path; the root is not among them
 	// aliases are names with links in them and the paths that they lead to.
@@ -92,8 +92,8 @@ func (t *tree) close() error {
 	return err
 }
 
-// at opens the directory that name leads to. If no link is met on the way, name
-// says itself where that is; otherwise it is rewritten first.
+// at opens the directory that name leads to. If no link is met on the way, name is
+// the path itself; otherwise it is rewritten first.
 func (t *tree) at(name string, open opener) (*dir, error) {
 	if p, ok := t.aliases[name]; ok {
 		return open(p)
@@ -112,8 +112,8 @@ func (t *tree) at(name string, open opener) (*dir, error) {
 	return open(p)
 }
 
-// remember keeps few names and none that are longer than a path can be, so that
-// an archive cannot fill the memory with them.
+// remember adds an alias. It keeps few names and none that are longer than a path
+// can be, so that an archive cannot fill the memory with them.
 func (t *tree) remember(name, path string) {
 	if len(name) >= unix.PathMax {
 		return
@@ -124,8 +124,8 @@ func (t *tree) remember(name, path string) {
 	t.aliases[name] = path
 }
 
-// plain returns name as a path below the root, if that does not depend on what
-// is there.
+// plain returns name as a path below the root, if that is the same whatever the
+// root holds.
 func plain(name string) (string, bool) {
 	if strings.Contains(name, "..") {
 		return "", false
@@ -137,8 +137,8 @@ func plain(name string) (string, bool) {
 	return name, true
 }
 
-// open opens an existing directory. ELOOP says that there is a link in path,
-// ENOENT that the rest of it is not there.
+// open opens an existing directory. ELOOP means that there is a link in path,
+// ENOENT that a part of it does not exist.
 func (t *tree) open(path string) (*dir, error) {
 	if d := t.kept(path); d != nil {
 		return d, nil
@@ -211,7 +211,7 @@ func (t *tree) oldest() (oldest *dir) {
 
 func (t *tree) drop(d *dir) {
 	delete(t.dirs, d.path)
-	unix.Close(d.fd) // a handle without a file behind it has nothing to lose
+	unix.Close(d.fd) // nothing can be lost by closing an O_PATH handle
 }
 
 // forget drops what was known of the directory at path and of all below.
@@ -230,7 +230,8 @@ func within(p, path string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// split is path.Split, which keeps the slash: the oracle resolves names with it.
+// split is path.Split, and like it keeps the slash, with which the oracle resolves
+// names.
 func split(name string) (parent, base string) {
 	i := strings.LastIndexByte(name, '/')
 	return name[:i+1], name[i+1:]

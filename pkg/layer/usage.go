@@ -9,20 +9,20 @@ import (
 
 const (
 	statBlock = 512 // bytes that st_blocks counts by
-	// mapped is how many blocks of a file every layout of ext4 finds without
-	// blocks of its own for their map.
+	// mapped is how many blocks of a file every layout of ext4 maps within the
+	// inode, without blocks for the map.
 	mapped = 4
 )
 
-// Usage is what Apply left in its root, counted on the way. The zero value
-// knows nothing.
+// Usage is what Apply left in its root, counted on the way. The zero value stands
+// for an unknown usage.
 type Usage struct {
 	known  bool
 	inodes int64
-	blocks int64 // those of the inodes that are not in later
+	blocks int64 // of the inodes that are not in later
 	// later are the inodes that may still get blocks.
 	later []place
-	// settled is the most that st_blocks may say of a file for it to be final.
+	// settled is the largest st_blocks of a file that is final.
 	// ext4 maps a file when it writes it back, and a map that does not fit into
 	// the inode takes blocks of its own.
 	settled int64
@@ -55,7 +55,7 @@ func newUsage(root *dir) Usage {
 	return u
 }
 
-// add counts a file that is no directory and that is done.
+// add counts a complete file that is no directory.
 func (u *Usage) add(n node, st *unix.Stat_t) {
 	if st.Blocks > u.settled {
 		u.postpone(n.dir, n.name)
@@ -65,7 +65,7 @@ func (u *Usage) add(n node, st *unix.Stat_t) {
 	u.blocks += st.Blocks
 }
 
-// postpone counts what may still get blocks.
+// postpone counts an inode that may still get blocks.
 func (u *Usage) postpone(d *dir, name string) {
 	if u.known {
 		u.inodes++
@@ -73,13 +73,14 @@ func (u *Usage) postpone(d *dir, name string) {
 	}
 }
 
-// lose gives up: something that may have been counted is not there any more.
+// lose makes the usage unknown: something that may have been counted does not exist
+// any more.
 func (u *Usage) lose() { *u = Usage{} }
 
 // Measure returns the inodes and bytes that containerd's fs.DiskUsage would
 // find in root, that of Apply, after Inherit. It looks only at directories and
-// at files of more than a few blocks. ok is false where only fs.DiskUsage can
-// tell: always if Apply removed something.
+// at files of more than a few blocks. ok is false if the usage is unknown and
+// takes fs.DiskUsage, always if Apply removed something.
 func (u Usage) Measure(root string) (inodes, bytes int64, ok bool) {
 	if !u.known {
 		return 0, 0, false

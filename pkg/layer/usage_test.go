@@ -188,6 +188,9 @@ func plainLayers(t testing.TB, most int) map[string][]byte {
 func TestUsage(t *testing.T) {
 	both := []layer.Whiteouts{layer.Overlay, layer.InPlace}
 	for name, options := range countable() {
+		if testing.Short() && options != nil {
+			continue // it takes a disk of its own
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := mounted(t, "tmpfs", options)

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// maxWarnings bounds what an archive can make us remember.
+// maxWarnings bounds how many kinds of warnings an archive can fill the memory
+// with.
 const maxWarnings = 16
 
 // warnings are one line for each kind of thing that was left out.

@@ -58,31 +58,31 @@ func (a *applier) empty(d *dir) error {
 		return nil
 	}
 	a.opaque[d.path] = struct{}{}
-	return a.removeStrange(d.fd, d.path)
+	return a.removeUnlisted(d.fd, d.path)
 }
 
-// removeStrange removes what is in the open directory at path except what the
+// removeUnlisted removes what is in the open directory at path except what the
 // archive listed so far, and goes on in those of its directories.
-func (a *applier) removeStrange(fd int, path string) error {
+func (a *applier) removeUnlisted(fd int, path string) error {
 	d := &dir{fd: fd, path: path}
 	entries, err := os.ReadDir(d.proc())
 	if err != nil {
 		return fmt.Errorf("emptying the directory: %w", err)
 	}
 	for _, e := range entries {
-		if err := a.removeIfStrange(d, e.Name()); err != nil {
+		if err := a.removeIfUnlisted(d, e.Name()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *applier) removeIfStrange(d *dir, name string) error {
+func (a *applier) removeIfUnlisted(d *dir, name string) error {
 	var st unix.Stat_t
 	if err := statAt(d.fd, name, &st); err != nil {
 		return err
 	}
-	if _, ours := a.unpacked[d.join(name)]; !ours {
+	if _, listed := a.unpacked[d.join(name)]; !listed {
 		return a.remove(d, name, st.Mode)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -93,5 +93,5 @@ func (a *applier) removeIfStrange(d *dir, name string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return a.removeStrange(fd, d.join(name))
+	return a.removeUnlisted(fd, d.join(name))
 }

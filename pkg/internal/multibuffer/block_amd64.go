@@ -1,15 +1,15 @@
 package multibuffer
 
-// block2 goes on with the states a and b over n bytes from p and from q. n is a
+// block2 continues the states a and b over n bytes from p and from q. n is a
 // positive multiple of blockSize.
 //
 //go:noescape
 func block2(a, b *[8]uint32, p, q *byte, n int)
 
-// cpuid asks the processor about itself, with sub-leaf 0.
+// cpuid executes the instruction of that name, with sub-leaf 0.
 func cpuid(leaf uint32) (eax, ebx, ecx uint32)
 
-// capable tells whether block2 can run here.
+// capable reports whether block2 can run on this processor.
 func capable() bool {
 	const (
 		basic, extended = 1, 7 // leaves

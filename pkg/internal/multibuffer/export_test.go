@@ -3,5 +3,5 @@ package multibuffer
 // Plain returns a Hasher that leaves everything to the standard library.
 func Plain() *Hasher { return newHasher(false) }
 
-// Capable tells whether the hashers of New work on this processor.
+// Capable reports whether the hashers of New work on this processor.
 func Capable() bool { return capable() }

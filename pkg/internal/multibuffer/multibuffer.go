@@ -1,13 +1,16 @@
-// Package multibuffer computes the SHA-256 of several streams at once.
+// Package multibuffer computes the SHA-256 of several streams at once, and no
+// other digests.
 //
 // A processor with SHA extensions is idle half of the time while it hashes one
 // stream, because each round waits for the result of the one before. Over two
 // streams it goes on with the other meanwhile, so that two take the time of
-// one. The streams of a Hasher are hashed in pairs where two have something to
+// one. The streams of a Hasher are hashed in pairs when two have something to
 // hash; a stream may leave a little of its data for that moment.
 //
-// Elsewhere, and where Go's cryptography runs in FIPS 140 mode, the standard
-// library hashes each stream by itself.
+// On other processors, and where Go's cryptography runs in FIPS 140 mode, the
+// standard library hashes each stream by itself.
+//
+// Read Stream.Add and Hasher.advance first; block_amd64.s has the rounds.
 package multibuffer
 
 import (
@@ -29,8 +32,8 @@ const (
 type Hasher struct {
 	capable bool
 	mu      sync.Mutex
-	settled *sync.Cond // somebody is done with a stream
-	waiting []*Stream  // streams with chunks
+	settled *sync.Cond // signals that a stream is not busy any more
+	waiting []*Stream  // those with chunks
 }
 
 // New returns a Hasher.
@@ -45,18 +48,18 @@ func newHasher(capable bool) *Hasher {
 // Stream is the hash of one sequence of bytes. It belongs to one goroutine.
 type Stream struct {
 	h     *Hasher
-	plain hash.Hash // hashes everything if h is not capable
+	plain hash.Hash // hashes everything if h is not capable, else nil
 
 	length uint64 // of all that was added
 	// What follows is guarded by h.mu.
 	state  [8]uint32
-	block  [blockSize]byte // begun
-	filled int             // of block
+	block  [blockSize]byte // the block that has begun
+	filled int             // bytes of it
 	chunks []chunk         // not hashed yet, oldest first
-	busy   bool            // somebody hashes the first of chunks and has let go of h.mu
+	busy   bool            // a goroutine hashes the first of chunks without holding h.mu
 }
 
-// chunk is data that waits, and what is to be called when it does not any more.
+// chunk is data that waits to be hashed; release is called afterwards.
 type chunk struct {
 	data    []byte
 	release func()
@@ -82,8 +85,8 @@ func (s *Stream) Reset() {
 	}
 }
 
-// Add appends p, which must stay as it is until release is called: now or
-// later, by whichever goroutine hashes it, or by Drop. release must not block.
+// Add appends p, which must not change until release is called: now or later, by
+// the goroutine that hashes it, or by Drop. release must not block.
 func (s *Stream) Add(p []byte, release func()) {
 	if s.plain != nil {
 		s.plain.Write(p)
@@ -99,7 +102,7 @@ func (s *Stream) Add(p []byte, release func()) {
 	}
 }
 
-// Help hashes some of what waits, if there is any and nobody else does, and tells
+// Help hashes some of what waits, unless another goroutine does so, and reports
 // whether it did. Unlike the rest of a Stream it may be called from any goroutine.
 func (s *Stream) Help() bool {
 	if s.plain != nil {
@@ -137,8 +140,8 @@ func (s *Stream) Sum() [sha256.Size]byte {
 	return s.finish()
 }
 
-// Drop releases what waits to be hashed. The stream is of no use after it until
-// it is Reset.
+// Drop releases what waits to be hashed. Afterwards the stream must be Reset to be
+// used again.
 func (s *Stream) Drop() {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
@@ -170,7 +173,7 @@ func (s *Stream) await(n int) {
 	}
 }
 
-// partner finds another stream that has something to hash.
+// partner returns another stream that has something to hash, or nil.
 func (h *Hasher) partner(s *Stream) *Stream {
 	i := slices.IndexFunc(h.waiting, func(o *Stream) bool { return o != s && !o.busy })
 	if i < 0 {
@@ -179,9 +182,8 @@ func (h *Hasher) partner(s *Stream) *Stream {
 	return h.waiting[i]
 }
 
-// advance hashes of the first chunk of s as much as it has in common with that
-// of another stream, or all of it if there is none. It lets go of h.mu
-// meanwhile.
+// advance hashes as much of the first chunk of s as another stream has to hash
+// too, or all of it if there is no other. It unlocks h.mu meanwhile.
 func (h *Hasher) advance(s *Stream) {
 	n := s.align()
 	if n == 0 {
@@ -209,8 +211,9 @@ func (h *Hasher) advance(s *Stream) {
 	h.settled.Broadcast()
 }
 
-// align hashes what does not make whole blocks, and returns the bytes of those
-// that follow in the first chunk. If there are none, the chunk is done with.
+// align hashes what completes a block that has begun, and returns the size of the
+// whole blocks that follow in the first chunk. If there are none, the chunk has
+// been used up.
 func (s *Stream) align() int {
 	data := s.chunks[0].data
 	if s.filled > 0 || len(data) < blockSize {
@@ -229,7 +232,7 @@ func (s *Stream) align() int {
 	return len(data) / blockSize * blockSize
 }
 
-// skip goes behind n bytes of the first chunk.
+// skip removes n bytes of the first chunk.
 func (s *Stream) skip(n int) {
 	s.chunks[0].data = s.chunks[0].data[n:]
 	if len(s.chunks[0].data) == 0 {
@@ -237,7 +240,7 @@ func (s *Stream) skip(n int) {
 	}
 }
 
-// done releases the first chunk.
+// done releases and removes the first chunk.
 func (s *Stream) done() {
 	s.chunks[0].release()
 	s.chunks = slices.Delete(s.chunks, 0, 1)

@@ -189,7 +189,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestPairs tells whether two streams share their work: the chunk of the first
+// TestPairs: two streams share their work: the chunk of the first
 // waits for the second to come.
 func TestPairs(t *testing.T) {
 	t.Parallel()
