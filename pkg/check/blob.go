@@ -16,7 +16,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
-// readSize is what a blob is read in; larger reads do not come back in one
+// readSize is the size of the reads of a blob; larger ones do not come back in one
 // message of a daemon.
 const readSize = 1 << 20
 
@@ -42,15 +42,15 @@ type verdict struct {
 	labels  map[string]string
 }
 
-// use says for which image a blob is looked at, and as what of it.
-type use struct {
+// consumer is the image for which a blob is looked at, and what the blob is to it.
+type consumer struct {
 	ref  string
 	kind progress.Blob
 }
 
-// judge hashes the blob desc unless that was done before. The error is that of
-// a store that cannot be asked.
-func (b *blobs) judge(ctx context.Context, desc ocispec.Descriptor, u use) (*verdict, error) {
+// judge hashes the blob desc unless that was done before. An error means that the
+// store could not be asked.
+func (b *blobs) judge(ctx context.Context, desc ocispec.Descriptor, u consumer) (*verdict, error) {
 	b.mu.Lock()
 	v := b.known[desc.Digest]
 	b.mu.Unlock()
@@ -78,7 +78,7 @@ func (b *blobs) forget(dgst digest.Digest) {
 	delete(b.known, dgst)
 }
 
-func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u use) (*verdict, error) {
+func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u consumer) (*verdict, error) {
 	start := time.Now()
 	info, err := b.store.Info(ctx, desc.Digest)
 	if errdefs.IsNotFound(err) {

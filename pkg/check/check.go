@@ -3,8 +3,10 @@
 // from being collected and at the chain of snapshots and, if asked, compares
 // the unpacked files with the layers.
 //
-// Check changes nothing; Repair (repair.go) mends what it finds. Read walk.go
-// for what an image promises, deep.go for the comparison of files.
+// Check changes nothing; Repair (repair.go) mends what it finds. Neither follows
+// a tag nor writes an image record. Read walk.go for what an image promises,
+// unit.go for what of it belongs to one platform, deep.go for the comparison of
+// files; how an image is pulled is in pkg/pull.
 package check
 
 import (
@@ -67,10 +69,10 @@ type Finding struct {
 	// Unrepaired is why Repair could not mend it.
 	Unrepaired string
 
-	fix fix
+	fix repairOptions
 }
 
-// key tells findings apart between two checks.
+// key identifies a finding across two checks.
 func (f Finding) key() string {
 	return fmt.Sprint(f.Kind, "\x00", f.Digest, "\x00", f.Path, "\x00", f.fix.key)
 }
@@ -87,14 +89,14 @@ type Report struct {
 	Compared  int
 	Findings  []Finding
 	Repaired  []Finding
-	// Notes tell what could not be looked at, and why.
+	// Notes say what could not be looked at, and why.
 	Notes []string
 
-	parts []*part
+	units []*repairUnit
 	held  []digest.Digest // blobs that the store has of it
 }
 
-// Whole tells whether nothing is wrong with the image.
+// Whole reports whether nothing is wrong with the image.
 func (r Report) Whole() bool { return len(r.Findings) == 0 }
 
 // Check reports on imgs, in their order. It changes nothing, except that with
@@ -142,8 +144,8 @@ type run struct {
 	blobs     *blobs
 	snapshots map[string]snapshots.Info
 	trees     map[string]*comparison // by chain ID
-	// blank are configs that were fetched anew without the label that would tell
-	// whether their image was unpacked. It is going to be.
+	// blank are configs that were fetched anew without the label which shows that
+	// their image was unpacked. The image is going to be unpacked.
 	blank map[digest.Digest]bool
 }
 
@@ -215,7 +217,7 @@ func limit(n int) int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// abortive tells errors that end the whole check from those that say something
+// abortive reports whether err ends the whole check; other errors say something
 // about one blob or file.
 func abortive(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errdefs.IsUnavailable(err) || errdefs.IsCanceled(err) || errdefs.IsDeadlineExceeded(err)
@@ -224,7 +226,7 @@ func abortive(ctx context.Context, err error) bool {
 // held lists what the store has of the image, good or bad.
 func (w *walk) held() []digest.Digest {
 	all := slices.Collect(maps.Keys(w.kept))
-	for _, p := range w.report.parts {
+	for _, p := range w.report.units {
 		for i, v := range p.verdicts {
 			if v.record {
 				all = append(all, p.layers[i].Digest)

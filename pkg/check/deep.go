@@ -34,7 +34,7 @@ type comparison struct {
 
 // compare compares the snapshots of p with its layers, from the bottom up. Each
 // layer is applied once more, to a snapshot beside them that is then removed.
-func (w *walk) compare(ctx context.Context, p *part) error {
+func (w *walk) compare(ctx context.Context, p *repairUnit) error {
 	dirs, err := w.folders(ctx, p)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (w *walk) compare(ctx context.Context, p *part) error {
 				w.trees[name] = c
 			}
 		}
-		w.tell(p, i, c)
+		w.addComparison(p, i, c)
 		for _, d := range c.differences {
 			known[d.path] = true
 		}
@@ -64,9 +64,9 @@ func (w *walk) compare(ctx context.Context, p *part) error {
 	return nil
 }
 
-// tell reports what a comparison found.
-func (w *walk) tell(p *part, i int, c *comparison) {
-	damaged := Finding{Kind: Tree, Platform: p.platform, Digest: digest.Digest(p.chain[i]), fix: fix{stage: unpacking, part: p, remove: p.chain[i]}}
+// addComparison reports what a comparison found.
+func (w *walk) addComparison(p *repairUnit, i int, c *comparison) {
+	damaged := Finding{Kind: Tree, Platform: p.platform, Digest: digest.Digest(p.chain[i]), fix: repairOptions{stage: unpacking, unit: p, remove: p.chain[i]}}
 	switch {
 	case c.skipped != "":
 		w.note("the files of layer %s were not compared: %s", p.layers[i].Digest, c.skipped)
@@ -92,7 +92,7 @@ func (w *walk) tell(p *part, i int, c *comparison) {
 
 // folders finds the folder of each snapshot of the chain, bottom first, empty
 // for one that is not there.
-func (w *walk) folders(ctx context.Context, p *part) ([]string, error) {
+func (w *walk) folders(ctx context.Context, p *repairUnit) ([]string, error) {
 	dirs := make([]string, len(p.chain))
 	there := 0
 	for there < len(p.chain) && w.hasSnapshot(p.chain[there]) {
@@ -124,12 +124,12 @@ func (w *walk) folders(ctx context.Context, p *part) ([]string, error) {
 	return dirs, nil
 }
 
-// copies tells whether each snapshot holds all that is below it as well.
+// copies reports whether each snapshot also holds everything that is below it.
 func (w *walk) copies() bool { return w.Store.Name == "native" }
 
 // compareOne applies layer i of p beside its snapshot and compares the two.
 // dirs are the folders of the snapshots up to that one.
-func (w *walk) compareOne(ctx context.Context, p *part, i int, dirs []string, known map[string]bool) (c *comparison, err error) {
+func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []string, known map[string]bool) (c *comparison, err error) {
 	switch v := p.verdicts[i]; {
 	case v.kind == Missing:
 		return &comparison{skipped: "the layer is not in the content store"}, nil
@@ -208,7 +208,7 @@ func (s *scratch) close(ctx context.Context) error {
 
 // apply applies layer i of p to dir as it was when its snapshot was made, and
 // returns its diff ID.
-func (w *walk) apply(ctx context.Context, dir string, p *part, i int, lowers []string) (digest.Digest, error) {
+func (w *walk) apply(ctx context.Context, dir string, p *repairUnit, i int, lowers []string) (digest.Digest, error) {
 	o := lay.Options{Whiteouts: lay.InPlace}
 	if i > 0 && !w.copies() {
 		o.Whiteouts = lay.Overlay

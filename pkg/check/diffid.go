@@ -14,10 +14,9 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
-// diffIDLabels checks the label by which a layer that was unpacked tells its
-// diff ID. A layer that was not the one to be unpacked, because the snapshot
+// diffIDLabels checks the label with the diff ID of each layer that was unpacked. A layer that was not the one to be unpacked, because the snapshot
 // came from the same files in another compression, has none.
-func (w *walk) diffIDLabels(ctx context.Context, p *part) error {
+func (w *walk) diffIDLabels(ctx context.Context, p *repairUnit) error {
 	for i, name := range p.chain {
 		v, want := p.verdicts[i], p.diffIDs[i]
 		got := v.labels[labels.LabelUncompressed]
@@ -37,7 +36,7 @@ func (w *walk) diffIDLabels(ctx context.Context, p *part) error {
 		}
 		w.found(Finding{
 			Kind: Label, Platform: p.platform, Digest: p.layers[i].Digest, Message: text,
-			fix: fix{stage: labelling, key: labels.LabelUncompressed, value: want.String(), desc: p.layers[i], diffID: want},
+			fix: repairOptions{stage: labelling, key: labels.LabelUncompressed, value: want.String(), desc: p.layers[i], diffID: want},
 		})
 	}
 	return nil

@@ -14,29 +14,29 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// choose returns the parts that the image promises: those of the platforms
+// choose returns the units that the image promises: those of the platforms
 // asked for, or else those of which there is more than the documents that every
-// pull keeps of all platforms. If there is no such part, it is the host's.
-func (w *walk) choose(ctx context.Context, all []*image.Node) ([]*part, error) {
-	var parts []*part
+// pull keeps of all platforms. If there is no such unit, it is the host's.
+func (w *walk) choose(ctx context.Context, all []*image.Node) ([]*repairUnit, error) {
+	var units []*repairUnit
 	for _, n := range all {
 		p, err := w.peek(ctx, n)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, p)
+		units = append(units, p)
 	}
 	if len(all) == 1 && all[0].Parent == nil || w.AllPlatforms {
-		return parts, nil
+		return units, nil
 	}
 	if len(w.Platforms) > 0 {
-		return w.asked(parts), nil
+		return w.asked(units), nil
 	}
-	host := best(parts, platforms.Default())
-	var chosen []*part
+	host := best(units, platforms.Default())
+	var chosen []*repairUnit
 	documents := false // of a platform that was not pulled
-	for _, p := range parts {
-		evident, err := w.evident(ctx, p, parts)
+	for _, p := range units {
+		evident, err := w.evident(ctx, p, units)
 		if err != nil {
 			return nil, err
 		}
@@ -49,17 +49,17 @@ func (w *walk) choose(ctx context.Context, all []*image.Node) ([]*part, error) {
 		chosen = append(chosen, host)
 	}
 	if len(chosen) == 0 {
-		return parts, nil
+		return units, nil
 	}
 	return chosen, nil
 }
 
-// asked are the parts for the platforms asked for; one that is not listed is a
+// asked are the units for the platforms asked for; one that is not listed is a
 // finding.
-func (w *walk) asked(parts []*part) []*part {
-	var chosen []*part
+func (w *walk) asked(units []*repairUnit) []*repairUnit {
+	var chosen []*repairUnit
 	for _, want := range w.Platforms {
-		p := best(parts, platforms.Ordered(want))
+		p := best(units, platforms.Ordered(want))
 		if p == nil {
 			w.found(Finding{Kind: Missing, Platform: platforms.FormatAll(want), Digest: w.report.Image.Target.Digest, Message: "the image is not made for this platform"})
 			continue
@@ -71,12 +71,12 @@ func (w *walk) asked(parts []*part) []*part {
 	return chosen
 }
 
-// best is the part that suits want best, nil if none does. Of parts whose
-// platform the index does not name it is not known whom they suit.
-func best(parts []*part, want platforms.MatchComparer) *part {
-	var named []*part
+// best is the unit that suits want best, nil if none does. Units whose platform
+// the index does not name suit nothing.
+func best(units []*repairUnit, want platforms.MatchComparer) *repairUnit {
+	var named []*repairUnit
 	var has []ocispec.Platform
-	for _, p := range parts {
+	for _, p := range units {
 		if p.desc.Platform != nil && p.desc.Platform.OS != "" {
 			named, has = append(named, p), append(has, *p.desc.Platform)
 		}
@@ -89,8 +89,8 @@ func best(parts []*part, want platforms.MatchComparer) *part {
 
 // peek reads what there is of a manifest and its config, and reports nothing.
 // What is there but corrupt is not read.
-func (w *walk) peek(ctx context.Context, n *image.Node) (*part, error) {
-	p := &part{desc: n.Desc, parent: w.parent(n), platform: platformName(n.Desc.Platform), broken: true}
+func (w *walk) peek(ctx context.Context, n *image.Node) (*repairUnit, error) {
+	p := &repairUnit{desc: n.Desc, parent: w.parent(n), platform: platformName(n.Desc.Platform), broken: true}
 	v, err := w.judge(ctx, n.Desc, progress.Manifest)
 	if err != nil || v.kind != "" || v.size > image.MaxDocuments {
 		return p, err
@@ -122,9 +122,9 @@ func (w *walk) peek(ctx context.Context, n *image.Node) (*part, error) {
 	return p, nil
 }
 
-// evident tells whether p was pulled: it was unpacked, or the store has a layer
+// evident reports whether p was pulled: it was unpacked, or the store has a layer
 // that no other manifest of the index shares.
-func (w *walk) evident(ctx context.Context, p *part, all []*part) (bool, error) {
+func (w *walk) evident(ctx context.Context, p *repairUnit, all []*repairUnit) (bool, error) {
 	if p.broken {
 		return false, nil
 	}
@@ -138,7 +138,7 @@ func (w *walk) evident(ctx context.Context, p *part, all []*part) (bool, error) 
 		}
 	}
 	for _, l := range p.layers {
-		shared := slices.ContainsFunc(all, func(o *part) bool {
+		shared := slices.ContainsFunc(all, func(o *repairUnit) bool {
 			return o != p && slices.ContainsFunc(o.layers, func(d ocispec.Descriptor) bool { return d.Digest == l.Digest })
 		})
 		if _, err := w.Store.Content.Info(ctx, l.Digest); !shared && err == nil {

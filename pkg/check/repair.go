@@ -32,8 +32,8 @@ const (
 	unpacking              // unpack layers
 )
 
-// fix is how a finding is mended.
-type fix struct {
+// repairOptions say how a finding is mended.
+type repairOptions struct {
 	stage stage
 	// desc is the blob to label or to fetch. drop: what is there of it has to go
 	// before; it had labels.
@@ -46,8 +46,8 @@ type fix struct {
 	key, value string
 	diffID     digest.Digest
 	parent     *document
-	// part is to be unpacked, after the snapshot remove is gone.
-	part   *part
+	// unit is to be unpacked, after the snapshot remove is gone.
+	unit   *repairUnit
 	remove string
 }
 
@@ -135,18 +135,18 @@ func newRepairer(run *run, all []Report) *repairer {
 	return r
 }
 
-// learn notes what is known of images by now: a config that was corrupt does
-// not tell which snapshots are its image's.
+// learn notes what is known of images by now: a config that was corrupt did not
+// say which snapshots are those of its image.
 func (r *repairer) learn(all []Report) {
 	for _, report := range all {
 		r.latest[report.Image.Name] = report
 	}
 }
 
-// imagePart is a part with its image.
-type imagePart struct {
+// imageUnit is a unit with its image.
+type imageUnit struct {
 	img  images.Image
-	part *part
+	unit *repairUnit
 }
 
 func (r *repairer) damaged(all []Report) []Report {
@@ -155,7 +155,7 @@ func (r *repairer) damaged(all []Report) []Report {
 
 func key(img images.Image, f Finding) string { return img.Name + "\x00" + f.key() }
 
-// pending notes what was found and tells whether something is left to be tried.
+// pending notes what was found and reports whether something is left to be tried.
 func (r *repairer) pending(damaged []Report) (some bool) {
 	for _, report := range damaged {
 		name := report.Image.Name
@@ -181,7 +181,7 @@ type task struct {
 func (r *repairer) mend(ctx context.Context, damaged []Report) error {
 	tasks := map[stage][]task{}
 	for _, report := range damaged {
-		if err := r.hold(ctx, report); err != nil {
+		if err := r.leaseImage(ctx, report); err != nil {
 			return err
 		}
 		for _, f := range report.Findings {
@@ -217,49 +217,49 @@ func (r *repairer) done(ctx context.Context, t task, err error) error {
 	return nil
 }
 
-// hold keeps what there is of the image from being collected while labels and
+// leaseImage keeps what there is of the image from being collected while labels and
 // documents are missing that would keep it.
-func (r *repairer) hold(ctx context.Context, report Report) error {
+func (r *repairer) leaseImage(ctx context.Context, report Report) error {
 	var errs []error
 	for _, dgst := range report.held {
-		errs = append(errs, r.keep(ctx, "content", dgst.String()))
+		errs = append(errs, r.leaseResource(ctx, "content", dgst.String()))
 	}
-	for _, p := range report.parts {
+	for _, p := range report.units {
 		for _, name := range p.chain {
 			if r.hasSnapshot(name) {
-				errs = append(errs, r.keep(ctx, "snapshots/"+r.Store.Name, name))
+				errs = append(errs, r.leaseResource(ctx, "snapshots/"+r.Store.Name, name))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// holdChildren keeps what a document refers to that is about to be deleted.
-func (r *repairer) holdChildren(ctx context.Context, labels map[string]string) error {
+// leaseChildren keeps what a document refers to that is about to be deleted.
+func (r *repairer) leaseChildren(ctx context.Context, labels map[string]string) error {
 	var errs []error
 	for key, value := range labels {
 		switch {
 		case strings.HasPrefix(key, image.LabelContent):
-			errs = append(errs, r.keep(ctx, "content", value))
+			errs = append(errs, r.leaseResource(ctx, "content", value))
 		case key == image.LabelSnapshot+r.Store.Name:
-			errs = append(errs, r.keep(ctx, "snapshots/"+r.Store.Name, value))
+			errs = append(errs, r.leaseResource(ctx, "snapshots/"+r.Store.Name, value))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// holdAll keeps everything: a document that is missing cannot say what it
+// leaseAll keeps everything: a document that is missing cannot say what it
 // refers to.
-func (r *repairer) holdAll(ctx context.Context) error {
-	err := r.Store.Content.Walk(ctx, func(info content.Info) error { return r.keep(ctx, "content", info.Digest.String()) })
+func (r *repairer) leaseAll(ctx context.Context) error {
+	err := r.Store.Content.Walk(ctx, func(info content.Info) error { return r.leaseResource(ctx, "content", info.Digest.String()) })
 	for name := range r.snapshots {
-		err = errors.Join(err, r.keep(ctx, "snapshots/"+r.Store.Name, name))
+		err = errors.Join(err, r.leaseResource(ctx, "snapshots/"+r.Store.Name, name))
 	}
 	return err
 }
 
-// keep puts a resource under the lease of ctx.
-func (r *repairer) keep(ctx context.Context, kind, name string) error {
+// leaseResource puts a resource under the lease of ctx.
+func (r *repairer) leaseResource(ctx context.Context, kind, name string) error {
 	id, _ := leases.FromContext(ctx)
 	err := r.Store.Leases.AddResource(ctx, leases.Lease{ID: id}, leases.Resource{ID: name, Type: kind})
 	if err != nil && !errdefs.IsNotFound(err) {
@@ -269,7 +269,7 @@ func (r *repairer) keep(ctx context.Context, kind, name string) error {
 }
 
 // label sets a label, after what it says is proved.
-func (r *repairer) label(ctx context.Context, f fix) error {
+func (r *repairer) label(ctx context.Context, f repairOptions) error {
 	desc, key, value := f.desc, f.key, f.value
 	switch {
 	case f.parent != nil:
@@ -348,7 +348,7 @@ func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
 		if !t.fix.drop || dropped[t.fix.desc.Digest] {
 			continue
 		}
-		if err := r.holdChildren(ctx, t.fix.labels); err != nil {
+		if err := r.leaseChildren(ctx, t.fix.labels); err != nil {
 			return err
 		}
 		if err := r.Store.Content.Delete(ctx, t.fix.desc.Digest); err != nil && !errdefs.IsNotFound(err) {
@@ -358,12 +358,12 @@ func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
 	}
 	if len(dropped) > 0 {
 		if slices.ContainsFunc(ready, func(t task) bool { return !t.fix.drop && t.fix.blob != progress.Layer }) {
-			if err := r.holdAll(ctx); err != nil {
+			if err := r.leaseAll(ctx); err != nil {
 				return err
 			}
 		}
-		// The bytes are found again by whoever asks for the digest until they
-		// are collected.
+		// Until they are collected, the store finds the bytes again for any client
+		// that asks for the digest.
 		if err := r.Store.Collect(ctx, store.GarbageNow); err != nil {
 			return err
 		}
@@ -376,7 +376,7 @@ func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
 	return nil
 }
 
-func (r *repairer) fetch(ctx context.Context, s *origin, f fix) error {
+func (r *repairer) fetch(ctx context.Context, s *origin, f repairOptions) error {
 	r.blobs.forget(f.desc.Digest)
 	if f.blob == progress.Config && !f.drop {
 		r.blank[f.desc.Digest] = true
@@ -392,7 +392,7 @@ func (r *repairer) fetch(ctx context.Context, s *origin, f fix) error {
 	if err != nil {
 		return err
 	}
-	if !f.drop { // nobody knows which labels it had
+	if !f.drop { // the labels that it had are not known
 		children, err := image.ChildrenOf(f.desc, doc.Body)
 		if err != nil {
 			return err

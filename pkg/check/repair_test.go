@@ -101,7 +101,7 @@ func TestRepairWithoutRegistry(t *testing.T) {
 		spoil(t, s.blob(img.Layers[0].Digest), flip)
 		report := s.repair(false, ref)[0]
 		if len(report.Findings) != 1 || !strings.Contains(report.Findings[0].Unrepaired, "connect") {
-			t.Errorf("got %+v, want one finding and why nobody could be asked", report)
+			t.Errorf("got %+v, want one finding and why no registry could be asked", report)
 		}
 		if _, err := os.Stat(s.blob(img.Layers[0].Digest)); err != nil {
 			t.Errorf("got %v, want the corrupt blob still there", err)

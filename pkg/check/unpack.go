@@ -21,14 +21,14 @@ func (r *repairer) unpackAll(ctx context.Context, tasks []task) error {
 	if err != nil {
 		return err
 	}
-	unpacked := map[*part]error{}
+	unpacked := map[*repairUnit]error{}
 	for _, t := range tasks {
 		err := refused[t.fix.remove]
 		if err == nil {
 			var done bool
-			if err, done = unpacked[t.fix.part]; !done {
+			if err, done = unpacked[t.fix.unit]; !done {
 				err = r.unpack(ctx, t)
-				unpacked[t.fix.part] = err
+				unpacked[t.fix.unit] = err
 			}
 		}
 		if err := r.done(ctx, t, err); err != nil {
@@ -38,9 +38,9 @@ func (r *repairer) unpackAll(ctx context.Context, tasks []task) error {
 	return nil
 }
 
-// unpack unpacks what is missing of the chain of a part.
+// unpack unpacks what is missing of the chain of a unit.
 func (r *repairer) unpack(ctx context.Context, t task) error {
-	p := t.fix.part
+	p := t.fix.unit
 	s, err := r.layerSource(ctx, t.img, p, nil)
 	if err != nil {
 		return err
@@ -55,15 +55,15 @@ func (r *repairer) unpack(ctx context.Context, t task) error {
 	return err
 }
 
-// layerSource is where the layers of a part come from when the snapshots gone
+// layerSource is where the layers of a unit come from when the snapshots gone
 // are. It needs no registry if all that are to be unpacked are in the content
 // store.
-func (r *repairer) layerSource(ctx context.Context, img images.Image, p *part, gone []snapshots.Info) (*origin, error) {
+func (r *repairer) layerSource(ctx context.Context, img images.Image, p *repairUnit, gone []snapshots.Info) (*origin, error) {
 	first := slices.IndexFunc(p.chain, func(name string) bool {
 		return !r.hasSnapshot(name) || slices.ContainsFunc(gone, func(info snapshots.Info) bool { return info.Name == name })
 	})
 	for _, l := range p.layers[max(first, 0):] {
-		v, err := r.blobs.judge(ctx, l, use{img.Name, progress.Layer})
+		v, err := r.blobs.judge(ctx, l, consumer{img.Name, progress.Layer})
 		if err != nil {
 			return nil, err
 		}
@@ -115,11 +115,11 @@ func (r *repairer) remove(ctx context.Context, all []snapshots.Info) error {
 }
 
 // counting lists what counts on one of the snapshots.
-func (r *repairer) counting(all []snapshots.Info) (found []imagePart) {
+func (r *repairer) counting(all []snapshots.Info) (found []imageUnit) {
 	for _, report := range r.latest {
-		for _, p := range report.parts {
+		for _, p := range report.units {
 			if slices.ContainsFunc(all, func(info snapshots.Info) bool { return slices.Contains(p.chain, info.Name) }) {
-				found = append(found, imagePart{report.Image, p})
+				found = append(found, imageUnit{report.Image, p})
 			}
 		}
 	}
@@ -156,10 +156,10 @@ func (r *repairer) removable(ctx context.Context, all []snapshots.Info) error {
 		}
 	}
 	for _, c := range r.counting(all) {
-		if !c.part.unpacked {
+		if !c.unit.unpacked {
 			continue
 		}
-		if _, err := r.layerSource(ctx, c.img, c.part, all); err != nil {
+		if _, err := r.layerSource(ctx, c.img, c.unit, all); err != nil {
 			return err
 		}
 	}

@@ -33,9 +33,9 @@ type document struct {
 	children []ocispec.Descriptor
 }
 
-// keeps tells whether a label of the document keeps the blob dgst from being
+// keepsBlob reports whether a label of the document keeps the blob dgst from being
 // collected.
-func (d *document) keeps(dgst digest.Digest) bool {
+func (d *document) keepsBlob(dgst digest.Digest) bool {
 	for key, value := range d.labels {
 		if strings.HasPrefix(key, image.LabelContent) && value == dgst.String() {
 			return true
@@ -54,24 +54,24 @@ func (w *walk) target(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	parts, err := w.choose(ctx, listed)
+	units, err := w.choose(ctx, listed)
 	if err != nil {
 		return err
 	}
-	for _, p := range parts {
-		if err := w.part(ctx, p); err != nil {
+	for _, p := range units {
+		if err := w.unit(ctx, p); err != nil {
 			return err
 		}
 	}
-	w.report.parts = parts
-	return w.others(ctx, listed, parts)
+	w.report.units = units
+	return w.others(ctx, listed, units)
 }
 
 // others checks the documents that are kept of other platforms. They may be
 // missing, but not wrong.
-func (w *walk) others(ctx context.Context, all []*image.Node, chosen []*part) error {
+func (w *walk) others(ctx context.Context, all []*image.Node, chosen []*repairUnit) error {
 	for _, n := range all {
-		if slices.ContainsFunc(chosen, func(p *part) bool { return p.desc.Digest == n.Desc.Digest }) {
+		if slices.ContainsFunc(chosen, func(p *repairUnit) bool { return p.desc.Digest == n.Desc.Digest }) {
 			continue
 		}
 		p, err := w.peek(ctx, n)
@@ -97,14 +97,14 @@ func (w *walk) other(ctx context.Context, desc ocispec.Descriptor, kind progress
 	}
 	w.count(v)
 	if v.kind != "" && v.record {
-		w.bad(desc, kind, platform, v)
+		w.foundBlob(desc, kind, platform, v)
 	}
 	return nil
 }
 
 // readIndex checks an index and that its parent keeps it.
 func (w *walk) readIndex(ctx context.Context, n *image.Node) ([]byte, error) {
-	w.keep(w.parent(n), n.Desc, "")
+	w.checkKept(w.parent(n), n.Desc, "")
 	body, err := w.document(ctx, n.Desc, progress.Index, "")
 	if body == nil && err == nil {
 		err = image.Skip
@@ -141,13 +141,13 @@ func (w *walk) document(ctx context.Context, desc ocispec.Descriptor, kind progr
 		v = &verdict{kind: Malformed, message: fmt.Sprintf("a document of %d bytes", v.size)}
 	}
 	if v.kind != "" {
-		w.bad(desc, kind, platform, v)
+		w.foundBlob(desc, kind, platform, v)
 		return nil, nil
 	}
 	body, err := w.blobs.document(ctx, desc)
 	if errdefs.IsNotFound(err) { // it was collected meanwhile
 		w.blobs.forget(desc.Digest)
-		w.bad(desc, kind, platform, &verdict{kind: Missing, message: "not in the content store"})
+		w.foundBlob(desc, kind, platform, &verdict{kind: Missing, message: "not in the content store"})
 		return nil, nil
 	}
 	w.kept[desc.Digest] = v.labels
@@ -156,7 +156,7 @@ func (w *walk) document(ctx context.Context, desc ocispec.Descriptor, kind progr
 
 // judge hashes a blob of the image.
 func (w *walk) judge(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob) (*verdict, error) {
-	return w.blobs.judge(ctx, desc, use{w.report.Image.Name, kind})
+	return w.blobs.judge(ctx, desc, consumer{w.report.Image.Name, kind})
 }
 
 func (w *walk) count(v *verdict) {
@@ -166,11 +166,11 @@ func (w *walk) count(v *verdict) {
 	}
 }
 
-// bad reports a blob that is not whole.
-func (w *walk) bad(desc ocispec.Descriptor, kind progress.Blob, platform string, v *verdict) {
+// foundBlob reports a blob that is not whole.
+func (w *walk) foundBlob(desc ocispec.Descriptor, kind progress.Blob, platform string, v *verdict) {
 	f := Finding{Kind: v.kind, Platform: platform, Digest: desc.Digest, Message: fmt.Sprintf("%s: %s", kind, v.message)}
 	if v.kind != Malformed {
-		f.fix = fix{stage: fetching, desc: desc, blob: kind, drop: v.record, labels: v.labels}
+		f.fix = repairOptions{stage: fetching, desc: desc, blob: kind, drop: v.record, labels: v.labels}
 	}
 	w.found(f)
 }
@@ -184,14 +184,14 @@ func (w *walk) parse(desc ocispec.Descriptor, body []byte, platform string, into
 	return err == nil
 }
 
-// keep reports a child that its parent does not keep.
-func (w *walk) keep(parent *document, child ocispec.Descriptor, platform string) {
-	if parent == nil || parent.keeps(child.Digest) {
+// checkKept reports a child that its parent does not keep.
+func (w *walk) checkKept(parent *document, child ocispec.Descriptor, platform string) {
+	if parent == nil || parent.keepsBlob(child.Digest) {
 		return
 	}
 	w.found(Finding{
 		Kind: Label, Platform: platform, Digest: parent.desc.Digest,
 		Message: fmt.Sprintf("no label keeps %s from being collected", child.Digest),
-		fix:     fix{stage: labelling, key: child.Digest.String(), parent: parent},
+		fix:     repairOptions{stage: labelling, key: child.Digest.String(), parent: parent},
 	})
 }

@@ -22,8 +22,8 @@ import (
 )
 
 // TestBake pulls into roots that no daemon has seen, boots each version on one,
-// and goes on with it: the daemon pulls, we pull through the daemon, and when it
-// is stopped we pull into its root.
+// and goes on with it: the daemon pulls, this client pulls through the daemon,
+// and when the daemon is stopped it pulls into its root.
 func TestBake(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Program("runc"), pulltest.Contents("busybox.tar.gz"))
 	reg := testregistry.Start(t, testregistry.Options{})
@@ -113,7 +113,7 @@ func TestRootInUse(t *testing.T) {
 	}
 }
 
-// TestRootWaits for another pull of ours, as long as its context lets it.
+// TestRootWaits for another pull into the root, as long as its context lets it.
 func TestRootWaits(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	o := store.Options{Root: t.TempDir()}
@@ -134,7 +134,7 @@ func TestRootWaits(t *testing.T) {
 	}
 }
 
-// TestRootLayout compares names, modes and owners of everything that we make
+// TestRootLayout compares names, modes and owners of everything that is made
 // around blobs and snapshots with what a daemon makes.
 func TestRootLayout(t *testing.T) {
 	img := small(t, "layout", pulltest.Gzip, pulltest.Spec{})

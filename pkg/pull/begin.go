@@ -14,7 +14,7 @@ import (
 // interrupted wants to be gone within 2 s.
 const cleanupTime = 1500 * time.Millisecond
 
-// announce tells which layers the pull is about, so that totals are right from
+// announce reports which layers the pull is about, so that totals are right from
 // the start.
 func (p *Puller) announce(pl *Plan) {
 	for _, sel := range pl.Images {

@@ -23,7 +23,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
-// TestTwoProcesses pulls one image by two processes of ours: each layer comes
+// TestTwoProcesses pulls one image by two processes: each layer comes
 // once.
 func TestTwoProcesses(t *testing.T) {
 	img := manyLayers(t)
@@ -88,7 +88,7 @@ func pullAsCRI(ctx context.Context, address, snapshotter, ref string) error {
 	return errors.Join(err, client.Close())
 }
 
-// TestBesideOthers pulls one image by us, by ctr and through containerd's
+// TestBesideOthers pulls one image by this client, by ctr and through containerd's
 // client, all at the same time.
 func TestBesideOthers(t *testing.T) {
 	img := manyLayers(t)

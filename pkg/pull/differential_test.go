@@ -36,8 +36,8 @@ func references() []reference {
 	}
 }
 
-// TestDifferential pulls the same images with ctr into one daemon and with us
-// into another place, and wants no difference but those that are explained.
+// TestDifferential pulls the same images with ctr into one daemon and with this
+// client into another place, and wants no difference but those that are explained.
 func TestDifferential(t *testing.T) {
 	reg := testregistry.Start(t, testregistry.Options{})
 	corpus := differentialImages(t)
@@ -133,8 +133,8 @@ func compareBlobs(theirs, mine *site) {
 }
 
 // compareSnapshots compares everything in the snapshotter. The way through the
-// client gives snapshots no labels; those of the transfer service, which are
-// ours too, say which layer a snapshot was made of.
+// client gives snapshots no labels; those of the transfer service and
+// of this client say which layer a snapshot was made of.
 func compareSnapshots(way reference, theirs, mine *site) {
 	mine.t.Helper()
 	ignore := []cmp.Option{cmpopts.IgnoreFields(snapshots.Info{}, "Created", "Updated")}
@@ -205,7 +205,7 @@ func special(name string) pulltest.File {
 }
 
 // implicitParents puts files into directories that only the layers below list,
-// one of them two layers below, and into some that nobody lists.
+// one of them two layers below, and into some that no layer lists.
 func implicitParents() [][]pulltest.File {
 	return [][]pulltest.File{
 		{special("a"), special("a/b"), special("a/b/c"), pulltest.Regular("a/b/c/one", "1"), special("gone"), special("opaque"), pulltest.Regular("opaque/old", "")},

@@ -89,7 +89,7 @@ func TestDaemonRestarts(t *testing.T) {
 			each(t, daemons(versions...), func(t *testing.T, s *site) {
 				reg := testregistry.Start(t, testregistry.Options{})
 				ref := testregistry.Push(t, reg, "team/app:1", img)
-				reg.SetBehave(slowly(noise / 2)) // the transfer service tells little, and late
+				reg.SetBehave(slowly(noise / 2)) // the transfer service reports little, and late
 				var g errgroup.Group
 				var warned warnings
 				restart := halfway(&g, img.Layers[1], func() error {

@@ -16,7 +16,7 @@ func withEngine(e pull.Engine) func(*pull.Request) {
 	return func(r *pull.Request) { r.Engine = e }
 }
 
-// TestEngines pulls by each engine on each daemon; whoever works leaves the
+// TestEngines pulls by each engine on each daemon; each leaves the
 // same, and says who it was.
 func TestEngines(t *testing.T) {
 	daemons := []place{places()[0]}

@@ -167,7 +167,7 @@ func freeSpace(t *testing.T, dir string) int64 {
 }
 
 // settledSpace is freeSpace once it is at least want. A process that a test
-// beside this one is about to start has our open files for a moment, and a file
+// beside this one is about to start has the open files of this one for a moment, and a file
 // that was removed takes its space until it has let go.
 func settledSpace(t *testing.T, dir string, want int64) int64 {
 	t.Helper()
@@ -252,8 +252,8 @@ func TestBlobOfAnotherSnapshot(t *testing.T) {
 	})
 }
 
-// slowPrepare is a snapshotter whose Prepare takes its time, and tells nobody
-// about it if the call was cancelled meanwhile, as a daemon does.
+// slowPrepare is a snapshotter whose Prepare takes its time and does not
+// return early if the call was cancelled meanwhile, like that of a daemon.
 type slowPrepare struct {
 	snapshots.Snapshotter
 	begun func()
@@ -269,7 +269,7 @@ func (s slowPrepare) Prepare(ctx context.Context, key, parent string, opts ...sn
 	return mounts, err
 }
 
-// TestCancelledPrepare leaves no snapshot of which nobody knows.
+// TestCancelledPrepare leaves no snapshot that no record names.
 func TestCancelledPrepare(t *testing.T) {
 	img := small(t, "prepare", pulltest.Gzip, pulltest.Spec{})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {

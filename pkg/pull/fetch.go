@@ -183,7 +183,7 @@ func (r *run) storeDocument(ctx context.Context, d Document, labels map[string]s
 	return nil
 }
 
-// tellDocument tells that a document is in the store, and how long it took to
+// tellDocument reports that a document is in the store, and how long it took to
 // put it there.
 func (r *run) tellDocument(d Document, took time.Duration) {
 	e := progress.Event{Kind: progress.Present, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType}

@@ -18,7 +18,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// gc runs a collection of ours and wants its dry run to have foretold it.
+// gc runs the collection of the store and wants its dry run to have foretold it.
 func (s *site) gc() store.Freed {
 	s.t.Helper()
 	before := s.steady()
@@ -85,8 +85,7 @@ func (s *site) foreign() digest.Digest {
 	return blob.Digest
 }
 
-// TestGCAfterKill frees all that a killed pull left, and nothing of anybody
-// else.
+// TestGCAfterKill frees everything that a killed pull left, and nothing else.
 func TestGCAfterKill(t *testing.T) {
 	img, other := noisyImage(t, noise), small(t, "kept", pulltest.Gzip, pulltest.Spec{})
 	each(t, places(), func(t *testing.T, s *site) {
@@ -134,7 +133,7 @@ func TestGCAfterKill(t *testing.T) {
 // TestGCBesideAPull leaves a pull alone that runs in another process.
 func TestGCBesideAPull(t *testing.T) {
 	img := noisyImage(t, noise)
-	each(t, twoPlaces()[1:], func(t *testing.T, s *site) { // nobody else can open an embedded root meanwhile
+	each(t, twoPlaces()[1:], func(t *testing.T, s *site) { // an embedded root cannot be opened twice
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		reg.SetBehave(onBlob(img.Layers[1].Digest, testregistry.Behaviour{Rate: noise / 5}))

@@ -89,7 +89,7 @@ func (s *site) interrupt(ref string, when func(progress.Event) bool) {
 	}
 }
 
-// suspended wants what an interrupted pull leaves: one lease that nobody owns
+// suspended wants what an interrupted pull leaves: one lease without an owner
 // and that expires, and under it the bytes of the layer.
 func (s *site) suspended(layer digest.Digest, least int64) {
 	s.t.Helper()
@@ -100,7 +100,7 @@ func (s *site) suspended(layer digest.Digest, least int64) {
 	}
 	l := all[0]
 	if l.Labels[store.LabelOwner] != "" {
-		s.t.Errorf("got lease of %q, want nobody's", l.Labels[store.LabelOwner])
+		s.t.Errorf("got lease of %q, want none", l.Labels[store.LabelOwner])
 	}
 	expires, err := time.Parse(time.RFC3339, l.Labels["containerd.io/gc.expire"])
 	if left := time.Until(expires); err != nil || left < time.Hour || left > 24*time.Hour {
@@ -253,7 +253,7 @@ func TestKill(t *testing.T) {
 				if all := s.leases(); len(all) > 1 || s.daemon != nil && len(all) == 0 {
 					t.Errorf("got leases %+v, want the one of the process", all)
 				}
-				if s.daemon != nil { // an embedded root is not collected unless somebody asks for it
+				if s.daemon != nil { // an embedded root is only collected when it is asked to
 					s.collect()
 				}
 				reg.SetBehave(nil)
@@ -274,7 +274,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// onDisk is the size of all ingests, whoever has the store open.
+// onDisk is the size of all ingests, even if another process has the store open.
 func (s *site) onDisk() int64 {
 	s.t.Helper()
 	var sum int64
@@ -326,7 +326,7 @@ func TestConcurrentPulls(t *testing.T) {
 	})
 }
 
-// TestConcurrentProcesses pulls one image by two processes of ours and, where
+// TestConcurrentProcesses pulls one image by two processes of this client and, where
 // there is a daemon, by ctr.
 func TestConcurrentProcesses(t *testing.T) {
 	img := noisyImage(t, noise)

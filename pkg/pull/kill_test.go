@@ -102,7 +102,7 @@ func (c *command) code(t testing.TB) int {
 func (s *site) succeed(program, ref string) {
 	s.t.Helper()
 	if c := s.command(program, ref); c.code(s.t) != 0 {
-		s.t.Errorf("got %v from a pull that nobody disturbs: %s", c.ProcessState, &c.stderr)
+		s.t.Errorf("got %v from a pull that is not disturbed: %s", c.ProcessState, &c.stderr)
 	}
 }
 

@@ -55,7 +55,7 @@ func matrix() []fault {
 	}
 }
 
-// defaults are those of the command, but for a stall, for which nobody wants to
+// defaults are those of the command, but for a stall, for which no test should
 // wait half a minute.
 func defaults(c *scene) {
 	c.options.Retry = registry.Retry{}
@@ -67,7 +67,7 @@ func defaults(c *scene) {
 func TestMatrix(t *testing.T) {
 	all := stage(t)
 	var mu sync.Mutex
-	results := map[string][3]string{} // by fault: ours on each place, then ctr's
+	results := map[string][3]string{} // by fault: those on each place, then ctr's
 	note := func(fault string, column int, start time.Time, err error) {
 		mu.Lock()
 		defer mu.Unlock()

@@ -32,7 +32,7 @@ func (p *phases) sink(e progress.Event) {
 	p.seen[e.Digest][e.Phase] = true
 }
 
-// TestPhases: whoever unpacks, the time of each layer is accounted for.
+// TestPhases: whichever engine unpacks, the time of each layer is accounted for.
 func TestPhases(t *testing.T) {
 	all := []progress.Phase{progress.Wait, progress.Fetch, progress.Apply, progress.Commit}
 	for engine, want := range map[pull.Engine][]progress.Phase{

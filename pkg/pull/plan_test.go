@@ -70,7 +70,7 @@ func TestNestedIndexes(t *testing.T) {
 	s.noLitter()
 }
 
-// TestWideIndex has more descriptors than anybody should have to look at; it
+// TestWideIndex has more descriptors than any image needs; it
 // is refused before any of them is fetched.
 func TestWideIndex(t *testing.T) {
 	s := newSite(t, places()[0])

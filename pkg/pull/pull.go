@@ -121,14 +121,14 @@ func (l Limits) unpacks() int {
 	return max(runtime.GOMAXPROCS(0)-1, 2)
 }
 
-// resumable tells failures that a later try can mend, whose bytes are worth
-// keeping.
+// resumable reports whether a later try can mend the failure err, so that its
+// bytes are worth keeping.
 func resumable(ctx context.Context, err error) bool {
 	return context.Cause(ctx) != nil ||
 		errdefs.IsUnavailable(err) || errdefs.IsResourceExhausted(err) || errdefs.IsDeadlineExceeded(err)
 }
 
-// phase tells what a part of the pull as a whole took that began at start.
+// phase reports how long a part of the pull as a whole took that began at start.
 func (p *Puller) phase(ref source.Ref, phase progress.Phase, start time.Time, n int64) {
 	p.Progress.Emit(progress.Event{Kind: progress.PhaseDone, Ref: ref.Name, Phase: phase, Duration: time.Since(start), Bytes: progress.Bytes{Done: n}})
 }

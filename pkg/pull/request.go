@@ -75,7 +75,7 @@ type Limits struct {
 	Layer unpack.Bounds
 }
 
-// Result tells what a pull did. Retries and warnings are events; see
+// Result is what a pull did. Retries and warnings are events; see
 // pkg/progress.
 type Result struct {
 	Name         string // canonical name registered

@@ -33,7 +33,7 @@ func (l *locked) Write(p []byte) (int, error) {
 // TestSecretsStayOutOfTheStore pulls with a password, a token, a header and a
 // signed URL, once to an end and once to half, and looks for them in what a
 // store and a daemon keep and write: files, databases with labels and leases,
-// the daemon's log, and our own dumps and errors (case A3; the command's tests
+// the daemon's log, and the client's own dumps and errors (case A3; the command's tests
 // look at what it shows).
 func TestSecretsStayOutOfTheStore(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {

@@ -199,7 +199,7 @@ func (s *site) mustPull(ref string, edits ...func(*pull.Request)) *pull.Result {
 	return pulltest.Must(s.pull(ref, edits...))(s.t)
 }
 
-// leases lists the leases of ours.
+// leases lists the leases of pulls of this client.
 func (s *site) leases() []leases.Lease {
 	s.t.Helper()
 	all := pulltest.Must(s.store().Leases.List(s.ctx()))(s.t)
@@ -249,7 +249,7 @@ func (s *site) image(ref string) *images.Image {
 func (s *site) noLitter() {
 	s.t.Helper()
 	for _, l := range s.leases() {
-		s.t.Errorf("got lease %s with %v, want none of ours", l.ID, l.Labels)
+		s.t.Errorf("got lease %s with %v, want none of a pull", l.ID, l.Labels)
 	}
 	s.noActive()
 }

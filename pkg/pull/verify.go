@@ -18,7 +18,7 @@ const daemonVerifiers = "of containerd"
 
 // judge lets the verifiers of the caller and of the daemon judge a target that
 // is to be pulled, and settles the engine where only the daemon can ask its
-// own. Nobody switches those off.
+// own. The verifiers of the daemon cannot be switched off.
 func (p *Puller) judge(ctx context.Context, pl *Plan) error {
 	if err := p.judgeOwn(ctx, pl.Request.Ref, pl.Target); err != nil {
 		return err

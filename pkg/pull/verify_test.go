@@ -227,7 +227,7 @@ func TestVerifiersThatCannotBeKnown(t *testing.T) {
 				{"transfer", pull.EngineTransfer, nil, true, "image verifier bindir blocked pull"},
 				{"client", pull.EngineClient, nil, false, "engine client would pass them by"},
 				{"daemon", pull.EngineDaemon, nil, false, "engine daemon would pass them by"},
-				{"auto with a setting of ours", pull.EngineAuto, func(r *pull.Request) { r.NotForTransfer = []string{"--sync-fs"} }, false, "engine transfer cannot honour --sync-fs"},
+				{"auto with a setting that it cannot be told", pull.EngineAuto, func(r *pull.Request) { r.NotForTransfer = []string{"--sync-fs"} }, false, "engine transfer cannot honour --sync-fs"},
 			} {
 				t.Run(tc.name, func(t *testing.T) {
 					s := s.in(t)

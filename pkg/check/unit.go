@@ -18,8 +18,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// part is what an image has for one platform.
-type part struct {
+// repairUnit is what an image has for one platform.
+type repairUnit struct {
 	platform string
 	desc     ocispec.Descriptor // of the manifest
 	parent   *document          // the index that lists it, nil for none
@@ -36,19 +36,19 @@ type part struct {
 	broken   bool // the manifest or the config is, so that the rest is unknown
 }
 
-func (p *part) top() string {
+func (p *repairUnit) top() string {
 	if len(p.chain) == 0 {
 		return ""
 	}
 	return p.chain[len(p.chain)-1]
 }
 
-// part checks what the image has for one platform.
-func (w *walk) part(ctx context.Context, p *part) error {
+// unit checks what the image has for one platform.
+func (w *walk) unit(ctx context.Context, p *repairUnit) error {
 	if p.platform != "" {
 		w.report.Platforms = append(w.report.Platforms, p.platform)
 	}
-	w.keep(p.parent, p.desc, p.platform)
+	w.checkKept(p.parent, p.desc, p.platform)
 	body, err := w.document(ctx, p.desc, progress.Manifest, p.platform)
 	if body == nil || err != nil {
 		return err
@@ -79,11 +79,11 @@ func (w *walk) part(ctx context.Context, p *part) error {
 
 // readConfig checks the config and reads the diff IDs. What has no file system
 // has none.
-func (w *walk) readConfig(ctx context.Context, p *part) error {
+func (w *walk) readConfig(ctx context.Context, p *repairUnit) error {
 	if p.config.Digest == "" {
 		return nil
 	}
-	w.keep(&p.manifest, p.config, p.platform)
+	w.checkKept(&p.manifest, p.config, p.platform)
 	body, err := w.document(ctx, p.config, progress.Config, p.platform)
 	if body == nil || err != nil {
 		p.broken = true
@@ -114,7 +114,7 @@ func (w *walk) readConfig(ctx context.Context, p *part) error {
 }
 
 // hashLayers hashes the layers, several at once.
-func (w *walk) hashLayers(ctx context.Context, p *part) error {
+func (w *walk) hashLayers(ctx context.Context, p *repairUnit) error {
 	p.verdicts = make([]*verdict, len(p.layers))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(limit(0))
@@ -143,7 +143,7 @@ func (w *walk) hashLayers(ctx context.Context, p *part) error {
 
 // chain checks the snapshots of an image that was unpacked, and the label by
 // which its config keeps them.
-func (w *walk) chain(ctx context.Context, p *part) error {
+func (w *walk) chain(ctx context.Context, p *repairUnit) error {
 	top := p.top()
 	if top == "" {
 		return nil
@@ -165,16 +165,16 @@ func (w *walk) chain(ctx context.Context, p *part) error {
 		}
 		w.found(Finding{
 			Kind: Label, Platform: p.platform, Digest: p.config.Digest, Message: text,
-			fix: fix{stage: labelling, key: key, value: top, desc: p.config},
+			fix: repairOptions{stage: labelling, key: key, value: top, desc: p.config},
 		})
 	}
 	w.links(p)
 	return nil
 }
 
-// needsLabel tells whether the config lacks the label: the snapshots are there,
-// and they are not there for somebody else only.
-func (w *walk) needsLabel(ctx context.Context, p *part, key string) (bool, error) {
+// needsLabel reports whether the config lacks the label: the snapshots are there,
+// and not for the sake of another image alone.
+func (w *walk) needsLabel(ctx context.Context, p *repairUnit, key string) (bool, error) {
 	if !w.hasSnapshot(p.top()) || p.labels[key] != "" {
 		return false, nil
 	}
@@ -185,7 +185,7 @@ func (w *walk) needsLabel(ctx context.Context, p *part, key string) (bool, error
 	return !other, err
 }
 
-// labelled tells whether a blob other than not has the label.
+// labelled reports whether a blob other than not has the label.
 func (w *walk) labelled(ctx context.Context, key, value string, not digest.Digest) (found bool, err error) {
 	err = w.Store.Content.Walk(ctx, func(info content.Info) error {
 		found = found || info.Digest != not
@@ -198,11 +198,11 @@ func (w *walk) labelled(ctx context.Context, key, value string, not digest.Diges
 }
 
 // links checks that each snapshot is committed on top of the one before.
-func (w *walk) links(p *part) {
+func (w *walk) links(p *repairUnit) {
 	parent := ""
 	for i, name := range p.chain {
 		info, ok := w.snapshots[name]
-		f := Finding{Kind: Snapshot, Platform: p.platform, Digest: digest.Digest(name), fix: fix{stage: unpacking, part: p}}
+		f := Finding{Kind: Snapshot, Platform: p.platform, Digest: digest.Digest(name), fix: repairOptions{stage: unpacking, unit: p}}
 		switch {
 		case !ok:
 			f.Message = fmt.Sprintf("no snapshot of layer %s", p.layers[i].Digest)
@@ -221,7 +221,7 @@ func (w *walk) links(p *part) {
 // layers reports blobs of layers that are corrupt, and those that are missing
 // where no snapshot stands for them. Layers that were discarded, or never
 // fetched because they were unpacked already, are no damage.
-func (w *walk) layers(p *part) {
+func (w *walk) layers(p *repairUnit) {
 	for i, l := range p.layers {
 		v := p.verdicts[i]
 		stands := len(p.chain) > 0 && (p.unpacked && w.hasSnapshot(p.chain[i]) || w.elsewhere(p))
@@ -231,13 +231,13 @@ func (w *walk) layers(p *part) {
 		if slices.ContainsFunc(p.layers[:i], func(d ocispec.Descriptor) bool { return d.Digest == l.Digest }) {
 			continue
 		}
-		w.bad(l, progress.Layer, p.platform, v)
+		w.foundBlob(l, progress.Layer, p.platform, v)
 	}
 }
 
-// elsewhere tells whether the image was unpacked into another snapshotter,
+// elsewhere reports whether the image was unpacked into another snapshotter,
 // which this store does not look into.
-func (w *walk) elsewhere(p *part) bool {
+func (w *walk) elsewhere(p *repairUnit) bool {
 	for key := range p.labels {
 		if strings.HasPrefix(key, image.LabelSnapshot) && key != image.LabelSnapshot+w.Store.Name {
 			return true
@@ -249,11 +249,11 @@ func (w *walk) elsewhere(p *part) bool {
 // layerLabels reports layers that the manifest does not keep though the image
 // needs them, or though it keeps others. A manifest that keeps no layer at all
 // is that of an image whose layers are to be discarded.
-func (w *walk) layerLabels(p *part) {
-	some := slices.ContainsFunc(p.layers, func(l ocispec.Descriptor) bool { return p.manifest.keeps(l.Digest) })
+func (w *walk) layerLabels(p *repairUnit) {
+	some := slices.ContainsFunc(p.layers, func(l ocispec.Descriptor) bool { return p.manifest.keepsBlob(l.Digest) })
 	for i, l := range p.layers {
 		if p.verdicts[i].record && (some || !p.unpacked) {
-			w.keep(&p.manifest, l, p.platform)
+			w.checkKept(&p.manifest, l, p.platform)
 		}
 	}
 }
