@@ -46,3 +46,34 @@ func TestWithErrno(t *testing.T) {
 		}
 	}
 }
+
+// TestStorageErrors: what is full cannot be written, and what cannot be written is
+// an error of the storage; an I/O error is nothing but that.
+func TestStorageErrors(t *testing.T) {
+	for errno, want := range map[unix.Errno][3]bool{ // full, unwritable, storage
+		unix.ENOSPC: {true, true, true},
+		unix.EDQUOT: {true, true, true},
+		unix.EROFS:  {false, true, true},
+		unix.EIO:    {false, false, true},
+		unix.ENOENT: {false, false, false},
+	} {
+		err := fmt.Errorf("writing: %w", errors.Join(errors.New("x"), errno))
+		if got := [3]bool{store.IsFull(err), store.IsUnwritable(err), store.IsStorage(err)}; got != want {
+			t.Errorf("%v: got full, unwritable, storage %v, want %v", errno, got, want)
+		}
+	}
+	if store.IsFull(nil) || store.IsUnwritable(nil) || store.IsStorage(nil) {
+		t.Error("got no error as one of the storage")
+	}
+}
+
+// TestWithErrnoOf reads the texts that it is given, not those of the error.
+func TestWithErrnoOf(t *testing.T) {
+	err := errors.New("truncate: no space left on device")
+	if got := store.WithErrnoOf(err, "x: input/output error: y"); !errors.Is(got, unix.EIO) || errors.Is(got, unix.ENOSPC) || !errors.Is(got, err) {
+		t.Errorf("got %v, want an I/O error", got)
+	}
+	if got := store.WithErrnoOf(err); got != err { //nolint:errorlint // the very error
+		t.Errorf("got %v without a text, want the error itself", got)
+	}
+}

@@ -2,10 +2,6 @@ package contentdir
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -28,9 +24,5 @@ func (root Blobs) ReaderAt(_ context.Context, desc ocispec.Descriptor) (content.
 	if err := desc.Digest.Validate(); err != nil {
 		return nil, err
 	}
-	r, err := local.OpenReader(BlobFile(string(root), desc.Digest))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("blob %s: %w", desc.Digest, fs.ErrNotExist)
-	}
-	return r, err
+	return local.OpenReader(BlobFile(string(root), desc.Digest))
 }

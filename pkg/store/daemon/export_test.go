@@ -18,3 +18,9 @@ func ConfigFlag(args []string) (string, bool) { return configFlag(args) }
 
 // Fake is the Store of a daemon that has nothing but parts.
 func Fake(parts store.Parts) *store.Store { return store.New(&daemon{parts: parts}) }
+
+// AsRefusal lets the tests show messages of a daemon.
+func AsRefusal(err error) error { return asRefusal(err) }
+
+// SharesFile compares path with what a process sees, whose folder is proc.
+func SharesFile(proc, path string) error { return daemonProcess(proc).sharesFile(path) }
