@@ -1,0 +1,306 @@
+package unpack
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// chain is the unpack of one image.
+type chain struct {
+	u        *Unpacker
+	img      Image
+	chainIDs []digest.Digest
+	below    int      // number of layers that have a snapshot already
+	layers   []*layer // the others, bottom first
+	direct   bool     // this process writes the snapshots; otherwise the store's applier does
+	engine   Engine   // as the result names it
+	reason   string
+}
+
+// newChain finds out which layers are missing: those above the highest snapshot
+// that exists.
+func (u *Unpacker) newChain(ctx context.Context, img Image) (*chain, error) {
+	if len(img.Layers) != len(img.DiffIDs) {
+		return nil, fmt.Errorf("the manifest lists %d layers, the config %d diff IDs: %w",
+			len(img.Layers), len(img.DiffIDs), errdefs.ErrDataLoss)
+	}
+	c := &chain{u: u, img: img, chainIDs: identity.ChainIDs(slices.Clone(img.DiffIDs)), engine: EngineClient, reason: "nothing to unpack"}
+	c.lock()
+	var err error
+	if c.below, err = c.firstMissing(ctx); err != nil {
+		c.unlock()
+		return nil, err
+	}
+	for i := c.below; i < len(img.Layers); i++ {
+		c.layers = append(c.layers, c.newLayer(i))
+	}
+	return c, nil
+}
+
+// lock excludes other unpacks by this Unpacker from the chain. Chains that share
+// snapshots share the lower ones, so locking from the bottom up cannot end in a
+// deadlock.
+func (c *chain) lock() {
+	for _, id := range c.chainIDs {
+		c.u.chains.Lock(id.String())
+	}
+}
+
+func (c *chain) unlock() {
+	for _, id := range c.chainIDs {
+		c.u.chains.Unlock(id.String())
+	}
+}
+
+func (c *chain) top() digest.Digest {
+	if len(c.chainIDs) == 0 {
+		return ""
+	}
+	return c.chainIDs[len(c.chainIDs)-1]
+}
+
+// firstMissing returns the first layer above the highest snapshot that exists.
+// It puts that snapshot under the lease, and before it the blobs of the image:
+// if the snapshot is there afterwards, no collection came in between that took
+// both.
+func (c *chain) firstMissing(ctx context.Context) (int, error) {
+	for {
+		n, err := c.u.store.Highest(ctx, c.chainIDs)
+		if n == 0 || err != nil {
+			return 0, err
+		}
+		if c.img.Keep != nil {
+			if err := c.img.Keep(ctx); err != nil {
+				return 0, err
+			}
+		}
+		if held, err := c.u.store.Hold(ctx, c.chainIDs[n-1].String()); held || err != nil {
+			return n, err
+		}
+	}
+}
+
+// keepBlobs keeps or fetches the blobs of the layers that have a snapshot:
+// without them the image could be neither pushed nor unpacked again.
+func (c *chain) keepBlobs(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range c.below {
+		l := c.newLayer(i)
+		l.blobOnly = true
+		g.Go(func() error { return l.keepBlob(ctx) })
+	}
+	return g.Wait()
+}
+
+// run unpacks the chain. It chooses the engine with the first layer's snapshot in
+// hand, because only a prepared snapshot shows whether the daemon and this
+// process share the file system.
+func (c *chain) run(ctx context.Context) error {
+	if err := c.keepBlobs(ctx); err != nil {
+		return err
+	}
+	if len(c.layers) == 0 {
+		return nil
+	}
+	defer c.abort(ctx)
+	first := c.layers[0]
+	if err := first.prepare(ctx, first.parent); err != nil {
+		return err
+	}
+	if err := c.chooseEngine(ctx, first); err != nil {
+		return err
+	}
+	if c.direct && c.u.store.Traits().Rebase {
+		return c.parallel(ctx)
+	}
+	return c.ordered(ctx)
+}
+
+func (c *chain) chooseEngine(ctx context.Context, first *layer) error {
+	if c.u.engine == EngineDaemon {
+		return c.leaveToDaemon(ctx, "asked for")
+	}
+	c.direct, c.reason = c.writable(ctx, first)
+	switch {
+	case c.direct:
+		return nil
+	case c.u.store.Traits().AppliesHere:
+		if c.u.bounds.isSet() {
+			return cannot(EngineClient, c.reason+", and "+unbounded)
+		}
+		c.reason = "by containerd's applier in this process: " + c.reason
+		return nil
+	case c.u.engine == EngineClient:
+		return cannot(EngineClient, c.reason)
+	}
+	return c.leaveToDaemon(ctx, c.reason)
+}
+
+func cannot(engine Engine, reason string) error {
+	return fmt.Errorf("engine %s cannot be used: %s: %w", engine, reason, errdefs.ErrFailedPrecondition)
+}
+
+// leaveToDaemon lets the daemon unpack, if it can do what was asked for.
+func (c *chain) leaveToDaemon(ctx context.Context, reason string) error {
+	c.engine, c.reason = EngineDaemon, reason
+	if !c.u.store.Traits().Applies {
+		return fmt.Errorf("%w: %w", cannot(EngineDaemon, reason), store.ErrNoApplier)
+	}
+	if c.u.bounds.isSet() {
+		return cannot(EngineDaemon, unbounded)
+	}
+	if !c.u.syncFS {
+		return nil
+	}
+	syncs, err := c.u.store.SyncsApplied(ctx)
+	if err == nil && !syncs {
+		err = cannot(EngineDaemon, "containerd before 2.0 does not sync what it unpacks")
+	}
+	return err
+}
+
+// writable reports whether this process can unpack every layer, or why not.
+func (c *chain) writable(ctx context.Context, first *layer) (bool, string) {
+	if encrypted := slices.IndexFunc(c.img.Layers, isEncrypted); encrypted >= 0 {
+		return false, "layer " + c.img.Layers[encrypted].Digest.String() + " is encrypted"
+	}
+	if first.done { // by a remote snapshotter, which makes layers itself
+		return false, "the snapshotter fills its snapshots itself"
+	}
+	return c.u.store.Writable(ctx, first.key, first.mounts)
+}
+
+func isEncrypted(desc ocispec.Descriptor) bool {
+	return strings.HasSuffix(desc.MediaType, "+encrypted")
+}
+
+// abort removes the snapshots that were not committed.
+func (c *chain) abort(ctx context.Context) {
+	for _, l := range c.layers {
+		l.abort(ctx)
+	}
+}
+
+// parallel streams the layers, those first that the pull will wait for longest,
+// and commits each as soon as all below are committed.
+func (c *chain) parallel(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	asked := time.Now()
+	sorted := c.heaviestFirst()
+	g.Go(func() error { return c.commit(ctx) })
+	g.Go(func() error { return prepareAll(ctx, sorted) })
+	for _, l := range sorted {
+		if l.download(ctx, asked) != nil {
+			break // ctx is done, and the group has the reason
+		}
+		g.Go(func() error {
+			defer l.releaseDownload()
+			if err := l.fetchAndApply(ctx); err != nil {
+				return err
+			}
+			l.markReady() // in case there was nothing to do
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// prepareAll makes the snapshots of layers that will be committed on top of
+// others, ahead of their bytes: the daemon's metadata transactions then wait for
+// its disk while the pull waits for something else.
+func prepareAll(ctx context.Context, layers []*layer) error {
+	for _, l := range layers {
+		if err := l.prepareOnce(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heaviestFirst returns the layers in the order of what is left to do when they
+// begin, the most first, so that the last of them ends soonest.
+func (c *chain) heaviestFirst() []*layer {
+	heavier := func(a, b *layer) int { return cmp.Compare(b.load.Left(), a.load.Left()) }
+	return slices.SortedStableFunc(slices.Values(c.layers), heavier)
+}
+
+// commit commits the layers in chain order, each as soon as it is ready.
+func (c *chain) commit(ctx context.Context) error {
+	for _, l := range c.layers {
+		if err := l.wait(ctx); err != nil {
+			return err
+		}
+		if err := l.commit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ordered fetches all layers at once and unpacks one after the other, each on
+// top of the one that was committed before.
+func (c *chain) ordered(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range c.layers[1:] {
+		g.Go(func() error {
+			if err := c.u.fetch(ctx, c.img, l.desc); err != nil {
+				return err
+			}
+			l.markReady()
+			return nil
+		})
+	}
+	g.Go(func() error {
+		for i, l := range c.layers {
+			if err := c.unpackNext(ctx, l, i == 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// unpackNext unpacks l on top of what was committed before. The first layer is
+// streamed where this process writes; the others are applied from the content
+// store, into which they are being fetched.
+func (c *chain) unpackNext(ctx context.Context, l *layer, first bool) error {
+	switch {
+	case first && c.direct:
+		if err := l.download(ctx, time.Now()); err != nil {
+			return err
+		}
+		defer l.releaseDownload()
+		if err := l.fetchAndApply(ctx); err != nil {
+			return err
+		}
+		return l.commit(ctx)
+	case first:
+		if err := c.u.fetch(ctx, c.img, l.desc); err != nil {
+			return err
+		}
+	default:
+		if err := l.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if err := l.prepare(ctx, l.parent); err != nil {
+		return err
+	}
+	if err := l.applyStored(ctx); err != nil {
+		return err
+	}
+	return l.commit(ctx)
+}
