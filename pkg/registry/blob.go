@@ -56,7 +56,7 @@ func (r *Registry) Open(ctx context.Context, ref source.Ref, desc ocispec.Descri
 	if b := r.openForeign(ctx, up, c, desc, rng); b != nil {
 		return b, nil
 	}
-	return round(ctx, r, up, c, func(h *host) (*source.Body, error) {
+	return round(r, up, c, func(h *host) (*source.Body, error) {
 		return r.openAt(ctx, h, c, desc, rng, func(c call) (*http.Response, error) { return r.ask(ctx, h, c) })
 	})
 }

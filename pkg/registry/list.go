@@ -69,19 +69,13 @@ func (r *Registry) list(ctx context.Context, c call, valid func(string) bool) ([
 	if err != nil {
 		return nil, err
 	}
-	for n := 1; ; n++ {
-		var got []string
-		_, err := round(ctx, r, up, c, func(h *host) (struct{}, error) {
-			got, err = r.pages(ctx, h, c, valid)
-			return struct{}{}, err
-		})
-		if err == nil {
-			return got, nil
-		}
-		if err := r.Backoff(ctx, n, err); err != nil {
-			return got, err
-		}
-	}
+	var got []string // kept when its last page failed
+	_, err = rounds(ctx, r, up, c, func(h *host) (struct{}, error) {
+		var err error
+		got, err = r.pages(ctx, h, c, valid)
+		return struct{}{}, err
+	})
+	return got, err
 }
 
 // pages follows the links from page to page. It returns what it has along with

@@ -67,21 +67,26 @@ func (r *Registry) checkDescriptor(desc ocispec.Descriptor) error {
 	return source.ValidDigest(desc.Digest)
 }
 
-// document goes round the hosts until one has a document that fits want, or
-// none can be expected to.
+// document fetches a document that fits want from any host.
 func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor) (source.Target, error) {
 	c.accept = strings.Join(append(manifestTypes(), "*/*;q=0.1"), ", ")
 	up, err := r.upstream(ctx, c.ref)
 	if err != nil {
 		return source.Target{}, err
 	}
+	return rounds(ctx, r, up, c, func(h *host) (source.Target, error) { return r.documentFrom(ctx, h, c, want) })
+}
+
+// rounds makes rounds over the hosts, with waits in between, until one answers or
+// none can be expected to.
+func rounds[T any](ctx context.Context, r *Registry, up *upstream, c call, try func(*host) (T, error)) (T, error) {
 	for n := 1; ; n++ {
-		t, err := round(ctx, r, up, c, func(h *host) (source.Target, error) { return r.documentFrom(ctx, h, c, want) })
+		got, err := round(r, up, c, try)
 		if err == nil {
-			return t, nil
+			return got, nil
 		}
 		if err := r.Backoff(ctx, n, err); err != nil {
-			return source.Target{}, err
+			return got, err
 		}
 	}
 }
@@ -89,7 +94,7 @@ func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor
 // round asks the hosts for c in their order until one answers. Its error is
 // that of each host, or the first that is no host's, such as the cause of a
 // cancelled context.
-func round[T any](_ context.Context, r *Registry, up *upstream, c call, try func(*host) (T, error)) (T, error) {
+func round[T any](r *Registry, up *upstream, c call, try func(*host) (T, error)) (T, error) {
 	var none T
 	hosts, errs := r.candidates(up, c)
 	for _, h := range hosts {

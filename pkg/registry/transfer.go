@@ -16,7 +16,29 @@ import (
 // Delegate implements source.Delegator: it returns the settings for ref that
 // containerd's transfer service can take over.
 func (r *Registry) Delegate(ref source.Ref) (source.Delegation, error) {
-	o := r.opts
+	dirs, err := hosts.DirsOf(r.opts.Hosts.Dirs, ref.Domain)
+	if err != nil {
+		return source.Delegation{}, err
+	}
+	lost := r.opts.undelegable()
+	if len(dirs) > 1 {
+		lost = append(lost, "several hosts directories for "+ref.Domain+" ("+strings.Join(dirs, ", ")+")")
+	}
+	if len(lost) > 0 {
+		return source.Delegation{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)
+	}
+	d := source.Delegation{PlainHTTP: r.opts.Hosts.PlainHTTP}
+	if len(dirs) == 1 {
+		d.HostsDir = dirs[0]
+	}
+	if r.opts.Credentials != nil {
+		d.Credentials = func(ctx context.Context, host string) (string, string, error) { return r.delegated(ctx, host, ref) }
+	}
+	return d, nil
+}
+
+// undelegable names what is set and cannot be told to the transfer service.
+func (o Options) undelegable() []string {
 	var lost []string
 	for name, set := range map[string]bool{
 		"skipping the check of certificates": o.Hosts.SkipVerify || o.Hosts.Insecure,
@@ -30,26 +52,11 @@ func (r *Registry) Delegate(ref source.Ref) (source.Delegation, error) {
 		}
 	}
 	slices.Sort(lost)
-	dirs, err := hosts.DirsOf(o.Hosts.Dirs, ref.Domain)
-	if err != nil {
-		return source.Delegation{}, err
-	}
-	if len(dirs) > 1 {
-		lost = append(lost, "several hosts directories for "+ref.Domain+" ("+strings.Join(dirs, ", ")+")")
-	}
-	if len(lost) > 0 {
-		return source.Delegation{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)
-	}
-	d := source.Delegation{PlainHTTP: o.Hosts.PlainHTTP}
-	if len(dirs) == 1 {
-		d.HostsDir = dirs[0]
-	}
-	if o.Credentials != nil {
-		d.Credentials = func(ctx context.Context, host string) (string, string, error) { return r.delegated(ctx, host, ref) }
-	}
-	return d, nil
+	return lost
 }
 
+// delegated finds the credential for host in the two values that the transfer
+// service takes.
 func (r *Registry) delegated(ctx context.Context, host string, ref source.Ref) (string, string, error) {
 	c, err := r.opts.Credentials(ctx, host, ref)
 	switch {

@@ -95,9 +95,8 @@ func ownTable(o Options, name string) table {
 	return t
 }
 
-// writeMirror writes the endpoints that have not been seen: no table may stand
-// twice in a file.
-func writeMirror(b *strings.Builder, m Mirror, seen map[string]bool) error {
+// table is what all endpoints of the mirror have in common.
+func (m Mirror) table() table {
 	t := table{
 		Capabilities: []string{"pull"}, CA: m.CA, SkipVerify: m.SkipVerify, OverridePath: m.OverridePath,
 		Header: maps.Clone(m.Headers),
@@ -111,6 +110,12 @@ func writeMirror(b *strings.Builder, m Mirror, seen map[string]bool) error {
 	if m.DialTimeout > 0 {
 		t.DialTimeout = m.DialTimeout.String()
 	}
+	return t
+}
+
+// writeMirror writes the endpoints that have not been seen: no table may stand
+// twice in a file.
+func writeMirror(b *strings.Builder, m Mirror, seen map[string]bool) error {
 	for _, endpoint := range m.Endpoints {
 		u, err := m.parse(endpoint)
 		if err != nil {
@@ -124,7 +129,7 @@ func writeMirror(b *strings.Builder, m Mirror, seen map[string]bool) error {
 		if !m.OverridePath { // readers append it, and take a slash before it for a folder
 			written = strings.TrimSuffix(written, "/v2")
 		}
-		one := t
+		one := m.table()
 		if u.Scheme == "http" { // for containerd, any of these means https
 			one.CA, one.Client, one.SkipVerify = "", nil, false
 		}
