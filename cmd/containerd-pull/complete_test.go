@@ -21,8 +21,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
-// tab completes a command line, whose last word may be empty, and gives the
-// candidates without their descriptions.
+// tab completes the last word of a command line, which may be empty, and returns
+// the candidates without their descriptions.
 func (h *house) tab(args ...string) ([]string, cobra.ShellCompDirective) {
 	h.t.Helper()
 	var out, stderr bytes.Buffer
@@ -46,7 +46,7 @@ func (h *house) tab(args ...string) ([]string, cobra.ShellCompDirective) {
 // that counts what it is asked.
 type cataloger struct {
 	*httptest.Server
-	user  string // and password, empty if anybody may
+	user  string // and password; empty if no user is needed
 	asked atomic.Int32
 	wait  time.Duration
 }
@@ -147,8 +147,7 @@ credentials = { source = "password", username = "other", password_env = "SECRET"
 	}
 }
 
-// mustRememberNoSecret looks into names and contents of the cache, and at who
-// may read it.
+// mustRememberNoSecret checks the names, contents and modes of the cache.
 func (h *house) mustRememberNoSecret() {
 	h.t.Helper()
 	n := 0
@@ -179,8 +178,8 @@ func (h *house) mustRememberNoSecret() {
 	}
 }
 
-// TestCompleteInTime gives up a registry that does not answer, and a helper
-// that waits for somebody.
+// TestCompleteInTime gives up a registry that does not answer, a helper that is
+// slow, and a helper that asks on the terminal.
 func TestCompleteInTime(t *testing.T) {
 	long(t)
 	h := newHouse(t)
@@ -204,7 +203,7 @@ credentials = { source = "helper", helper = "asks" }
 		}
 	}
 	if _, err := os.Stat(filepath.Join(h.root, "asked")); err == nil {
-		t.Error("a helper has asked somebody")
+		t.Error("a helper has asked on the terminal")
 	}
 }
 
@@ -247,7 +246,7 @@ match = ["registry.example.com/lib/tool"]
 	}
 	got, d = h.tab("--root", store, "--platform", "")
 	h.want("common platforms", []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x", "windows/amd64"}, got, d, ordered)
-	for _, image := range []string{"/good:latest", "/good2:latest"} { // there, and at the registry
+	for _, image := range []string{"/good:latest", "/good2:latest"} { // in the store, and only at the registry
 		got, d = h.tab("--root", store, h.world.host()+image, "--platform", "linux/amd64,")
 		h.want("platforms of "+image, []string{"linux/amd64,linux/arm64"}, got, d, ordered)
 	}
@@ -260,7 +259,7 @@ match = ["registry.example.com/lib/tool"]
 	}
 }
 
-// withoutCommands leaves out the candidates in front of the first reference.
+// withoutCommands returns the candidates that are references.
 func withoutCommands(all []string) []string {
 	return slices.DeleteFunc(all, func(s string) bool { return !strings.ContainsAny(s, ":/") })
 }
@@ -335,7 +334,7 @@ func TestCompleteFlags(t *testing.T) {
 	}
 }
 
-// TestCompleteWithFaults gives nothing where a pull would fail.
+// TestCompleteWithFaults offers nothing where a pull would fail.
 func TestCompleteWithFaults(t *testing.T) {
 	h := newHouse(t)
 	h.write("etc/containerd-pull/config.toml", "nonsense = 1\n", 0o600)
@@ -350,7 +349,7 @@ func TestCompleteWithFaults(t *testing.T) {
 	h.want("no reference", nil, got, d, ordered)
 }
 
-// BenchmarkComplete is one answer for which no network is needed, without the
+// BenchmarkComplete measures one completion that needs no network, without the
 // start of the process.
 func BenchmarkComplete(b *testing.B) {
 	caller := config.Caller{Lookup: func(string) (string, bool) { return "", false }, Root: b.TempDir(), Now: time.Now()}

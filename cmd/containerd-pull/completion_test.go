@@ -12,7 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
-// newTestRoot is the root command of a caller without anything.
+// newTestRoot returns the root command of a caller with an empty environment.
 func newTestRoot() *cobra.Command {
 	caller := config.Caller{Lookup: func(string) (string, bool) { return "", false }}
 	return newRootCmd(streams{in: bytes.NewReader(nil), out: new(bytes.Buffer), err: new(bytes.Buffer)}, caller)

@@ -10,7 +10,8 @@ import (
 	"github.com/creack/pty"
 )
 
-// onTerminal runs a pull whose stderr is a terminal, and returns what that got.
+// onTerminal runs a pull whose stderr is a terminal, and returns what is written
+// to the terminal.
 func onTerminal(t *testing.T, env []string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), programName, args...)
@@ -24,7 +25,7 @@ func onTerminal(t *testing.T, env []string, args ...string) string {
 	shown := make(chan string)
 	go func() {
 		var all bytes.Buffer
-		_, _ = all.ReadFrom(terminal) // which ends in EIO when the program has ended
+		_, _ = all.ReadFrom(terminal) // it ends with EIO when the program has ended
 		shown <- all.String()
 	}()
 	out, err := cmd.Output()
@@ -36,7 +37,8 @@ func onTerminal(t *testing.T, env []string, args ...string) string {
 	return text
 }
 
-// Sequences are for terminals that can show them: stderr decides, not stdout.
+// TestSequences: escape sequences are for terminals that can show them. stderr
+// decides, not stdout.
 func TestSequences(t *testing.T) {
 	long(t)
 	w := newWorld(t)

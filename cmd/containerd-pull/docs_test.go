@@ -61,8 +61,9 @@ func rows(text string) [][]string {
 	return all[1:]
 }
 
-// typesOf lists the fields of an object with their types, those of objects in
-// it behind a dot. What labels hold is the user's.
+// typesOf collects the types of the fields of an object, with a dot between the
+// names of an inner object and of its fields. The fields of labels are the
+// user's and are left out.
 func typesOf(prefix string, object map[string]any, into map[string]string) {
 	for name, v := range object {
 		name = prefix + name
@@ -91,7 +92,7 @@ func typesOf(prefix string, object map[string]any, into map[string]string) {
 	}
 }
 
-// shownTypes are the fields of the JSON of an outcome.
+// shownTypes returns the types of the fields in the JSON of an outcome.
 func shownTypes(t *testing.T, o batch.Outcome) map[string]string {
 	t.Helper()
 	var text bytes.Buffer
@@ -108,8 +109,8 @@ func shownTypes(t *testing.T, o batch.Outcome) map[string]string {
 	return types
 }
 
-// TestOutputDocumentation holds the table of JSON fields against results: one
-// that succeeded, and failures of which much and little is known.
+// TestOutputDocumentation compares the table of JSON fields with results: a
+// success, and failures of which much and little is known.
 func TestOutputDocumentation(t *testing.T) {
 	const dgst = digest.Digest("sha256:3f1d6c17773a45c97bd8f158d665c9709d7b29ed7917ac934086ad96f92e4510")
 	jobs, err := parseRefs([]string{"debian"})
@@ -130,7 +131,7 @@ func TestOutputDocumentation(t *testing.T) {
 	want, always, sometimes := map[string]string{}, map[string]string{}, map[string]string{}
 	for _, cells := range rows(section(t, "output.md", "JSON")) {
 		field, kind, failed := cells[0], cells[1], cells[2]
-		switch { // error is null, or what a failure has
+		switch { // error is null for a success, an object for a failure
 		case strings.HasPrefix(field, "error."):
 		case field == "error":
 			want[field] = "null"
@@ -156,7 +157,8 @@ func TestOutputDocumentation(t *testing.T) {
 	}
 }
 
-// TestExitCodeDocumentation: the page has every code and class, and no other.
+// TestExitCodeDocumentation requires every code and class on the page, and no
+// other.
 func TestExitCodeDocumentation(t *testing.T) {
 	documented, real := map[string]bool{"0 ": true}, map[string]bool{"0 ": true}
 	for _, cells := range rows(section(t, "output.md", "Exit codes")) {
@@ -210,7 +212,7 @@ func scriptWorld(t *testing.T) string {
 }
 
 // TestScriptsDocumentation runs the examples of docs/scripts.md, each in a
-// store of its own, with errors as the end of it.
+// store of its own. An example ends at its first error.
 func TestScriptsDocumentation(t *testing.T) {
 	long(t)
 	if !withMounts(t) {
@@ -232,7 +234,7 @@ func TestScriptsDocumentation(t *testing.T) {
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "HOME="+dir, "NERDCTL_TOML=", "CONTAINERD_PULL_ROOT="+filepath.Join(dir, "root"),
 			"CONTAINERD_PULL_SNAPSHOTTER=native", "CONTAINERD_PULL_HOSTS_DIR="+hosts)
-		if !strings.Contains(script, "chain") { // nothing else depends on it, and it takes time
+		if !strings.Contains(script, "chain") { // only chain IDs need the unpacking, which takes time
 			cmd.Env = append(cmd.Env, "CONTAINERD_PULL_UNPACK=false")
 		}
 		var stderr strings.Builder

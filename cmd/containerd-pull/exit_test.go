@@ -74,7 +74,7 @@ func TestClassify(t *testing.T) {
 }
 
 func TestHints(t *testing.T) {
-	nobody := config.Caller{Lookup: func(string) (string, bool) { return "", false }}
+	anna := config.Caller{Lookup: func(string) (string, bool) { return "", false }}
 	sudo := config.Caller{Lookup: func(name string) (string, bool) { return "anna", name == "SUDO_USER" }}
 	if got := hintFor(asked(errdefs.ErrUnauthenticated), sudo); !strings.Contains(got, "not those of anna") {
 		t.Errorf("hint under sudo: got %q, want one about the user's own credentials", got)
@@ -90,7 +90,7 @@ func TestHints(t *testing.T) {
 		{asUsage(&config.UnknownProfile{Name: "a"}), "no configuration file defines a profile"},
 		{store.ErrBusy, "stop the containerd that runs on this root, or pull through it with --address"},
 	} {
-		if got := hintFor(tc.err, nobody); got != tc.want {
+		if got := hintFor(tc.err, anna); got != tc.want {
 			t.Errorf("hint for %v: got %q, want %q", tc.err, got, tc.want)
 		}
 	}
@@ -118,8 +118,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// What a daemon or a host wrote cannot steer the terminal that a failure is
-// shown on.
+// TestFailureIsHarmless: text of a daemon or a host cannot control the terminal
+// on which a failure is shown.
 func TestFailureIsHarmless(t *testing.T) {
 	var out strings.Builder
 	writeError(&out, &usageError{errors.New("the daemon says: \x1b[2J\rdone\u202e"), "a hint"}, config.Caller{})

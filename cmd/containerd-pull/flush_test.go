@@ -17,7 +17,7 @@ type trace struct {
 	args []string // of strace
 }
 
-// newTrace watches calls of the kernel about paths below root.
+// newTrace traces system calls on paths below root.
 func newTrace(t *testing.T, root, calls string, paths ...string) trace {
 	log := filepath.Join(t.TempDir(), "trace")
 	tr := trace{log, []string{"-f", "-qq", "-y", "-o", log, "-e", "trace=" + calls}}
@@ -27,7 +27,8 @@ func newTrace(t *testing.T, root, calls string, paths ...string) trace {
 	return tr
 }
 
-// inject lets the calls fail, or what is given in place of an error happen.
+// inject makes the calls fail with an error, or tampers with them in another
+// way.
 func (tr trace) inject(call, what string) trace {
 	tr.args = append(tr.args, "-e", fmt.Sprintf("inject=%s:%s", call, what))
 	return tr
@@ -38,15 +39,15 @@ func (tr trace) command() []string { return append([]string{"strace"}, tr.args..
 func (tr trace) lines(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile(tr.log)
-	if err != nil && !os.IsNotExist(err) { // not begun
+	if err != nil && !os.IsNotExist(err) { // strace has not begun yet
 		t.Fatal(err)
 	}
 	return strings.Split(string(text), "\n")
 }
 
-// TestPeriodicFlushFails lets the flush that happens now and then fail while a
-// layer is still on its way. The kernel reports a write that was lost only once:
-// whoever swallowed that would register an image that the disk does not have.
+// TestPeriodicFlushFails lets the periodic flush fail while a layer is still
+// being fetched. The kernel reports a lost write only once: if that error were
+// dropped, the image would be registered without being on disk.
 func TestPeriodicFlushFails(t *testing.T) {
 	long(t)
 	needStrace(t)
@@ -57,8 +58,8 @@ func TestPeriodicFlushFails(t *testing.T) {
 	}{
 		"blob":         {"fsync", "error=EIO", func(blob string) string { return filepath.Join(blobFolder, blob) }, []int{10}},
 		"folder of it": {"fsync", "error=EIO:when=1", func(string) string { return blobFolder }, []int{10}},
-		// What was not written to a database is written by the next flush, if that
-		// is not the first of its thread, where it fails again.
+		// The next flush writes what the failed one did not, unless it is the first
+		// of its thread, which fails again.
 		"metadata": {"fdatasync", "error=EIO:when=1", func(string) string { return metaFile }, []int{0, 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,7 +69,7 @@ func TestPeriodicFlushFails(t *testing.T) {
 			ref, root := w.host()+"/held:latest", filepath.Join(t.TempDir(), "root")
 			makeRoot(t, root)
 			tr := newTrace(t, root, c.call, c.path(blob)).inject(c.call, c.inject)
-			go func() { // the large layer comes when the flush has failed
+			go func() { // release the large layer once the flush has failed
 				defer close(w.release)
 				for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && t.Context().Err() == nil; time.Sleep(20 * time.Millisecond) {
 					if text, err := os.ReadFile(tr.log); err == nil && strings.Contains(string(text), "(INJECTED)") {
@@ -103,7 +104,7 @@ func makeRoot(t *testing.T, root string) {
 	}
 }
 
-// smallLayer is the encoded digest of the smallest layer of an image.
+// smallLayer returns the encoded digest of the smallest layer of an image.
 func smallLayer(t *testing.T, ref string) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
@@ -134,7 +135,7 @@ func wantCode(t *testing.T, want int, root, ref string, args ...string) {
 	}
 }
 
-// wantWhole wants every image of root to have all that it promises.
+// wantWhole requires every image of root to be whole.
 func wantWhole(t *testing.T, root string) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), programName, "verify", "--root", root).CombinedOutput(); err != nil {
@@ -142,9 +143,9 @@ func wantWhole(t *testing.T, root string) {
 	}
 }
 
-// TestDiscardedLayers lets a pull that keeps no layers fail, or be killed, at
+// TestDiscardedLayers lets a pull that discards layers fail, or be killed, at
 // each step between the record and the removal of the last layer. No image may
-// be without something that it needs: not the one that is pulled, not one that
+// lack anything that it needs: neither the one that is pulled, nor one that
 // shares its layers.
 func TestDiscardedLayers(t *testing.T) {
 	long(t)
@@ -202,8 +203,8 @@ func TestDiscardedLayers(t *testing.T) {
 	}
 }
 
-// TestFlushBeforeDiscard watches a pull that keeps no layers: what names them on
-// disk is gone for good before the first of them is removed.
+// TestFlushBeforeDiscard traces a pull that discards layers: the records that
+// name them are removed and flushed before the first of them is removed.
 func TestFlushBeforeDiscard(t *testing.T) {
 	long(t)
 	needStrace(t)
@@ -243,7 +244,7 @@ func TestFlushBeforeDiscard(t *testing.T) {
 	}
 }
 
-// blobOf cuts the name of a blob out of a line of strace.
+// blobOf returns the name of the blob in a line of strace.
 func blobOf(line string) string {
 	_, rest, _ := strings.Cut(line, blobFolder+"/")
 	return rest[:min(64, len(rest))]

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The tests of this file run the program, which testscript puts on PATH, for
-// what scripts cannot see.
+// The tests of this file run the program, which testscript puts on PATH, where
+// scripts do not suffice.
 
 // TestPasswordPrompt runs the command on a terminal of its own.
 func TestPasswordPrompt(t *testing.T) {
@@ -58,8 +58,8 @@ func TestPasswordPrompt(t *testing.T) {
 	}
 }
 
-// waitForSilence returns once what is typed on the terminal is not shown: the
-// program prompts first.
+// waitForSilence waits until the terminal does not echo. The program turns the
+// echo off after it has written the prompt.
 func waitForSilence(t *testing.T, terminal *os.File) {
 	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
 		state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
@@ -113,7 +113,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestClosedOutput pulls for a reader who has gone.
+// TestClosedOutput pulls with a closed pipe as stdout.
 func TestClosedOutput(t *testing.T) {
 	long(t)
 	w := newWorld(t)

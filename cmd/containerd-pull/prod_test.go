@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// hub serves the image of the world as library/app:1.2 over TLS, to the user
-// prod alone.
+// hub serves the image of the world as library/app:1.2 over TLS, only to the
+// user prod.
 func (h *house) hub() *httptest.Server {
 	inner, err := url.Parse(h.world.registry.URL)
 	if err != nil {
@@ -39,9 +39,9 @@ func (h *house) hub() *httptest.Server {
 	return hub
 }
 
-// TestProfileLeavesNoFlag pulls a short name with nothing but -p, by a profile
-// in the system's configuration: mirror, certificate authority, credential,
-// store, snapshotter, platform and labels all come from it.
+// TestProfileLeavesNoFlag pulls a short name with -p as the only flag. The
+// profile, in the system's configuration, sets mirror, certificate authority,
+// credential, store, snapshotter, platform and labels.
 func TestProfileLeavesNoFlag(t *testing.T) {
 	long(t)
 	if !withMounts(t) {

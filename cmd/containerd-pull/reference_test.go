@@ -26,8 +26,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
 
-// manual is a page of the reference, from which both its forms are written:
-// Markdown in docs/cli, and a man page in docs/cli/man.
+// manual is a page of the reference. It has two forms: Markdown in docs/cli, and
+// a man page in docs/cli/man.
 type manual struct {
 	name     string // of the file: containerd-pull-hosts-check
 	title    string // containerd-pull hosts check
@@ -71,8 +71,8 @@ func topicManual(t topic) manual {
 	return manual{name: programName + "-" + t.name, title: programName + " help " + t.name, section: 7, short: t.short, text: t.text()}
 }
 
-// manuals are all pages: of every command but help, whose page says no more
-// than the program itself, and of the topics.
+// manuals returns all pages: those of the topics, and of every command except
+// help, whose page would say nothing new.
 func manuals(root *cobra.Command) []manual {
 	var all []manual
 	walk(root, func(cmd *cobra.Command) {
@@ -90,7 +90,7 @@ func manuals(root *cobra.Command) []manual {
 
 const generatedNote = "generated from the commands of the program by go generate ./cmd/" + programName
 
-// markdown writes a page for whoever reads the repository.
+// markdown writes a page for readers of the repository.
 func (m manual) markdown(w io.Writer) {
 	fmt.Fprintf(w, "<!-- %s -->\n# %s\n\n%s.\n\n", generatedNote, m.title, m.short)
 	if m.usage != "" {
@@ -135,7 +135,7 @@ func code(words ...string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// option is a flag as the reference shows it.
+// option is what the reference shows of a flag.
 type option struct {
 	long, short, value string
 	usage, preset      string
@@ -177,8 +177,8 @@ func (o option) meaning() string {
 	return fmt.Sprintf("%s (default: %s)", o.usage, o.preset)
 }
 
-// man writes a page for man(1), in the macros of man(7). It has no date, so
-// that it is the same whenever it is written.
+// man writes a page for man(1), in the macros of man(7). It has no date, so that
+// generating it again changes nothing.
 func (m manual) man(w io.Writer) {
 	fmt.Fprintf(w, ".\\\" %s\n.TH %s %d \"\" %s \"\"\n", generatedNote, strings.ToUpper(roff(m.name)), m.section, roff(programName))
 	fmt.Fprintf(w, ".SH NAME\n%s \\- %s\n", roff(m.name), roff(m.short))
@@ -239,7 +239,7 @@ func manText(w io.Writer, text string) {
 	}
 }
 
-// roff quotes what would be a request or an escape.
+// roff quotes text that would be a request or an escape.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "…", "...", "~", `\(ti`, "^", `\(ha`, "'", `\(aq`, "`", `\(ga`).Replace(text)
 	lines := strings.Split(text, "\n")
@@ -251,17 +251,11 @@ func roff(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// referenceRoot is the root command of a caller without anything.
-func referenceRoot() *cobra.Command {
-	caller := config.Caller{Lookup: func(string) (string, bool) { return "", false }}
-	return newRootCmd(streams{in: bytes.NewReader(nil), out: io.Discard, err: io.Discard}, caller)
-}
-
-// TestReference keeps docs/cli true: every page is what the commands say, and
-// there is no other.
+// TestReference requires docs/cli to be what the commands say, without any other
+// page.
 func TestReference(t *testing.T) {
 	want := map[string]string{}
-	for _, m := range manuals(referenceRoot()) {
+	for _, m := range manuals(newTestRoot()) {
 		var md, man bytes.Buffer
 		m.markdown(&md)
 		m.man(&man)
@@ -299,7 +293,7 @@ func clearReference(t *testing.T, dir string) {
 	}
 }
 
-// TestManPages asks groff what it thinks of the man pages.
+// TestManPages requires groff to show the man pages without a warning.
 func TestManPages(t *testing.T) {
 	long(t)
 	if _, err := exec.LookPath("groff"); err != nil {
@@ -319,7 +313,7 @@ func TestManPages(t *testing.T) {
 	if err != nil || stderr.Len() > 0 {
 		t.Errorf("got %v and warnings:\n%s", err, &stderr)
 	}
-	plain := regexp.MustCompile(".\b").ReplaceAllString(string(shown), "") // bold is struck twice
+	plain := regexp.MustCompile(".\b").ReplaceAllString(string(shown), "") // bold is printed twice, with a backspace
 	for _, want := range []string{"--max-concurrent-unpacks", "RestartPreventExitStatus=2 4 5 8 9 11", "~/.config/containerd-pull/config.toml"} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("the pages do not show %q", want)
@@ -327,10 +321,10 @@ func TestManPages(t *testing.T) {
 	}
 }
 
-// TestEveryCommandTeaches wants a text and examples for each command that does
-// something, and examples that are lines of its own.
+// TestEveryCommandTeaches requires a text for each command, and for each that
+// does something an example of its own.
 func TestEveryCommandTeaches(t *testing.T) {
-	walk(referenceRoot(), func(cmd *cobra.Command) {
+	walk(newTestRoot(), func(cmd *cobra.Command) {
 		if cmd.Long == "" {
 			t.Errorf("%s has no text in help", cmd.CommandPath())
 		}
@@ -346,7 +340,7 @@ func TestEveryCommandTeaches(t *testing.T) {
 	})
 }
 
-// everything is a registry that has every image.
+// everything starts a registry that has every image.
 func (w *world) everything(t *testing.T) *httptest.Server {
 	inner, err := url.Parse(w.registry.URL)
 	if err != nil {
@@ -385,15 +379,15 @@ endpoints = [%q]
 resolve = true
 `
 
-// beforeExamples makes what examples are about: images, and their users' folders.
+// beforeExamples makes what the examples need: images, and folders of the user.
 const beforeExamples = `containerd-pull -q alpine >/dev/null
 containerd-pull -q --root disk/var/lib/containerd -n k8s.io alpine >/dev/null
 mkdir -p ~/.config/fish/completions ~/bin
 containerd-pull shim install ~/bin >/dev/null 2>&1
 `
 
-// TestExamples runs the examples of each command in a shell, one after the
-// other, and every line of them has to succeed.
+// TestExamples runs the examples of each command in a shell. Every line has to
+// succeed.
 func TestExamples(t *testing.T) {
 	long(t)
 	if _, err := exec.LookPath("bash"); err != nil || os.Geteuid() != 0 {
@@ -405,7 +399,7 @@ func TestExamples(t *testing.T) {
 	w := newWorld(t)
 	registry := w.everything(t).URL
 	pinned := resolveExample(t, registry)
-	walk(referenceRoot(), func(cmd *cobra.Command) {
+	walk(newTestRoot(), func(cmd *cobra.Command) {
 		if cmd.Example == "" {
 			return
 		}
@@ -420,7 +414,7 @@ func TestExamples(t *testing.T) {
 			}
 			write(".config/containerd-pull/config.toml", fmt.Sprintf(exampleConfig, registry, registry))
 			write("password", "secret\n")
-			// There is no registry.example.com to log in to.
+			// registry.example.com does not exist, so that it cannot be logged in to.
 			lines := strings.NewReplacer("sha256:…", pinned, "--online", "--online=false").Replace(cmd.Example)
 			shell := exec.CommandContext(t.Context(), "bash", "-euc", beforeExamples+lines)
 			shell.Dir = home
@@ -432,7 +426,8 @@ func TestExamples(t *testing.T) {
 	})
 }
 
-// resolveExample is the digest of the image that the registry has for all.
+// resolveExample returns the digest of the image that the registry has under all
+// names.
 func resolveExample(t *testing.T, registry string) string {
 	t.Helper()
 	resp, err := http.Get(registry + "/v2/library/debian/manifests/12")

@@ -18,13 +18,13 @@ import (
 	"time"
 )
 
-// rootlessUser is an ordinary user that exists for the tests alone.
+// rootlessUser is an ordinary user that exists only for the tests.
 const rootlessUser = 4242
 
-// becomeRootless runs in mounts of its own, as root: it gives the user a name,
-// subordinate IDs and the device that slirp4netns needs, and becomes that
-// user's RootlessKit, as containerd-rootless.sh starts it. /etc and /run of the
-// machine stay as they are.
+// becomeRootless is a script that runs as root in a mount namespace of its own.
+// It gives the user a name, subordinate IDs and the device that slirp4netns
+// needs, and starts that user's RootlessKit as containerd-rootless.sh does. /etc
+// and /run of the machine are not changed.
 const becomeRootless = `set -e
 cd "$1"
 (cat /etc/passwd; echo "rootless:x:$2:$2::$1/home:/bin/sh") >passwd
@@ -50,8 +50,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 address = "/run/containerd/containerd.sock"
 `
 
-// hostFromInside is the machine's loopback as slirp4netns shows it. From
-// outside, it leads nowhere.
+// hostFromInside is the address of the machine's loopback in the network
+// namespace of slirp4netns. It is not reachable from outside.
 const hostFromInside = "10.0.2.2"
 
 // rootless is an ordinary user's containerd under RootlessKit.
@@ -64,7 +64,7 @@ type rootless struct {
 // newRootless starts RootlessKit and waits for the daemon in it.
 func newRootless(t *testing.T) *rootless {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "rootless") // others cannot enter the test's own
+	dir, err := os.MkdirTemp("", "rootless") // other users cannot enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func newRootless(t *testing.T) *rootless {
 	return r
 }
 
-// tool is a program of containerd's that .ci/setup built.
+// tool returns the path of a program of containerd that .ci/setup built.
 func tool(name string) string { return filepath.Join("../../.ci/tools/bin/2.4", name) }
 
 func copyProgram(t *testing.T, from, to string) {
@@ -100,7 +100,7 @@ func copyProgram(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	syscall.ForkLock.RLock() // or a child could hold the file open, and nobody run it
+	syscall.ForkLock.RLock() // a child that holds the file open would make it unexecutable
 	defer syscall.ForkLock.RUnlock()
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
@@ -149,17 +149,17 @@ func (r *rootless) start(t *testing.T) {
 	t.Fatal("rootless containerd does not answer")
 }
 
-// socket is that of the daemon as it is seen from outside.
+// socket returns the path of the daemon's socket as seen from outside.
 func (r *rootless) socket() string {
 	return "/proc/" + r.pid + "/root/run/containerd/containerd.sock"
 }
 
 func (r *rootless) env() []string {
-	const race = "GORACE=atexit_sleep_ms=0" // no second to wait for each process
+	const race = "GORACE=atexit_sleep_ms=0" // saves a second for each process
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir + "/home", "XDG_RUNTIME_DIR=" + r.dir + "/run", race}
 }
 
-// command is the user's call of a program, with more variables.
+// command returns a call of a program by the user, with additional variables.
 func (r *rootless) command(t *testing.T, env []string, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -169,7 +169,7 @@ func (r *rootless) command(t *testing.T, env []string, name string, args ...stri
 	return cmd
 }
 
-// run gives what the program writes and its exit code.
+// run returns the output of the program and its exit code.
 func (r *rootless) run(t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	cmd := r.command(t, env, filepath.Join(r.dir, programName), args...)
@@ -180,7 +180,7 @@ func (r *rootless) run(t *testing.T, env []string, args ...string) (stdout, stde
 	return out.String(), errOut.String(), code
 }
 
-// images lists the names of the daemon's images, as ctr shows them within.
+// images returns the names of the daemon's images, as listed by ctr inside.
 func (r *rootless) images(t *testing.T) string {
 	t.Helper()
 	cmd := r.command(t, nil, "nsenter", "--preserve-credentials", "-U", "-m", "-t", r.pid, filepath.Join(r.dir, "ctr"), "images", "ls", "-q")
@@ -201,8 +201,8 @@ func (r *rootless) write(t *testing.T, name, text string) {
 	}
 }
 
-// needRootless skips the test where RootlessKit cannot be had, which CI does
-// not allow.
+// needRootless skips the test if RootlessKit is not available. In CI that is a
+// failure.
 func needRootless(t *testing.T) {
 	t.Helper()
 	var missing []string
@@ -223,8 +223,8 @@ func needRootless(t *testing.T) {
 	}
 }
 
-// TestRootless pulls as an ordinary user into that user's own containerd, whose
-// namespaces, network and paths are its own.
+// TestRootless pulls as an ordinary user into that user's containerd, which has
+// namespaces, network and paths of its own.
 func TestRootless(t *testing.T) {
 	long(t)
 	needRootless(t)
@@ -237,7 +237,8 @@ func TestRootless(t *testing.T) {
 	r := newRootless(t)
 	pull := []string{"--plain-http", "--progress", "none"}
 
-	// Before any layer is there, and under the number of the first process.
+	// Interrupted before any layer is stored. The signal goes to the process that
+	// was started: execve keeps its ID.
 	t.Run("signal", func(t *testing.T) {
 		cmd := r.command(t, nil, filepath.Join(r.dir, programName), append(pull, inside+"/stalling")...)
 		if err := cmd.Start(); err != nil {
@@ -267,7 +268,7 @@ func TestRootless(t *testing.T) {
 			t.Errorf("what is not there: got code %d and %s, want 4", code, stderr)
 		}
 	})
-	// What stdin holds is left to who reads it, and relative paths stay true.
+	// stdin is not read outside, and relative paths keep their meaning.
 	t.Run("password and paths", func(t *testing.T) {
 		r.write(t, "home/sub/conf.toml", `labels = { "example.com/a" = "b" }`)
 		args := append(pull, "--config", "sub/conf.toml", "-u", "me", "--password-stdin", inside+"/private")
@@ -290,8 +291,8 @@ func TestRootless(t *testing.T) {
 	t.Run("broken", func(t *testing.T) { testRootlessBroken(t, r) })
 }
 
-// testRootlessOutside is about what has no business in the namespaces. The
-// registry's address is that of the machine's loopback, and there is no nsenter.
+// testRootlessOutside tests calls that do not enter the namespaces: the
+// registry's address is on the machine's loopback, and nsenter is not on PATH.
 func testRootlessOutside(t *testing.T, r *rootless, host string) {
 	none := []string{"PATH=" + t.TempDir()}
 	for _, args := range [][]string{
@@ -312,8 +313,8 @@ func testRootlessOutside(t *testing.T, r *rootless, host string) {
 	}
 }
 
-// testRootlessBroken is about states of RootlessKit that lead nowhere, and
-// about one that leads to where we are.
+// testRootlessBroken tests states of RootlessKit that cannot be entered, and one
+// whose namespaces are those of the process.
 func testRootlessBroken(t *testing.T, r *rootless) {
 	gone := exec.Command("true")
 	if err := gone.Run(); err != nil {
@@ -327,7 +328,7 @@ func testRootlessBroken(t *testing.T, r *rootless) {
 		{"no nsenter", r.pid, []string{"PATH=/nonexistent"}, []string{"nsenter is not on PATH", "hint: install util-linux", r.socket()}},
 		{"ended", fmt.Sprint(gone.Process.Pid), nil, []string{"has ended", "hint: start it again"}},
 		{"no number", "many", nil, []string{`got "many", want the number of a process`, "hint: start it again"}},
-		{"somebody else's", fmt.Sprint(os.Getpid()), nil, []string{"permission denied", "ROOTLESSKIT_STATE_DIR"}},
+		{"that of another user", fmt.Sprint(os.Getpid()), nil, []string{"permission denied", "ROOTLESSKIT_STATE_DIR"}},
 	} {
 		dir := "states/" + tc.name
 		r.write(t, dir+"/child_pid", tc.pid)
@@ -341,8 +342,7 @@ func testRootlessBroken(t *testing.T, r *rootless) {
 			}
 		}
 	}
-	// A process of the namespaces in which we are: nothing is entered, again
-	// and again least of all.
+	// A process in the namespaces of this one: nothing is entered.
 	same := r.command(t, nil, "sleep", "60")
 	if err := same.Start(); err != nil {
 		t.Fatal(err)

@@ -38,12 +38,12 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// noRaceSleep spares each program that the tests run a second at its end, which
-// is for goroutines that may still report a race.
+// noRaceSleep shortens the second for which each program waits at its end for
+// goroutines that may still report a race.
 const noRaceSleep = "atexit_sleep_ms=20"
 
-// TestScripts runs the command as its users do. $REGISTRY is a registry whose
-// repositories fail as their names say; "good" does not.
+// TestScripts runs the program. $REGISTRY is a registry whose repositories fail
+// as their names say; "good" does not.
 func TestScripts(t *testing.T) {
 	if !withMounts(t) {
 		return
@@ -58,7 +58,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition knows [root]: may the script do everything?
+// condition evaluates [root]: whether the script may do everything.
 func condition(name string) (bool, error) {
 	if name != "root" {
 		return false, fmt.Errorf("condition %q is not known", name)
@@ -72,18 +72,18 @@ type world struct {
 	stalling chan struct{}    // gets one for each answer that stalls
 	release  chan struct{}    // closed when large layers may come that are held back
 	deaf     net.Listener     // accepts connections and never answers
-	secure   *httptest.Server // the registry behind a certificate that nobody knows
+	secure   *httptest.Server // the registry behind a certificate that is not trusted
 }
 
 func (w *world) host() string { return strings.TrimPrefix(w.registry.URL, "http://") }
 
-// stalls waits until somebody waits for the rest of an answer.
+// stalls waits until a client waits for the rest of an answer.
 func (w *world) stalls(t *testing.T) {
 	t.Helper()
 	select {
 	case <-w.stalling:
 	case <-time.After(30 * time.Second):
-		t.Fatal("nobody asked for what stalls")
+		t.Fatal("got no request for what stalls")
 	}
 }
 
@@ -108,7 +108,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // faulty serves the image of real under any repository name, with the fault
-// that the name says.
+// that the name stands for.
 func (w *world) faulty(real *sample.Registry) http.Handler {
 	_, name, _ := strings.Cut(real.Ref(), "/")
 	name, _, _ = strings.Cut(name, ":")
@@ -169,7 +169,7 @@ func skip(r io.Reader, n int64) io.Reader {
 	return r
 }
 
-// stalled gives nothing until the client has gone.
+// stalled returns nothing until the client has gone.
 type stalled struct{ r *http.Request }
 
 func (s *stalled) Read([]byte) (int, error) {
@@ -177,7 +177,7 @@ func (s *stalled) Read([]byte) (int, error) {
 	return 0, s.r.Context().Err()
 }
 
-// held gives nothing until it is released, or the client has gone.
+// held returns nothing until it is released, or the client has gone.
 type held struct {
 	io.ReadCloser
 	release chan struct{}

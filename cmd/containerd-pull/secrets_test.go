@@ -17,19 +17,19 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
-// Every secret of these tests holds the word canary, so that one search finds
-// them all. What the program must send, it sends to guarded.
+// Every secret of these tests contains the word canary, so that one search finds
+// them all. The program sends them only to guarded.
 const (
 	canary        = "canary"
 	rightPassword = "canary-password"
 	rightIdentity = "canary-identity"
 	rightBearer   = "canary-bearer"
-	accessToken   = rightPassword + "-canary" // to hide the password in it is not enough
+	accessToken   = rightPassword + "-canary" // masking the password in it does not suffice
 )
 
 // guarded puts a token server and three repositories in front of a registry:
-// "token" wants a bearer token, "echo" answers with what it was told, "signed"
-// leads to a URL that is a secret itself.
+// "token" requires a bearer token, "echo" answers with what it was sent, "signed"
+// redirects to a URL that is a secret itself.
 func (w *world) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		repository, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
@@ -55,7 +55,8 @@ func (w *world) guarded(next http.Handler) http.Handler {
 	})
 }
 
-// giveToken speaks both protocols of token servers, and talks too much.
+// giveToken speaks both protocols of token servers, and answers with more than
+// it has to.
 func giveToken(w http.ResponseWriter, r *http.Request) {
 	user, password, _ := r.BasicAuth()
 	if user+password != "me"+rightPassword && r.FormValue("refresh_token") != rightIdentity {
@@ -66,7 +67,7 @@ func giveToken(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"access_token":%q,"refresh_token":"canary-refresh"}`, accessToken)
 }
 
-// secretSources are profiles that hold secrets in each way there is.
+// secretSources are profiles with secrets in every place that may hold one.
 func secretSources(mirror string) string {
 	return `
 [profiles.literal.credentials]
@@ -117,12 +118,12 @@ count = 0
 `
 }
 
-// spy is a script that writes down how it was called and runs the rest.
+// spy is a script that records how it was called and runs the rest.
 func spy(rest string) string {
 	return "#!/bin/sh\ntr '\\0' ' ' </proc/$$/cmdline >>\"$ARGV_LOG\"\necho >>\"$ARGV_LOG\"\n" + rest + "\n"
 }
 
-// house is a file system with configuration and helpers in it.
+// house is a folder with configuration and helpers, and a caller who uses them.
 type house struct {
 	t      *testing.T
 	root   string
@@ -146,14 +147,14 @@ func (h *house) write(name, text string, mode fs.FileMode) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		h.t.Fatal(err)
 	}
-	syscall.ForkLock.RLock() // or a child could hold the file open, and nobody run it
+	syscall.ForkLock.RLock() // a child that holds the file open would make it unexecutable
 	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte(text), mode); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-// run runs the command and gives everything that it shows.
+// run runs the command and returns its exit code and everything that it shows.
 func (h *house) run(args ...string) (code int, shown string) {
 	h.t.Helper()
 	var out, err bytes.Buffer
@@ -161,7 +162,7 @@ func (h *house) run(args ...string) (code int, shown string) {
 	return code, out.String() + err.String()
 }
 
-// mustHide fails if a text holds a secret, as it is or in base64.
+// mustHide fails if a text contains a secret, plain or in base64.
 func mustHide(t *testing.T, what, text string) {
 	t.Helper()
 	needles := []string{canary}
@@ -190,7 +191,7 @@ providers: [{name: spy, apiVersion: credentialprovider.kubelet.k8s.io/v1, matchI
 }
 
 // TestSecretsAreShownNowhere uses a secret of each kind in each command that
-// may, and looks for it in everything that can be seen afterwards.
+// takes it, and searches everything that can be seen afterwards.
 func TestSecretsAreShownNowhere(t *testing.T) {
 	long(t)
 	h := newHouse(t)
@@ -206,7 +207,7 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 			h.t = t
 			host := h.world.host()
 			if tc.profile == "mirror" {
-				host = "127.0.0.1:1" // where nobody listens
+				host = "127.0.0.1:1" // no server listens there
 			}
 			h.pull(tc.profile, host+"/token", tc.pull)
 			h.pull(tc.profile, host+"/echo", tc.echo)
@@ -223,7 +224,7 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 	h.searchFiles()
 }
 
-// pull pulls with everything shown that can be.
+// pull pulls with all debugging output.
 func (h *house) pull(profile, ref string, want int) {
 	h.t.Helper()
 	for _, style := range []string{"plain", "json"} {
@@ -242,8 +243,8 @@ func (h *house) pull(profile, ref string, want int) {
 	}
 }
 
-// mend spoils a blob of what was pulled and has it fetched again, and collects
-// the rest.
+// mend damages a blob of a pulled image, repairs it and runs the garbage
+// collection.
 func (h *house) mend(profile string) {
 	h.t.Helper()
 	root := filepath.Join(h.root, "store", profile+"plain")
@@ -290,8 +291,8 @@ func (h *house) show(profile, ref string) {
 	}
 }
 
-// searchFiles looks into the stores, whose databases hold labels and leases,
-// and into what the helpers wrote down.
+// searchFiles searches the stores, whose databases hold labels and leases, and
+// the records of the helpers.
 func (h *house) searchFiles() {
 	h.t.Helper()
 	argv, err := os.ReadFile(filepath.Join(h.root, "argv"))
@@ -319,8 +320,8 @@ func (h *house) searchFiles() {
 	}
 }
 
-// TestShownDiff: whoever asks what would change learns that a secret would, and
-// not which.
+// TestShownDiff: the difference shows that a secret would change, but not the
+// secret.
 func TestShownDiff(t *testing.T) {
 	file := func(secret, ca string) []byte {
 		return []byte("[host.'https://m']\nca = '" + ca + "'\n\n[host.'https://m'.header]\nx-key = '" + secret + "'\n\n[host.'https://n']\nheader = { a = '" + secret + "' }\n")

@@ -30,9 +30,9 @@ func needStrace(t *testing.T) {
 	t.Skip("this test needs strace and root")
 }
 
-// TestStorageErrors lets calls of the kernel fail in the middle of a pull into
-// an embedded root. The pull ends in class 10 and registers nothing, or it is
-// a whole success, and the next one into the same root succeeds.
+// TestStorageErrors lets system calls fail in the middle of a pull into an
+// embedded root. The pull ends with exit code 10 and registers nothing, or it
+// succeeds, and the next one into the same root succeeds.
 func TestStorageErrors(t *testing.T) {
 	long(t)
 	needStrace(t)
@@ -41,7 +41,7 @@ func TestStorageErrors(t *testing.T) {
 	files := unpackedFiles(t, ref)
 	type fault struct {
 		call, errno, when string
-		paths             []string // below the root; none is everything
+		paths             []string // below the root; none means all
 		must              bool     // it cannot pass unnoticed
 	}
 	faults := []fault{
@@ -84,8 +84,8 @@ func TestStorageErrors(t *testing.T) {
 	}
 }
 
-// pullInto runs a command, which may be one of strace's that lacks only the
-// program, and returns its exit code and standard error.
+// pullInto runs a pull and returns its exit code and standard error. The command
+// may be one of strace that lacks only the program.
 func pullInto(t *testing.T, root, ref string, command ...string) (int, string) {
 	t.Helper()
 	if !slices.Contains(command, programName) {
@@ -98,8 +98,8 @@ func pullInto(t *testing.T, root, ref string, command ...string) (int, string) {
 	return exitCode(t, cmd.Run()), stderr.String()
 }
 
-// unpackedFiles pulls ref and returns a file of each snapshot, under every
-// number that the snapshot may get in another pull.
+// unpackedFiles pulls ref and returns a file of each snapshot, with every number
+// that the snapshot may have in another pull.
 func unpackedFiles(t *testing.T, ref string) []string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")

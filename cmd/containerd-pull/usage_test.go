@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestCommitDoesNotWalk watches a pull into an embedded root: nobody lists the
-// folders that it unpacks, to see what the snapshots take up.
+// TestCommitDoesNotWalk traces a pull into an embedded root: the folders that it
+// unpacks are not listed to find the size of snapshots.
 func TestCommitDoesNotWalk(t *testing.T) {
 	long(t)
 	needStrace(t)

@@ -21,10 +21,10 @@ import (
 	quickstart "github.com/containerd-pull/containerd-pull/cmd/quickstart"
 )
 
-// nobody is an ordinary user that every system has.
-const nobody = 65534
+// ordinaryUID is an ordinary user that every system has.
+const ordinaryUID = 65534
 
-// becomeMain makes the tests' binary the program.
+// becomeMain is a variable that makes the test binary the program.
 const becomeMain = "QUICKSTART_TEST_MAIN"
 
 func TestMain(m *testing.M) {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// caller is who runs the program, from where.
+// caller is the user who runs the program, and where.
 type caller struct {
 	binary, temp string
 	credential   *syscall.Credential
@@ -72,7 +72,7 @@ func copySelf(path string) error {
 		return err
 	}
 	defer self.Close()
-	syscall.ForkLock.RLock() // or a child could hold the file open, and nobody run it
+	syscall.ForkLock.RLock() // a child that holds the file open would make it unexecutable
 	defer syscall.ForkLock.RUnlock()
 	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
@@ -90,7 +90,7 @@ func (c caller) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run returns what the program writes and its exit code.
+// run returns the output of the program and its exit code.
 func (c caller) run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errOut bytes.Buffer
@@ -113,10 +113,10 @@ func (c caller) leftovers(t *testing.T) []string {
 	return names
 }
 
-// asOrdinaryUser is nobody if root runs the tests, else whoever does.
+// asOrdinaryUser returns the user who runs the tests, or ordinaryUID for root.
 func asOrdinaryUser() int {
 	if os.Geteuid() == 0 {
-		return nobody
+		return ordinaryUID
 	}
 	return os.Geteuid()
 }
@@ -143,8 +143,8 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// checkStory looks for what a reader is promised: labels, the chain ID, the
-// tree as the layers make it together, and what to do next.
+// checkStory checks what is shown: labels, the chain ID, the tree that the
+// layers make together, and what to do next.
 func checkStory(t *testing.T, stdout string) {
 	t.Helper()
 	for _, want := range []string{
@@ -171,8 +171,8 @@ func checkStory(t *testing.T, stdout string) {
 	}
 }
 
-// checkEvents holds the two pulls against each other: the first one fetches and
-// unpacks three layers, the second one finds them.
+// checkEvents compares the two pulls: the first one fetches and unpacks three
+// layers, the second one finds them.
 func checkEvents(t *testing.T, stderr string) {
 	t.Helper()
 	type event struct {

@@ -55,7 +55,7 @@ func TestDockerLines(t *testing.T) {
 	resolved := progress.Event{Kind: progress.Resolved, Digest: debianIndex}
 	layer := func(kind progress.Kind, dgst digest.Digest) progress.Event {
 		e := progress.Event{Kind: kind, Digest: dgst, Blob: progress.Layer}
-		if kind == progress.UnpackDone { // which says so by its kind
+		if kind == progress.UnpackDone { // its kind says so already
 			e.Blob = ""
 		}
 		return e
@@ -107,7 +107,7 @@ Digest: ` + debianIndex + `
 Status: Image is up to date for debian:latest
 docker.io/library/debian:latest
 `},
-		{"stages that nobody reported, or twice", "debian:latest", []progress.Event{
+		{"stages that were not reported, or twice", "debian:latest", []progress.Event{
 			resolved, layer(progress.UnpackDone, debianLayer), layer(progress.FetchDone, debianLayer), layer(progress.FetchStart, debianLayer), layer(progress.Present, debianLayer),
 		}, true, `latest: Pulling from library/debian
 e756f3fdd6a3: Pulling fs layer
@@ -135,7 +135,7 @@ docker.io/library/ubuntu:24.04@` + debianIndex + `
 			for _, e := range tc.events {
 				e.Ref = one.Ref.Name
 				d.event(e)
-				d.event(progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Ref: "somebody.else/image:latest", Digest: debianChain})
+				d.event(progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Ref: "another.example/image:latest", Digest: debianChain})
 			}
 			if err := d.close([]batch.Outcome{one}); err != nil {
 				t.Fatal(err)
@@ -147,8 +147,8 @@ docker.io/library/ubuntu:24.04@` + debianIndex + `
 	}
 }
 
-// TestDockerLinesComeAtOnce: whoever reads the pipe sees layers come, and a
-// slow reader does not hold up the pull.
+// TestDockerLinesComeAtOnce: lines are written while the pull runs, and a slow
+// reader does not hold up the pull.
 func TestDockerLinesComeAtOnce(t *testing.T) {
 	lines := make(chan string)
 	one := debian(t, "debian", true)
