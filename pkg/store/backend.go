@@ -58,19 +58,19 @@ type Parts struct {
 
 // Traits are what a backend can do.
 type Traits struct {
-	// Applies: the Applier can work at all. A daemon's diff service may be
-	// switched off.
+	// Applies reports whether the Applier can work at all. A daemon's diff
+	// service may be switched off.
 	Applies bool
-	// AppliesHere: the Applier works in this process.
+	// AppliesHere reports whether the Applier works in this process.
 	AppliesHere bool
-	// Rebase: a snapshot may get its parent at commit, so that layers can be
-	// unpacked in any order.
+	// Rebase reports whether a snapshot may get its parent at commit, so that
+	// layers can be unpacked in any order.
 	Rebase bool
-	// TakesUsage: a Commit believes WithUsage and need not count the files of
-	// the snapshot.
+	// TakesUsage reports whether a Commit believes WithUsage, and need not
+	// count the files of the snapshot.
 	TakesUsage bool
-	// ReplacesStrays: a blob that is committed replaces a file of another size
-	// in its place. Without it such a file is taken for the blob.
+	// ReplacesStrays reports whether a blob that is committed replaces a file
+	// of another size in its place. Otherwise such a file is taken for the blob.
 	ReplacesStrays bool
 	// Verifiers are those that the daemon asks before it pulls.
 	Verifiers Verifiers

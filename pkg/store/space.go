@@ -29,15 +29,16 @@ type Space struct {
 	// Inodes that are free, or -1 where the file system makes them as needed.
 	Inodes   int64
 	ReadOnly bool
-	// Compresses: files may take less than their size.
+	// Compresses reports whether files may take less than their size.
 	Compresses bool
 }
 
-// Room is the space for blobs and for snapshots. A folder that is not known, or
-// not proven to be the daemon's, is nil.
+// FreeSpace is the space for blobs and for snapshots. A folder that is not known,
+// or not proven to be the daemon's, is nil.
 type FreeSpace struct {
 	Content, Snapshots *Space
-	// Lazy: the snapshotter may make snapshots of layers that are not fetched.
+	// Lazy reports whether the snapshotter may make snapshots of layers that
+	// are not fetched.
 	Lazy bool
 }
 
