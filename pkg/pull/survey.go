@@ -7,7 +7,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -180,22 +179,7 @@ func (p *Puller) lookUpBlob(ctx context.Context, dgst digest.Digest) (content.In
 	return info, true, nil
 }
 
-// lookUpSnapshot asks the store whether it has a snapshot. One that is not
-// committed on top of parent is an errdefs.ErrDataLoss.
-func (p *Puller) lookUpSnapshot(ctx context.Context, id, parent digest.Digest) (bool, error) {
-	info, err := p.Store.Snapshotter.Stat(ctx, id.String())
-	if errdefs.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("looking up snapshot %s: %w", id, err)
-	}
-	if info.Kind != snapshots.KindCommitted || info.Parent != parent.String() {
-		return false, fmt.Errorf("snapshot %s is %s on %q, want committed on %q: %w", id, info.Kind, info.Parent, parent, errdefs.ErrDataLoss)
-	}
-	return true, nil
-}
-
+// askBlob and askSnapshot alone decide what is there.
 func (s *survey) askBlob(ctx context.Context, dgst digest.Digest) error {
 	info, there, err := s.p.lookUpBlob(ctx, dgst)
 	s.mu.Lock()
@@ -207,7 +191,7 @@ func (s *survey) askBlob(ctx context.Context, dgst digest.Digest) error {
 }
 
 func (s *survey) askSnapshot(ctx context.Context, id, parent digest.Digest) error {
-	there, err := s.p.lookUpSnapshot(ctx, id, parent)
+	there, err := s.p.Store.HasOn(ctx, id.String(), parent.String())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.snapshots[id] = there

@@ -13,17 +13,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -180,33 +177,8 @@ func (s *Store) Restore(ctx context.Context, name string, before *images.Image) 
 	return nil
 }
 
-// CheckChain returns an error unless the snapshots of diffIDs are all there, each
-// on top of the one before.
-func (s *Store) CheckChain(ctx context.Context, diffIDs []digest.Digest) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(questions)
-	parent := ""
-	for _, id := range identity.ChainIDs(slices.Clone(diffIDs)) {
-		below := parent
-		g.Go(func() error { return s.checkSnapshot(ctx, id.String(), below) })
-		parent = id.String()
-	}
-	return g.Wait()
-}
-
 // questions is how many calls run at once where there is one for each layer.
 const questions = 8
-
-func (s *Store) checkSnapshot(ctx context.Context, name, parent string) error {
-	info, err := s.Snapshotter.Stat(ctx, name)
-	if err != nil {
-		return fmt.Errorf("checking snapshot %s: %w", name, err)
-	}
-	if info.Kind != snapshots.KindCommitted || info.Parent != parent {
-		return fmt.Errorf("snapshot %s is %s on %q, want committed on %q: %w", name, info.Kind, info.Parent, parent, errdefs.ErrDataLoss)
-	}
-	return nil
-}
 
 // Highest returns how many snapshots of a chain, bottom first, there are up to
 // the highest that exists.
