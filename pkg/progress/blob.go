@@ -87,11 +87,14 @@ func (b *BlobState) IsActive() bool {
 	return b.isAsked() || slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
 }
 
-// IsFetching, IsUnpacking and IsVerifying report which work on the blob has
-// begun and not ended. A layer may be fetched and unpacked at the same time,
-// of which Status names one.
-func (b *BlobState) IsFetching() bool  { return b.fetch == running }
+// IsFetching reports whether a fetch has begun and not ended. A layer may be
+// fetched and unpacked at the same time, of which Status names one.
+func (b *BlobState) IsFetching() bool { return b.fetch == running }
+
+// IsUnpacking reports whether an unpack has begun and not ended.
 func (b *BlobState) IsUnpacking() bool { return b.unpack == running }
+
+// IsVerifying reports whether a check reads the blob.
 func (b *BlobState) IsVerifying() bool { return b.hash == running }
 
 // Amount returns how much is done of what the blob is doing now, and the speed
