@@ -71,7 +71,7 @@ func dial(t *testing.T) *store.Store {
 	return s
 }
 
-// noise are n bytes that do not repeat, others for each n.
+// noise returns n bytes that do not repeat, other ones for each n.
 func noise(n int) []byte { return noiseOf(uint64(n), 0, n) }
 
 func noiseOf(seed, second uint64, n int) []byte {
@@ -149,7 +149,7 @@ func newBench(t testing.TB, size int, s *store.Store) *bench {
 	return b
 }
 
-// fetcher remembers nothing of those before it.
+// fetcher returns one that remembers nothing of those before it.
 func (b *bench) fetcher() *fetch.Fetcher {
 	b.t.Helper()
 	return b.fetcherInto(b.store.Content)
@@ -160,7 +160,8 @@ func (b *bench) fetcherInto(c content.Store) *fetch.Fetcher {
 	return fetch.New(b.source(), c, b.emit)
 }
 
-// source is the registry, as a client sees it that remembers nothing.
+// source returns a client of the registry that remembers nothing of those before
+// it.
 func (b *bench) source() source.Source {
 	b.t.Helper()
 	return pulltest.Must(registry.New(b.options))(b.t)
@@ -184,7 +185,7 @@ func (b *bench) count(kind progress.Kind) int {
 	return n
 }
 
-// ingest is that of the blob, opened by another client.
+// ingest opens the ingest of the blob as another client does.
 func (b *bench) ingest() content.Writer {
 	b.t.Helper()
 	w, err := b.store.Content.Writer(b.ctx, content.WithRef(remotes.MakeRefKey(b.ctx, b.blob.Desc)), content.WithDescriptor(b.blob.Desc))
@@ -215,7 +216,7 @@ func (b *bench) stored() {
 	}
 }
 
-// served wants the registry to have sent between least and most bytes.
+// served fails the test unless the registry has sent between least and most bytes.
 func (b *bench) served(least, most int) {
 	b.t.Helper()
 	if got := b.reg.BlobBytes(); got < int64(least) || got > int64(most) {

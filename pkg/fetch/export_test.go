@@ -9,11 +9,11 @@ const (
 	MaxConns  = maxConns
 )
 
-// BeginWith lets blobs begin with several connections, as if it had been found
-// that they pay.
+// BeginWith lets blobs begin with several connections, as if these had proved to
+// be faster.
 func (f *Fetcher) BeginWith(conns int) { f.conns = conns }
 
-// LoseLocksAfter takes locks without an ingest for lost after d.
+// LoseLocksAfter sets how long a lock may be without an ingest.
 func (f *Fetcher) LoseLocksAfter(d time.Duration) { f.lostLock = d }
 
 // PiecesReturned reports whether the memory of all pieces was given back.

@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
@@ -138,40 +137,6 @@ func TestLostLock(t *testing.T) {
 	}
 }
 
-// TestPut stores bytes that are in hand whatever was left in the ingest, with
-// labels, and adds labels to those that are there.
-func TestPut(t *testing.T) {
-	for name, leave := range map[string]func(data []byte) []byte{
-		"nothing left":   func([]byte) []byte { return nil },
-		"half of it":     func(data []byte) []byte { return data[:len(data)/2] },
-		"all of it":      func(data []byte) []byte { return data },
-		"something else": func([]byte) []byte { return []byte("something else") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			each(t, 1000, func(t *testing.T, b *bench) {
-				left := b.ingest()
-				if _, err := left.Write(leave(b.data)); err != nil {
-					t.Fatal(err)
-				}
-				if err := left.Close(); err != nil {
-					t.Fatal(err)
-				}
-				for _, label := range []string{"first", "second"} {
-					if err := b.fetcher().Put(b.ctx, b.blob, b.data, map[string]string{label: "yes"}); err != nil {
-						t.Fatal(err)
-					}
-					b.stored()
-				}
-				info, err := b.store.Content.Info(b.ctx, b.blob.Desc.Digest)
-				if diff := cmp.Diff(map[string]string{"first": "yes", "second": "yes"}, info.Labels); err != nil || diff != "" {
-					t.Errorf("got error %v and labels (-want +got):\n%s", err, diff)
-				}
-				b.served(0, 0)
-			})
-		})
-	}
-}
-
 // interloper is a content store of which another client opens an ingest when it
 // is whole, before its writer does for the second time. That client is done when
 // the writer has been refused once.
@@ -228,8 +193,8 @@ func (w *interrupted) Status() (content.Status, error) {
 	return content.Status{}, err
 }
 
-// TestTakenAtTheEnd: a writer in place lets go of the ingest for a moment when it
-// is whole. A client that opens it then may commit it, or not.
+// TestTakenAtTheEnd: a writer in place closes the ingest for a moment when it is
+// whole. A client that opens it then may commit it, or not.
 func TestTakenAtTheEnd(t *testing.T) {
 	for name, commits := range map[string]bool{"lets go": false, "commits": true} {
 		t.Run(name, func(t *testing.T) {

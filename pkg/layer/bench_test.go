@@ -46,7 +46,7 @@ func BenchmarkApply(b *testing.B) {
 		layers[filepath.Base(name)] = data
 	}
 	for name, data := range layers {
-		b.Run(name+"/ours", func(b *testing.B) {
+		b.Run(name+"/layer", func(b *testing.B) {
 			measure(b, data, func(root string) error {
 				_, err := layer.Apply(b.Context(), root, bytes.NewReader(data), layer.Options{})
 				return err

@@ -139,8 +139,8 @@ func TestDecompressPassesErrorsOn(t *testing.T) {
 	}
 }
 
-// FuzzDecompress compares gzip streams with the standard library, and wants
-// everything else to end.
+// FuzzDecompress compares gzip streams with the standard library, while
+// everything else must end.
 func FuzzDecompress(f *testing.F) {
 	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
 		f.Add(pack(f, c, []byte("hello, hello, hello")))
