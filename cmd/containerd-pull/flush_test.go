@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// trace is a pull into an embedded root under strace.
-type trace struct {
+// strace is a pull into an embedded root under the program of that name.
+type strace struct {
 	log  string   // where strace writes
 	args []string // of strace
 }
 
 // newTrace traces system calls on paths below root.
-func newTrace(t *testing.T, root, calls string, paths ...string) trace {
+func newTrace(t *testing.T, root, calls string, paths ...string) strace {
 	log := filepath.Join(t.TempDir(), "trace")
-	tr := trace{log, []string{"-f", "-qq", "-y", "-o", log, "-e", "trace=" + calls}}
+	tr := strace{log, []string{"-f", "-qq", "-y", "-o", log, "-e", "trace=" + calls}}
 	for _, p := range paths {
 		tr.args = append(tr.args, "-P", filepath.Join(root, p))
 	}
@@ -29,14 +29,14 @@ func newTrace(t *testing.T, root, calls string, paths ...string) trace {
 
 // inject makes the calls fail with an error, or tampers with them in another
 // way.
-func (tr trace) inject(call, what string) trace {
+func (tr strace) inject(call, what string) strace {
 	tr.args = append(tr.args, "-e", fmt.Sprintf("inject=%s:%s", call, what))
 	return tr
 }
 
-func (tr trace) command() []string { return append([]string{"strace"}, tr.args...) }
+func (tr strace) command() []string { return append([]string{"strace"}, tr.args...) }
 
-func (tr trace) lines(t *testing.T) []string {
+func (tr strace) lines(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile(tr.log)
 	if err != nil && !os.IsNotExist(err) { // strace has not begun yet

@@ -28,6 +28,7 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	o.flags = config.NewFlags(cmd.Flags(), config.Table())
+	addTrace(cmd)
 	return cmd
 }
 

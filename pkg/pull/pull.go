@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/trace"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -86,6 +87,9 @@ func (p *Puller) fail(ctx context.Context, stage Stage, ref source.Ref, err erro
 // Pull does what it takes to have r in the store: under most policies that is
 // Plan and Run.
 func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
+	ctx, task := trace.NewTask(ctx, "pull")
+	defer task.End()
+	trace.Log(ctx, "ref", r.Ref.Name)
 	start := time.Now()
 	result, err := p.pull(ctx, r)
 	if err != nil {

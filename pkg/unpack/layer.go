@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime/trace"
 	"sync"
 	"time"
 
@@ -174,6 +175,8 @@ func (l *layer) isStaged() bool {
 // fetchAndApply fetches the layer and applies it, starting over with an empty snapshot
 // when the bytes turn out to be wrong.
 func (l *layer) fetchAndApply(ctx context.Context) error {
+	ctx, end := l.traced(ctx)
+	defer end()
 	if err := l.prepareOnce(ctx); err != nil {
 		return err
 	}
@@ -370,6 +373,7 @@ func (l *layer) commit(ctx context.Context) error {
 	if l.done {
 		return nil
 	}
+	defer trace.StartRegion(ctx, "commit").End()
 	start := time.Now()
 	if err := errors.Join(l.inherit(ctx), l.sync()); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/trace"
 	"time"
 
 	"github.com/containerd/containerd/v2/pkg/labels"
@@ -26,6 +27,7 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 	file := in.Follow()
 	var received error
 	receive := func(ctx context.Context, to pipeline.Input) error {
+		defer trace.StartRegion(ctx, "fetch").End()
 		start := time.Now()
 		received = in.Receive(ctx, to)
 		l.phase(progress.Fetch, time.Since(start)-to.Idle(), in.Fetched())
@@ -93,6 +95,7 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 
 // consume applies plain, or only reads it where the snapshot exists.
 func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
+	defer trace.StartRegion(ctx, "apply").End()
 	bound := l.u.bounds.of(l.desc.Size)
 	if l.blobOnly {
 		return bound.explain(drain(plain, bound.bytes))
