@@ -56,23 +56,23 @@ type connection struct {
 	timeout time.Duration // to wait for a daemon that is away
 	dials   atomic.Int64  // connections begun so far
 
-	choose    func(context.Context) error // settles the snapshotter anew
+	choose    func(context.Context) error // finds the snapshotter anew
 	mu        sync.Mutex
-	described int64 // the connection over which it was settled
+	described int64 // the connection over which it was found
 }
 
 // resolve waits for a daemon that answers and says what it has. It returns the
-// number of the connection to it. One that goes away meanwhile is waited for
+// number of the connection to it. A daemon that goes away meanwhile is waited for
 // like one that was away before.
-func (l *connection) resolve(ctx context.Context) (dial int64, err error) {
-	limited, cancel := context.WithTimeout(ctx, l.timeout)
+func (c *connection) resolve(ctx context.Context) (dial int64, err error) {
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	for {
-		if err := l.ready(limited); err != nil {
+		if err := c.ready(limited); err != nil {
 			return 0, cmp.Or(context.Cause(ctx), err)
 		}
-		dial := l.dials.Load()
-		err := asUnavailable(l.address, l.describe(limited, dial))
+		dial := c.dials.Load()
+		err := asUnavailable(c.address, c.describe(limited, dial))
 		if !errors.Is(err, store.ErrUnavailable) || limited.Err() != nil {
 			return dial, cmp.Or(context.Cause(ctx), err)
 		}
@@ -85,16 +85,16 @@ func (l *connection) resolve(ctx context.Context) (dial int64, err error) {
 
 // describe finds out once for each connection what the daemon's snapshotter can
 // do, and forgets what was proven over another one.
-func (l *connection) describe(ctx context.Context, dial int64) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.described == dial {
+func (c *connection) describe(ctx context.Context, dial int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.described == dial {
 		return nil
 	}
-	if err := l.choose(ctx); err != nil {
+	if err := c.choose(ctx); err != nil {
 		return err
 	}
-	l.described = dial
+	c.described = dial
 	return nil
 }
 
@@ -106,36 +106,36 @@ type attachment struct {
 	lose context.CancelCauseFunc
 }
 
-func (l *connection) lost() error {
-	return fmt.Errorf("%w: the connection to %s was lost", store.ErrUnavailable, l.address)
+func (c *connection) lost() error {
+	return fmt.Errorf("%w: the connection to %s was lost", store.ErrUnavailable, c.address)
 }
 
 // ready waits for a daemon that answers, at most until ctx ends.
-func (l *connection) ready(ctx context.Context) error {
+func (c *connection) ready(ctx context.Context) error {
 	for {
-		state := l.conn.GetState()
+		state := c.conn.GetState()
 		if state == connectivity.Ready {
 			return nil
 		}
-		l.conn.Connect()
-		if l.conn.WaitForStateChange(ctx, state) {
+		c.conn.Connect()
+		if c.conn.WaitForStateChange(ctx, state) {
 			continue
 		}
-		return fmt.Errorf("%w: no answer at %s within %s", store.ErrUnavailable, l.address, l.timeout)
+		return fmt.Errorf("%w: no answer at %s within %s", store.ErrUnavailable, c.address, c.timeout)
 	}
 }
 
 // watch returns a context that ends with the connection number dial.
-func (l *connection) watch(ctx context.Context, dial int64) (context.Context, func()) {
+func (c *connection) watch(ctx context.Context, dial int64) (context.Context, func()) {
 	ctx, lose := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		if l.conn.WaitForStateChange(ctx, connectivity.Ready) {
-			lose(l.lost())
+		if c.conn.WaitForStateChange(ctx, connectivity.Ready) {
+			lose(c.lost())
 		}
 	})
-	if l.dials.Load() != dial { // it broke and came back before it was watched
-		lose(l.lost())
+	if c.dials.Load() != dial { // it broke and came back before it was watched
+		lose(c.lost())
 	}
 	end := func() { lose(nil); watching.Wait() }
 	return context.WithValue(ctx, attachmentKey{}, &attachment{dial, lose}), end

@@ -62,7 +62,7 @@ func Dial(ctx context.Context, o store.Options) (*store.Store, error) {
 	if _, err := knock(ctx, o); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	if _, err := d.resolve(namespaces.WithNamespace(ctx, o.Namespace)); err != nil {
+	if _, err := d.resolve(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	d.parts.Snapshotter = d.client.SnapshotService(d.parts.Name)
@@ -93,6 +93,7 @@ func newDaemon(o store.Options) (*daemon, error) {
 		if err != nil {
 			return err
 		}
+		ctx = namespaces.WithNamespace(ctx, o.Namespace)
 		return d.introspect(ctx, cmp.Or(d.parts.Name, o.Snapshotter), pid)
 	}
 	return d, nil
@@ -113,14 +114,14 @@ func newClient(o store.Options) (*connection, *containerd.Client, error) {
 // connect makes the connection as containerd's own client does, but returns
 // sooner to a daemon that restarts, and keeps a connection that is idle.
 func connect(address string, timeout time.Duration) (*connection, error) {
-	l := &connection{address: address, timeout: timeout}
+	c := &connection{address: address, timeout: timeout}
 	dial := func(ctx context.Context, address string) (net.Conn, error) {
-		l.dials.Add(1)
+		c.dials.Add(1)
 		return dialer.ContextDialer(ctx, address)
 	}
 	retry := backoff.Config{BaseDelay: firstRetry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
 	var err error
-	l.conn, err = grpc.NewClient(dialer.DialAddress(address),
+	c.conn, err = grpc.NewClient(dialer.DialAddress(address),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: timeout}),
 		grpc.WithContextDialer(dial),
@@ -128,7 +129,7 @@ func connect(address string, timeout time.Duration) (*connection, error) {
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
 			grpc.MaxCallSendMsgSize(defaults.DefaultMaxSendMsgSize)))
-	return l, err
+	return c, err
 }
 
 // knock finds out at once what gRPC would only report as a time-out: no socket, no
@@ -158,8 +159,8 @@ func asUnavailable(address string, err error) error {
 }
 
 // introspect finds the snapshotter and learns what else the daemon has: one call
-// lists all plugins that matter. Whether the files of its snapshots
-// are the ones that this process sees is to be found out.
+// lists all plugins that matter. Whether this process sees the files of its
+// snapshots is left to be proven.
 func (d *daemon) introspect(ctx context.Context, name string, pid int) error {
 	if name == "" {
 		var err error
