@@ -352,6 +352,6 @@ func testRootlessBroken(t *testing.T, r *rootless) {
 	r.write(t, "states/same/child_pid", fmt.Sprint(same.Process.Pid))
 	_, stderr, code := r.run(t, []string{"ROOTLESSKIT_STATE_DIR=" + filepath.Join(r.dir, "states/same"), "CONTAINERD_PULL_CONNECT_TIMEOUT=1s"}, "alpine")
 	if code != 3 || !strings.Contains(stderr, "/run/containerd/containerd.sock") {
-		t.Errorf("our own namespaces: got code %d and %q, want 3 and the socket that is not there", code, stderr)
+		t.Errorf("its own namespaces: got code %d and %q, want 3 and the socket that is not there", code, stderr)
 	}
 }

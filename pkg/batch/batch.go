@@ -76,9 +76,9 @@ func (b *Batch) Run(ctx context.Context) ([]Outcome, error) {
 func (b *Batch) emit(e progress.Event) { b.Parts.Progress.Emit(e) }
 
 func (b *Batch) names() []string {
-	var names []string
-	for _, j := range b.Jobs {
-		names = append(names, j.Ref.Name)
+	names := make([]string, len(b.Jobs))
+	for i, j := range b.Jobs {
+		names[i] = j.Ref.Name
 	}
 	return names
 }

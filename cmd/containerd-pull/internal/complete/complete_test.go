@@ -3,8 +3,12 @@ package complete
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestArgumentsAreCommands wants a command for each entry of the table of
@@ -15,5 +19,66 @@ func TestArgumentsAreCommands(t *testing.T) {
 		if _, err := os.Stat(filepath.Join("../../../../docs/cli", name+".md")); err != nil && path != "help" {
 			t.Errorf("candidates for %q, which is no command: %v", path, err)
 		}
+	}
+}
+
+func TestNewestFirst(t *testing.T) {
+	want := []string{"latest", "v2", "1.10.1", "1.10", "1.10-rc1", "1.9", "edge", "alpine", "sha256-0a.sig"}
+	got := slices.Sorted(slices.Values(want))
+	slices.SortStableFunc(got, newestFirst)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
+func TestLiteral(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"registry.example.com/team/*":  "registry.example.com/team/",
+		"registry.example.com/te*/app": "registry.example.com/",
+		"registry.example.com":         "registry.example.com/",
+		"registry.example.com/app":     "registry.example.com/app:",
+		"docker.io/library/debian":     "debian:",
+		"docker.io":                    "",
+		"*":                            "",
+	} {
+		if got := literal(pattern); got != want {
+			t.Errorf("beginning of %s: got %q, want %q", pattern, got, want)
+		}
+	}
+}
+
+func TestRepository(t *testing.T) {
+	for word, want := range map[string]string{
+		"debian:":                "debian",
+		"localhost:5000/app:1.":  "localhost:5000/app",
+		"localhost:5000":         "",
+		"example.com:5000":       "",
+		"example.com:5000/app":   "",
+		"debian":                 "",
+		"example.com/team/app:1": "example.com/team/app",
+	} {
+		q := &query{word: word}
+		if got, ok := q.repository(); ok != (want != "") || ok && got != want {
+			t.Errorf("repository of %s: got %q, %v, want %q", word, got, ok, want)
+		}
+	}
+}
+
+// TestAnswers: an answer is remembered for a minute, in both directions of time.
+func TestAnswers(t *testing.T) {
+	now := time.Now()
+	a := answers{dir: t.TempDir(), now: now}
+	a.put("key", []string{"one", "two"})
+	for age, want := range map[time.Duration]bool{0: true, answerAge / 2: true, 2 * answerAge: false, -2 * answerAge: false} {
+		later := answers{dir: a.dir, now: now.Add(age)}
+		if got, ok := later.get("key"); ok != want || ok && !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("after %v: got %v, %v, want it remembered: %v", age, got, ok, want)
+		}
+	}
+	if _, ok := a.get("other"); ok {
+		t.Error("got an answer to another question")
+	}
+	if _, ok := (answers{now: now}).get("key"); ok {
+		t.Error("got an answer without a cache folder")
 	}
 }

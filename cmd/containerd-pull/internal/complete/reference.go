@@ -1,7 +1,6 @@
 package complete
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -233,48 +232,67 @@ const maxCatalogs = 4
 // catalogs asks the registry that was typed, or those of the profiles, for
 // their repositories.
 func (q *query) catalogs(ctx context.Context, settings *config.Settings, cfg *config.Config) []string {
-	type place struct {
-		host string
-		cfg  *config.Config
-	}
-	var places []place
-	if host, path, ok := strings.Cut(q.word, "/"); ok {
-		if !looksLikeHost(host) {
-			return nil
-		}
-		if cfg, err := settings.Resolve(source.Ref{Domain: host, Path: path}); err == nil {
-			places = append(places, place{host, cfg})
-		}
-	} else {
-		for _, p := range settings.Profiles() {
-			if cfg.Profile != "" && cfg.Profile != p.Name {
-				continue
-			}
-			for _, host := range settings.Hosts(p.Name) {
-				its, err := settings.WithProfile(p.Name)
-				if err == nil && strings.HasPrefix(host, q.word) && len(places) < maxCatalogs {
-					places = append(places, place{host, its})
-				}
-			}
-		}
-	}
+	places := q.places(settings, cfg)
 	found := make([][]string, len(places))
 	var each sync.WaitGroup
 	for i, p := range places {
-		if source.CanonicalHost(p.host) == "docker.io" { // it has no catalog
-			continue
-		}
-		each.Go(func() {
-			ref := source.Ref{Name: p.host, Domain: p.host}
-			for _, name := range q.remote(ctx, p.cfg, "catalog", ref, func(ctx context.Context, reg *registry.Registry) ([]string, error) {
-				return reg.Repositories(ctx, p.host)
-			}) {
-				found[i] = append(found[i], p.host+"/"+name+":")
-			}
-		})
+		each.Go(func() { found[i] = q.catalog(ctx, p) })
 	}
 	each.Wait()
 	return slices.Concat(found...)
+}
+
+// place is a registry to be asked, with the configuration for that.
+type place struct {
+	host string
+	cfg  *config.Config
+}
+
+func (q *query) places(settings *config.Settings, cfg *config.Config) []place {
+	host, path, typed := strings.Cut(q.word, "/")
+	switch {
+	case !typed:
+		return q.profilePlaces(settings, cfg.Profile)
+	case !looksLikeHost(host):
+		return nil
+	}
+	own, err := settings.Resolve(source.Ref{Domain: host, Path: path})
+	if err != nil {
+		return nil
+	}
+	return []place{{host, own}}
+}
+
+// profilePlaces returns the registries of a profile, or of all profiles if none
+// is chosen, that begin with the word.
+func (q *query) profilePlaces(settings *config.Settings, profile string) []place {
+	var places []place
+	for _, p := range settings.Profiles() {
+		own, err := settings.WithProfile(p.Name)
+		if err != nil || profile != "" && profile != p.Name {
+			continue
+		}
+		for _, host := range settings.Hosts(p.Name) {
+			if strings.HasPrefix(host, q.word) && len(places) < maxCatalogs {
+				places = append(places, place{host, own})
+			}
+		}
+	}
+	return places
+}
+
+// catalog asks a registry for its repositories. Docker Hub has no catalog.
+func (q *query) catalog(ctx context.Context, p place) []string {
+	if source.CanonicalHost(p.host) == "docker.io" {
+		return nil
+	}
+	var all []string
+	for _, name := range q.remote(ctx, p.cfg, "catalog", source.Ref{Name: p.host, Domain: p.host}, func(ctx context.Context, reg *registry.Registry) ([]string, error) {
+		return reg.Repositories(ctx, p.host)
+	}) {
+		all = append(all, p.host+"/"+name+":")
+	}
+	return all
 }
 
 // platforms completes the last of several platforms: by those of the image if
@@ -348,67 +366,4 @@ func formatPlatforms(all []ocispec.Platform) []string {
 		}
 	}
 	return texts
-}
-
-// newestFirst orders tags by how new they look: latest, then versions in
-// descending order, each before its variants, then words.
-func newestFirst(a, b string) int {
-	return cmp.Or(cmp.Compare(tagRank(a), tagRank(b)), -compareVersions(a, b))
-}
-
-func tagRank(tag string) int {
-	switch {
-	case tag == "latest":
-		return 0
-	case isDigit(strings.TrimPrefix(tag, "v")):
-		return 1
-	case strings.HasPrefix(tag, "sha256-"): // signatures and the like
-		return 3
-	}
-	return 2
-}
-
-func isDigit(s string) bool { return s != "" && '0' <= s[0] && s[0] <= '9' }
-
-// compareVersions compares numbers as numbers and text as text. Of two versions
-// of which one begins with the other, the longer is greater if another number
-// follows, and smaller if a word follows, as in 1.2-rc1.
-func compareVersions(a, b string) int {
-	for a != "" && b != "" {
-		var x, y string
-		x, a = nextPart(a)
-		y, b = nextPart(b)
-		if c := compareParts(x, y); c != 0 {
-			return c
-		}
-	}
-	return worth(a) - worth(b)
-}
-
-// worth ranks what follows the common beginning of two versions.
-func worth(rest string) int {
-	switch {
-	case rest == "":
-		return 0
-	case rest[0] == '.' && isDigit(rest[1:]):
-		return 1
-	}
-	return -1
-}
-
-func compareParts(x, y string) int {
-	if !isDigit(x) || !isDigit(y) {
-		return cmp.Compare(x, y)
-	}
-	x, y = strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
-	return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
-}
-
-// nextPart splits off the leading digits of s, or its leading other characters.
-func nextPart(s string) (part, rest string) {
-	n := 1
-	for n < len(s) && isDigit(s[n:]) == isDigit(s) {
-		n++
-	}
-	return s[:n], s[n:]
 }
