@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
@@ -144,6 +145,7 @@ func TestStalledMirror(t *testing.T) {
 }
 
 func TestRoundsOverSeveralHosts(t *testing.T) {
+	pulltest.Long(t)
 	body := manifestJSON(t)
 	limited := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "86400")
