@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // namespaceMark marks a run in the user namespace that the first run made.
@@ -71,9 +73,9 @@ func chooseSnapshotter(dir string) (name, reason string, err error) {
 		return "", "", fmt.Errorf("removing the probe for overlayfs: %w", cleanErr)
 	}
 	if err != nil {
-		return "native", fmt.Sprintf("overlayfs cannot be mounted here (%v), so each layer is a copy", err), nil
+		return store.Native, fmt.Sprintf("overlayfs cannot be mounted here (%v), so each layer is a copy", err), nil
 	}
-	return "overlayfs", "", nil
+	return store.Overlayfs, "", nil
 }
 
 // mountOverlay mounts an overlay in dir and unmounts it again.

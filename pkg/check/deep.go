@@ -125,7 +125,7 @@ func (w *walk) folders(ctx context.Context, p *repairUnit) ([]string, error) {
 }
 
 // copies reports whether each snapshot also holds everything that is below it.
-func (w *walk) copies() bool { return w.Store.Name == "native" }
+func (w *walk) copies() bool { return w.Store.Name == store.Native }
 
 // compareOne applies layer i of p beside its snapshot and compares the two.
 // dirs are the folders of the snapshots up to that one.

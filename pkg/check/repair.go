@@ -222,12 +222,12 @@ func (r *repairer) done(ctx context.Context, t task, err error) error {
 func (r *repairer) leaseImage(ctx context.Context, report Report) error {
 	var errs []error
 	for _, dgst := range report.held {
-		errs = append(errs, r.leaseResource(ctx, "content", dgst.String()))
+		errs = append(errs, r.leaseResource(ctx, store.ResourceContent, dgst.String()))
 	}
 	for _, p := range report.units {
 		for _, name := range p.chain {
 			if r.hasSnapshot(name) {
-				errs = append(errs, r.leaseResource(ctx, "snapshots/"+r.Store.Name, name))
+				errs = append(errs, r.leaseResource(ctx, store.ResourceSnapshot+r.Store.Name, name))
 			}
 		}
 	}
@@ -240,9 +240,9 @@ func (r *repairer) leaseChildren(ctx context.Context, labels map[string]string) 
 	for key, value := range labels {
 		switch {
 		case strings.HasPrefix(key, image.LabelContent):
-			errs = append(errs, r.leaseResource(ctx, "content", value))
+			errs = append(errs, r.leaseResource(ctx, store.ResourceContent, value))
 		case key == image.LabelSnapshot+r.Store.Name:
-			errs = append(errs, r.leaseResource(ctx, "snapshots/"+r.Store.Name, value))
+			errs = append(errs, r.leaseResource(ctx, store.ResourceSnapshot+r.Store.Name, value))
 		}
 	}
 	return errors.Join(errs...)
@@ -251,9 +251,11 @@ func (r *repairer) leaseChildren(ctx context.Context, labels map[string]string) 
 // leaseAll keeps everything: a document that is missing cannot say what it
 // refers to.
 func (r *repairer) leaseAll(ctx context.Context) error {
-	err := r.Store.Content.Walk(ctx, func(info content.Info) error { return r.leaseResource(ctx, "content", info.Digest.String()) })
+	err := r.Store.Content.Walk(ctx, func(info content.Info) error {
+		return r.leaseResource(ctx, store.ResourceContent, info.Digest.String())
+	})
 	for name := range r.snapshots {
-		err = errors.Join(err, r.leaseResource(ctx, "snapshots/"+r.Store.Name, name))
+		err = errors.Join(err, r.leaseResource(ctx, store.ResourceSnapshot+r.Store.Name, name))
 	}
 	return err
 }
