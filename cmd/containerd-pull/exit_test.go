@@ -122,7 +122,7 @@ func TestSecondSignal(t *testing.T) {
 // on which a failure is shown.
 func TestFailureIsHarmless(t *testing.T) {
 	var out strings.Builder
-	writeError(&out, &usageError{errors.New("the daemon says: \x1b[2J\rdone\u202e"), "a hint"}, config.Caller{})
+	writeError(&out, &usageError{errors.New("the daemon says: \x1b[2J\rdone\u202e"), "a hint"}, config.Caller{Lookup: func(string) (string, bool) { return "", false }})
 	if got, want := out.String(), programName+`: the daemon says: \x1b[2J\rdone\u202e`+"\nhint: a hint\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
