@@ -21,10 +21,11 @@ func namingFiles() []string {
 		":!docs/comparison.md", ":!.ci/bench", ":!.ci/checkers", ":!pkg/image/label.go", ":!pkg/trust/bindir.go"}
 }
 
-// grep gives what the pattern matches in the files, each with its file.
-func grep(t *testing.T, pattern string, files ...string) [][2]string {
+// git runs git in the root of the repository. Without a clone the test is
+// skipped, as in an archive of the sources.
+func git(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "git", append([]string{"grep", "--untracked", "-oIP", pattern, "--"}, files...)...)
+	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-c", "safe.directory=*"}, args...)...)
 	cmd.Dir = ".."
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -32,8 +33,14 @@ func grep(t *testing.T, pattern string, files ...string) [][2]string {
 	if err != nil && stderr.Len() > 0 {
 		t.Skipf("needed: a clone made by git: %s", &stderr)
 	}
+	return string(out)
+}
+
+// grep gives what the pattern matches in the files, each with its file.
+func grep(t *testing.T, pattern string, files ...string) [][2]string {
+	t.Helper()
 	var found [][2]string
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(git(t, append([]string{"grep", "--untracked", "-oIP", pattern, "--"}, files...)...)) {
 		file, match, _ := strings.Cut(strings.TrimSpace(line), ":")
 		found = append(found, [2]string{file, match})
 	}

@@ -100,7 +100,7 @@ func newReadmeWorld(t *testing.T) *readmeWorld {
 	w.env = append(os.Environ(),
 		"GOPROXY=off", "GOCACHE="+goEnv(t, "GOCACHE"), "GOMODCACHE="+goEnv(t, "GOMODCACHE"), // which HOME decides otherwise
 		"HOME="+home, "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=", "DOCKER_CONFIG=",
-		"SSL_CERT_FILE="+w.dir+"/ca.pem", // for the registries whose CAs everybody trusts
+		"SSL_CERT_FILE="+w.dir+"/ca.pem", // for the registries whose CAs every machine trusts
 		"CONTAINERD_ADDRESS="+testdaemon.Start(t, testdaemon.Options{}).Address)
 	w.provideProgram(t)
 	return w

@@ -43,17 +43,17 @@ type File struct {
 	ModTime      time.Time // Epoch if zero
 }
 
-// Regular is a file that everybody may read.
+// Regular is a file that every user may read.
 func Regular(name, content string) File {
 	return File{Name: name, Content: content, Mode: 0o644}
 }
 
-// Executable is a file that everybody may run.
+// Executable is a file that every user may run.
 func Executable(name, content string) File {
 	return File{Name: name, Content: content, Mode: 0o755}
 }
 
-// Directory is a directory that everybody may enter.
+// Directory is a directory that every user may enter.
 func Directory(name string) File {
 	return File{Name: strings.TrimSuffix(name, "/") + "/", Type: tar.TypeDir, Mode: 0o755}
 }

@@ -20,8 +20,8 @@ func Verifiers(t testing.TB, programs map[string]string) string {
 	return dir
 }
 
-// WriteProgram is os.WriteFile for what may be run right afterwards: whoever
-// forks while a program is open for writing keeps it from being run (ETXTBSY).
+// WriteProgram is os.WriteFile for what may be run right afterwards. A fork
+// while a program is open for writing would keep it from being run (ETXTBSY).
 func WriteProgram(path, text string, mode os.FileMode) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

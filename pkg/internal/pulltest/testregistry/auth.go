@@ -57,7 +57,7 @@ func (c Credentials) match(req *http.Request) bool {
 
 // TokenOptions says how a token server gives out tokens.
 type TokenOptions struct {
-	// Credentials are asked for; nil gives tokens to everybody.
+	// Credentials are asked for; nil gives tokens to every client.
 	Credentials *Credentials
 	// Lifetime of a token, a minute if zero.
 	Lifetime time.Duration
@@ -167,7 +167,7 @@ func (s *tokenServer) valid(token, need string) bool {
 	})
 }
 
-// covers says whether the scope held has the resource and every action of the
+// covers reports whether the scope held has the resource and every action of the
 // one needed.
 func covers(held, need string) bool {
 	i, j := strings.LastIndexByte(held, ':'), strings.LastIndexByte(need, ':')

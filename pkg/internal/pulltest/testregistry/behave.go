@@ -75,7 +75,7 @@ func (b Behaviour) handler(honest http.Handler) http.Handler {
 	}
 }
 
-// pause sleeps and says whether the client is still there.
+// pause sleeps and reports whether the client is still there.
 func pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true

@@ -19,7 +19,7 @@ import (
 )
 
 // DistributionOptions say how a registry of distribution is guarded. The zero
-// value speaks plain HTTP and answers everybody.
+// value speaks plain HTTP and answers every client.
 type DistributionOptions struct {
 	// TLS serves https with a certificate of a CA of its own; see CA.
 	TLS bool
@@ -128,7 +128,7 @@ func (d *Distribution) configure() (path string, err error) {
 	return d.write("config.yml", text)
 }
 
-// secure says whether the registry speaks https.
+// secure reports whether the registry speaks https.
 func (d *Distribution) secure() bool { return d.opts.TLS || d.opts.ClientCert }
 
 func (d *Distribution) write(name string, text []byte) (path string, err error) {

@@ -75,7 +75,7 @@ func listenFull(at netip.AddrPort) (*fullListener, error) {
 	return l, nil
 }
 
-// fill connects until nobody answers any more.
+// fill connects until a connect is not answered any more.
 func (l *fullListener) fill(at netip.AddrPort) error {
 	for range 10 {
 		conn, err := net.DialTimeout("tcp", at.String(), 200*time.Millisecond)
@@ -93,7 +93,7 @@ func (l *fullListener) fill(at netip.AddrPort) error {
 // Close frees the address.
 func (l *fullListener) Close() error {
 	for _, conn := range l.conns {
-		_ = conn.Close() // nobody was listening
+		_ = conn.Close() // no server ever had it
 	}
 	return syscall.Close(l.fd)
 }

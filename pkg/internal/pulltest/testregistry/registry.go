@@ -23,7 +23,7 @@ import (
 )
 
 // Options says what kind of registry to start. The zero value speaks
-// plain HTTP on a free port of 127.0.0.1 and answers everybody.
+// plain HTTP on a free port of 127.0.0.1 and answers every client.
 type Options struct {
 	// Addr is what to listen on, 127.0.0.1:0 if empty. On Linux every address
 	// in 127.0.0.0/8 works without set-up: 127.0.0.2:0 is a second host.
@@ -31,7 +31,7 @@ type Options struct {
 	// TLS serves https with a certificate of a CA of its own; see CA.
 	TLS bool
 	// Names are those of the certificate, beside localhost and the loopback
-	// addresses. Whoever uses them brings clients to Addr by them.
+	// addresses. A test that uses them has to lead clients from them to Addr.
 	Names []string
 	// ClientCert refuses clients without a certificate of that CA; see
 	// ClientPair. It implies TLS.
@@ -65,7 +65,7 @@ type Registry struct {
 
 // content is what registries that mirror each other share. Documents and tags
 // live in go-containerregistry's registry, which also handles pushes over
-// HTTP; blobs are ours, because that registry knows no open-ended ranges and
+// HTTP; blobs are served here, because that registry knows no open-ended ranges and
 // keeps everything in memory.
 type content struct {
 	handler http.Handler
@@ -150,7 +150,7 @@ func (r *Registry) Stop() error {
 }
 
 // listen waits for an address that was in use until now: a program that is just
-// being started holds copies of our sockets for some milliseconds.
+// being started holds copies of the sockets of this one for some milliseconds.
 func listen(addr string) (net.Listener, error) {
 	for wait := time.Millisecond; ; wait *= 2 {
 		listener, err := net.Listen("tcp", addr)
