@@ -12,8 +12,9 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress/internal/scene"
 )
 
-// FuzzForeignText: whatever registries and log lines say, a log gets whole lines
-// without control characters, and every line of the JSON stream is an object.
+// FuzzForeignText: whatever registries and log lines hold, a log gets whole
+// printable lines, and every line of the JSON stream is an object without control
+// characters.
 func FuzzForeignText(f *testing.F) {
 	f.Add("plain", "host:5000")
 	f.Add("\x1b[2J\x1b]0;title\x07", "\u009b31m\x9b1A")
@@ -47,6 +48,9 @@ func checkLine(t *testing.T, mode, line string) {
 	}
 	if i := strings.IndexFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }); i >= 0 {
 		t.Errorf("%s: got a control character at %d of %q", mode, i, line)
+	}
+	if i := strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) && r != '\t' }); mode == display.ModePlain && i >= 0 {
+		t.Errorf("got a character that is not printable at %d of %q", i, line)
 	}
 	if mode == display.ModeJSON && !json.Valid([]byte(text)) {
 		t.Errorf("got a line that is no JSON: %q", line)
