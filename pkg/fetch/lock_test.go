@@ -51,7 +51,9 @@ func TestHeldByOthers(t *testing.T) {
 				held := portion * writes
 				store := &watched{Store: b.store.Content, look: func(n int) (err error) {
 					if n <= writes {
-						_, err = other.Write(b.data[portion*(n-1) : portion*n])
+						_, written := other.Write(b.data[portion*(n-1) : portion*n])
+						_, seen := other.Status() // returns when the store has the bytes
+						err = errors.Join(written, seen)
 					}
 					if n == writes {
 						err = errors.Join(err, other.Close())
