@@ -76,12 +76,12 @@ func (p *Puller) transferable(ctx context.Context, r Request) error {
 }
 
 // transferSettings asks the source how the daemon could pull ref in its place.
-func (p *Puller) transferSettings(ref source.Ref) (source.Delegation, error) {
-	from, ok := p.Source.(source.Delegator)
+func (p *Puller) transferSettings(ref source.Ref) (source.TransferSettings, error) {
+	from, ok := p.Source.(source.Transferable)
 	if !ok {
-		return source.Delegation{}, fmt.Errorf("the daemon cannot read where %s is pulled from: %w", ref, errdefs.ErrFailedPrecondition)
+		return source.TransferSettings{}, fmt.Errorf("the daemon cannot read where %s is pulled from: %w", ref, errdefs.ErrFailedPrecondition)
 	}
-	return from.Delegate(ref)
+	return from.TransferSettings(ref)
 }
 
 // transferRef is what the daemon resolves: what was judged here must not be

@@ -13,26 +13,28 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Delegate implements source.Delegator: it returns the settings for ref that
+// TransferSettings implements source.Transferable: it returns the settings for ref that
 // containerd's transfer service can take over.
-func (r *Registry) Delegate(ref source.Ref) (source.Delegation, error) {
+func (r *Registry) TransferSettings(ref source.Ref) (source.TransferSettings, error) {
 	dirs, err := hosts.DirsOf(r.opts.Hosts.Dirs, ref.Domain)
 	if err != nil {
-		return source.Delegation{}, err
+		return source.TransferSettings{}, err
 	}
 	lost := r.opts.undelegable()
 	if len(dirs) > 1 {
 		lost = append(lost, "several hosts directories for "+ref.Domain+" ("+strings.Join(dirs, ", ")+")")
 	}
 	if len(lost) > 0 {
-		return source.Delegation{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)
+		return source.TransferSettings{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)
 	}
-	d := source.Delegation{PlainHTTP: r.opts.Hosts.PlainHTTP}
+	d := source.TransferSettings{PlainHTTP: r.opts.Hosts.PlainHTTP}
 	if len(dirs) == 1 {
 		d.HostsDir = dirs[0]
 	}
 	if r.opts.Credentials != nil {
-		d.Credentials = func(ctx context.Context, host string) (string, string, error) { return r.delegated(ctx, host, ref) }
+		d.Credentials = func(ctx context.Context, host string) (string, string, error) {
+			return r.transferCredential(ctx, host, ref)
+		}
 	}
 	return d, nil
 }
@@ -55,9 +57,9 @@ func (o Options) undelegable() []string {
 	return lost
 }
 
-// delegated finds the credential for host in the two values that the transfer
+// transferCredential finds the credential for host in the two values that the transfer
 // service takes.
-func (r *Registry) delegated(ctx context.Context, host string, ref source.Ref) (string, string, error) {
+func (r *Registry) transferCredential(ctx context.Context, host string, ref source.Ref) (string, string, error) {
 	c, err := r.opts.Credentials(ctx, host, ref)
 	switch {
 	case err != nil:

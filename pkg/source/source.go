@@ -77,18 +77,18 @@ type Source interface {
 	StallTimeout() time.Duration
 }
 
-// Delegator is a Source from which containerd's transfer service can pull in
+// Transferable is a Source from which containerd's transfer service can pull in
 // place of this process.
-type Delegator interface {
-	// Delegate returns what the service has to know to pull ref. Settings that
+type Transferable interface {
+	// TransferSettings returns what the service has to know to pull ref. Settings that
 	// it cannot take over are an errdefs.ErrFailedPrecondition that names them:
 	// nothing is left out silently.
-	Delegate(ref Ref) (Delegation, error)
+	TransferSettings(ref Ref) (TransferSettings, error)
 }
 
-// Delegation holds the settings of a Source that can be handed to another
+// TransferSettings holds the settings of a Source that can be handed to another
 // client of the same registry.
-type Delegation struct {
+type TransferSettings struct {
 	PlainHTTP bool
 	// HostsDir holds the configuration of the reference's registry, or is
 	// empty if there is none.
