@@ -82,7 +82,7 @@ func newReadmeWorld(t *testing.T) *readmeWorld {
 	t.Helper()
 	shell(t, "ip link set lo up")
 	reg := testregistry.Start(t, testregistry.Options{Addr: "127.0.0.1:443", TLS: true, Names: readmeHosts()})
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	img := pulltest.MultiPlatform(pulltest.Gzip)
 	for _, name := range readmeImages() {
 		testregistry.Push(t, reg, name, img)
 	}

@@ -31,10 +31,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	img, err := pulltest.SmallImage(pulltest.Gzip)
-	if err != nil {
-		t.Fatal(err)
-	}
+	img := pulltest.SmallImage(pulltest.Gzip)
 	s := &site{t: t, reg: testregistry.Start(t, testregistry.Options{}), dir: t.TempDir()}
 	s.ref = testregistry.Push(t, s.reg, "team/app:1", img)
 	return s

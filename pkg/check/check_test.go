@@ -131,7 +131,7 @@ func damages() []damage {
 // TestDamage does one thing after the other to an image, wants it to be found
 // and nothing else, repairs it and wants nothing to be found any more.
 func TestDamage(t *testing.T) {
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	img := pulltest.MultiPlatform(pulltest.Gzip)
 	m := img.Children[0]
 	each(t, places(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
@@ -190,7 +190,7 @@ func (s *site) damage(d damage, ref string, img, m *pulltest.Image) {
 // TestNoDamage finds nothing wrong with images that lack what they need not
 // have.
 func TestNoDamage(t *testing.T) {
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	img := pulltest.MultiPlatform(pulltest.Gzip)
 	each(t, places(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		for name, edit := range map[string]func(*pull.Request){
@@ -221,7 +221,7 @@ func variant(t testing.TB, img *pulltest.Image, seed string) *pulltest.Image {
 	t.Helper()
 	var children []*pulltest.Image
 	for _, c := range img.Children[:2] {
-		children = append(children, pulltest.Must(pulltest.SmallVariant(pulltest.Spec{Platform: *c.Desc.Platform}, pulltest.Gzip, seed+c.Desc.Platform.Architecture))(t))
+		children = append(children, pulltest.SmallVariant(pulltest.Spec{Platform: *c.Desc.Platform}, pulltest.Gzip, seed+c.Desc.Platform.Architecture))
 	}
-	return pulltest.Must(pulltest.NewIndex(append(children, img.Children[2])...))(t)
+	return pulltest.NewIndex(append(children, img.Children[2])...)
 }

@@ -19,7 +19,7 @@ import (
 // once each, and for nothing else.
 func TestRepairFetchesWhatIsDamaged(t *testing.T) {
 	img := small(t, "fetches")
-	index := pulltest.Must(pulltest.NewIndex(img))(t)
+	index := pulltest.NewIndex(img)
 	s := newShelf(t)
 	s.put(index)
 	s.unpack(img)
@@ -70,7 +70,7 @@ func TestRepairWithoutItsSource(t *testing.T) {
 // TestRepairOfLabels sets the labels that containerd would, without a source.
 func TestRepairOfLabels(t *testing.T) {
 	img := small(t, "labels")
-	index := pulltest.Must(pulltest.NewIndex(img))(t)
+	index := pulltest.NewIndex(img)
 	for name, tt := range map[string]struct {
 		dgst digest.Digest
 		key  string
@@ -105,10 +105,10 @@ func TestRepairOfLabels(t *testing.T) {
 // been unpacked.
 func TestDiffIDIsProved(t *testing.T) {
 	good := small(t, "proof")
-	lying := pulltest.Must(pulltest.NewImage(pulltest.Spec{
+	lying := pulltest.NewImage(pulltest.Spec{
 		Layers:     good.Layers,
 		EditConfig: func(c *ocispec.Image) { c.RootFS.DiffIDs[1] = digest.FromString("another") },
-	}))(t)
+	})
 	s := newShelf(t)
 	s.put(good)
 	s.unpack(good) // labels the layers

@@ -13,9 +13,9 @@ import (
 // TestProgress wants each blob to be shown from its first byte to its last, and
 // what is wrong with it at the end.
 func TestProgress(t *testing.T) {
-	noisy := pulltest.Must(pulltest.NewLayer(pulltest.Uncompressed, pulltest.Regular("zeros", string(make([]byte, 5<<20)))))(t)
-	other := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("other", "file")))(t)
-	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{noisy, other}}))(t)
+	noisy := pulltest.NewLayer(pulltest.Uncompressed, pulltest.Regular("zeros", string(make([]byte, 5<<20))))
+	other := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("other", "file"))
+	img := pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{noisy, other}})
 	each(t, []place{places()[0], places()[2]}, func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)

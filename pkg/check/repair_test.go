@@ -26,7 +26,7 @@ func twoPlaces() []place {
 
 func small(t testing.TB, seed string) *pulltest.Image {
 	t.Helper()
-	return pulltest.Must(pulltest.SmallVariant(pulltest.Spec{}, pulltest.Gzip, seed))(t)
+	return pulltest.SmallVariant(pulltest.Spec{}, pulltest.Gzip, seed)
 }
 
 // refusals lists why findings were not mended.
@@ -66,7 +66,7 @@ func TestRepairLabelsAsPull(t *testing.T) {
 	img, about := small(t, "labels"), small(t, "referrer")
 	about.Desc.Platform = nil
 	about.Desc.Annotations = map[string]string{images.AnnotationManifestSubject: img.Desc.Digest.String()}
-	index := pulltest.Must(pulltest.NewIndex(img, about))(t)
+	index := pulltest.NewIndex(img, about)
 	each(t, places()[:1], func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", index)
@@ -114,8 +114,8 @@ func TestRepairWithoutRegistry(t *testing.T) {
 // only together.
 func TestRepairOfSharedSnapshots(t *testing.T) {
 	base := small(t, "shared")
-	more := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("app", "more")))(t)
-	child := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: append(base.Layers[:2:2], more)}))(t)
+	more := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("app", "more"))
+	child := pulltest.NewImage(pulltest.Spec{Layers: append(base.Layers[:2:2], more)})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		first, second := testregistry.Push(t, reg, "team/base:1", base), testregistry.Push(t, reg, "team/child:1", child)
@@ -225,7 +225,7 @@ func TestCancel(t *testing.T) {
 // TestForeignPulls finds nothing wrong with what containerd's own client and
 // its transfer service pulled and unpacked.
 func TestForeignPulls(t *testing.T) {
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	img := pulltest.MultiPlatform(pulltest.Gzip)
 	each(t, places()[2:], func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ways := [][]string{{}}

@@ -109,9 +109,9 @@ func TestPlatformsOfAnImage(t *testing.T) {
 	names := []string{"linux/arm64", "linux/riscv64", "linux/amd64"}
 	for _, name := range names {
 		spec := pulltest.Spec{Platform: platforms.MustParse(name)}
-		children = append(children, pulltest.Must(pulltest.SmallVariant(spec, pulltest.Gzip, name))(t))
+		children = append(children, pulltest.SmallVariant(spec, pulltest.Gzip, name))
 	}
-	index := pulltest.Must(pulltest.NewIndex(children...))(t)
+	index := pulltest.NewIndex(children...)
 	host := platforms.FormatAll(platforms.DefaultSpec())
 	ask := func(names ...string) func(*check.Checker) {
 		return func(c *check.Checker) {

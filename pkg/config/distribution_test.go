@@ -47,7 +47,7 @@ type guarded struct {
 
 func newGuarded(t *testing.T, o testregistry.DistributionOptions) *guarded {
 	g := &guarded{world: &world{t: t, root: t.TempDir()}, d: testregistry.StartDistribution(t, o), tokens: o.Token != nil}
-	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+	img := pulltest.SmallImage(pulltest.Gzip)
 	if err := g.d.Push(t.Context(), "team/app:1", img); err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ type world struct {
 func (w *world) registry(o testregistry.Options, names ...string) *testregistry.Registry {
 	w.t.Helper()
 	r := testregistry.Start(w.t, o)
-	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(w.t)
+	img := pulltest.SmallImage(pulltest.Gzip)
 	for _, name := range names {
 		testregistry.Push(w.t, r, name, img)
 	}
@@ -161,7 +161,7 @@ echo '{"kind":"CredentialProviderResponse","apiVersion":"credentialprovider.kube
 			}},
 		{number: "12", refs: []string{app}, profile: "audited", want: map[string]string{"verify.mode": "pinned"}, stands: func(w *world) map[string]string {
 			r := w.registry(testregistry.Options{}, "team/app:1.2")
-			img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(w.t)
+			img := pulltest.SmallImage(pulltest.Gzip)
 			return map[string]string{"registry.example.com": r.Host(), "sha256:" + strings.Repeat("5f", 32): img.Desc.Digest.String()}
 		}},
 	}

@@ -27,7 +27,7 @@ func newPlace(t *testing.T) *place {
 	p := &place{dir: t.TempDir(), registry: testregistry.StartDistribution(t, testregistry.DistributionOptions{}), daemon: testdaemon.Start(t, testdaemon.Options{})}
 	p.build(t, "containerd-pull", "../../cmd/containerd-pull")
 	p.build(t, "nerdctl", "./testdata/nerdctl")
-	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+	img := pulltest.SmallImage(pulltest.Gzip)
 	for _, name := range []string{"team/app:1.9", "team/app:1.10", "team/app:edge", "web:1"} {
 		if err := p.registry.Push(t.Context(), name, img); err != nil {
 			t.Fatal(err)

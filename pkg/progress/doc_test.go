@@ -175,7 +175,7 @@ func TestDocumentationOfPull(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	doc := readDocumentation(t)
 	reg := testregistry.Start(t, testregistry.Options{})
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	img := pulltest.MultiPlatform(pulltest.Gzip)
 	ref, err := source.ParseRef(testregistry.Push(t, reg, "doc/sample:v1", img))
 	if err != nil {
 		t.Fatal(err)

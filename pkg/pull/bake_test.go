@@ -27,7 +27,7 @@ import (
 func TestBake(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Program("runc"), pulltest.Contents("busybox.tar.gz"))
 	reg := testregistry.Start(t, testregistry.Options{})
-	ref := testregistry.Push(t, reg, "team/busybox:1", pulltest.Must(pulltest.BusyboxImage())(t))
+	ref := testregistry.Push(t, reg, "team/busybox:1", pulltest.BusyboxImage(t))
 	theirs := testregistry.Push(t, reg, "team/theirs:1", small(t, "theirs", pulltest.Gzip, pulltest.Spec{}))
 	ours := testregistry.Push(t, reg, "team/ours:1", small(t, "ours", pulltest.Gzip, pulltest.Spec{}))
 	last := testregistry.Push(t, reg, "team/last:1", small(t, "last", pulltest.Gzip, pulltest.Spec{}))
@@ -83,7 +83,7 @@ func (s *site) unboot(d *testdaemon.Daemon) {
 
 // TestBakedManyPlatforms keeps every platform through a daemon's collection.
 func TestBakedManyPlatforms(t *testing.T) {
-	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	index := pulltest.MultiPlatform(pulltest.Gzip)
 	s := newSite(t, places()[0])
 	reg := testregistry.Start(t, testregistry.Options{})
 	ref := testregistry.Push(t, reg, "team/multi:1", index)

@@ -41,9 +41,9 @@ func packedImage(b *testing.B, c pulltest.Compression, names ...string) *pulltes
 	b.Helper()
 	var layers []pulltest.Layer
 	for _, name := range names {
-		layers = append(layers, pulltest.Must(pulltest.LayerFromTar(c, unzipped(b, name)))(b))
+		layers = append(layers, pulltest.LayerFromTar(c, unzipped(b, name)))
 	}
-	return pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: layers}))(b)
+	return pulltest.NewImage(pulltest.Spec{Layers: layers})
 }
 
 func unzipped(b *testing.B, name string) []byte {

@@ -268,7 +268,7 @@ func documents() []fault {
 	wrong := func(n int) func([]digest.Digest) []digest.Digest {
 		return func(all []digest.Digest) []digest.Digest { all[n] = digest.FromString("another"); return all }
 	}
-	multi := func(c *scene) *pulltest.Image { return pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(c.t) }
+	multi := func(c *scene) *pulltest.Image { return pulltest.MultiPlatform(pulltest.Gzip) }
 	riscv := ocispec.Platform{OS: "linux", Architecture: "riscv64"}
 	return []fault{
 		{name: "M1 manifest and index", image: document(manifest, `{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}`), good: well, strike: nothing, codes: []int{9}},
@@ -325,11 +325,11 @@ func noForeignLabels(c *scene) {
 // archive of that diff ID.
 func packed(data func(archive, packed []byte) []byte) func(*scene) *pulltest.Image {
 	return func(c *scene) *pulltest.Image {
-		archive := pulltest.Must(pulltest.Tar(pulltest.Regular("file", strings.Repeat(c.seed(), 100))))(c.t)
-		gzip := pulltest.Must(pulltest.Gzip.Compress(archive))(c.t)
+		archive := pulltest.Tar(pulltest.Regular("file", strings.Repeat(c.seed(), 100)))
+		gzip := pulltest.Gzip.Compress(archive)
 		l := pulltest.Layer{Blob: pulltest.NewBlob(data(archive, gzip)), DiffID: digest.FromBytes(archive), Compression: pulltest.Gzip}
-		first := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("first", c.seed())))(c.t)
-		return pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{first, l}}))(c.t)
+		first := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("first", c.seed()))
+		return pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{first, l}})
 	}
 }
 
@@ -353,10 +353,10 @@ func archives() []fault {
 func layeredImage(files ...pulltest.File) func(*scene) *pulltest.Image {
 	return func(c *scene) *pulltest.Image {
 		spec := pulltest.Spec{Layers: []pulltest.Layer{
-			pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("first", c.seed())))(c.t),
-			pulltest.Must(pulltest.NewLayer(pulltest.Gzip, append(files, pulltest.Regular("last", c.seed()))...))(c.t),
+			pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("first", c.seed())),
+			pulltest.NewLayer(pulltest.Gzip, append(files, pulltest.Regular("last", c.seed()))...),
 		}}
-		return pulltest.Must(pulltest.NewImage(spec))(c.t)
+		return pulltest.NewImage(spec)
 	}
 }
 

@@ -146,9 +146,9 @@ func TestGarbageStorm(t *testing.T) {
 	base := manyLayers(t)
 	var all []*pulltest.Image
 	for i := range 3 {
-		top := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("top", fmt.Sprint(i))))(t)
+		top := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("top", fmt.Sprint(i)))
 		layers := append(append([]pulltest.Layer(nil), base.Layers[:len(base.Layers)-i]...), top)
-		all = append(all, pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: layers}))(t))
+		all = append(all, pulltest.NewImage(pulltest.Spec{Layers: layers}))
 	}
 	each(t, daemons(testdaemon.Versions()...), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{Behave: slowly(2 * killRate)})

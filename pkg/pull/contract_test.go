@@ -19,7 +19,7 @@ import (
 func TestContract(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Contents("debian.tar.gz", "npm.tar.gz"))
 	reg := testregistry.Start(t, testregistry.Options{})
-	img := pulltest.Must(pulltest.RealImage())(t)
+	img := pulltest.RealImage(t)
 	t.Run("places", func(t *testing.T) {
 		each(t, places(), func(t *testing.T, s *site) {
 			// Each place has its own repository, so that requests can be told apart.
@@ -177,5 +177,5 @@ func (s *site) usable(t *testing.T, ref string) {
 // seeds.
 func small(t testing.TB, seed string, c pulltest.Compression, spec pulltest.Spec) *pulltest.Image {
 	t.Helper()
-	return pulltest.Must(pulltest.SmallVariant(spec, c, seed))(t)
+	return pulltest.SmallVariant(spec, c, seed)
 }

@@ -75,7 +75,7 @@ func (r reference) places() []place {
 func TestDifferentialReal(t *testing.T) {
 	pulltest.Need(t, pulltest.Root, pulltest.Contents("debian.tar.gz", "npm.tar.gz"))
 	reg := testregistry.Start(t, testregistry.Options{})
-	img := pulltest.Must(pulltest.RealImage())(t)
+	img := pulltest.RealImage(t)
 	ref := testregistry.Push(t, reg, "team/real:1", img)
 	theirs, mine := newSite(t, twoPlaces()[1]), newSite(t, twoPlaces()[1])
 	compare(references()[0], theirs, mine, ref, img)
@@ -179,7 +179,7 @@ func differentialImages(t *testing.T) map[string]*pulltest.Image {
 	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
 		corpus["small"+string(c)] = small(t, "small"+string(c), c, pulltest.Spec{})
 	}
-	corpus["index"] = pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	corpus["index"] = pulltest.MultiPlatform(pulltest.Gzip)
 	corpus["implicit"] = layered(t, implicitParents()...)
 	corpus["replaced"] = layered(t, replacements()...)
 	corpus["owners"] = layered(t, owners()...)
@@ -190,9 +190,9 @@ func layered(t *testing.T, layers ...[]pulltest.File) *pulltest.Image {
 	t.Helper()
 	var spec pulltest.Spec
 	for _, files := range layers {
-		spec.Layers = append(spec.Layers, pulltest.Must(pulltest.NewLayer(pulltest.Gzip, files...))(t))
+		spec.Layers = append(spec.Layers, pulltest.NewLayer(pulltest.Gzip, files...))
 	}
-	return pulltest.Must(pulltest.NewImage(spec))(t)
+	return pulltest.NewImage(spec)
 }
 
 // special is a directory whose every attribute differs from what mkdir gives.

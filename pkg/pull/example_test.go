@@ -97,10 +97,7 @@ func withRegistry(do func(dir, image string) error) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	image, err := pulltest.SmallImage(pulltest.Gzip)
-	if err != nil {
-		return err
-	}
+	image := pulltest.SmallImage(pulltest.Gzip)
 	reg, err := testregistry.New(testregistry.Options{})
 	if err != nil {
 		return err

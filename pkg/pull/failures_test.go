@@ -92,10 +92,10 @@ func noisyImage(t testing.TB, size int) *pulltest.Image {
 	noise := make([]byte, size)
 	rand.NewChaCha8([32]byte{1}).Read(noise) // never fails
 	spec := pulltest.Spec{Layers: []pulltest.Layer{
-		pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), pulltest.Regular("etc/first", "fits")))(t),
-		pulltest.Must(pulltest.NewLayer(pulltest.Uncompressed, pulltest.Regular("noise", string(noise))))(t),
+		pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), pulltest.Regular("etc/first", "fits")),
+		pulltest.NewLayer(pulltest.Uncompressed, pulltest.Regular("noise", string(noise))),
 	}}
-	return pulltest.Must(pulltest.NewImage(spec))(t)
+	return pulltest.NewImage(spec)
 }
 
 // TestFullFileSystem wants the space back, the image from before, and a pull
@@ -234,10 +234,10 @@ func TestSnapshotBeforeBlob(t *testing.T) {
 // says, also where there is a snapshot of what it says.
 func TestBlobOfAnotherSnapshot(t *testing.T) {
 	img := small(t, "honest", pulltest.Gzip, pulltest.Spec{})
-	other := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("other", "content")))(t)
+	other := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("other", "content"))
 	layers := slices.Clone(img.Layers)
 	layers[0].Blob = other.Blob
-	lie := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: layers}))(t)
+	lie := pulltest.NewImage(pulltest.Spec{Layers: layers})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		s.mustPull(testregistry.Push(t, reg, "team/app:1", img))

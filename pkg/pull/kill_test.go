@@ -45,9 +45,9 @@ func manyLayers(t testing.TB) *pulltest.Image {
 		if i > 0 {
 			files = append(files, pulltest.Whiteout(fmt.Sprintf("layer%d/7", i-1)))
 		}
-		spec.Layers = append(spec.Layers, pulltest.Must(pulltest.NewLayer(pulltest.Gzip, files...))(t))
+		spec.Layers = append(spec.Layers, pulltest.NewLayer(pulltest.Gzip, files...))
 	}
-	return pulltest.Must(pulltest.NewImage(spec))(t)
+	return pulltest.NewImage(spec)
 }
 
 // build builds the command.

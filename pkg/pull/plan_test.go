@@ -21,7 +21,7 @@ import (
 
 // TestPlanChangesNothing and says what would be done.
 func TestPlanChangesNothing(t *testing.T) {
-	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	index := pulltest.MultiPlatform(pulltest.Gzip)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/multi:1", index)
@@ -51,7 +51,7 @@ func nested(t *testing.T, n int) *pulltest.Image {
 	t.Helper()
 	img := small(t, "nested", pulltest.Gzip, pulltest.Spec{})
 	for range n {
-		img = pulltest.Must(pulltest.NewIndex(img))(t)
+		img = pulltest.NewIndex(img)
 	}
 	return img
 }
@@ -152,9 +152,9 @@ func TestBrokenDocuments(t *testing.T) {
 
 // TestLayersTwice unpacks a layer as often as it is listed, and fetches it once.
 func TestLayersTwice(t *testing.T) {
-	layer := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), pulltest.Regular("etc/file", "x")))(t)
-	other := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Whiteout("etc/file")))(t)
-	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{layer, other, layer, other, layer}}))(t)
+	layer := pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), pulltest.Regular("etc/file", "x"))
+	other := pulltest.NewLayer(pulltest.Gzip, pulltest.Whiteout("etc/file"))
+	img := pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{layer, other, layer, other, layer}})
 	each(t, places(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/twice:1", img)
@@ -172,7 +172,7 @@ func TestLayersTwice(t *testing.T) {
 
 // TestNoLayers registers an image that has none.
 func TestNoLayers(t *testing.T) {
-	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{}))(t)
+	img := pulltest.NewImage(pulltest.Spec{})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/scratch:1", img)
@@ -224,9 +224,9 @@ func TestReservedNamesInImages(t *testing.T) {
 func TestErrorSaysWhere(t *testing.T) {
 	s := newSite(t, places()[0])
 	reg := testregistry.Start(t, testregistry.Options{})
-	missing := pulltest.Must(pulltest.MissingLayer(1))(t)
+	missing := pulltest.MissingLayer(1)
 	testregistry.Push(t, reg, "team/missing:1", missing)
-	testregistry.Push(t, reg, "team/config:1", pulltest.Must(pulltest.ConfigNotJSON())(t))
+	testregistry.Push(t, reg, "team/config:1", pulltest.ConfigNotJSON())
 	for name, want := range map[string]pull.Error{
 		"team/absent:1":  {Stage: pull.StageResolve, Host: reg.Host()},
 		"team/missing:1": {Stage: pull.StageFetch, Host: reg.Host(), Digest: missing.Layers[1].Digest},

@@ -33,7 +33,7 @@ func withPlatforms(all ...string) func(*pull.Request) {
 
 // TestPlatforms selects from an index of two platforms and an attestation.
 func TestPlatforms(t *testing.T) {
-	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	index := pulltest.MultiPlatform(pulltest.Gzip)
 	amd64, arm64, attestation := index.Children[0], index.Children[1], index.Children[2]
 	tests := []struct {
 		name     string
@@ -150,7 +150,7 @@ func (s *site) keeps(t *testing.T, blobs map[digest.Digest]string, unpacked []*p
 
 // TestAbsentPlatform wants an error that helps, and nothing else.
 func TestAbsentPlatform(t *testing.T) {
-	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	index := pulltest.MultiPlatform(pulltest.Gzip)
 	single := small(t, "single", pulltest.Gzip, pulltest.Spec{Platform: ocispec.Platform{OS: "linux", Architecture: "s390x"}})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
@@ -190,7 +190,7 @@ func TestAbsentPlatform(t *testing.T) {
 
 // TestPlatformAddedLater pulls a second platform under a name that is there.
 func TestPlatformAddedLater(t *testing.T) {
-	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	index := pulltest.MultiPlatform(pulltest.Gzip)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/multi:1", index)
@@ -206,7 +206,7 @@ func TestPlatformAddedLater(t *testing.T) {
 
 // TestUnpackAlways wants an error for what has no file system.
 func TestUnpackAlways(t *testing.T) {
-	index := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	index := pulltest.MultiPlatform(pulltest.Gzip)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/multi:1", index)

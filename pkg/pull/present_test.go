@@ -74,7 +74,7 @@ func TestPresentWithoutLabels(t *testing.T) {
 // TestPresentWithoutOthers: the documents of other platforms are part of the
 // image, too.
 func TestPresentWithoutOthers(t *testing.T) {
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	img := pulltest.MultiPlatform(pulltest.Gzip)
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", img)
 		s.mustPull(ref)

@@ -88,9 +88,9 @@ func bulkyWith(c *scene, spec pulltest.Spec) *pulltest.Image {
 		{pulltest.Uncompressed, pulltest.Regular("noise", string(noise))},
 		{pulltest.Gzip, pulltest.Regular("last", seed)},
 	} {
-		spec.Layers = append(spec.Layers, pulltest.Must(pulltest.NewLayer(l.c, l.file))(c.t))
+		spec.Layers = append(spec.Layers, pulltest.NewLayer(l.c, l.file))
 	}
-	return pulltest.Must(pulltest.NewImage(spec))(c.t)
+	return pulltest.NewImage(spec)
 }
 
 // play lets a fault happen at a place: to an empty store and, if it makes the

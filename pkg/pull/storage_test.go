@@ -388,17 +388,17 @@ func bombOf(t *testing.T, name string, chunks int64) *pulltest.Image {
 	tail.Write(make([]byte, 1024)) // the end of an archive
 	sum := digest.Canonical.Digester()
 	sum.Hash().Write(head.Bytes())
-	blob := pulltest.Must(pulltest.Gzip.Compress(head.Bytes()))(t)
-	packed := pulltest.Must(pulltest.Gzip.Compress(zeros))(t)
+	blob := pulltest.Gzip.Compress(head.Bytes())
+	packed := pulltest.Gzip.Compress(zeros)
 	for range chunks {
 		sum.Hash().Write(zeros)
 		blob = append(blob, packed...) // one member after the other is one stream
 	}
 	sum.Hash().Write(tail.Bytes())
-	blob = append(blob, pulltest.Must(pulltest.Gzip.Compress(tail.Bytes()))(t)...)
-	first := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc")))(t)
+	blob = append(blob, pulltest.Gzip.Compress(tail.Bytes())...)
+	first := pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"))
 	layer := pulltest.Layer{Blob: pulltest.NewBlob(blob), DiffID: sum.Digest(), Compression: pulltest.Gzip}
-	return pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{first, layer}}))(t)
+	return pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{first, layer}})
 }
 
 // TestBomb unpacks a layer that is larger than the file system, and one that is

@@ -15,8 +15,8 @@ import (
 func TestLayerWarnings(t *testing.T) {
 	file := pulltest.Regular("etc/motd", "hello")
 	file.Xattrs = map[string]string{"trusted.secret": "x"}
-	layer := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), file))(t)
-	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{layer}}))(t)
+	layer := pulltest.NewLayer(pulltest.Gzip, pulltest.Directory("etc"), file)
+	img := pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{layer}})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/warn:1", img)
 		var mu sync.Mutex

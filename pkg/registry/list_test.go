@@ -32,7 +32,7 @@ func TestListsOfDistribution(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := testregistry.StartDistribution(t, o)
-			img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+			img := pulltest.SmallImage(pulltest.Gzip)
 			for _, name := range []string{"a:1", "b/c:1", "d:1", "d:1.2", "d:latest", "e:1"} {
 				if err := d.Push(t.Context(), name, img); err != nil {
 					t.Fatal(err)

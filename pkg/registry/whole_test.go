@@ -25,7 +25,7 @@ func TestWholeImage(t *testing.T) {
 		TLS: true, ClientCert: true,
 		Token: &testregistry.TokenOptions{Credentials: &testregistry.Credentials{User: "me", Password: "secret"}, NoPost: true},
 	})
-	image := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+	image := pulltest.SmallImage(pulltest.Gzip)
 	ref := parse(t, testregistry.Push(t, srv, "team/app:v1", image))
 	dir := t.TempDir()
 	cert, key, err := srv.ClientPair()

@@ -34,17 +34,13 @@ type Registry struct {
 // Serve starts a registry on a free port of loopback that sends at most rate
 // bytes per second and request; 0 means as many as it can.
 func Serve(rate int64) (*Registry, error) {
-	index, err := image()
-	if err != nil {
-		return nil, fmt.Errorf("making the sample image: %w", err)
-	}
 	r, err := testregistry.New(testregistry.Options{
 		Behave: func(*http.Request) testregistry.Behaviour { return testregistry.Behaviour{Rate: rate} },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("starting the registry: %w", err)
 	}
-	if err := r.Push(imageName, index); err != nil {
+	if err := r.Push(imageName, image()); err != nil {
 		return nil, errors.Join(fmt.Errorf("storing the sample image: %w", err), r.Close())
 	}
 	return &Registry{r}, nil
@@ -71,23 +67,16 @@ func Architectures() []string {
 
 // image is an index with a child for each architecture; all of them begin with
 // the same layer.
-func image() (*pulltest.Image, error) {
-	base, err := pulltest.NewLayer(pulltest.Gzip, baseFiles()...)
-	if err != nil {
-		return nil, err
-	}
+func image() *pulltest.Image {
+	base := pulltest.NewLayer(pulltest.Gzip, baseFiles()...)
 	var children []*pulltest.Image
 	for _, arch := range Architectures() {
-		child, err := imageFor(arch, base)
-		if err != nil {
-			return nil, err
-		}
-		children = append(children, child)
+		children = append(children, imageFor(arch, base))
 	}
 	return pulltest.NewIndex(children...)
 }
 
-func imageFor(arch string, base pulltest.Layer) (*pulltest.Image, error) {
+func imageFor(arch string, base pulltest.Layer) *pulltest.Image {
 	spec := pulltest.Spec{
 		Platform: ocispec.Platform{OS: "linux", Architecture: arch},
 		Layers:   []pulltest.Layer{base},
@@ -96,11 +85,7 @@ func imageFor(arch string, base pulltest.Layer) (*pulltest.Image, error) {
 		Labels:   map[string]string{"org.opencontainers.image.title": "hello"},
 	}
 	for _, files := range [][]pulltest.File{programFiles(arch), settingFiles()} {
-		layer, err := pulltest.NewLayer(pulltest.Gzip, files...)
-		if err != nil {
-			return nil, err
-		}
-		spec.Layers = append(spec.Layers, layer)
+		spec.Layers = append(spec.Layers, pulltest.NewLayer(pulltest.Gzip, files...))
 	}
 	return pulltest.NewImage(spec)
 }

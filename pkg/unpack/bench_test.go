@@ -121,10 +121,7 @@ func isCommit(e progress.Event) bool {
 // push makes an image of layers and serves it.
 func (b *bench) push(layers ...pulltest.Layer) unpack.Image {
 	b.t.Helper()
-	img, err := pulltest.NewImage(pulltest.Spec{Layers: layers})
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	img := pulltest.NewImage(pulltest.Spec{Layers: layers})
 	ref, err := source.ParseRef(testregistry.Push(b.t, b.reg, "team/app:"+img.Desc.Digest.Encoded()[:12], img))
 	if err != nil {
 		b.t.Fatal(err)
@@ -139,10 +136,7 @@ func (b *bench) push(layers ...pulltest.Layer) unpack.Image {
 // layer packs files with gzip.
 func layer(t *testing.T, files ...pulltest.File) pulltest.Layer {
 	t.Helper()
-	l, err := pulltest.NewLayer(pulltest.Gzip, files...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := pulltest.NewLayer(pulltest.Gzip, files...)
 	return l
 }
 

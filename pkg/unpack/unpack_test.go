@@ -154,10 +154,7 @@ func TestOrder(t *testing.T) {
 // committed.
 func TestFailureInTheMiddle(t *testing.T) {
 	archive := func(data []byte) pulltest.Layer {
-		l, err := pulltest.LayerFromTar(pulltest.Gzip, data)
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := pulltest.LayerFromTar(pulltest.Gzip, data)
 		return l
 	}
 	for name, tc := range map[string]struct {

@@ -9,9 +9,10 @@
 //   - tree: a reader of unpacked trees, and their differences
 //   - process: programs that run beside a test
 //
-// They know nothing of the packages that they help to test. Everything but the
-// thin functions that take a testing.TB returns errors, because pkg/sample shows
-// the registry to cmd/quickstart.
+// They know nothing of the packages that they help to test. What is built in
+// memory cannot fail, except by a mistake in the test, and then it panics. The
+// rest returns errors, or ends the test if it takes a testing.TB: pkg/sample shows
+// the registry to cmd/quickstart, outside of tests.
 //
 // Read image.go for what an image is here and samples.go for images that are
 // ready to use.

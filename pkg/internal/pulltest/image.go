@@ -41,29 +41,29 @@ type Spec struct {
 }
 
 // NewImage builds config and manifest around the layers of s.
-func NewImage(s Spec) (*Image, error) {
+func NewImage(s Spec) *Image {
 	if s.Platform.OS == "" {
 		s.Platform = ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	}
-	config, err := s.config()
-	if err != nil {
-		return nil, err
-	}
+	config := s.config()
 	manifest := s.manifest(config)
-	raw, err := json.Marshal(manifest)
-	if err != nil {
-		return nil, fmt.Errorf("encoding manifest: %w", err)
-	}
-	img := RawImage(manifest.MediaType, raw)
+	img := RawImage(manifest.MediaType, encode(manifest))
 	img.Desc.Platform = &s.Platform
 	img.Config = config
 	img.Layers = s.Layers
-	return img, nil
+	return img
 }
 
-func (s Spec) config() (Blob, error) {
+// encode writes a document as JSON.
+func encode(document any) []byte {
+	raw, err := json.Marshal(document)
+	possible(err)
+	return raw
+}
+
+func (s Spec) config() Blob {
 	if s.RawConfig != nil {
-		return NewBlob(s.RawConfig), nil
+		return NewBlob(s.RawConfig)
 	}
 	created := Epoch()
 	c := ocispec.Image{
@@ -78,11 +78,7 @@ func (s Spec) config() (Blob, error) {
 	if s.EditConfig != nil {
 		s.EditConfig(&c)
 	}
-	raw, err := json.Marshal(c)
-	if err != nil {
-		return Blob{}, fmt.Errorf("encoding config: %w", err)
-	}
-	return NewBlob(raw), nil
+	return NewBlob(encode(c))
 }
 
 func (s Spec) manifest(config Blob) ocispec.Manifest {
@@ -118,27 +114,23 @@ func RawImage(mediaType string, raw []byte) *Image {
 }
 
 // NewIndex lists children in an OCI index.
-func NewIndex(children ...*Image) (*Image, error) {
+func NewIndex(children ...*Image) *Image {
 	return newIndex(ocispec.MediaTypeImageIndex, children)
 }
 
 // NewDockerIndex lists children in Docker's manifest list.
-func NewDockerIndex(children ...*Image) (*Image, error) {
+func NewDockerIndex(children ...*Image) *Image {
 	return newIndex(DockerIndex, children)
 }
 
-func newIndex(mediaType string, children []*Image) (*Image, error) {
+func newIndex(mediaType string, children []*Image) *Image {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: mediaType}
 	for _, c := range children {
 		index.Manifests = append(index.Manifests, c.Desc)
 	}
-	raw, err := json.Marshal(index)
-	if err != nil {
-		return nil, fmt.Errorf("encoding index: %w", err)
-	}
-	img := RawImage(mediaType, raw)
+	img := RawImage(mediaType, encode(index))
 	img.Children = children
-	return img, nil
+	return img
 }
 
 // Without returns a copy of the image whose Push leaves out one blob: the

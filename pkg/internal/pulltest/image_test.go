@@ -37,7 +37,7 @@ func unpacked(t *testing.T, l pulltest.Layer) []byte {
 
 func TestLayersAreWhatTheyClaim(t *testing.T) {
 	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
-		img := pulltest.Must(pulltest.SmallImage(c))(t)
+		img := pulltest.SmallImage(c)
 		for i, l := range img.Layers {
 			data := pulltest.Must(l.Bytes())(t)
 			if digest.FromBytes(data) != l.Digest || int64(len(data)) != l.Size {
@@ -51,7 +51,7 @@ func TestLayersAreWhatTheyClaim(t *testing.T) {
 }
 
 func TestLayerFromFile(t *testing.T) {
-	want := pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("a", "content")))(t)
+	want := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("a", "content"))
 	path := filepath.Join(t.TempDir(), "layer")
 	if err := os.WriteFile(path, pulltest.Must(want.Bytes())(t), 0o600); err != nil {
 		t.Fatal(err)
@@ -69,8 +69,8 @@ func TestTarKeepsAttributes(t *testing.T) {
 	f := pulltest.Executable("usr/bin/x", "code")
 	f.UID, f.GID, f.Mode = 7, 8, 0o4711
 	f.Xattrs = map[string]string{"user.a": "b\x00c"}
-	archive := pulltest.Must(pulltest.Tar(f, pulltest.Hardlink("usr/bin/y", "usr/bin/x"), pulltest.CharDevice("dev/zero", 1, 5),
-		pulltest.Whiteout("etc/gone"), pulltest.Opaque("var"), pulltest.Whiteout("top"), pulltest.Directory("d")))(t)
+	archive := pulltest.Tar(f, pulltest.Hardlink("usr/bin/y", "usr/bin/x"), pulltest.CharDevice("dev/zero", 1, 5),
+		pulltest.Whiteout("etc/gone"), pulltest.Opaque("var"), pulltest.Whiteout("top"), pulltest.Directory("d"))
 	r := tar.NewReader(bytes.NewReader(archive))
 	var got []tar.Header
 	for {
@@ -99,7 +99,7 @@ func TestTarKeepsAttributes(t *testing.T) {
 }
 
 func TestImageDocumentsFitTogether(t *testing.T) {
-	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+	img := pulltest.SmallImage(pulltest.Gzip)
 	var m ocispec.Manifest
 	if err := json.Unmarshal(img.Raw, &m); err != nil {
 		t.Fatal(err)
@@ -124,10 +124,10 @@ func TestImageDocumentsFitTogether(t *testing.T) {
 func TestDockerMediaTypes(t *testing.T) {
 	var layers []pulltest.Layer
 	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
-		layers = append(layers, pulltest.Must(pulltest.NewLayer(c, pulltest.Regular("a", string(c))))(t))
+		layers = append(layers, pulltest.NewLayer(c, pulltest.Regular("a", string(c))))
 	}
-	img := pulltest.Must(pulltest.NewImage(pulltest.Spec{Docker: true, Layers: layers}))(t)
-	index := pulltest.Must(pulltest.NewDockerIndex(img))(t)
+	img := pulltest.NewImage(pulltest.Spec{Docker: true, Layers: layers})
+	index := pulltest.NewDockerIndex(img)
 	var m ocispec.Manifest
 	if err := json.Unmarshal(img.Raw, &m); err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestDockerMediaTypes(t *testing.T) {
 }
 
 func TestMultiPlatformListsItsChildren(t *testing.T) {
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	img := pulltest.MultiPlatform(pulltest.Gzip)
 	var index ocispec.Index
 	if err := json.Unmarshal(img.Raw, &index); err != nil {
 		t.Fatal(err)
@@ -164,7 +164,7 @@ func TestMultiPlatformListsItsChildren(t *testing.T) {
 }
 
 func TestBrokenImages(t *testing.T) {
-	wrong := pulltest.Must(pulltest.WrongDiffID(1))(t)
+	wrong := pulltest.WrongDiffID(1)
 	var c ocispec.Image
 	if err := json.Unmarshal(pulltest.Must(wrong.Config.Bytes())(t), &c); err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestBrokenImages(t *testing.T) {
 	if c.RootFS.DiffIDs[0] != wrong.Layers[0].DiffID || c.RootFS.DiffIDs[1] == wrong.Layers[1].DiffID {
 		t.Errorf("got diff IDs %v, want the second alone to be wrong", c.RootFS.DiffIDs)
 	}
-	notJSON := pulltest.Must(pulltest.ConfigNotJSON())(t)
+	notJSON := pulltest.ConfigNotJSON()
 	if json.Valid(pulltest.Must(notJSON.Config.Bytes())(t)) {
 		t.Error("got a JSON config, want none")
 	}
@@ -191,8 +191,8 @@ func output(t *testing.T, command string, args ...string) string {
 
 func TestPreparedContentIsWhatItClaims(t *testing.T) {
 	pulltest.Need(t, pulltest.Contents("debian.tar.gz", "npm.tar.gz", "busybox.tar.gz"))
-	real := pulltest.Must(pulltest.RealImage())(t)
-	small := pulltest.Must(pulltest.BusyboxImage())(t)
+	real := pulltest.RealImage(t)
+	small := pulltest.BusyboxImage(t)
 	for name, l := range map[string]pulltest.Layer{
 		"debian.tar.gz": real.Layers[0], "npm.tar.gz": real.Layers[1], "busybox.tar.gz": small.Layers[0],
 	} {

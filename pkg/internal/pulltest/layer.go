@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -90,18 +91,14 @@ func splitName(name string) (dir, base string) {
 }
 
 // Tar writes the archive of files: uncompressed, and the same bytes each time.
-func Tar(files ...File) ([]byte, error) {
+func Tar(files ...File) []byte {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
-		if err := f.write(w); err != nil {
-			return nil, fmt.Errorf("archiving %q: %w", f.Name, err)
-		}
+		possible(f.write(w))
 	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("closing archive: %w", err)
-	}
-	return buf.Bytes(), nil
+	possible(w.Close())
+	return buf.Bytes()
 }
 
 func (f File) write(w *tar.Writer) error {
@@ -142,30 +139,24 @@ const (
 )
 
 // Compress packs data into one gzip member or zstd frame.
-func (c Compression) Compress(data []byte) ([]byte, error) {
+func (c Compression) Compress(data []byte) []byte {
 	var buf bytes.Buffer
 	var w io.WriteCloser
 	switch c {
 	case Uncompressed:
-		return data, nil
+		return data
 	case Gzip:
 		w = gzip.NewWriter(&buf)
 	case Zstd:
 		z, err := zstd.NewWriter(&buf, zstd.WithEncoderConcurrency(1))
-		if err != nil {
-			return nil, fmt.Errorf("starting zstd: %w", err)
-		}
+		possible(err)
 		w = z
 	default:
-		return nil, fmt.Errorf("compression %q is not known", string(c))
+		possible(fmt.Errorf("compression %q is not known", string(c)))
 	}
-	if _, err := w.Write(data); err != nil {
-		return nil, fmt.Errorf("compressing with %s: %w", c, err)
-	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("compressing with %s: %w", c, err)
-	}
-	return buf.Bytes(), nil
+	_, err := w.Write(data)
+	possible(errors.Join(err, w.Close()))
+	return buf.Bytes()
 }
 
 func (c Compression) ociLayer() string {
@@ -191,22 +182,14 @@ type Layer struct {
 }
 
 // NewLayer packs files into a layer.
-func NewLayer(c Compression, files ...File) (Layer, error) {
-	archive, err := Tar(files...)
-	if err != nil {
-		return Layer{}, err
-	}
-	return LayerFromTar(c, archive)
+func NewLayer(c Compression, files ...File) Layer {
+	return LayerFromTar(c, Tar(files...))
 }
 
 // LayerFromTar makes a layer of a whole archive, well-formed or not: tests of
 // hostile archives pass what they like.
-func LayerFromTar(c Compression, archive []byte) (Layer, error) {
-	packed, err := c.Compress(archive)
-	if err != nil {
-		return Layer{}, err
-	}
-	return Layer{Blob: NewBlob(packed), DiffID: digest.FromBytes(archive), Compression: c}, nil
+func LayerFromTar(c Compression, archive []byte) Layer {
+	return Layer{Blob: NewBlob(c.Compress(archive)), DiffID: digest.FromBytes(archive), Compression: c}
 }
 
 // LayerFromFile makes a layer of an archive on disk that is packed as c says.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"testing"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,19 +18,15 @@ const capNetBind = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00
 // SmallImage has a few layers that together hold what a layer can hold:
 // whiteouts, an opaque directory, links of both kinds, set-uid, xattrs, a
 // device, a FIFO, owners, and a directory that only its content names.
-func SmallImage(c Compression) (*Image, error) {
+func SmallImage(c Compression) *Image {
 	return SmallVariant(Spec{}, c, "small")
 }
 
 // SmallVariant is the small image with what s says beside its layers, commands
 // and labels. Variants of different seeds share no layer.
-func SmallVariant(s Spec, c Compression, seed string) (*Image, error) {
+func SmallVariant(s Spec, c Compression, seed string) *Image {
 	for _, files := range smallLayers(seed) {
-		l, err := NewLayer(c, files...)
-		if err != nil {
-			return nil, err
-		}
-		s.Layers = append(s.Layers, l)
+		s.Layers = append(s.Layers, NewLayer(c, files...))
 	}
 	s.Command = []string{"/bin/hello"}
 	s.Env = []string{"PATH=/usr/bin:/bin", "SEED=" + seed}
@@ -73,75 +70,58 @@ func smallLayers(seed string) [][]File {
 
 // MultiPlatform is an index of one image each for linux/amd64 and linux/arm64
 // and, as BuildKit leaves it, of an attestation for unknown/unknown.
-func MultiPlatform(c Compression) (*Image, error) {
+func MultiPlatform(c Compression) *Image {
 	var children []*Image
 	for _, arch := range []string{"amd64", "arm64"} {
-		img, err := SmallVariant(Spec{Platform: ocispec.Platform{OS: "linux", Architecture: arch}}, c, arch)
-		if err != nil {
-			return nil, err
-		}
-		children = append(children, img)
+		children = append(children, SmallVariant(Spec{Platform: ocispec.Platform{OS: "linux", Architecture: arch}}, c, arch))
 	}
-	attestation, err := attest(children[0])
-	if err != nil {
-		return nil, err
-	}
-	return NewIndex(append(children, attestation)...)
+	return NewIndex(append(children, attest(children[0]))...)
 }
 
 // attest is an attestation manifest: an image by media type whose only layer is
 // a statement that no snapshotter could unpack.
-func attest(subject *Image) (*Image, error) {
+func attest(subject *Image) *Image {
 	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v0.1","subject":[{"digest":{"sha256":%q}}]}`, subject.Desc.Digest.Encoded())
 	blob := NewBlob([]byte(statement))
-	img, err := NewImage(Spec{
+	img := NewImage(Spec{
 		Platform: ocispec.Platform{OS: "unknown", Architecture: "unknown"},
 		Layers:   []Layer{{Blob: blob, DiffID: blob.Digest}},
 		EditManifest: func(m *ocispec.Manifest) {
 			m.Layers[0].MediaType = "application/vnd.in-toto+json"
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
 	img.Desc.Annotations = map[string]string{
 		"vnd.docker.reference.type":   "attestation-manifest",
 		"vnd.docker.reference.digest": subject.Desc.Digest.String(),
 	}
-	return img, nil
+	return img
 }
 
 // WrongDiffID is a small image whose config promises another diff ID for layer
 // n than the layer unpacks to.
-func WrongDiffID(n int) (*Image, error) {
+func WrongDiffID(n int) *Image {
 	return SmallVariant(Spec{EditConfig: func(c *ocispec.Image) {
 		c.RootFS.DiffIDs[n] = digest.FromString("another archive")
 	}}, Gzip, "wrong-diff-id")
 }
 
 // MissingLayer is a small image whose layer n the registry does not have.
-func MissingLayer(n int) (*Image, error) {
-	img, err := SmallVariant(Spec{}, Gzip, "missing-layer")
-	if err != nil {
-		return nil, err
-	}
-	return img.Without(img.Layers[n].Digest), nil
+func MissingLayer(n int) *Image {
+	img := SmallVariant(Spec{}, Gzip, "missing-layer")
+	return img.Without(img.Layers[n].Digest)
 }
 
 // ConfigNotJSON is a small image whose config is text.
-func ConfigNotJSON() (*Image, error) {
+func ConfigNotJSON() *Image {
 	return SmallVariant(Spec{RawConfig: []byte("this is no JSON")}, Gzip, "config-not-json")
 }
 
 // BusyboxImage is a static busybox with the few files that runc wants, from
 // the content that .ci/setup prepares. Its command runs under runc.
-func BusyboxImage() (*Image, error) {
-	layers, err := contentLayers("busybox.tar.gz")
-	if err != nil {
-		return nil, err
-	}
+func BusyboxImage(t testing.TB) *Image {
+	t.Helper()
 	return NewImage(Spec{
-		Layers:  layers,
+		Layers:  Must(contentLayers("busybox.tar.gz"))(t),
 		Command: []string{"/bin/sh", "-c", "echo busybox runs"},
 		Env:     []string{"PATH=/bin"},
 	})
@@ -150,17 +130,12 @@ func BusyboxImage() (*Image, error) {
 // RealImage is a Debian root file system made by debootstrap, under a layer of
 // npm packages with tens of thousands of small files, under a layer that
 // changes a little of both.
-func RealImage() (*Image, error) {
-	layers, err := contentLayers("debian.tar.gz", "npm.tar.gz")
-	if err != nil {
-		return nil, err
-	}
-	change, err := NewLayer(Gzip,
+func RealImage(t testing.TB) *Image {
+	t.Helper()
+	layers := Must(contentLayers("debian.tar.gz", "npm.tar.gz"))(t)
+	change := NewLayer(Gzip,
 		Whiteout("usr/share/doc"), Regular("etc/motd", "an image for tests\n"),
 		Directory("app"), Regular("app/index.js", "console.log('hello')\n"))
-	if err != nil {
-		return nil, err
-	}
 	return NewImage(Spec{
 		Layers:  append(layers, change),
 		Command: []string{"/bin/sh", "-c", "cat /etc/debian_version"},

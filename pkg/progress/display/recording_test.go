@@ -74,20 +74,20 @@ func TestRecording(t *testing.T) {
 func shopImage(t *testing.T) *pulltest.Image {
 	t.Helper()
 	if !docs() {
-		return pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+		return pulltest.SmallImage(pulltest.Gzip)
 	}
 	pulltest.Need(t, pulltest.Contents("debian.tar.gz", "npm.tar.gz", "busybox.tar.gz"))
-	layers := pulltest.Must(pulltest.RealImage())(t).Layers
-	layers = append(layers[:2:2], append(pulltest.Must(pulltest.BusyboxImage())(t).Layers, layers[2:]...)...)
+	layers := pulltest.RealImage(t).Layers
+	layers = append(layers[:2:2], append(pulltest.BusyboxImage(t).Layers, layers[2:]...)...)
 	for i, size := range []int{9, 3, 14, 1} {
 		text := strings.Repeat(fmt.Sprintf("%d. The quick brown fox jumps over the lazy dog. ", i), 10)
 		var noise strings.Builder
 		for n := uint64(size); noise.Len() < size*400_000; n = n*6364136223846793005 + 1442695040888963407 {
 			fmt.Fprintf(&noise, "%x", n)
 		}
-		layers = append(layers, pulltest.Must(pulltest.NewLayer(pulltest.Gzip, pulltest.Regular(fmt.Sprintf("srv/%d", i), text+noise.String())))(t))
+		layers = append(layers, pulltest.NewLayer(pulltest.Gzip, pulltest.Regular(fmt.Sprintf("srv/%d", i), text+noise.String())))
 	}
-	return pulltest.Must(pulltest.NewImage(pulltest.Spec{Layers: layers}))(t)
+	return pulltest.NewImage(pulltest.Spec{Layers: layers})
 }
 
 // hiccup is a network that is far away and drops a connection.

@@ -35,7 +35,7 @@ func TestDaemonIsTheVersionAskedFor(t *testing.T) {
 }
 
 func TestDaemonPullsFromTheRegistry(t *testing.T) {
-	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+	img := pulltest.SmallImage(pulltest.Gzip)
 	eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
 		r := testregistry.Start(t, testregistry.Options{})
 		d.Ctr(t, "images", "pull", "--plain-http", testregistry.Push(t, r, "team/small:1", img))
@@ -92,7 +92,7 @@ func TestDaemonKeepsItsRoot(t *testing.T) {
 
 func TestDaemonCollectsGarbage(t *testing.T) {
 	r := testregistry.Start(t, testregistry.Options{})
-	ref := testregistry.Push(t, r, "team/small:1", pulltest.Must(pulltest.SmallImage(pulltest.Zstd))(t))
+	ref := testregistry.Push(t, r, "team/small:1", pulltest.SmallImage(pulltest.Zstd))
 	t.Run("daemons", func(t *testing.T) {
 		eachDaemon(t, func(t *testing.T, d *testdaemon.Daemon) {
 			ctr := func(args ...string) string { return d.Ctr(t, append([]string{"--namespace", "gc"}, args...)...) }
@@ -115,7 +115,7 @@ func busybox(t *testing.T) string {
 	t.Helper()
 	pulltest.Need(t, pulltest.Program("runc"), pulltest.Contents("busybox.tar.gz"))
 	r := testregistry.Start(t, testregistry.Options{})
-	return testregistry.Push(t, r, "team/busybox:1", pulltest.Must(pulltest.BusyboxImage())(t))
+	return testregistry.Push(t, r, "team/busybox:1", pulltest.BusyboxImage(t))
 }
 
 func TestDaemonRunsABusybox(t *testing.T) {
@@ -187,7 +187,7 @@ func TestDaemonThatCannotStartSaysWhy(t *testing.T) {
 
 func TestDistributionServesWhatIsPushed(t *testing.T) {
 	d := testregistry.StartDistribution(t, testregistry.DistributionOptions{})
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	img := pulltest.MultiPlatform(pulltest.Gzip)
 	if err := d.Push(t.Context(), "team/multi:1", img); err != nil {
 		t.Fatal(err)
 	}

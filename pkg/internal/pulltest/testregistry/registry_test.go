@@ -23,7 +23,7 @@ import (
 func small(t *testing.T, o testregistry.Options) (*testregistry.Registry, pulltest.Layer) {
 	t.Helper()
 	r := testregistry.Start(t, o)
-	img := pulltest.Must(pulltest.SmallImage(pulltest.Gzip))(t)
+	img := pulltest.SmallImage(pulltest.Gzip)
 	testregistry.Push(t, r, "team/small:1", img)
 	return r, img.Layers[0]
 }
@@ -266,7 +266,7 @@ func TestResetEndsTheConnectionUnderTLS(t *testing.T) {
 
 func TestRegistryServesDocumentsThatLie(t *testing.T) {
 	r := testregistry.Start(t, testregistry.Options{})
-	orphan := pulltest.Must(pulltest.MultiPlatform(pulltest.Gzip))(t)
+	orphan := pulltest.MultiPlatform(pulltest.Gzip)
 	orphan.Children = nil
 	for name, img := range map[string]*pulltest.Image{
 		"index without its children": orphan,
@@ -345,7 +345,7 @@ func TestHandlerAnswersInstead(t *testing.T) {
 
 func TestPushOverHTTP(t *testing.T) {
 	r := testregistry.Start(t, testregistry.Options{TLS: true})
-	img := pulltest.Must(pulltest.MultiPlatform(pulltest.Zstd))(t)
+	img := pulltest.MultiPlatform(pulltest.Zstd)
 	if err := testregistry.PushHTTP(t.Context(), r.Client(), r.URL(), "team/multi:1", img); err != nil {
 		t.Fatal(err)
 	}
@@ -438,7 +438,7 @@ func TestFloods(t *testing.T) {
 }
 
 func TestRegistryLacksWhatTheImageLeavesOut(t *testing.T) {
-	missing := pulltest.Must(pulltest.MissingLayer(1))(t)
+	missing := pulltest.MissingLayer(1)
 	r := testregistry.Start(t, testregistry.Options{})
 	testregistry.Push(t, r, "team/small:1", missing)
 	for i, want := range []int{http.StatusOK, http.StatusNotFound, http.StatusOK} {
