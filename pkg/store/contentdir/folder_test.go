@@ -111,7 +111,8 @@ func TestCommitTwice(t *testing.T) {
 	if err := begin(t, f, "again", "twice").Commit(t.Context(), 5, dgst); !errdefs.IsAlreadyExists(err) {
 		t.Errorf("got %v, want the blob to exist", err)
 	}
-	if err := os.Truncate(contentdir.BlobFile(root, dgst), 2); err != nil {
+	file := contentdir.BlobFile(root, dgst)
+	if err := errors.Join(os.Chmod(file, 0o600), os.Truncate(file, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if err := begin(t, f, "once more", "twice").Commit(t.Context(), 5, dgst); err != nil {
