@@ -70,14 +70,6 @@ func flagHint(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// walk calls visit for a command and all commands below it.
-func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
-	visit(cmd)
-	for _, sub := range cmd.Commands() {
-		walk(sub, visit)
-	}
-}
-
 func visibleFlags(fs *pflag.FlagSet) []string {
 	var names []string
 	fs.VisitAll(func(f *pflag.Flag) {

@@ -68,3 +68,11 @@ func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(sub...)
 	return cmd
 }
+
+// walk calls visit for a command and all commands below it.
+func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
+	visit(cmd)
+	for _, sub := range cmd.Commands() {
+		walk(sub, visit)
+	}
+}
