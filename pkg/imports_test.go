@@ -85,6 +85,7 @@ func owners() map[string][]string {
 		module + "pkg/sample":                    {"cmd/quickstart"},
 		"github.com/spf13/cobra":                 {"cmd/containerd-pull", "cmd/containerd-pull/internal/complete"},
 		"github.com/spf13/viper":                 {"pkg/config/file"},
+		"github.com/containerd/nerdctl/v2":       {"pkg/config"},
 		containerd + "client":                    {"pkg/store/daemon"},
 		containerd + "core/metadata":             {"pkg/store/root"},
 		containerd + "plugins/snapshots":         {"pkg/store/root"},

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/moby/sys/userns"
+	"github.com/containerd/nerdctl/v2/pkg/defaults"
+	"github.com/containerd/nerdctl/v2/pkg/rootlessutil"
 )
 
 // Caller is what settings depend on besides flags and files: the user of the
@@ -21,6 +22,12 @@ type Caller struct {
 	UID int
 	// Root is the folder that holds /etc; empty for the real one.
 	Root string
+	// NerdctlFile is the file of nerdctl's settings, unless NERDCTL_TOML names
+	// another; empty means that the user has none.
+	NerdctlFile string
+	// HostsDirs are the folders where nerdctl looks registries up; without any,
+	// those of root below Root count.
+	HostsDirs []string
 	// Now is the time of the call.
 	Now time.Time
 	// Defaults replace those of the table, by key: called under another name,
@@ -30,17 +37,32 @@ type Caller struct {
 
 // ThisProcess is the caller as the operating system sees it.
 func ThisProcess() Caller {
-	return Caller{Lookup: os.LookupEnv, Environ: os.Environ(), UID: userOf(os.Geteuid(), os.Getenv("ROOTLESSKIT_PARENT_EUID")), Now: time.Now()}
+	c := Caller{Lookup: os.LookupEnv, Environ: os.Environ(), UID: processUser(), Now: time.Now()}
+	c.NerdctlFile, c.HostsDirs = nerdctlPlaces()
+	return c
 }
 
-// userOf is the user outside of a user namespace whom root inside stands for;
-// RootlessKit passes the uid on in parent.
-func userOf(uid int, parent string) int {
-	outside, err := strconv.Atoi(parent)
-	if uid != 0 || err != nil || !userns.RunningInUserNS() {
-		return uid
+// processUser is the user of the process. In the namespaces of RootlessKit it is
+// the one outside, whose uid RootlessKit passes on. ParentEUID panics if that is
+// missing there.
+func processUser() int {
+	if _, err := strconv.Atoi(os.Getenv("ROOTLESSKIT_PARENT_EUID")); err != nil {
+		return os.Geteuid()
 	}
-	return outside
+	return rootlessutil.ParentEUID()
+}
+
+// nerdctlPlaces returns where nerdctl, run as this process, has its settings and
+// looks registries up. A rootless user without a home has neither: nerdctl
+// panics there. A relative XDG_CONFIG_HOME is no home by the XDG specification,
+// although nerdctl takes it: the working folder must not choose the registries.
+func nerdctlPlaces() (file string, hosts []string) {
+	if rootlessutil.IsRootless() {
+		if home, err := rootlessutil.XDGConfigHome(); err != nil || !filepath.IsAbs(home) {
+			return "", nil
+		}
+	}
+	return defaults.NerdctlTOML(), defaults.HostsDirs()
 }
 
 // defaultFiles are read without being named, the weakest first.
@@ -66,13 +88,7 @@ func (c Caller) nerdctlFile() string {
 	if path, ok := c.Lookup("NERDCTL_TOML"); ok {
 		return path
 	}
-	if c.UID == 0 {
-		return filepath.Join(c.Root, "/etc/nerdctl/nerdctl.toml")
-	}
-	if home := c.configHome(); home != "" {
-		return filepath.Join(home, "nerdctl/nerdctl.toml")
-	}
-	return ""
+	return c.NerdctlFile
 }
 
 // Getenv returns a variable of the environment, empty if it is not set.
@@ -106,14 +122,19 @@ func (c Caller) CacheHome() string {
 	return ""
 }
 
-// hostsDirs are containerd's and Docker's folders for host configuration. Those
-// of an ordinary user lie in the user's configuration folder, as for nerdctl.
+// rootHostsDirs are containerd's and Docker's folders for host configuration.
+const rootHostsDirs = "/etc/containerd/certs.d,/etc/docker/certs.d"
+
+// hostsDirs are the folders of the caller for host configuration.
 func hostsDirs(c Caller) string {
-	base := filepath.Join(c.Root, "/etc")
-	if c.UID != 0 && c.configHome() != "" {
-		base = c.configHome()
+	if len(c.HostsDirs) > 0 {
+		return strings.Join(c.HostsDirs, ",")
 	}
-	return strings.Join([]string{filepath.Join(base, "containerd/certs.d"), filepath.Join(base, "docker/certs.d")}, ",")
+	dirs := strings.Split(rootHostsDirs, ",")
+	for i, dir := range dirs {
+		dirs[i] = filepath.Join(c.Root, dir)
+	}
+	return strings.Join(dirs, ",")
 }
 
 // now is the time that labels may refer to. SOURCE_DATE_EPOCH fixes it for

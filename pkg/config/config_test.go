@@ -37,8 +37,6 @@ func TestResolve(t *testing.T) {
 		{"labels merge", call{args: []string{"--label", "a=1"}, env: map[string]string{"CONTAINERD_PULL_LABELS": "a=0,c=3"}}, "labels", "a=1,c=3", "flag --label"},
 		{"lists replace", call{args: []string{"--hosts-dir", "/a,/b"}}, "hosts_dir", "/a,/b", "flag --hosts-dir"},
 		{"hosts of root", call{}, "hosts_dir", "/etc/containerd/certs.d,/etc/docker/certs.d", "built-in"},
-		{"hosts of a user", call{uid: 7, env: map[string]string{"HOME": "/h"}}, "hosts_dir", "/h/.config/containerd/certs.d,/h/.config/docker/certs.d", "built-in"},
-		{"hosts in XDG's place", call{uid: 7, env: map[string]string{"HOME": "/h", "XDG_CONFIG_HOME": "/x"}}, "hosts_dir", "/x/containerd/certs.d,/x/docker/certs.d", "built-in"},
 		{"root rules out the default address", call{args: []string{"--root", "/r"}}, "address", "", "not used beside root"},
 		{"root by flag over address by variable", call{args: []string{"--root", "/r"}, env: map[string]string{"CONTAINERD_ADDRESS": "/s"}}, "address", "", "not used beside root"},
 		{"address by flag over root by variable", call{args: []string{"-a/s"}, env: map[string]string{"CONTAINERD_PULL_ROOT": "/r"}}, "root", "", "not used beside address"},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 )
@@ -18,8 +17,7 @@ const (
 // files are the documents of a call.
 type files struct {
 	documents []*file.Document // the weakest first
-	nerdctl   *file.Document   // nil if there is none
-	warnings  []string
+	nerdctl   *nerdctlLayer    // nil if there is none
 }
 
 // readFiles reads the files of the caller and the one that is named, if any.
@@ -40,7 +38,9 @@ func readFiles(caller Caller, named string) (*files, error) {
 			return nil, err
 		}
 	}
-	return f, f.readNerdctl(caller)
+	var err error
+	f.nerdctl, err = readNerdctl(caller.nerdctlFile())
+	return f, err
 }
 
 // read reads a file and its drop-ins.
@@ -66,49 +66,11 @@ func (f *files) check(caller Caller) []*file.Error {
 	return all
 }
 
-// nerdctlKeys are those of nerdctl's settings that concern a pull; the others
-// are known and left alone.
-func nerdctlKeys() (used, others []string) {
-	return []string{"address", "namespace", "snapshotter", "hosts_dir", "insecure_registry", "debug", "debug_full", "experimental"},
-		[]string{"data_root", "cgroup_manager", "cni_path", "cni_netconfpath", "host_gateway_ip", "bridge_ip",
-			"kube_hide_dupe", "cdi_spec_dirs", "userns_remap", "dns", "dns_opts", "dns_search", "disable_hc_systemd", "selinux_enabled"}
-}
-
-// readNerdctl reads nerdctl's file. A key that is known neither to nerdctl nor
-// here is worth a warning only, since the file is nerdctl's.
-func (f *files) readNerdctl(caller Caller) error {
-	path := caller.nerdctlFile()
-	if path == "" {
-		return nil
-	}
-	doc, err := file.Read(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	used, others := nerdctlKeys()
-	for key := range doc.Tree {
-		if !slices.Contains(used, key) && !slices.Contains(others, key) {
-			f.warnings = append(f.warnings, fmt.Sprintf("%s:%d: unknown key %q", path, doc.Line([]string{key}), key))
-		}
-	}
-	slices.Sort(f.warnings)
-	f.nerdctl = doc
-	return nil
-}
-
 // layers are what the files hold outside of profiles, the weakest first.
 func (f *files) layers() ([]layer, error) {
 	var all []layer
 	if f.nerdctl != nil {
-		used, _ := nerdctlKeys()
-		l, err := newFileLayer(FromNerdctl, used, []file.Place{{Document: f.nerdctl}})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, l)
+		all = append(all, f.nerdctl)
 	}
 	l, err := newFileLayer(FromFile, settingKeys(), f.places(""))
 	return append(all, l), err

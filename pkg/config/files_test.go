@@ -262,14 +262,3 @@ func TestNamedFileHasToExist(t *testing.T) {
 		t.Errorf("got error %v, want one for a folder", err)
 	}
 }
-
-func TestNerdctlUnknownKeyIsAWarning(t *testing.T) {
-	settings, root, err := call{files: map[string]string{nerdctl: "cni_path = 'x'\nnew_thing = true\n"}}.settings(t)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{root + nerdctl + `:2: unknown key "new_thing"`}
-	if diff := cmp.Diff(want, settings.Warnings()); diff != "" {
-		t.Errorf("warnings (-want +got):\n%s", diff)
-	}
-}

@@ -50,7 +50,7 @@ func (c call) caller(t *testing.T) config.Caller {
 			return "$" + v
 		}), ok
 	}
-	return config.Caller{Lookup: lookup, UID: c.uid, Root: root, Now: time.Unix(1e9, 0)}
+	return config.Caller{Lookup: lookup, UID: c.uid, Root: root, NerdctlFile: filepath.Join(root, nerdctl), Now: time.Unix(1e9, 0)}
 }
 
 func (c call) flags(t *testing.T, caller config.Caller) (*config.Flags, error) {

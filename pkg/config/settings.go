@@ -60,13 +60,18 @@ func (f *Flags) NamedFile(caller Caller) (string, error) {
 func (s *Settings) Findings() []*file.Error { return s.files.check(s.caller) }
 
 // Warnings lists what looks wrong in nerdctl's file, which only nerdctl judges.
-func (s *Settings) Warnings() []string { return s.files.warnings }
+func (s *Settings) Warnings() []string {
+	if s.files.nerdctl == nil {
+		return nil
+	}
+	return s.files.nerdctl.warnings
+}
 
 // Files lists the files that were read, the weakest first.
 func (s *Settings) Files() []string {
 	var paths []string
 	if s.files.nerdctl != nil {
-		paths = append(paths, s.files.nerdctl.Path)
+		paths = append(paths, s.files.nerdctl.doc.Path)
 	}
 	for _, d := range s.files.documents {
 		paths = append(paths, d.Path)

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"github.com/containerd/containerd/v2/defaults"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
@@ -11,7 +14,7 @@ func destinationSettings() []*Setting {
 			Key:     "address",
 			Flags:   []Flag{{Name: "address", Short: "a"}, {Name: "host", Short: "H"}, {Name: "a", Hidden: true}, {Name: "H", Hidden: true}},
 			Env:     []string{"CONTAINERD_ADDRESS"},
-			Default: "/run/containerd/containerd.sock",
+			Default: defaults.DefaultAddress,
 			Usage:   "containerd `socket`, with or without unix://",
 			Group:   GroupDestination,
 			bind:    func(c *Config) value.Value { return value.Text(&c.Store.Address) },
@@ -28,7 +31,7 @@ func destinationSettings() []*Setting {
 			Key:     "namespace",
 			Flags:   []Flag{{Name: "namespace", Short: "n"}, {Name: "n", Hidden: true}},
 			Env:     []string{"CONTAINERD_NAMESPACE"},
-			Default: "default",
+			Default: namespaces.Default,
 			Usage:   "containerd `namespace`",
 			Group:   GroupDestination,
 			bind:    func(c *Config) value.Value { return value.Text(&c.Store.Namespace) },

@@ -10,7 +10,7 @@ func registrySettings() []*Setting {
 		{
 			Key:      "hosts_dir",
 			Flags:    []Flag{{Name: "hosts-dir"}},
-			Default:  "/etc/containerd/certs.d,/etc/docker/certs.d",
+			Default:  rootHostsDirs,
 			Usage:    "`folders` with hosts.toml or certificates, searched in order",
 			Group:    GroupRegistry,
 			bind:     func(c *Config) value.Value { return value.Paths(&c.Registry.Hosts.Dirs) },

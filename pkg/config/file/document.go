@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/pelletier/go-toml/v2"
 )
 
 // ProfilesKey is the table that holds the profiles of a file, by name.
@@ -35,8 +37,29 @@ type Document struct {
 // an archive gives an error and does not fill the memory.
 const maxSize = 4 << 20
 
-// Read reads and parses a file. Its error wraps fs.ErrNotExist if there is none.
-func Read(path string) (*Document, error) {
+// Read reads and parses a file: TOML, or YAML if the name says so. Its error
+// wraps fs.ErrNotExist if there is none.
+func Read(path string) (*Document, error) { return read(path, parserOf(path)) }
+
+// ReadTOML is Read for a file that is TOML under any name.
+func ReadTOML(path string) (*Document, error) { return read(path, (*Document).parseTOML) }
+
+// Parse parses TOML, or YAML if the name says so.
+func Parse(path string, data []byte) (*Document, error) { return parse(path, data, parserOf(path)) }
+
+// parser fills the tree and the lines of a document.
+type parser func(d *Document, data []byte) error
+
+func parserOf(path string) parser {
+	switch filepath.Ext(path) {
+	case ".yaml", ".yml":
+		return (*Document).parseYAML
+	default:
+		return (*Document).parseTOML
+	}
+}
+
+func read(path string, by parser) (*Document, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, &Error{File: path, Err: Reason(err)}
@@ -51,7 +74,7 @@ func Read(path string) (*Document, error) {
 	if err != nil {
 		return nil, &Error{File: path, Err: Reason(err)}
 	}
-	d, err := Parse(path, data)
+	d, err := parse(path, data, by)
 	if err != nil {
 		return nil, err
 	}
@@ -59,17 +82,9 @@ func Read(path string) (*Document, error) {
 	return d, nil
 }
 
-// Parse parses TOML, or YAML if the name says so.
-func Parse(path string, data []byte) (*Document, error) {
+func parse(path string, data []byte, by parser) (*Document, error) {
 	d := &Document{Path: path, Tree: map[string]any{}, lines: lines{}}
-	var err error
-	switch filepath.Ext(path) {
-	case ".yaml", ".yml":
-		err = d.parseYAML(data)
-	default:
-		err = d.parseTOML(data)
-	}
-	if err != nil {
+	if err := by(d, data); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -109,6 +124,16 @@ func (d *Document) At(keys []string) (any, bool) {
 		}
 	}
 	return node, true
+}
+
+// Decode decodes a key at the top of the document into a struct whose field has
+// that key as its toml tag, by the rules of go-toml.
+func (d *Document) Decode(key string, into any) error {
+	text, err := toml.Marshal(map[string]any{key: d.Tree[key]})
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", key, err)
+	}
+	return toml.Unmarshal(text, into)
 }
 
 // Line is the line of a key, or of the nearest thing around it; 0 if there is
