@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -64,7 +65,7 @@ func unlabelled(at func(img, m *pulltest.Image) digest.Digest, key func(*site) s
 
 func named(key string) func(*site) string { return func(*site) string { return key } }
 
-func snapshotLabel(s *site) string { return "containerd.io/gc.ref.snapshot." + s.snapshotter }
+func snapshotLabel(s *site) string { return "containerd.io/gc.ref.snapshot." + s.Name }
 
 // onFile damages a file in the folder of the snapshot of layer n.
 func onFile(n int, path string, do func(path string) error) func(*site, *pulltest.Image, *pulltest.Image) {
@@ -133,7 +134,7 @@ func damages() []damage {
 func TestDamage(t *testing.T) {
 	img := pulltest.MultiPlatform(pulltest.Gzip)
 	m := img.Children[0]
-	each(t, places(), func(t *testing.T, s *site) {
+	each(t, teststore.Places(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
@@ -164,7 +165,7 @@ func (s *site) damage(d damage, ref string, img, m *pulltest.Image) {
 			continue
 		}
 		if d.name != "hard link" || f.Path != "/usr/bin/tool" { // which has one name less
-			if s.snapshotter != "native" || f.Kind != check.Tree { // whose snapshots above are made of it
+			if s.Name != "native" || f.Kind != check.Tree { // whose snapshots above are made of it
 				s.t.Errorf("got finding %s %s%s: %s as well", f.Kind, f.Digest, f.Path, f.Message)
 			}
 		}
@@ -191,7 +192,7 @@ func (s *site) damage(d damage, ref string, img, m *pulltest.Image) {
 // have.
 func TestNoDamage(t *testing.T) {
 	img := pulltest.MultiPlatform(pulltest.Gzip)
-	each(t, places(), func(t *testing.T, s *site) {
+	each(t, teststore.Places(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		for name, edit := range map[string]func(*pull.Request){
 			"plain": func(*pull.Request) {}, "discard": func(r *pull.Request) { r.DiscardLayers = true },

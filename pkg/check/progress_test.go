@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
@@ -16,7 +17,7 @@ func TestProgress(t *testing.T) {
 	noisy := pulltest.NewLayer(pulltest.Uncompressed, pulltest.Regular("zeros", string(make([]byte, 5<<20))))
 	other := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("other", "file"))
 	img := pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{noisy, other}})
-	each(t, []place{places()[0], places()[2]}, func(t *testing.T, s *site) {
+	each(t, []teststore.Place{teststore.Places()[0], teststore.Places()[2]}, func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)

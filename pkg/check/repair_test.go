@@ -15,14 +15,11 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
-
-func twoPlaces() []place {
-	return []place{places()[0], {name: "containerd 2.4", snapshotter: "overlayfs", version: "2.4"}}
-}
 
 func small(t testing.TB, seed string) *pulltest.Image {
 	t.Helper()
@@ -41,7 +38,7 @@ func refusals(r check.Report) (all []string) {
 // moved on.
 func TestRepairFollowsNoTag(t *testing.T) {
 	img, newer := small(t, "old"), small(t, "new")
-	each(t, twoPlaces(), func(t *testing.T, s *site) {
+	each(t, teststore.TwoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
@@ -67,7 +64,7 @@ func TestRepairLabelsAsPull(t *testing.T) {
 	about.Desc.Platform = nil
 	about.Desc.Annotations = map[string]string{images.AnnotationManifestSubject: img.Desc.Digest.String()}
 	index := pulltest.NewIndex(img, about)
-	each(t, places()[:1], func(t *testing.T, s *site) {
+	each(t, teststore.Places()[:1], func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", index)
 		s.pull(ref)
@@ -87,7 +84,7 @@ func TestRepairLabelsAsPull(t *testing.T) {
 // that it could not bring back.
 func TestRepairWithoutRegistry(t *testing.T) {
 	img := small(t, "alone")
-	each(t, twoPlaces(), func(t *testing.T, s *site) {
+	each(t, teststore.TwoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
@@ -116,7 +113,7 @@ func TestRepairOfSharedSnapshots(t *testing.T) {
 	base := small(t, "shared")
 	more := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("app", "more"))
 	child := pulltest.NewImage(pulltest.Spec{Layers: append(base.Layers[:2:2], more)})
-	each(t, twoPlaces(), func(t *testing.T, s *site) {
+	each(t, teststore.TwoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		first, second := testregistry.Push(t, reg, "team/base:1", base), testregistry.Push(t, reg, "team/child:1", child)
 		s.pull(first)
@@ -145,7 +142,7 @@ func TestRepairOfSharedSnapshots(t *testing.T) {
 // TestRepairUnderContainer leaves alone what a container runs on.
 func TestRepairUnderContainer(t *testing.T) {
 	img := small(t, "running")
-	each(t, twoPlaces(), func(t *testing.T, s *site) {
+	each(t, teststore.TwoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
@@ -171,7 +168,7 @@ func TestRepairUnderContainer(t *testing.T) {
 // are gone.
 func TestRepairOfDiscarded(t *testing.T) {
 	img := small(t, "discarded")
-	each(t, twoPlaces(), func(t *testing.T, s *site) {
+	each(t, teststore.TwoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref, func(r *pull.Request) { r.DiscardLayers = true })
@@ -195,7 +192,7 @@ func TestRepairOfDiscarded(t *testing.T) {
 func TestCancel(t *testing.T) {
 	img := small(t, "cancelled")
 	why := errors.New("the user has seen enough")
-	each(t, twoPlaces(), func(t *testing.T, s *site) {
+	each(t, teststore.TwoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.pull(ref)
@@ -226,10 +223,10 @@ func TestCancel(t *testing.T) {
 // its transfer service pulled and unpacked.
 func TestForeignPulls(t *testing.T) {
 	img := pulltest.MultiPlatform(pulltest.Gzip)
-	each(t, places()[2:], func(t *testing.T, s *site) {
+	each(t, teststore.Places()[2:], func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ways := [][]string{{}}
-		if s.version != "1.6" {
+		if s.place.Version != "1.6" {
 			ways = append(ways, []string{"--local"})
 		}
 		for i, flags := range ways {

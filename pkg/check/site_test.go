@@ -4,8 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,57 +17,24 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
-	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
-// place is a kind of store.
-type place struct {
-	name        string
-	snapshotter string
-	version     string // of the daemon; empty for an embedded root
-}
-
-func places() []place {
-	all := []place{
-		{name: "embedded overlayfs", snapshotter: "overlayfs"},
-		{name: "embedded native", snapshotter: "native"},
-	}
-	for _, v := range testdaemon.Versions() {
-		all = append(all, place{name: "containerd " + v, snapshotter: "overlayfs", version: v})
-	}
-	return all
-}
-
 // each runs the test at each place, with a fresh root.
-func each(t *testing.T, all []place, test func(t *testing.T, s *site)) {
+func each(t *testing.T, all []teststore.Place, test func(t *testing.T, s *site)) {
 	t.Helper()
 	pulltest.Need(t, pulltest.Root)
 	for _, p := range all {
-		t.Run(p.name, func(t *testing.T) {
+		t.Run(p.Title, func(t *testing.T) {
 			t.Parallel()
 			s := &site{place: p, t: t}
-			o := store.Options{Snapshotter: p.snapshotter}
-			open := daemon.Dial
-			if p.version == "" {
-				s.root = filepath.Join(t.TempDir(), "root")
-				o.Root, open = s.root, root.Open
-			} else {
-				s.daemon = testdaemon.Start(t, testdaemon.Options{Version: p.version})
-				s.root, o.Address = s.daemon.Root, s.daemon.Address
-			}
-			s.Store = pulltest.Must(open(t.Context(), o))(t)
-			t.Cleanup(func() {
-				if err := s.Store.Close(); err != nil {
-					t.Errorf("closing the store: %v", err)
-				}
-			})
+			s.Store, s.root, s.daemon = p.Open(t)
 			test(t, s)
 		})
 	}
@@ -77,8 +42,8 @@ func each(t *testing.T, all []place, test func(t *testing.T, s *site)) {
 
 // site is a place in use.
 type site struct {
-	place
 	*store.Store
+	place  teststore.Place
 	t      testing.TB
 	root   string
 	daemon *testdaemon.Daemon
@@ -175,10 +140,7 @@ func (s *site) ready(ref string) {
 	if s.daemon == nil {
 		return
 	}
-	out := s.daemon.Ctr(s.t, "images", "check", "--quiet", "--snapshotter", s.snapshotter)
-	if !slices.Contains(strings.Fields(out), ref) {
-		s.t.Errorf("got these images from containerd %s, want %s ready:\n%s", s.version, ref, s.daemon.Ctr(s.t, "images", "check", "--snapshotter", s.snapshotter))
-	}
+	teststore.WantReady(s.t, s.daemon, s.Name, ref)
 }
 
 // noLitter fails the test if a lease, a view or an unfinished snapshot is left.
@@ -212,21 +174,13 @@ func (s *site) keepAll() {
 	}
 	must(s.t, s.Content.Walk(s.ctx(), func(info content.Info) error { return keep("content", info.Digest.String()) }))
 	for name := range s.snapshots() {
-		must(s.t, keep("snapshots/"+s.snapshotter, name))
+		must(s.t, keep("snapshots/"+s.Name, name))
 	}
 }
 
 func (s *site) snapshots() map[string]snapshots.Info {
 	s.t.Helper()
-	all := map[string]snapshots.Info{}
-	err := s.Snapshotter.Walk(s.ctx(), func(_ context.Context, info snapshots.Info) error {
-		all[info.Name] = info
-		return nil
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return all
+	return teststore.Snapshots(s.ctx(), s.t, s.Store)
 }
 
 // blob is the file of a blob.

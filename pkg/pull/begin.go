@@ -32,7 +32,7 @@ func (r *run) begin(ctx context.Context) error {
 	r.begun = true
 	stage, err := StageVerify, error(nil)
 	if again { // the daemon that came back may ask other verifiers
-		err = r.p.judge(ctx, r.plan)
+		err = r.p.judgeTarget(ctx, r.plan)
 	}
 	if err == nil {
 		stage, err = StagePlan, r.prepare(ctx)
@@ -92,7 +92,7 @@ func (r *run) leased(ctx context.Context, work func(context.Context) error) (*Re
 	if err != nil { // the image is registered: the lease only expires later
 		p.warn(ref, "%v", err)
 	}
-	return result, r.settle(ctx)
+	return result, r.secure(ctx)
 }
 
 // endLease ends the lease of a pull that failed.

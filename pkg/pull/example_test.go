@@ -81,11 +81,15 @@ func ExamplePuller_Plan() {
 		for _, image := range plan.Images {
 			fmt.Printf("%d layers to unpack: %v\n", len(image.Layers), image.Unpack)
 		}
+		fmt.Println("layers to fetch:", len(plan.Missing.Layers))
+		fmt.Println("nothing to do:", plan.Missing.Nothing())
 		return nil
 	})
 	fmt.Println(err)
 	// Output:
 	// 3 layers to unpack: true
+	// layers to fetch: 3
+	// nothing to do: false
 	// <nil>
 }
 

@@ -52,7 +52,7 @@ type Document struct {
 	Fetched  bool // it came over the network
 }
 
-// Selected is one image to fetch and, if Unpack, to unpack.
+// Selected is one image to fetch and, with Unpack, to unpack.
 type Selected struct {
 	Platform ocispec.Platform
 	Manifest ocispec.Descriptor
@@ -62,7 +62,7 @@ type Selected struct {
 	Unpack   bool
 }
 
-// pulled is what sel will be once it has been pulled.
+// pulled is what s will be once it has been pulled.
 func (s Selected) pulled() Platform {
 	done := Platform{Platform: s.Platform, Manifest: s.Manifest.Digest, Config: s.Config.Digest, Layers: s.Layers, Unpacked: s.Unpack}
 	if chain := s.chain(); len(chain) > 0 {
@@ -135,7 +135,7 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 		Bytes: progress.Bytes{Total: target.Desc.Size}, Host: target.Host, Duration: time.Since(start),
 	})
 	pl := p.newPlanner(r, target)
-	if err := p.judge(ctx, pl.plan); err != nil {
+	if err := p.judgeTarget(ctx, pl.plan); err != nil {
 		return nil, p.fail(ctx, StageVerify, r.Ref, err)
 	}
 	if err := pl.build(ctx); err != nil {

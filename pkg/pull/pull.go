@@ -4,12 +4,14 @@
 //	Request ──Plan──▶ Plan ──Run──▶ Result
 //
 // Plan asks the registry for manifests and configs, lets verifiers judge the
-// target, looks at the store, and changes nothing. Run fetches and unpacks
-// under a lease, checks what came of it, and writes the image record last: a
-// pull that fails leaves the record of before, or none.
+// target, and says what the store lacks; it changes nothing. Run fetches and
+// unpacks under a lease, checks what came of it, and writes the image record
+// last: a pull that fails leaves the record of before, or none.
 //
-// How a blob is fetched is in pkg/fetch, how layers become snapshots in
-// pkg/unpack.
+// Read Run first: it calls the chapters begin.go, fetch.go, mend.go and
+// register.go in their order. What is missing is found out in survey.go, and
+// nowhere else. What an image is made of is in pkg/image, how a blob is fetched
+// in pkg/fetch, how layers become snapshots in pkg/unpack.
 package pull
 
 import (

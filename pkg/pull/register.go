@@ -26,9 +26,9 @@ func (r *run) register(ctx context.Context) error {
 	return nil
 }
 
-// settle puts what was registered on stable storage, and lets go of layers that
+// secure puts what was registered on stable storage, and lets go of layers that
 // are to be discarded.
-func (r *run) settle(ctx context.Context) error {
+func (r *run) secure(ctx context.Context) error {
 	ref := r.plan.Request.Ref
 	if err := r.p.Store.Flush(); err != nil {
 		return r.p.fail(ctx, StageRegister, ref, errors.Join(err, r.unregister(ctx)))

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -42,20 +43,16 @@ type place struct {
 }
 
 // places are all kinds of store that the contract is kept on.
-func places() []place {
-	all := []place{
-		{name: "embedded overlayfs", snapshotter: "overlayfs"},
-		{name: "embedded native", snapshotter: "native"},
-	}
-	for _, v := range testdaemon.Versions() {
-		all = append(all, place{name: "containerd " + v, snapshotter: "overlayfs", version: v})
-	}
-	return all
-}
+func places() []place { return kinds(teststore.Places()) }
 
 // twoPlaces are one of each mode, for variations that do not depend on more.
-func twoPlaces() []place {
-	return []place{places()[0], {name: "containerd 2.4", snapshotter: "overlayfs", version: "2.4"}}
+func twoPlaces() []place { return kinds(teststore.TwoPlaces()) }
+
+func kinds(all []teststore.Place) (places []place) {
+	for _, p := range all {
+		places = append(places, place{name: p.Title, snapshotter: p.Snapshotter, version: p.Version})
+	}
+	return places
 }
 
 // each runs the test at each place, with a fresh root and the same registry.
@@ -209,15 +206,7 @@ func (s *site) leases() []leases.Lease {
 // snapshots lists all snapshots by name.
 func (s *site) snapshots() map[string]snapshots.Info {
 	s.t.Helper()
-	all := map[string]snapshots.Info{}
-	err := s.store().Snapshotter.Walk(s.ctx(), func(_ context.Context, info snapshots.Info) error {
-		all[info.Name] = info
-		return nil
-	})
-	if err != nil {
-		s.t.Fatalf("listing snapshots: %v", err)
-	}
-	return all
+	return teststore.Snapshots(s.ctx(), s.t, s.store())
 }
 
 // blobs lists everything in the content store.
@@ -296,11 +285,7 @@ func (s *site) empty() {
 // unpacked.
 func (s *site) ready(d *testdaemon.Daemon, ref string) {
 	s.t.Helper()
-	out := d.Ctr(s.t, "images", "check", "--quiet", "--snapshotter", s.snapshotter)
-	if !slices.Contains(strings.Fields(out), ref) {
-		all := d.Ctr(s.t, "images", "check", "--snapshotter", s.snapshotter)
-		s.t.Errorf("got these images from containerd %s, want %s ready:\n%s", d.Version, ref, all)
-	}
+	teststore.WantReady(s.t, d, s.snapshotter, ref)
 }
 
 // run starts a container from ref and returns what it wrote.

@@ -16,10 +16,10 @@ import (
 // daemonVerifiers names in refusals what the daemon has configured.
 const daemonVerifiers = "of containerd"
 
-// judge lets the verifiers of the caller and of the daemon judge a target that
+// judgeTarget lets the verifiers of the caller and of the daemon judge a target that
 // is to be pulled, and settles the engine where only the daemon can ask its
 // own. The verifiers of the daemon cannot be switched off.
-func (p *Puller) judge(ctx context.Context, pl *Plan) error {
+func (p *Puller) judgeTarget(ctx context.Context, pl *Plan) error {
 	if err := p.judgeOwn(ctx, pl.Request.Ref, pl.Target); err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (p *Puller) judge(ctx context.Context, pl *Plan) error {
 			return err
 		}
 	case v.Programs != nil:
-		if err := p.ask(ctx, daemonPrograms(*v.Programs), pl.Request.Ref, pl.Target); err != nil {
+		if err := p.askVerifier(ctx, daemonPrograms(*v.Programs), pl.Request.Ref, pl.Target); err != nil {
 			return err
 		}
 	}
@@ -43,10 +43,10 @@ func (p *Puller) judgeOwn(ctx context.Context, ref source.Ref, target ocispec.De
 	if p.Verifier == nil {
 		return nil
 	}
-	return p.ask(ctx, p.Verifier, ref, target)
+	return p.askVerifier(ctx, p.Verifier, ref, target)
 }
 
-func (p *Puller) ask(ctx context.Context, v trust.Verifier, ref source.Ref, target ocispec.Descriptor) error {
+func (p *Puller) askVerifier(ctx context.Context, v trust.Verifier, ref source.Ref, target ocispec.Descriptor) error {
 	judged, err := v.Verify(ctx, ref, target)
 	if err != nil {
 		return err
