@@ -52,3 +52,18 @@ func unzipped(b *testing.B, name string) []byte {
 	defer f.Close()
 	return pulltest.Must(io.ReadAll(pulltest.Must(gzip.NewReader(f))(b)))(b)
 }
+
+// BenchmarkPresent pulls an image that is there already.
+func BenchmarkPresent(b *testing.B) {
+	reg := testregistry.Start(b, testregistry.Options{})
+	ref := testregistry.Push(b, reg, "bench/present:1", small(b, "present", pulltest.Gzip, pulltest.Spec{}))
+	for _, p := range twoPlaces() {
+		b.Run(p.name, func(b *testing.B) {
+			s := newSite(b, p)
+			s.mustPull(ref)
+			for b.Loop() {
+				s.mustPull(ref)
+			}
+		})
+	}
+}
