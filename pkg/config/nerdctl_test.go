@@ -84,7 +84,7 @@ func TestEveryKeyOfNerdctlIsDecided(t *testing.T) {
 	}
 }
 
-// readAsNerdctl reads a file as cmd/nerdctl/main.go of nerdctl does.
+// readAsNerdctl reads a file as the main function of nerdctl does.
 func readAsNerdctl(path string) (*nerdctlconfig.Config, error) {
 	cfg := nerdctlconfig.New()
 	r, err := os.Open(path)
@@ -278,7 +278,7 @@ func look() (view, error) {
 	return v, err
 }
 
-// lookAsNerdctl chooses and reads the file as cmd/nerdctl/main.go does.
+// lookAsNerdctl chooses and reads the file as the main function of nerdctl does.
 func lookAsNerdctl() (values map[string]any, panicked string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
