@@ -18,7 +18,7 @@ func namingFiles() []string {
 	return []string{"docs/*.md", "README.md", ".ci", ".github", ".goreleaser.yaml", "*.go",
 		":!docs/changelog.md", ":!docs/benchmarks.md", ":!docs/cli",
 		// These name files of other programs.
-		":!docs/comparison.md", ":!.ci/bench", ":!.ci/checkers", ":!pkg/image/label.go", ":!pkg/trust/bindir.go"}
+		":!docs/comparison.md", ":!.ci/bench", ":!pkg/image/label.go", ":!pkg/trust/bindir.go"}
 }
 
 // git runs git in the root of the repository. Without a clone the test is
@@ -49,7 +49,7 @@ func grep(t *testing.T, pattern string, files ...string) [][2]string {
 
 // TestNamedFiles wants to exist what documentation, scripts and comments name.
 func TestNamedFiles(t *testing.T) {
-	const pattern = `(?<![\w./$"@:{}-])(pkg|cmd|docs|\.ci)/[\w*{},./-]*\w`
+	const pattern = `(?<![\w./$"@:{}-])(pkg|cmd/containerd-pull|cmd/quickstart|docs|\.ci)/[\w*{},./-]*\w`
 	for _, f := range grep(t, pattern, namingFiles()...) {
 		file, name := f[0], f[1]
 		made := strings.HasPrefix(name, ".ci/tools/") // by .ci/setup
