@@ -47,8 +47,13 @@ func (r *run) begin(ctx context.Context) error {
 	return err
 }
 
-// prepare finds out what is missing and makes place for it.
+// prepare finds out what is missing and makes room for it. A pull that has work to
+// do in any case need not ask the store for every layer beforehand where there is
+// ample room.
 func (r *run) prepare(ctx context.Context) error {
+	if !r.plan.mayBeDone() && r.p.hasAmpleRoom(ctx, r.plan) {
+		return nil
+	}
 	space, err := r.p.survey(ctx, r.plan)
 	if err != nil {
 		return err

@@ -12,6 +12,20 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
+// hasAmpleRoom reports whether there is room for the whole of pl, and no file in
+// the place of its blobs that would have to go first. It asks nothing about them.
+func (p *Puller) hasAmpleRoom(ctx context.Context, pl *Plan) bool {
+	s := p.newSurvey(pl)
+	s.space = p.Store.FreeSpace(ctx)
+	for desc := range pl.blobs {
+		if s.space.Misfits(desc) {
+			return false
+		}
+	}
+	s.assumeEmpty()
+	return s.missing(ctx).fits(s.space) == nil
+}
+
 // makeRoom refuses, before the first layer is asked for, a plan that cannot fit
 // into the file systems of the store. It knows the least that the plan takes:
 // what passes may still turn out to be too large, but nothing is refused that

@@ -50,11 +50,18 @@ func (m Missing) Nothing() bool {
 	return things == 0 && m.Leases == 0 && !m.Record
 }
 
-// isDone reports whether a run of pl would change nothing: nothing is missing,
-// and the request wants nothing that the store does not show.
-func (pl *Plan) isDone() bool {
+// isDone reports whether a run of pl would change nothing.
+func (pl *Plan) isDone() bool { return pl.mayBeDone() && pl.Missing.Nothing() }
+
+// mayBeDone reports whether the record is right and the request wants nothing
+// that the store does not show.
+func (pl *Plan) mayBeDone() bool {
 	req := pl.Request
-	return pl.Missing.Nothing() && !req.DiscardLayers && !req.SyncFS && req.Engine != EngineTransfer
+	return !pl.writesRecord() && !req.DiscardLayers && !req.SyncFS && req.Engine != EngineTransfer
+}
+
+func (pl *Plan) writesRecord() bool {
+	return pl.Previous != pl.Target.Digest || len(pl.Request.Labels) > 0
 }
 
 // survey finds out what of pl is missing, and how much room there is for it.
@@ -167,6 +174,18 @@ func (s *survey) askContents(ask func(func(context.Context) error), layers func(
 	}
 }
 
+// assumeEmpty answers the questions for an empty store.
+func (s *survey) assumeEmpty() {
+	for desc := range s.pl.blobs {
+		s.blobs[desc.Digest] = nil
+	}
+	for _, sel := range s.pl.Images {
+		for _, id := range sel.chain() {
+			s.snapshots[id] = false
+		}
+	}
+}
+
 // lookUpBlob asks the store whether it has a blob.
 func (p *Puller) lookUpBlob(ctx context.Context, dgst digest.Digest) (content.Info, bool, error) {
 	info, err := p.Store.Content.Info(ctx, dgst)
@@ -240,8 +259,7 @@ func (s *survey) askSpace(ctx context.Context) error {
 // missing.
 func (s *survey) missing(ctx context.Context) Missing {
 	t := tally{survey: s, listed: map[string]bool{}}
-	t.Record = s.pl.Previous != s.pl.Target.Digest || len(s.pl.Request.Labels) > 0
-	t.Leases = s.leases
+	t.Record, t.Leases = s.pl.writesRecord(), s.leases
 	for _, desc := range s.pl.Others {
 		if there, asked := s.others[desc.Digest]; asked && !there {
 			t.Others = append(t.Others, desc)
