@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 
 	"github.com/containerd/errdefs"
@@ -104,7 +103,7 @@ func (w *walk) peek(ctx context.Context, n *image.Node) (*repairUnit, error) {
 		return nil, err
 	}
 	var m ocispec.Manifest
-	if json.Unmarshal(body, &m) != nil {
+	if image.Parse(n.Desc, body, &m) != nil {
 		return p, nil
 	}
 	p.manifest = document{desc: n.Desc, labels: v.labels}

@@ -19,6 +19,7 @@ import (
 type checker struct {
 	doc      *file.Document
 	findings []*file.Error
+	wrong    []string // the keys of the findings, with dots between tables
 	secret   []string // where the first literal secret stands, nil if there is none
 }
 
@@ -38,7 +39,11 @@ func check(d *file.Document, caller Caller) []*file.Error {
 }
 
 func (c *checker) find(keys []string, err error, remedy string) {
-	c.findings = append(c.findings, c.doc.ErrorAt(keys, err, remedy))
+	c.add(keys, c.doc.ErrorAt(keys, err, remedy))
+}
+
+func (c *checker) add(keys []string, e *file.Error) {
+	c.findings, c.wrong = append(c.findings, e), append(c.wrong, file.Dotted(keys))
 }
 
 // walk compares the structure with the shape. What is wrong with single values
@@ -98,7 +103,7 @@ func (c *checker) unknown(keys []string, parent value.Shape) {
 	if near := value.Nearest(keys[len(keys)-1], parent.FieldNames()); near != "" {
 		e.Remedy = fmt.Sprintf("did you mean %q?", near)
 	}
-	c.findings = append(c.findings, e)
+	c.add(keys, e)
 }
 
 // absolute makes a path relative to the file that holds it.
@@ -130,9 +135,7 @@ func (c *checker) settings(prefix []string) {
 // isKnown reports whether a mistake at or below keys was found before.
 func (c *checker) isKnown(keys []string) bool {
 	at := file.Dotted(keys)
-	return slices.ContainsFunc(c.findings, func(e *file.Error) bool {
-		return strings.HasPrefix(e.Key, at) || strings.Contains(e.Err.Error(), `"`+at)
-	})
+	return slices.ContainsFunc(c.wrong, func(key string) bool { return strings.HasPrefix(key, at) })
 }
 
 func (c *checker) profile(name string) {

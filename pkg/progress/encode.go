@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 )
@@ -298,8 +299,5 @@ func pullingFrom(name string) (status, id string) {
 // isMirror reports whether the host of e is another one than the reference's own.
 func isMirror(e Event) bool {
 	domain, _, _ := strings.Cut(e.Ref, "/")
-	if domain == "docker.io" {
-		domain = "registry-1.docker.io"
-	}
-	return e.Host != domain
+	return e.Host != source.ContactedHost(domain)
 }

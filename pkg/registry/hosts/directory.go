@@ -157,7 +157,7 @@ func directoryNames(name string) []string {
 		return []string{name, name + "_443_", name + ":443"}
 	}
 	names := []string{strings.TrimSuffix(name, ":"+port) + "_" + port + "_", name}
-	if port == "443" {
+	if source.WithoutDefaultPort(name) != name {
 		names = append(names, host)
 	}
 	return names

@@ -2,7 +2,6 @@ package complete
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -220,7 +220,7 @@ func literal(pattern string) string {
 		ref.Tag = ""
 		return ref.Familiar() + ":"
 	}
-	if pattern == "docker.io/" {
+	if pattern == source.DockerHub+"/" {
 		return ""
 	}
 	return pattern
@@ -283,7 +283,7 @@ func (q *query) profilePlaces(settings *config.Settings, profile string) []place
 
 // catalog asks a registry for its repositories. Docker Hub has no catalog.
 func (q *query) catalog(ctx context.Context, p place) []string {
-	if source.CanonicalHost(p.host) == "docker.io" {
+	if source.CanonicalHost(p.host) == source.DockerHub {
 		return nil
 	}
 	var all []string
@@ -338,19 +338,19 @@ func (q *query) platformsOf(ctx context.Context, name string) []string {
 		if err != nil {
 			return nil, err
 		}
-		return formatPlatforms(indexPlatforms(target.Body)), nil
+		return formatPlatforms(indexPlatforms(target)), nil
 	})
 }
 
 // indexPlatforms returns the platforms of an index, none for a manifest.
-func indexPlatforms(body []byte) []ocispec.Platform {
-	var index ocispec.Index
-	if err := json.Unmarshal(body, &index); err != nil {
+func indexPlatforms(target source.Target) []ocispec.Platform {
+	children, err := image.ChildrenOf(target.Desc, target.Body)
+	if err != nil {
 		return nil
 	}
 	var all []ocispec.Platform
-	for _, m := range index.Manifests {
-		if m.Platform != nil && m.Platform.OS != "unknown" {
+	for _, m := range children {
+		if m.Platform != nil && !image.IsAttestation(m) {
 			all = append(all, *m.Platform)
 		}
 	}
