@@ -98,6 +98,31 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestReadTOML: a name does not make YAML of a file that is TOML by agreement.
+func TestReadTOML(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.yaml")
+	if err := os.WriteFile(path, []byte("a = 1\nlist = ['x']\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Read(path); err == nil {
+		t.Error("got no error from TOML read as YAML")
+	}
+	d, err := file.ReadTOML(path)
+	if err != nil || d.Line([]string{"list"}) != 2 {
+		t.Fatalf("got error %v and line %d, want none and 2", err, d.Line([]string{"list"}))
+	}
+	var into struct {
+		A string   `toml:"a"`
+		L []string `toml:"list, omitempty"`
+	}
+	if err := d.Decode("list", &into); err != nil || !cmp.Equal(into.L, []string{"x"}) {
+		t.Errorf("got %q and error %v, want x", into.L, err)
+	}
+	if err := d.Decode("a", &into); err == nil {
+		t.Error("got no error from a number decoded into a text")
+	}
+}
+
 // TestLayer: the strongest place wins, with its origin; tables of the user's
 // own keys are merged; and merging changes neither documents nor the case of
 // keys.
