@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,19 +15,22 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
-// place is a machine with the program, a stand-in for nerdctl with cobra's
-// completion, a daemon, and distribution's registry.
+// place is a machine with the program, nerdctl, a daemon, and distribution's
+// registry.
 type place struct {
 	dir      string
+	digest   string // of busybox:1, once that is in the registry
 	registry *testregistry.Distribution
 	daemon   *testdaemon.Daemon
 }
 
 func newPlace(t *testing.T) *place {
-	pulltest.Need(t, pulltest.Program("bash"), pulltest.Program("zsh"), pulltest.Program("fish"), bashCompletion)
+	pulltest.Need(t, pulltest.Program("bash"), pulltest.Program("zsh"), pulltest.Program("fish"), bashCompletion, pulltest.Tools(pulltest.Nerdctl))
 	p := &place{dir: t.TempDir(), registry: testregistry.StartDistribution(t, testregistry.DistributionOptions{}), daemon: testdaemon.Start(t, testdaemon.Options{})}
 	p.build(t, "containerd-pull", "../../cmd/containerd-pull")
-	p.build(t, "nerdctl", "./testdata/nerdctl")
+	if err := os.Symlink(pulltest.Must(pulltest.Tool(pulltest.Nerdctl))(t), filepath.Join(p.dir, "bin/nerdctl")); err != nil {
+		t.Fatal(err)
+	}
 	img := pulltest.SmallImage(pulltest.Gzip)
 	for _, name := range []string{"team/app:1.9", "team/app:1.10", "team/app:edge", "web:1"} {
 		if err := p.registry.Push(t.Context(), name, img); err != nil {
@@ -61,11 +65,11 @@ func (p *place) write(t *testing.T, name, text string) string {
 }
 
 func (p *place) env(more ...string) []string {
-	return append([]string{
+	return slices.Concat([]string{
 		"HOME=" + filepath.Join(p.dir, "home"), "PATH=" + filepath.Join(p.dir, "bin") + ":/usr/bin:/bin", "TERM=xterm",
-		"CONTAINERD_ADDRESS=" + p.daemon.Address, "NERDCTL_TOML=", "LANG=C.UTF-8",
+		"LANG=C.UTF-8",
 		"XDG_CONFIG_HOME=" + filepath.Join(p.dir, "home/.config"), "INPUTRC=" + filepath.Join(p.dir, "home/.inputrc"),
-	}, more...)
+	}, p.daemon.NerdctlEnv(), more)
 }
 
 func (p *place) run(t *testing.T, name string, args ...string) string {
@@ -130,7 +134,8 @@ func TestTab(t *testing.T) {
 				{"nerdctl -n k8s.io pull-ext \t\t", []string{"/web:1", "/team/app:"}},
 				{"nerdctl -n k8s.io pull-ext --po\t", []string{"--policy"}},
 				{"nerdctl pul\t\t", []string{"pull-ext"}},
-				{"nerdctl pull --platform \t\t", []string{"tand-in/amd64", "tand-in/arm64"}},
+				{"nerdctl pull --platform \t\t", []string{"ppc64le", "riscv64"}},
+				{"nerdctl --namespace \t\t", []string{"k8s.io"}},
 			} {
 				term.send(tc.line)
 				term.expect(tc.want...)
@@ -138,8 +143,8 @@ func TestTab(t *testing.T) {
 			}
 			term.send("nerdctl -n k8s.io pull-ext --unpack=false -q --policy never " + host + "/web:1\r")
 			term.expect("\n" + host + "/web:1\n")
-			term.send("nerdctl pull alpine\r")
-			term.expect("nerdctl pulls [alpine]")
+			term.send("nerdctl -n k8s.io images --names --format 'nerdctl lists {{.Name}}'\r")
+			term.expect("nerdctl lists " + host + "/web:1")
 		})
 	}
 	t.Run("docker", p.testDocker)

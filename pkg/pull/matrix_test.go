@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -15,8 +16,25 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 )
 
-// control is how long containerd's own client may take.
+// control is how long another client may take.
 const control = 8 * time.Second
+
+// peer is another client that pulls the same.
+type peer struct {
+	name string
+	pull func(ctx context.Context, c *scene) (string, error)
+}
+
+func peers() []peer {
+	return []peer{
+		{"ctr images pull", func(ctx context.Context, c *scene) (string, error) {
+			return c.daemon.RunCtr(ctx, "--namespace", c.namespace, "images", "pull", "--plain-http", c.ref)
+		}},
+		{"nerdctl pull", func(ctx context.Context, c *scene) (string, error) {
+			return c.daemon.RunNerdctl(ctx, "--namespace", c.namespace, "pull", "--quiet", c.ref)
+		}},
+	}
+}
 
 // matrix are the faults that clients are compared by. All go away: a pull that
 // holds out succeeds.
@@ -62,57 +80,78 @@ func defaults(c *scene) {
 	c.options.StallTimeout = time.Second
 }
 
-// TestMatrix holds out where containerd's own client gives up, and logs the
-// table that docs/reliability.md has.
+// TestMatrix holds out where other clients give up, and logs the table that
+// docs/reliability.md has.
 func TestMatrix(t *testing.T) {
+	pulltest.Need(t, pulltest.Tools(pulltest.Nerdctl))
 	all := stage(t)
 	var mu sync.Mutex
-	results := map[string][3]string{} // by fault: those on each place, then ctr's
-	note := func(fault string, column int, start time.Time, err error) {
+	results := map[string]map[string]string{} // by fault and client
+	note := func(fault, client string, start time.Time, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		text := fmt.Sprintf("ok, %.1f s", time.Since(start).Seconds())
 		if err != nil {
 			text = "fails" + strings.TrimPrefix(text, "ok")
 		}
-		row := results[fault]
-		row[column] = text
-		results[fault] = row
+		if results[fault] == nil {
+			results[fault] = map[string]string{}
+		}
+		results[fault][client] = text
 	}
 	t.Run("places", func(t *testing.T) {
 		for _, f := range matrix() {
 			f.tune = defaults
-			for i, p := range all {
+			for _, p := range all {
 				t.Run(f.name+"/"+p.name, func(t *testing.T) {
 					t.Parallel()
 					start := time.Now()
 					f.play(t, newSite(t, p))
-					note(f.name, i, start, nil)
+					note(f.name, p.name, start, nil)
 				})
 			}
-			t.Run(f.name+"/ctr", func(t *testing.T) {
-				t.Parallel()
-				c := f.scene(t, newSite(t, all[1]))
-				f.strike(c)
-				start := time.Now()
-				ctx, cancel := context.WithTimeout(t.Context(), control)
-				defer cancel()
-				_, err := c.daemon.RunCtr(ctx, "--namespace", c.namespace, "images", "pull", "--plain-http", c.ref)
-				note(f.name, 2, start, err)
-				if f.name == "no fault" && err != nil {
-					t.Errorf("got %v from ctr without a fault, want success", err)
-				}
-				if f.check != nil { // what was begun must end
-					f.check(c)
-				}
-			})
+			for _, other := range peers() {
+				t.Run(f.name+"/"+other.name, func(t *testing.T) {
+					t.Parallel()
+					c := f.scene(t, newSite(t, all[1]))
+					f.strike(c)
+					start := time.Now()
+					ctx, cancel := context.WithTimeout(t.Context(), control)
+					defer cancel()
+					_, err := other.pull(ctx, c)
+					note(f.name, other.name, start, err)
+					if f.name == "no fault" && err != nil {
+						t.Errorf("got %v without a fault, want success", err)
+					}
+					if f.check != nil { // what was begun must end
+						f.check(c)
+					}
+				})
+			}
 		}
 	})
-	var b strings.Builder
-	b.WriteString("| fault | containerd-pull, daemon | containerd-pull, --root | ctr images pull |\n|---|---|---|---|\n")
-	for _, f := range matrix() {
-		row := results[f.name]
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", f.name, row[1], row[0], row[2])
+	t.Log("\n" + table(all, results))
+}
+
+// table is that of docs/reliability.md.
+func table(all []place, results map[string]map[string]string) string {
+	columns := map[string]string{all[1].name: "containerd-pull, daemon", all[0].name: "containerd-pull, --root"}
+	order := []string{all[1].name, all[0].name}
+	for _, other := range peers() {
+		order = append(order, other.name)
 	}
-	t.Log("\n" + b.String())
+	var b strings.Builder
+	b.WriteString("| fault |")
+	for _, client := range order {
+		fmt.Fprintf(&b, " %s |", cmp.Or(columns[client], client))
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(order)) + "\n")
+	for _, f := range matrix() {
+		fmt.Fprintf(&b, "| %s |", f.name)
+		for _, client := range order {
+			fmt.Fprintf(&b, " %s |", results[f.name][client])
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
 }

@@ -28,9 +28,18 @@ func ToolsDir() (string, error) {
 	}
 }
 
+// Nerdctl is the Tool that .ci/setup builds by itself, because its version
+// changes with the project's modules.
+const Nerdctl = "nerdctl"
+
 // Tool is the path of a program that .ci/setup built: containerd of version
 // 2.4 is Tool("2.4/containerd"), distribution's registry Tool("registry").
-func Tool(name string) (string, error) { return prepared("bin", name) }
+func Tool(name string) (string, error) {
+	if name == Nerdctl {
+		return prepared("nerdctl", name)
+	}
+	return prepared("bin", name)
+}
 
 // Content is the path of an archive that .ci/setup prepared, debian.tar.gz for
 // example.

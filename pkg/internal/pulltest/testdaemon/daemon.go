@@ -98,6 +98,9 @@ func (d *Daemon) Start(ctx context.Context) error {
 	if err := os.WriteFile(config, []byte(d.config()), 0o644); err != nil {
 		return fmt.Errorf("configuring containerd: %w", err)
 	}
+	if err := os.WriteFile(filepath.Join(d.dir, nerdctlFile), []byte(d.nerdctlConfig()), 0o644); err != nil {
+		return fmt.Errorf("configuring nerdctl: %w", err)
+	}
 	// The daemon looks for its shim on PATH and would find that of another
 	// version first.
 	env := append([]string{"PATH=" + d.bin + string(os.PathListSeparator) + os.Getenv("PATH")}, d.opts.Env...)
@@ -198,11 +201,43 @@ func (d *Daemon) RunNewCtr(ctx context.Context, args ...string) (string, error) 
 }
 
 func (d *Daemon) runCtr(ctx context.Context, bin string, args []string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "ctr"), append([]string{"--address", d.Address}, args...)...)
+	return output(exec.CommandContext(ctx, filepath.Join(bin, "ctr"), append([]string{"--address", d.Address}, args...)...))
+}
+
+// RunNerdctl runs nerdctl against the daemon as RunCtr runs ctr. Registries may
+// speak plain HTTP.
+func (d *Daemon) RunNerdctl(ctx context.Context, args ...string) (string, error) {
+	program, err := pulltest.Tool(pulltest.Nerdctl)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(), d.NerdctlEnv()...)
+	return output(cmd)
+}
+
+// NerdctlEnv are the variables that lead nerdctl to the daemon, with a
+// configuration that keeps its state and its networks out of the machine's
+// folders.
+func (d *Daemon) NerdctlEnv() []string {
+	return []string{"NERDCTL_TOML=" + filepath.Join(d.dir, nerdctlFile), "DOCKER_CONFIG=" + d.dir}
+}
+
+const nerdctlFile = "nerdctl.toml"
+
+// nerdctlConfig is nerdctl's configuration for the daemon.
+func (d *Daemon) nerdctlConfig() string {
+	return fmt.Sprintf("address = %q\ndata_root = %q\ncni_path = %q\ncni_netconfpath = %q\ncgroup_manager = \"cgroupfs\"\ninsecure_registry = true\n",
+		d.Address, filepath.Join(d.dir, "nerdctl"), filepath.Join(d.dir, "cni"), filepath.Join(d.dir, "net.d"))
+}
+
+// output runs a program and returns its standard output. The error holds its
+// standard error.
+func output(cmd *exec.Cmd) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("running ctr %s: %w: %s", strings.Join(args, " "), err, &stderr)
+		return stdout.String(), fmt.Errorf("running %s: %w: %s", strings.Join(cmd.Args, " "), err, &stderr)
 	}
 	return stdout.String(), nil
 }
