@@ -18,7 +18,7 @@ func namingFiles() []string {
 	return []string{"docs/*.md", "README.md", ".ci", ".github", ".goreleaser.yaml", "*.go",
 		":!docs/changelog.md", ":!docs/benchmarks.md", ":!docs/cli",
 		// These name files of other programs.
-		":!docs/comparison.md", ":!.ci/bench", ":!pkg/image/label.go", ":!pkg/trust/bindir.go"}
+		":!docs/comparison.md", ":!.ci/bench", ":!.ci/nerdctl", ":!pkg/image/label.go", ":!pkg/trust/bindir.go"}
 }
 
 // git runs git in the root of the repository. Without a clone the test is
