@@ -27,8 +27,8 @@ type text struct {
 	text string
 }
 
-// TestWords looks for unwanted words in the comments of Go files and scripts, in
-// the texts of the program, and in those of its help.
+// TestWords looks for unwanted words in comments, in the texts of the program,
+// and in its documentation.
 func TestWords(t *testing.T) {
 	for _, s := range append(goTexts(t), plainTexts(t)...) {
 		if word := unwanted.FindString(s.text); word != "" {
@@ -53,8 +53,7 @@ func files(t *testing.T, specs ...string) []string {
 	return names
 }
 
-// goTexts gives the comments of all Go files, and the strings of those that are
-// no tests.
+// goTexts gives the comments and the strings of all Go files.
 func goTexts(t *testing.T) []text {
 	t.Helper()
 	var all []text
@@ -72,15 +71,15 @@ func goTexts(t *testing.T) []text {
 				}
 			}
 		}
-		if !strings.HasSuffix(name, "_test.go") {
+		if name != "pkg/words_test.go" { // which holds the words
 			all = append(all, literals(t, name, set, f)...)
 		}
 	}
 	return all
 }
 
-// literals gives the strings of a file that are sentences, and the comments of
-// those that are programs. It complains about errors that only say that
+// literals gives the strings of a file that are sentences, and of the shell
+// functions their comments. It complains about errors that only say that
 // something failed.
 func literals(t *testing.T, name string, set *token.FileSet, f *ast.File) []text {
 	t.Helper()
@@ -98,7 +97,7 @@ func literals(t *testing.T, name string, set *token.FileSet, f *ast.File) []text
 		if unwantedErrors.MatchString(words) {
 			t.Errorf("%s:%d: say what was being done instead: %q", name, line, words)
 		}
-		program := strings.Contains(words, "\n") && strings.Contains(words, "$")
+		program := name == "pkg/plugin/shell.go"
 		for i, sentence := range strings.Split(words, "\n") {
 			if comment := strings.HasPrefix(strings.TrimSpace(sentence), "#"); comment || !program {
 				all = append(all, text{name, line + i, sentence})
@@ -109,22 +108,28 @@ func literals(t *testing.T, name string, set *token.FileSet, f *ast.File) []text
 	return all
 }
 
-// plainTexts gives the lines of help, and the comments of scripts. The programs
-// that .ci/bench compares bear such a name.
+// plainTexts gives the lines of documentation and help, and the comments of
+// scripts, configurations and assembly. The programs that .ci/bench compares
+// bear such a name, also in the tables of benchmarks.
 func plainTexts(t *testing.T) []text {
 	t.Helper()
+	all := lines(t, "", files(t, "*.md", ":!docs/benchmarks.md")...)
+	all = append(all, lines(t, "#", files(t, ".ci", "*.txtar", "*.yaml", "*.yml", "*.toml", "*.sh", ":!.ci/bench", ":!.ci/tools")...)...)
+	return append(all, lines(t, "//", files(t, "*.s")...)...)
+}
+
+// lines gives what each line of the files holds behind the mark.
+func lines(t *testing.T, mark string, names ...string) []text {
+	t.Helper()
 	var all []text
-	for _, name := range files(t, "*/help/*.md", ".ci", "*.txtar", ":!.ci/bench", ":!.ci/tools") {
+	for _, name := range names {
 		content, err := os.ReadFile(filepath.Join("..", name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, line := range strings.Split(string(content), "\n") {
-			if _, comment, ok := strings.Cut(line, "#"); ok || strings.HasSuffix(name, ".md") {
-				if !strings.HasSuffix(name, ".md") {
-					line = comment
-				}
-				all = append(all, text{name, i + 1, line})
+			if _, words, ok := strings.Cut(line, mark); ok {
+				all = append(all, text{name, i + 1, words})
 			}
 		}
 	}

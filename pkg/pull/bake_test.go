@@ -29,7 +29,7 @@ func TestBake(t *testing.T) {
 	reg := testregistry.Start(t, testregistry.Options{})
 	ref := testregistry.Push(t, reg, "team/busybox:1", pulltest.BusyboxImage(t))
 	theirs := testregistry.Push(t, reg, "team/theirs:1", small(t, "theirs", pulltest.Gzip, pulltest.Spec{}))
-	ours := testregistry.Push(t, reg, "team/ours:1", small(t, "ours", pulltest.Gzip, pulltest.Spec{}))
+	own := testregistry.Push(t, reg, "team/own:1", small(t, "own", pulltest.Gzip, pulltest.Spec{}))
 	last := testregistry.Push(t, reg, "team/last:1", small(t, "last", pulltest.Gzip, pulltest.Spec{}))
 	t.Run("versions", func(t *testing.T) {
 		for _, version := range testdaemon.Versions() {
@@ -44,7 +44,7 @@ func TestBake(t *testing.T) {
 						t.Errorf("got %q from the container, want %q", got, want)
 					}
 					s.pullByCtr(d, theirs)
-					s.mustPull(ours)
+					s.mustPull(own)
 					s.collect()
 					s.unboot(d)
 					s.mustPull(last)
@@ -52,7 +52,7 @@ func TestBake(t *testing.T) {
 						t.Fatal(err)
 					}
 					d = s.boot(version)
-					for _, r := range []string{ref, theirs, ours, last} {
+					for _, r := range []string{ref, theirs, own, last} {
 						s.ready(d, r)
 					}
 				})

@@ -95,14 +95,14 @@ func TestBesideOthers(t *testing.T) {
 	each(t, daemons(testdaemon.Versions()...), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{Behave: slowly(2 * killRate)})
 		ref := testregistry.Push(t, reg, "team/app:1", img)
-		ours := s.start(ref)
+		client := s.start(ref)
 		var g errgroup.Group
 		g.Go(func() error {
 			_, err := s.daemon.RunCtr(t.Context(), "images", "pull", "--plain-http", ref)
 			return err
 		})
 		g.Go(func() error { return pullAsCRI(t.Context(), s.daemon.Address, s.snapshotter, ref) })
-		g.Go(ours.Wait)
+		g.Go(client.Wait)
 		if err := g.Wait(); err != nil {
 			t.Fatalf("got %v, want success of all", err)
 		}

@@ -65,17 +65,17 @@ func (s *site) stalled(reg *testregistry.Registry, ref string, img *pulltest.Ima
 // under it.
 func (s *site) foreign() digest.Digest {
 	s.t.Helper()
-	lease := pulltest.Must(s.store().Leases.Create(s.ctx(), leases.WithID("somebody")))(s.t)
+	lease := pulltest.Must(s.store().Leases.Create(s.ctx(), leases.WithID("another-client")))(s.t)
 	ctx := leases.WithLease(s.ctx(), lease.ID)
-	blob := pulltest.NewBlob([]byte("somebody's blob"))
+	blob := pulltest.NewBlob([]byte("another client's blob"))
 	w := pulltest.Must(content.OpenWriter(ctx, s.store().Content, content.WithRef("blob"), content.WithDescriptor(ocispec.Descriptor{Digest: blob.Digest, Size: blob.Size})))(s.t)
-	if _, err := w.Write([]byte("somebody's blob")); err != nil {
+	if _, err := w.Write([]byte("another client's blob")); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := w.Commit(ctx, blob.Size, blob.Digest); err != nil {
 		s.t.Fatal(err)
 	}
-	w = pulltest.Must(content.OpenWriter(ctx, s.store().Content, content.WithRef("somebody's ingest")))(s.t)
+	w = pulltest.Must(content.OpenWriter(ctx, s.store().Content, content.WithRef("another client's ingest")))(s.t)
 	if _, err := w.Write([]byte("half")); err != nil {
 		s.t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestGCAfterKill(t *testing.T) {
 		if diff := cmp.Diff(snapshots, s.snapshots()); diff != "" {
 			t.Errorf("snapshots differ from those before the killed pull (-before +after):\n%s", diff)
 		}
-		if in := s.ingests(); len(in) != 1 || in[0].Ref != "somebody's ingest" {
+		if in := s.ingests(); len(in) != 1 || in[0].Ref != "another client's ingest" {
 			t.Errorf("got ingests %+v, want the foreign one", in)
 		}
 		if dirs := pulltest.Must(filepath.Glob(filepath.Join(s.root, "io.containerd.content.v1.content", "ingest", "*")))(t); len(dirs) != 1 {
