@@ -296,9 +296,10 @@ func lookAsNerdctl() (values map[string]any, panicked string, err error) {
 	return theirValues(cfg), "", nil
 }
 
-// TestNerdctlLooksInTheSamePlaces compares both views in processes of root and
-// of an ordinary user.
-func TestNerdctlLooksInTheSamePlaces(t *testing.T) {
+// homes is a folder that every user can read, with files of nerdctl in the homes
+// home and xdg, and one called named.yaml.
+func homes(t *testing.T) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "nerdctl") // that of the test is closed to others
 	if err != nil {
 		t.Fatal(err)
@@ -307,18 +308,35 @@ func TestNerdctlLooksInTheSamePlaces(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, namespace := range map[string]string{"home/.config/nerdctl/nerdctl.toml": "home", "xdg/nerdctl/nerdctl.toml": "xdg", "named.yaml": "named"} {
+	const hosts = "hosts_dir = ['relative', '/absolute']\n"
+	for name, text := range map[string]string{
+		"home/.config/nerdctl/nerdctl.toml": "namespace = 'home'\n",
+		"xdg/nerdctl/nerdctl.toml":          "namespace = 'xdg'\n" + hosts,
+		"named.yaml":                        "namespace = 'named'\n" + hosts,
+	} {
 		path := filepath.Join(dir, name)
-		text := fmt.Sprintf("namespace = %q\nhosts_dir = ['relative', '/absolute']\n", namespace)
-		if name == "home/.config/nerdctl/nerdctl.toml" {
-			text = fmt.Sprintf("namespace = %q\n", namespace)
-		}
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const user = 4242
-	rootHosts := []any{"/etc/containerd/certs.d", "/etc/docker/certs.d"}
+	return dir
+}
+
+// rootHosts are the hosts folders of root.
+func rootHosts() []any { return []any{"/etc/containerd/certs.d", "/etc/docker/certs.d"} }
+
+// ordinaryUser is the user of the tests, or one that root becomes.
+func ordinaryUser() int {
+	if uid := os.Geteuid(); uid != 0 {
+		return uid
+	}
+	return 4242
+}
+
+// TestNerdctlLooksInTheSamePlaces compares both views in processes of root and
+// of an ordinary user.
+func TestNerdctlLooksInTheSamePlaces(t *testing.T) {
+	dir, user := homes(t), ordinaryUser()
 	homeHosts := []any{dir + "/home/.config/containerd/certs.d", dir + "/home/.config/docker/certs.d"}
 	ownHosts := []any{"relative", "/absolute"}
 	for _, tc := range []struct {
@@ -329,17 +347,17 @@ func TestNerdctlLooksInTheSamePlaces(t *testing.T) {
 		hosts     []any
 		panics    bool
 	}{
-		{"root", 0, []string{"HOME=$DIR/home", "XDG_CONFIG_HOME=$DIR/xdg", "NERDCTL_TOML="}, "default", rootHosts, false},
+		{"root", 0, []string{"HOME=$DIR/home", "XDG_CONFIG_HOME=$DIR/xdg", "NERDCTL_TOML="}, "default", rootHosts(), false},
 		{"root, another file", 0, []string{"NERDCTL_TOML=$DIR/named.yaml"}, "named", ownHosts, false},
-		{"root, a file that is not there", 0, []string{"NERDCTL_TOML=$DIR/none"}, "default", rootHosts, false},
-		{"root with RootlessKit's variables, but not inside", 0, []string{"NERDCTL_TOML=", "ROOTLESSKIT_STATE_DIR=/s", "ROOTLESSKIT_PARENT_EUID=7"}, "default", rootHosts, false},
+		{"root, a file that is not there", 0, []string{"NERDCTL_TOML=$DIR/none"}, "default", rootHosts(), false},
+		{"root with RootlessKit's variables, but not inside", 0, []string{"NERDCTL_TOML=", "ROOTLESSKIT_STATE_DIR=/s", "ROOTLESSKIT_PARENT_EUID=7"}, "default", rootHosts(), false},
 		{"user", user, []string{"HOME=$DIR/home"}, "home", homeHosts, false},
 		{"user, XDG", user, []string{"HOME=$DIR/home", "XDG_CONFIG_HOME=$DIR/xdg"}, "xdg", ownHosts, false},
 		{"user, XDG empty", user, []string{"HOME=$DIR/home", "XDG_CONFIG_HOME="}, "home", homeHosts, false},
 		{"user, another file", user, []string{"HOME=$DIR/home", "NERDCTL_TOML=$DIR/named.yaml"}, "named", ownHosts, false},
 		{"user, no file", user, []string{"HOME=$DIR/home", "NERDCTL_TOML="}, "default", homeHosts, false},
 		{"user, variables over the file", user, []string{"HOME=$DIR/home", "CONTAINERD_ADDRESS=/s"}, "home", homeHosts, false},
-		{"user without a home", user, nil, "default", rootHosts, true},
+		{"user without a home", user, nil, "default", rootHosts(), true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v := viewOf(t, dir, tc.uid, tc.env)
@@ -367,14 +385,44 @@ func TestNerdctlLooksInTheSamePlaces(t *testing.T) {
 			}
 		})
 	}
-	// nerdctl would take the folder from which it is called.
-	t.Run("user, relative XDG", func(t *testing.T) {
-		v := viewOf(t, dir, user, []string{"HOME=$DIR/home", "XDG_CONFIG_HOME=xdg"})
-		if v.Own["namespace"] != "default" || !cmp.Equal(v.Own["hosts_dir"], any(rootHosts)) || v.Theirs["namespace"] != "xdg" {
-			t.Errorf("got %v, nerdctl %v; want the defaults, and xdg from nerdctl", v.Own, v.Theirs)
-		}
-	})
 }
+
+// TestNerdctlInsideRootlessKit: RootlessKit says in variables whose processes
+// those in its namespaces are. Without them, nerdctl takes root inside for root.
+func TestNerdctlInsideRootlessKit(t *testing.T) {
+	dir := homes(t)
+	for name, tc := range map[string]struct {
+		env       []string
+		uid       int
+		namespace string
+	}{
+		"inside":                  {[]string{"ROOTLESSKIT_STATE_DIR=/s", "ROOTLESSKIT_PARENT_EUID=4242"}, 4242, "home"},
+		"inside, an unknown user": {[]string{"ROOTLESSKIT_STATE_DIR=/s"}, 0, "home"},
+		"inside, no number":       {[]string{"ROOTLESSKIT_STATE_DIR=/s", "ROOTLESSKIT_PARENT_EUID=me"}, 0, "home"},
+		"inside another's":        {[]string{"NERDCTL_TOML=$DIR/named.yaml"}, 0, "named"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := viewOf(t, dir, inside, append(tc.env, "HOME=$DIR/home", "XDG_RUNTIME_DIR=/r"))
+			if v.UID != tc.uid || v.Own["namespace"] != tc.namespace {
+				t.Errorf("got user %d and namespace %v, want %d and %s", v.UID, v.Own["namespace"], tc.uid, tc.namespace)
+			}
+			if diff := cmp.Diff(v.Theirs, v.Own); diff != "" {
+				t.Errorf("values (-nerdctl +own):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestNerdctlTakesRelativeHome: nerdctl takes the folder from which it is called.
+func TestNerdctlTakesRelativeHome(t *testing.T) {
+	v := viewOf(t, homes(t), ordinaryUser(), []string{"HOME=$DIR/home", "XDG_CONFIG_HOME=xdg"})
+	if v.Own["namespace"] != "default" || !cmp.Equal(v.Own["hosts_dir"], any(rootHosts())) || v.Theirs["namespace"] != "xdg" {
+		t.Errorf("got %v, nerdctl %v; want the defaults, and xdg from nerdctl", v.Own, v.Theirs)
+	}
+}
+
+// inside is root in a user namespace, another user outside.
+const inside = -1
 
 // viewOf runs the test program in dir as a user with these variables alone;
 // $DIR stands for dir.
@@ -387,10 +435,17 @@ func viewOf(t *testing.T, dir string, uid int, env []string) view {
 	}
 	switch {
 	case os.Geteuid() == uid:
+	case os.Geteuid() == 0 && uid == inside:
+		other := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 4242, Size: 1}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: other, GidMappings: other,
+			Credential: &syscall.Credential{Uid: 0, Gid: 0},
+		}
 	case os.Geteuid() == 0:
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	default:
-		t.Skipf("becoming user %d needs root", uid)
+		t.Skip("becoming another user needs root")
 	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
