@@ -107,7 +107,7 @@ func (w *walk) readIndex(ctx context.Context, n *image.Node) ([]byte, error) {
 	w.checkKept(w.parent(n), n.Desc, "")
 	body, err := w.document(ctx, n.Desc, progress.Index, "")
 	if body == nil && err == nil {
-		err = image.Skip
+		err = image.ErrSkip
 	}
 	return body, err
 }

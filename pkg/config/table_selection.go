@@ -97,8 +97,11 @@ func selectionSettings() []*Setting {
 type onlyTrue struct{ value.Value }
 
 func (v onlyTrue) Set(raw any) error {
-	if err := v.Value.Set(raw); err != nil || v.Plain() == true {
+	if err := v.Value.Set(raw); err != nil {
 		return err
+	}
+	if on, _ := v.Plain().(bool); on {
+		return nil
 	}
 	return errors.New("content trust cannot be checked here; --verify bindir asks programs that do")
 }

@@ -25,7 +25,7 @@ type Node struct {
 
 // Visitor is what Walk needs of its caller.
 type Visitor struct {
-	// Read returns the bytes of the index n, or Skip to go on without it.
+	// Read returns the bytes of the index n, or ErrSkip to go on without it.
 	Read func(ctx context.Context, n *Node) ([]byte, error)
 	// Index, unless it is nil, is called with each index once its children are
 	// known, and before any of them is visited.
@@ -35,8 +35,8 @@ type Visitor struct {
 	Fault func(Fault) error
 }
 
-// Skip has Walk go on without an index.
-var Skip = errors.New("skip this index")
+// ErrSkip has Walk go on without an index.
+var ErrSkip = errors.New("skip this index")
 
 // Fault is an index, or one entry of it, that makes no sense.
 type Fault struct {
@@ -68,7 +68,7 @@ type walker struct {
 // index visits an index that is depth indexes deep, the target being the first.
 func (w *walker) index(ctx context.Context, n *Node, depth int) error {
 	body, err := w.Read(ctx, n)
-	if errors.Is(err, Skip) {
+	if errors.Is(err, ErrSkip) {
 		return nil
 	}
 	if err != nil {

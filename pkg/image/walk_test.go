@@ -100,7 +100,7 @@ func TestWalkSkips(t *testing.T) {
 	}
 	nodes, err := image.Walk(t.Context(), target, image.Visitor{Read: func(ctx context.Context, n *image.Node) ([]byte, error) {
 		if n.Desc.Digest == absent.Digest {
-			return nil, image.Skip
+			return nil, image.ErrSkip
 		}
 		return docs.read(ctx, n)
 	}})

@@ -69,8 +69,9 @@ func Architectures() []string {
 // the same layer.
 func image() *pulltest.Image {
 	base := pulltest.NewLayer(pulltest.Gzip, baseFiles()...)
-	var children []*pulltest.Image
-	for _, arch := range Architectures() {
+	arches := Architectures()
+	children := make([]*pulltest.Image, 0, len(arches))
+	for _, arch := range arches {
 		children = append(children, imageFor(arch, base))
 	}
 	return pulltest.NewIndex(children...)

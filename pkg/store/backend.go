@@ -20,8 +20,9 @@ type Backend interface {
 	Parts() Parts
 	// Traits are those of now: a daemon that comes back may be another one.
 	Traits() Traits
-	// Attach and Disconnected are those of Store.
+	// Attach is that of Store.
 	Attach(ctx context.Context) (attached context.Context, end func(), err error)
+	// Disconnected is that of Store.
 	Disconnected(ctx context.Context) bool
 	// SharesFiles reports whether this process sees the files of the snapshot
 	// key under the paths of mounts, and says why, or why not.
@@ -38,6 +39,7 @@ type Backend interface {
 	Sweep(ctx context.Context, stale []leases.Lease, dryRun bool) (Sizes, error)
 	// Flush is that of Store.
 	Flush() error
+	// Close is that of Store.
 	Close() error
 }
 

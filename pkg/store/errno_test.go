@@ -73,7 +73,7 @@ func TestWithErrnoOf(t *testing.T) {
 	if got := store.WithErrnoOf(err, "x: input/output error: y"); !errors.Is(got, unix.EIO) || errors.Is(got, unix.ENOSPC) || !errors.Is(got, err) {
 		t.Errorf("got %v, want an I/O error", got)
 	}
-	if got := store.WithErrnoOf(err); got != err { //nolint:errorlint // the very error
+	if got := store.WithErrnoOf(err); got != err {
 		t.Errorf("got %v without a text, want the error itself", got)
 	}
 }

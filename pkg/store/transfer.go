@@ -39,7 +39,9 @@ var ErrRefused = errors.New("an image verifier refused the image")
 
 // Transferrer is a Backend that can carry out a whole pull by itself.
 type Transferrer interface {
+	// CanTransfer is that of Store.
 	CanTransfer(ctx context.Context) error
+	// Transfer is that of Store.
 	Transfer(ctx context.Context, t Transfer) error
 }
 

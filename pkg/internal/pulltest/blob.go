@@ -50,7 +50,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readSeekCloser is what both kinds of blob are served from.
+// BlobReader is what both kinds of blob are served from.
 type BlobReader interface {
 	io.ReadSeeker
 	io.ReaderAt
@@ -61,6 +61,7 @@ type nopCloser struct{ *bytes.Reader }
 
 func (nopCloser) Close() error { return nil }
 
+// Open returns a reader of the blob. The caller closes it.
 func (b Blob) Open() (BlobReader, error) {
 	if b.path == "" {
 		return nopCloser{bytes.NewReader(b.data)}, nil
