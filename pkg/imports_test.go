@@ -67,7 +67,8 @@ func rooms() map[string][]string {
 		"pkg/internal/pulltest":              {},
 		"pkg/internal/pulltest/process":      {},
 		"pkg/internal/pulltest/tree":         {},
-		"pkg/internal/pulltest/testregistry": {"pkg/internal/pulltest", "pkg/internal/pulltest/process"},
+		"pkg/internal/pulltest/testregistry": {"pkg/internal/pulltest", "pkg/internal/pulltest/process", "pkg/internal/pulltest/testca"},
+		"pkg/internal/pulltest/testca":       {},
 		"pkg/internal/pulltest/teststore":    {"pkg/internal/pulltest", "pkg/internal/pulltest/testdaemon", "pkg/store", "pkg/store/daemon", "pkg/store/root"},
 		"pkg/internal/pulltest/testdaemon":   {"pkg/internal/pulltest", "pkg/internal/pulltest/process", "pkg/internal/pulltest/tree"},
 		// The way of cmd/quickstart to pulltest, which Go hides from cmd.

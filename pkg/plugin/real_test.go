@@ -252,7 +252,7 @@ exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"`
 const sudoers = `Defaults env_reset
 Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 root ALL=(ALL:ALL) ALL
-nobody ALL=(ALL:ALL) NOPASSWD: ALL
+#65534 ALL=(ALL:ALL) NOPASSWD: ALL
 `
 
 // testSudo: sudo knows no functions and no variables of the user, so that the

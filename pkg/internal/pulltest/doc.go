@@ -5,6 +5,7 @@
 //
 //   - testregistry: a loopback registry that logs every request and misbehaves
 //     on demand, and distribution's registry as a process
+//   - testca: the certificates of servers and clients
 //   - testdaemon: real containerd daemons as processes
 //   - tree: a reader of unpacked trees, and their differences
 //   - process: programs that run beside a test

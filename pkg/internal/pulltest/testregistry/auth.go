@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testca"
 )
 
 // authorizer lets a request pass or answers it with a challenge.
@@ -21,7 +23,7 @@ type authorizer interface {
 	close() error
 }
 
-func newAuthorizer(o Options, ca *authority) (authorizer, error) {
+func newAuthorizer(o Options, ca *testca.Authority) (authorizer, error) {
 	switch {
 	case o.Token != nil:
 		return newTokenServer(*o.Token, ca, nil)
@@ -92,7 +94,7 @@ const tokenService = "registry.pulltest"
 
 // newTokenServer speaks https if there is a CA, and makes opaque tokens if there
 // is no signer.
-func newTokenServer(o TokenOptions, ca *authority, signer *tokenSigner) (*tokenServer, error) {
+func newTokenServer(o TokenOptions, ca *testca.Authority, signer *tokenSigner) (*tokenServer, error) {
 	if o.Lifetime == 0 {
 		o.Lifetime = time.Minute
 	}
@@ -106,7 +108,7 @@ func newTokenServer(o TokenOptions, ca *authority, signer *tokenSigner) (*tokenS
 	s := &tokenServer{opts: o, signer: signer, tokens: map[string]grant{}}
 	s.realm = "http://" + listener.Addr().String() + "/token"
 	if ca != nil {
-		listener = tls.NewListener(listener, ca.config(false))
+		listener = tls.NewListener(listener, ca.Config(false))
 		s.realm = "https://" + listener.Addr().String() + "/token"
 	}
 	if o.Realm != "" {

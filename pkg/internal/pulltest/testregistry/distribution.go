@@ -16,6 +16,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/process"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testca"
 )
 
 // DistributionOptions say how a registry of distribution is guarded. The zero
@@ -40,7 +41,7 @@ type Distribution struct {
 	opts    DistributionOptions
 	addr    string
 	dir     string
-	ca      *authority // also of tokens; nil if neither these nor TLS need one
+	ca      *testca.Authority // also of tokens; nil if neither these nor TLS need one
 	tokens  *tokenServer
 	process *process.Process
 }
@@ -138,14 +139,14 @@ func (d *Distribution) write(name string, text []byte) (path string, err error) 
 
 func (d *Distribution) configureTLS() (map[string]any, error) {
 	var err error
-	if d.ca, err = newAuthority(); err != nil {
+	if d.ca, err = testca.New(); err != nil {
 		return nil, err
 	}
-	cert, key, err := pemPair(d.ca.server)
+	cert, key, err := d.ca.ServerPair()
 	if err != nil {
 		return nil, err
 	}
-	files := map[string][]byte{"certificate": cert, "key": key, "ca": d.ca.pem()}
+	files := map[string][]byte{"certificate": cert, "key": key, "ca": d.ca.PEM()}
 	config := map[string]any{}
 	for name, text := range files {
 		if config[name], err = d.write(name+".pem", text); err != nil {
@@ -175,7 +176,7 @@ func (d *Distribution) configureToken() (map[string]any, error) {
 	servers := d.ca // nil lets the token server speak what the registry speaks
 	var err error
 	if d.ca == nil {
-		if d.ca, err = newAuthority(); err != nil {
+		if d.ca, err = testca.New(); err != nil {
 			return nil, err
 		}
 	}
@@ -186,7 +187,7 @@ func (d *Distribution) configureToken() (map[string]any, error) {
 	if d.tokens, err = newTokenServer(*d.opts.Token, servers, signer); err != nil {
 		return nil, err
 	}
-	bundle, err := d.write("signers.pem", d.ca.pem())
+	bundle, err := d.write("signers.pem", d.ca.PEM())
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func (d *Distribution) configureToken() (map[string]any, error) {
 }
 
 func (d *Distribution) wait(ctx context.Context) error {
-	client := &http.Client{Transport: d.ca.transport()}
+	client := &http.Client{Transport: d.ca.Transport()}
 	return d.process.Await(ctx, func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL()+"/v2/", nil)
 		if err != nil {
@@ -226,12 +227,12 @@ func (d *Distribution) CA() []byte {
 	if !d.secure() {
 		return nil
 	}
-	return d.ca.pem()
+	return d.ca.PEM()
 }
 
 // ClientPair is a client certificate and its key in PEM that a registry with
 // ClientCert accepts.
-func (d *Distribution) ClientPair() (cert, key []byte, err error) { return d.ca.clientPair() }
+func (d *Distribution) ClientPair() (cert, key []byte, err error) { return d.ca.ClientPair() }
 
 // TokenRequests lists what the token server was asked, none if there is none.
 func (d *Distribution) TokenRequests() []Request {
@@ -255,7 +256,7 @@ func (d *Distribution) Push(ctx context.Context, name string, img *pulltest.Imag
 }
 
 func (d *Distribution) pushClient(name string) (*http.Client, error) {
-	t := authorizedTransport{next: d.ca.transport()}
+	t := authorizedTransport{next: d.ca.Transport()}
 	switch {
 	case d.tokens != nil:
 		repo, _, err := splitTag(name)

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testca"
 )
 
 // tokenSigner makes tokens that a registry in another process can judge: JSON
@@ -22,8 +24,8 @@ const tokenIssuer = "issuer.pulltest"
 
 // newTokenSigner has a certificate of the authority, which the registry has to
 // trust.
-func newTokenSigner(a *authority) (*tokenSigner, error) {
-	pair, err := a.issue(certTemplate("pulltest token signer", 4))
+func newTokenSigner(a *testca.Authority) (*tokenSigner, error) {
+	pair, err := a.Issue("pulltest token signer", 4)
 	if err != nil {
 		return nil, err
 	}

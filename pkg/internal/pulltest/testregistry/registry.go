@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testca"
 )
 
 // Options says what kind of registry to start. The zero value speaks
@@ -54,7 +55,7 @@ type Registry struct {
 	opts     Options
 	content  *content
 	auth     authorizer
-	ca       *authority
+	ca       *testca.Authority
 	addr     string // of the listener, kept over Stop and Start
 	server   *http.Server
 	listener net.Listener
@@ -96,7 +97,7 @@ func newRegistry(o Options, c *content) (*Registry, error) {
 	r := &Registry{opts: o, content: c, addr: o.Addr}
 	r.SetBehave(o.Behave)
 	if o.TLS || o.ClientCert {
-		ca, err := newAuthority(o.Names...)
+		ca, err := testca.New(o.Names...)
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +130,7 @@ func (r *Registry) Start() error {
 		ErrorLog:    log.New(io.Discard, "", 0),
 	}
 	if r.ca != nil {
-		r.server.TLSConfig = r.ca.config(r.opts.ClientCert)
+		r.server.TLSConfig = r.ca.Config(r.opts.ClientCert)
 		go r.server.ServeTLS(listener, "", "") // ends with Stop
 		return nil
 	}
@@ -189,6 +190,18 @@ func (r *Registry) URL() string {
 
 // Ref completes "repository:tag" or "repository@digest" to a reference.
 func (r *Registry) Ref(name string) string { return r.addr + "/" + name }
+
+// CA is the PEM certificate that a client must trust to speak to a registry
+// with TLS; nil without TLS.
+func (r *Registry) CA() []byte { return r.ca.PEM() }
+
+// ClientPair is a client certificate and its key in PEM that a registry with
+// ClientCert accepts.
+func (r *Registry) ClientPair() (cert, key []byte, err error) { return r.ca.ClientPair() }
+
+// Client is an HTTP client that trusts the registry's CA and shows its client
+// certificate, without credentials.
+func (r *Registry) Client() *http.Client { return &http.Client{Transport: r.ca.Transport()} }
 
 // SetBehave changes how requests are answered from now on; nil is honest.
 func (r *Registry) SetBehave(b Behave) {

@@ -1,4 +1,7 @@
-package testregistry
+// Package testca is the certificate authority of the servers of tests: one
+// certificate for whatever listens on loopback, one for clients, and further
+// ones by Issue. It writes no files. Start reading at New.
+package testca
 
 import (
 	"crypto/ecdsa"
@@ -16,20 +19,22 @@ import (
 	"time"
 )
 
-// authority is a private CA with one certificate for all loopback servers, and
+// Authority is a private CA with one certificate for all loopback servers, and
 // those named beside them, and one for clients.
-type authority struct {
+type Authority struct {
 	key            *ecdsa.PrivateKey
 	cert           *x509.Certificate
 	server, client tls.Certificate
 }
 
-func newAuthority(names ...string) (*authority, error) {
+// New makes an authority whose servers are localhost, 127.0.0.1, 127.0.0.2, ::1
+// and names.
+func New(names ...string) (*Authority, error) {
 	key, err := newKey()
 	if err != nil {
 		return nil, err
 	}
-	template := certTemplate("pulltest CA", 1)
+	template := newTemplate("pulltest CA", 1)
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -40,15 +45,15 @@ func newAuthority(names ...string) (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating CA: %w", err)
 	}
-	ca := &authority{key: key, cert: cert}
-	server := certTemplate("pulltest server", 2)
+	ca := &Authority{key: key, cert: cert}
+	server := newTemplate("pulltest server", 2)
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	server.DNSNames = append([]string{"localhost"}, names...)
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(127, 0, 0, 2), net.IPv6loopback}
 	if ca.server, err = ca.issue(server); err != nil {
 		return nil, err
 	}
-	client := certTemplate("pulltest client", 3)
+	client := newTemplate("pulltest client", 3)
 	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	if ca.client, err = ca.issue(client); err != nil {
 		return nil, err
@@ -64,7 +69,7 @@ func newKey() (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
-func certTemplate(name string, serial int64) *x509.Certificate {
+func newTemplate(name string, serial int64) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(serial),
 		Subject:      pkix.Name{CommonName: name},
@@ -74,7 +79,12 @@ func certTemplate(name string, serial int64) *x509.Certificate {
 	}
 }
 
-func (a *authority) issue(template *x509.Certificate) (tls.Certificate, error) {
+// Issue makes a certificate for signatures under a name of its own.
+func (a *Authority) Issue(name string, serial int64) (tls.Certificate, error) {
+	return a.issue(newTemplate(name, serial))
+}
+
+func (a *Authority) issue(template *x509.Certificate) (tls.Certificate, error) {
 	key, err := newKey()
 	if err != nil {
 		return tls.Certificate{}, err
@@ -86,8 +96,8 @@ func (a *authority) issue(template *x509.Certificate) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-// config is for servers, which ask the client for a certificate or not.
-func (a *authority) config(askClient bool) *tls.Config {
+// Config is for servers, which ask the client for a certificate or not.
+func (a *Authority) Config(askClient bool) *tls.Config {
 	c := &tls.Config{Certificates: []tls.Certificate{a.server}, MinVersion: tls.VersionTLS12}
 	if askClient {
 		c.ClientCAs = x509.NewCertPool()
@@ -97,21 +107,24 @@ func (a *authority) config(askClient bool) *tls.Config {
 	return c
 }
 
-// pem is the certificate of the CA; nil of no authority.
-func (a *authority) pem() []byte {
+// PEM is the certificate of the CA; nil of no authority.
+func (a *Authority) PEM() []byte {
 	if a == nil {
 		return nil
 	}
 	return encodePEM("CERTIFICATE", a.cert.Raw)
 }
 
-// clientPair is a client certificate and its key in PEM.
-func (a *authority) clientPair() (cert, key []byte, err error) {
+// ClientPair is a client certificate and its key in PEM.
+func (a *Authority) ClientPair() (cert, key []byte, err error) {
 	if a == nil {
-		return nil, nil, errors.New("the registry has no TLS")
+		return nil, nil, errors.New("the server has no TLS")
 	}
 	return pemPair(a.client)
 }
+
+// ServerPair is the servers' certificate and its key in PEM.
+func (a *Authority) ServerPair() (cert, key []byte, err error) { return pemPair(a.server) }
 
 // pemPair is a certificate that issue made, and its key.
 func pemPair(pair tls.Certificate) (cert, key []byte, err error) {
@@ -126,8 +139,8 @@ func encodePEM(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// transport trusts the CA and shows its client certificate.
-func (a *authority) transport() *http.Transport {
+// Transport trusts the CA and shows its client certificate.
+func (a *Authority) Transport() *http.Transport {
 	if a == nil {
 		return &http.Transport{}
 	}
@@ -137,15 +150,3 @@ func (a *authority) transport() *http.Transport {
 		RootCAs: pool, Certificates: []tls.Certificate{a.client}, MinVersion: tls.VersionTLS12,
 	}}
 }
-
-// CA is the PEM certificate that a client must trust to speak to a registry
-// with TLS; nil without TLS.
-func (r *Registry) CA() []byte { return r.ca.pem() }
-
-// ClientPair is a client certificate and its key in PEM that a registry with
-// ClientCert accepts.
-func (r *Registry) ClientPair() (cert, key []byte, err error) { return r.ca.clientPair() }
-
-// Client is an HTTP client that trusts the registry's CA and shows its client
-// certificate, without credentials.
-func (r *Registry) Client() *http.Client { return &http.Client{Transport: r.ca.transport()} }
