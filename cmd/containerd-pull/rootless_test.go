@@ -74,7 +74,7 @@ func newRootless(t *testing.T) *rootless {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, from := range map[string]string{programName: self, "containerd": tool("containerd"), "ctr": tool("ctr")} {
+	for name, from := range map[string]string{programName: self, "containerd": tool("containerd"), "ctr": tool("ctr"), "nerdctl": nerdctl} {
 		copyProgram(t, from, filepath.Join(dir, name))
 	}
 	for _, name := range []string{"home", "run"} {
@@ -89,6 +89,9 @@ func newRootless(t *testing.T) *rootless {
 	r.start(t)
 	return r
 }
+
+// nerdctl is the program that .ci/setup built.
+const nerdctl = "../../.ci/tools/nerdctl/nerdctl"
 
 // tool returns the path of a program of containerd that .ci/setup built.
 func tool(name string) string { return filepath.Join("../../.ci/tools/bin/2.4", name) }
@@ -206,7 +209,7 @@ func (r *rootless) write(t *testing.T, name, text string) {
 func needRootless(t *testing.T) {
 	t.Helper()
 	var missing []string
-	for _, name := range []string{"rootlesskit", "slirp4netns", "newuidmap", "nsenter", "setpriv", tool("containerd"), tool("ctr")} {
+	for _, name := range []string{"rootlesskit", "slirp4netns", "newuidmap", "nsenter", "setpriv", tool("containerd"), tool("ctr"), nerdctl} {
 		if _, err := exec.LookPath(name); err != nil {
 			missing = append(missing, name)
 		}
@@ -268,6 +271,7 @@ func TestRootless(t *testing.T) {
 			t.Errorf("what is not there: got code %d and %s, want 4", code, stderr)
 		}
 	})
+	t.Run("nerdctl", func(t *testing.T) { testRootlessNerdctl(t, r, inside+"/good:latest") })
 	// stdin is not read outside, and relative paths keep their meaning.
 	t.Run("password and paths", func(t *testing.T) {
 		r.write(t, "home/sub/conf.toml", `labels = { "example.com/a" = "b" }`)
@@ -289,6 +293,35 @@ func TestRootless(t *testing.T) {
 	})
 	t.Run("outside", func(t *testing.T) { testRootlessOutside(t, r, w.host()) })
 	t.Run("broken", func(t *testing.T) { testRootlessBroken(t, r) })
+}
+
+// testRootlessNerdctl tests that nerdctl, which enters the namespaces by
+// itself, meets the same images, in both directions and through the shim.
+func testRootlessNerdctl(t *testing.T, r *rootless, ref string) {
+	shims := filepath.Join(r.dir, "home/shims")
+	if err := errors.Join(os.Mkdir(shims, 0o755), os.Symlink(filepath.Join(r.dir, programName), filepath.Join(shims, "nerdctl"))); err != nil {
+		t.Fatal(err)
+	}
+	path := []string{"PATH=" + shims + ":" + r.dir + ":" + os.Getenv("PATH")}
+	call := func(program, want string, args ...string) {
+		t.Helper()
+		cmd := r.command(t, path, program, args...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if out, err := cmd.Output(); err != nil || want != "" && string(out) != want {
+			t.Errorf("%s %q: got %q, %v, %s, want %q", program, args, out, err, &stderr, want)
+		}
+	}
+	direct, shim := filepath.Join(r.dir, "nerdctl"), filepath.Join(shims, "nerdctl")
+	listed := ref + "\n" + ref + "\n" // a line for each of the two platforms
+	call(direct, listed, "images", "--names", "--format", "{{.Name}}")
+	call(shim, listed, "images", "--names", "--format", "{{.Name}}")
+	call(shim, ref+"\n", "--namespace", "default", "pull-ext", "--policy", "never", "-q", ref)
+	call(direct, "", "image", "inspect", ref)
+	call(direct, "", "rmi", ref)
+	call(direct, "", "--insecure-registry", "pull", "--quiet", ref)
+	call(shim, "0 false\n", "pull-ext", "--policy", "never", "--progress", "none", "--format", "go-template={{.bytesFetched}} {{.changed}}", ref)
+	call(filepath.Join(r.dir, programName), "", "verify", ref)
 }
 
 // testRootlessOutside tests calls that do not enter the namespaces: the
