@@ -34,27 +34,6 @@
 // Data is handed out before the checksum of its member is known: it is
 // tentative until [io.EOF].
 //
-// # Why it is fast
-//
-//   - The bit buffer is 64 bits wide and refilled without a branch: one
-//     unaligned 8-byte load is or-ed above the valid bits and the input
-//     position moves by as many whole bytes as found room. That leaves at
-//     least 56 valid bits, enough for three literals, or for a length and a
-//     distance with all their extra bits.
-//   - Everything about a symbol is in one 32-bit table entry: what kind it is,
-//     its byte or base value, and how many bits of code and of extra bits to
-//     drop. One load and one shift per symbol are on the critical path, and
-//     the next entry is loaded before the current match is copied, so the two
-//     overlap.
-//   - Output goes straight into a large window that is also the buffer handed
-//     to the caller. A match is copied from the window to the window, eight
-//     bytes per store, running past its end where that is cheaper; there is
-//     no ring of 32 KiB that is copied out a second time.
-//   - The inner loop (fast.go) makes no bounds check. It runs only while both
-//     buffers have room for whatever one round can do, and a plain loop takes
-//     one symbol at a time near their ends. The only check per match is that
-//     its distance stays within the data of the member.
-//
 // # Builds
 //
 // The unchecked inner loop is compiled for amd64 and arm64. Other
@@ -62,6 +41,6 @@
 // bounds checks; it works on every processor and costs 10 to 15 percent.
 //
 // reader.go is where to enter: decode drives the states of a stream, of which
-// member.go and block.go hold one step each, fast.go the inner loop and
-// table.go the decode tables.
+// member.go and block.go hold one step each, fast.go the inner loop, with what
+// makes it fast, and table.go the decode tables.
 package inflate

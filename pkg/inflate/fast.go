@@ -1,5 +1,26 @@
 package inflate
 
+// What makes decoding fast:
+//
+//   - The bit buffer is 64 bits wide and refilled without a branch: one
+//     unaligned 8-byte load is or-ed above the valid bits and the input
+//     position moves by as many whole bytes as found room. That leaves at
+//     least 56 valid bits, enough for three literals, or for a length and a
+//     distance with all their extra bits.
+//   - Everything about a symbol is in one 32-bit table entry: what kind it is,
+//     its byte or base value, and how many bits of code and of extra bits to
+//     drop. One load and one shift per symbol are on the critical path, and
+//     the next entry is loaded before the current match is copied, so the two
+//     overlap.
+//   - Output goes straight into a large window that is also the buffer handed
+//     to the caller. A match is copied from the window to the window, eight
+//     bytes per store, running past its end where that is cheaper; there is
+//     no ring of 32 KiB that is copied out a second time.
+//   - The inner loop makes no bounds check. It runs only while both
+//     buffers have room for whatever one round can do, and a plain loop takes
+//     one symbol at a time near their ends. The only check per match is that
+//     its distance stays within the data of the member.
+
 // refill tops up the bit buffer b to at least 56 bits. Bits of b above the
 // valid ones are those of the input at ip or zero, so that or-ing the same bits
 // again changes nothing. The lowest six bits of n are the number of valid bits;
