@@ -135,7 +135,7 @@ func newIndex(mediaType string, children []*Image) *Image {
 
 // Without returns a copy of the image whose Push leaves out one blob: the
 // registry then answers 404 for it.
-func (i *Image) Without(dgst digest.Digest) *Image {
+func (i *Image) without(dgst digest.Digest) *Image {
 	c := *i
 	c.missing = append(slices.Clone(i.missing), dgst)
 	return &c

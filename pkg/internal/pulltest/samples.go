@@ -108,7 +108,7 @@ func WrongDiffID(n int) *Image {
 // MissingLayer is a small image whose layer n the registry does not have.
 func MissingLayer(n int) *Image {
 	img := SmallVariant(Spec{}, Gzip, "missing-layer")
-	return img.Without(img.Layers[n].Digest)
+	return img.without(img.Layers[n].Digest)
 }
 
 // ConfigNotJSON is a small image whose config is text.

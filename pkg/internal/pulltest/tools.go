@@ -11,7 +11,7 @@ import (
 
 // ToolsDir is the folder that .ci/setup fills: .ci/tools of the module that
 // holds the working directory.
-func ToolsDir() (string, error) {
+func toolsDir() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("finding the tools: %w", err)
@@ -46,7 +46,7 @@ func Tool(name string) (string, error) {
 func Content(name string) (string, error) { return prepared("content", name) }
 
 func prepared(kind, name string) (string, error) {
-	tools, err := ToolsDir()
+	tools, err := toolsDir()
 	if err != nil {
 		return "", err
 	}

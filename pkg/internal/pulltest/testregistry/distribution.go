@@ -48,7 +48,7 @@ type Distribution struct {
 
 // NewDistribution starts the registry and waits until it answers. The caller
 // closes it.
-func NewDistribution(ctx context.Context, o DistributionOptions) (*Distribution, error) {
+func newDistribution(ctx context.Context, o DistributionOptions) (*Distribution, error) {
 	program, err := pulltest.Tool("registry")
 	if err != nil {
 		return nil, err
@@ -304,7 +304,7 @@ func (d *Distribution) Close() error {
 func StartDistribution(t testing.TB, o DistributionOptions) *Distribution {
 	t.Helper()
 	pulltest.Need(t, pulltest.Tools("registry"))
-	d := pulltest.Must(NewDistribution(t.Context(), o))(t)
+	d := pulltest.Must(newDistribution(t.Context(), o))(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("registry wrote:\n%s", process.Tail(filepath.Join(d.dir, "log"), 60))

@@ -86,7 +86,7 @@ func New(o Options) (*Registry, error) {
 
 // Mirror starts another registry over the same content, with options, log and
 // faults of its own. The caller closes it.
-func (r *Registry) Mirror(o Options) (*Registry, error) {
+func (r *Registry) mirror(o Options) (*Registry, error) {
 	return newRegistry(o, r.content)
 }
 

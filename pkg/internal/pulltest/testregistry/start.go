@@ -15,7 +15,7 @@ func Start(t testing.TB, o Options) *Registry {
 // StartMirror starts a registry that ends with the test over the content of r.
 func StartMirror(t testing.TB, r *Registry, o Options) *Registry {
 	t.Helper()
-	return closing(t, pulltest.Must(r.Mirror(o))(t))
+	return closing(t, pulltest.Must(r.mirror(o))(t))
 }
 
 func closing(t testing.TB, r *Registry) *Registry {
