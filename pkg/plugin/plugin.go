@@ -66,7 +66,7 @@ func Parse(args []string) Call {
 	request, globals, rest := split(args)
 	switch {
 	case len(rest) > 0 && rest[0] == Word && (request == "" || len(rest) > 1):
-		pull := append(globals, rest[1:]...)
+		pull := append(globals, withoutOthers(rest[1:], request != "")...)
 		if request != "" {
 			pull = append([]string{request}, pull...)
 		}
@@ -82,6 +82,36 @@ func candidate(request string) string {
 		return Word
 	}
 	return Word + "\t" + summary
+}
+
+// withoutOthers leaves out the global flags that do not concern a pull, with
+// their values. The last word of a request is the one to be completed, so that
+// it stays, as does everything from -- on.
+func withoutOthers(args []string, request bool) []string {
+	var kept []string
+	_, others := withValue()
+	last := 0
+	if request {
+		last = 1
+	}
+	for len(args) > last && args[0] != "--" {
+		name, _, inline := strings.Cut(args[0], "=")
+		n := 0
+		switch {
+		case slices.Contains(others, args[0]):
+			n = 2
+		case slices.Contains(switches(), name), inline && slices.Contains(others, name):
+			n = 1
+		}
+		if len(args)-last < n {
+			break
+		}
+		if n == 0 {
+			kept, n = append(kept, args[0]), 1
+		}
+		args = args[n:]
+	}
+	return append(kept, args...)
 }
 
 // split separates the request for candidates, the global flags that concern a

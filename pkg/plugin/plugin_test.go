@@ -24,6 +24,8 @@ func TestParse(t *testing.T) {
 		{"-n k8s.io --debug pull-ext -q alpine", plugin.Call{IsPull: true, Args: []string{"-n", "k8s.io", "--debug", "-q", "alpine"}}},
 		{"--data-root /x --cgroup-manager=y --kube-hide-dupe -a s image pull-ext alpine", plugin.Call{IsPull: true, Args: []string{"-a", "s", "alpine"}}},
 		{"__complete --namespace=k8s.io pull-ext _", plugin.Call{IsPull: true, Args: []string{"__complete", "--namespace=k8s.io", ""}}},
+		{"pull-ext --data-root /x -q --selinux-enabled alpine --cni-path=y -- --data-root", plugin.Call{IsPull: true, Args: []string{"-q", "alpine", "--", "--data-root"}}},
+		{"__complete pull-ext --data-root /x --selinux-enabled", plugin.Call{IsPull: true, Args: []string{"__complete", "--selinux-enabled"}}},
 		{"-n pull-ext ps", plugin.Call{}},
 		{"image image pull-ext", plugin.Call{}},
 		{"pull pull-ext", plugin.Call{}},
@@ -61,9 +63,10 @@ func lines() []string {
 		"--debug --debug-full --insecure-registry --experimental=false pull-ext a",
 		"--data-root x --data-root=y --cni-path z --kube-hide-dupe --kube-hide-dupe=false --selinux-enabled pull-ext a",
 		"--global-dns 1.1.1.1 --global-dns-search=x image --userns-remap u pull-ext a", "--unknown pull-ext a", "--unknown=* pull-ext * $HOME",
-		"pull-ext --data-root x", "-- pull-ext a", "run --rm alpine pull-ext",
+		"pull-ext --data-root x", "pull-ext --data-root", "pull-ext a --cni-path x -q --selinux-enabled --cgroup-manager=y two~words -- --data-root z",
+		"pull-ext --kube-hide-dupe", "pull-ext -p --global-dns=1 a --global-dns 2 * _", "-- pull-ext a", "run --rm alpine pull-ext",
 	}
-	for _, line := range []string{"_", "p", "pull-ext", "pull-extra", "pull-ext _", "image _", "image pull-ext _", "-n k8s.io pull-ext --pro", "-n _", "-n k8s.io _", "--data-root", "ps _", "-", "*", "[p]", "-n k8s.io image p"} {
+	for _, line := range []string{"_", "p", "pull-ext", "pull-extra", "pull-ext _", "pull-ext --data-root", "pull-ext --data-root _", "pull-ext --data-root x _", "pull-ext --selinux-enabled", "pull-ext a --selinux-enabled --cni-path=y --po", "pull-ext -- --data-root x _", "image _", "image pull-ext _", "-n k8s.io pull-ext --pro", "-n _", "-n k8s.io _", "--data-root", "ps _", "-", "*", "[p]", "-n k8s.io image p"} {
 		all = append(all, "__complete "+line, "__completeNoDesc "+line)
 	}
 	return all

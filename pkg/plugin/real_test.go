@@ -83,7 +83,7 @@ func (p *place) testPositions(t *testing.T) {
 		"export NERDCTL_TOML=" + toml + "; nerdctl COMMAND",
 		"nerdctl --data-root /x --cni-path=/y --cgroup-manager cgroupfs --kube-hide-dupe --insecure-registry --debug-full --experimental=false -n k8s.io COMMAND",
 		"nerdctl --storage-driver overlayfs --hosts-dir /etc/a,/etc/b -n k8s.io COMMAND",
-		"nerdctl COMMAND --namespace k8s.io", "nerdctl image COMMAND --namespace k8s.io --address " + address,
+		"nerdctl COMMAND --data-root /x --namespace k8s.io --cgroup-manager=cgroupfs --kube-hide-dupe", "nerdctl COMMAND --namespace k8s.io", "nerdctl image COMMAND --namespace k8s.io --address " + address,
 	}
 	ways := p.ways(t)
 	for _, line := range lines {

@@ -80,9 +80,10 @@ fi
 function nerdctl {
 @FIRST@
 	local request= image=
-	local -a all ours
+	local -a all ours kept
 	all=("$@")
 	ours=()
+	kept=()
 	case "${1-}" in
 	__complete | __completeNoDesc)
 		request=$1
@@ -119,7 +120,25 @@ function nerdctl {
 	done
 	if [ "${1-}" = @WORD@ ] && { [ -z "$request" ] || [ $# -gt 1 ]; }; then
 		shift
-		command containerd-pull ${request:+"$request"} "${ours[@]}" "$@"
+		while [ $# -gt 1 ] || { [ $# -eq 1 ] && [ -z "$request" ]; }; do
+			case "$1" in
+			--)
+				break
+				;;
+			@OTHERS@)
+				[ $# -gt 2 ] || { [ $# -eq 2 ] && [ -z "$request" ]; } || break
+				shift 2
+				;;
+			@ALONE@ | @INLINE@)
+				shift
+				;;
+			*)
+				kept+=("$1")
+				shift
+				;;
+			esac
+		done
+		command containerd-pull ${request:+"$request"} "${ours[@]}" "${kept[@]}" "$@"
 		return
 	fi
 	if [ -n "$request" ] && [ $# -eq 1 ]; then
@@ -173,7 +192,26 @@ else
                 not set -q request[1]; or set -q rest[2]
             end
             set -e rest[1]
-            command containerd-pull $request $ours $rest
+            set -l kept
+            while set -q rest[2]; or begin
+                    set -q rest[1]; and not set -q request[1]
+                end
+                switch "$rest[1]"
+                    case '--'
+                        break
+                    case @OTHERS@
+                        set -q rest[3]; or begin
+                            set -q rest[2]; and not set -q request[1]
+                        end; or break
+                        set -e rest[1..2]
+                    case @ALONE@ @INLINE@
+                        set -e rest[1]
+                    case '*'
+                        set -a kept $rest[1]
+                        set -e rest[1]
+                end
+            end
+            command containerd-pull $request $ours $kept $rest
             return
         end
         if set -q request[1]; and test (count $rest) -eq 1
@@ -230,8 +268,21 @@ function global:nerdctl {
     $words = $args
     if ($rest.Count -gt 0 -and $rest[0] -ceq '@WORD@' -and ($request.Count -eq 0 -or $rest.Count -gt 1)) {
         $rest.RemoveAt(0)
+        $kept = @()
+        while ($rest.Count -gt $request.Count -and $rest[0] -cne '--') {
+            $word = $rest[0]
+            if ($word -cin $valueOther) {
+                if ($rest.Count - $request.Count -lt 2) { break }
+                $rest.RemoveRange(0, 2)
+            } elseif ($word -cin $alone -or ($inline | Where-Object { $word.StartsWith($_, 'Ordinal') })) {
+                $rest.RemoveAt(0)
+            } else {
+                $kept += $word
+                $rest.RemoveAt(0)
+            }
+        }
         $program = 'containerd-pull'
-        $words = $request + $ours + $rest.ToArray()
+        $words = $request + $ours + $kept + $rest.ToArray()
     } elseif ($request.Count -gt 0 -and $rest.Count -eq 1 -and '@WORD@'.StartsWith($rest[0], 'Ordinal')) {
         if ($request[0] -ceq '__complete') { '@WORD@' + [char]9 + '@SUMMARY@' } else { '@WORD@' }
     }
