@@ -56,10 +56,16 @@ func unlabelled(at func(img, m *pulltest.Image) digest.Digest, key func(*site) s
 	return func(s *site, img, m *pulltest.Image) {
 		s.t.Helper()
 		dgst, key := at(img, m), key(s)
-		if info := pulltest.Must(s.Content.Info(s.ctx(), dgst))(s.t); info.Labels[key] == "" {
+		info, err := s.Content.Info(s.ctx(), dgst)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if info.Labels[key] == "" {
 			s.t.Fatalf("got labels %v of %s, want %s", info.Labels, dgst, key)
 		}
-		pulltest.Must(s.Content.Update(s.ctx(), content.Info{Digest: dgst, Labels: map[string]string{key: value}}, "labels."+key))(s.t)
+		if _, err := s.Content.Update(s.ctx(), content.Info{Digest: dgst, Labels: map[string]string{key: value}}, "labels."+key); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 }
 

@@ -94,7 +94,11 @@ func TestRepairOfLabels(t *testing.T) {
 			if report := s.repair(record, nil); !report.Whole() || len(report.Repaired) != 1 {
 				t.Errorf("got %+v, want one label repaired", report)
 			}
-			if got := pulltest.Must(s.Content.Info(s.ctx(), tt.dgst))(t).Labels[tt.key]; got != tt.want {
+			info, err := s.Content.Info(s.ctx(), tt.dgst)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := info.Labels[tt.key]; got != tt.want {
 				t.Errorf("got label %s=%q, want %q", tt.key, got, tt.want)
 			}
 		})
@@ -118,7 +122,11 @@ func TestDiffIDIsProved(t *testing.T) {
 	if all := refusals(report); len(all) != 1 || !strings.Contains(all[0], want) {
 		t.Errorf("got refusals %q, want one that says %q", all, want)
 	}
-	if got := pulltest.Must(s.Content.Info(s.ctx(), good.Layers[1].Digest))(t).Labels[labels.LabelUncompressed]; got != good.DiffIDs()[1].String() {
+	info, err := s.Content.Info(s.ctx(), good.Layers[1].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Labels[labels.LabelUncompressed]; got != good.DiffIDs()[1].String() {
 		t.Errorf("got label %s, want the true one still", got)
 	}
 }

@@ -69,10 +69,18 @@ func TestRepairLabelsAsPull(t *testing.T) {
 		ref := testregistry.Push(t, reg, "team/app:1", index)
 		s.pull(ref)
 		for _, dgst := range []digest.Digest{index.Desc.Digest, img.Desc.Digest} {
-			want := pulltest.Must(s.Content.Info(s.ctx(), dgst))(t).Labels
+			info, err := s.Content.Info(s.ctx(), dgst)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := info.Labels
 			must(t, s.Content.Delete(s.ctx(), dgst))
 			s.repair(false, ref)
-			got := pulltest.Must(s.Content.Info(s.ctx(), dgst))(t).Labels
+			labelled, err := s.Content.Info(s.ctx(), dgst)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := labelled.Labels
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("labels of %s differ (-pull +repair):\n%s", dgst, diff)
 			}
@@ -148,9 +156,15 @@ func TestRepairUnderContainer(t *testing.T) {
 		s.pull(ref)
 		must(t, os.Chmod(s.folder(img, 0)+"/etc", 0o700))
 		root := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "container"})
-		pulltest.Must(s.Snapshotter.Prepare(s.ctx(), "container", img.ChainIDs()[2].String(), root))(t)
+		if _, err := s.Snapshotter.Prepare(s.ctx(), "container", img.ChainIDs()[2].String(), root); err != nil {
+			t.Fatal(err)
+		}
 		before := s.snapshots()
-		report := pulltest.Must(s.checker(true).Repair(t.Context(), s.images(ref)))(t)[0]
+		reports, err := s.checker(true).Repair(t.Context(), s.images(ref))
+		if err != nil {
+			t.Fatal(err)
+		}
+		report := reports[0]
 		if all := refusals(report); len(all) != 1 || !strings.Contains(all[0], "snapshot container is in use") {
 			t.Errorf("got refusals %q, want one because of the container", all)
 		}

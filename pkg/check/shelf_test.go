@@ -59,7 +59,9 @@ func (s *shelf) label(dgst digest.Digest, labels map[string]string) {
 		fields = append(fields, "labels."+key)
 	}
 	if len(fields) > 0 { // an update of no fields replaces all
-		pulltest.Must(s.Content.Update(s.ctx(), content.Info{Digest: dgst, Labels: labels}, fields...))(s.t)
+		if _, err := s.Content.Update(s.ctx(), content.Info{Digest: dgst, Labels: labels}, fields...); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 }
 
@@ -78,7 +80,11 @@ func (s *shelf) put(img *pulltest.Image) {
 func (s *shelf) blob(b pulltest.Blob) {
 	s.t.Helper()
 	if _, err := s.Content.Info(s.ctx(), b.Digest); errdefs.IsNotFound(err) {
-		teststore.Blob(s.ctx(), s.t, s.Store, string(pulltest.Must(b.Bytes())(s.t)))
+		data, err := b.Bytes()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		teststore.Blob(s.ctx(), s.t, s.Store, string(data))
 	}
 }
 
@@ -86,8 +92,14 @@ func (s *shelf) blob(b pulltest.Blob) {
 func (s *shelf) unpack(img *pulltest.Image) {
 	s.t.Helper()
 	u := unpack.New(unpack.Options{Store: s.Store, Fetcher: fetch.New(nil, s.Content, nil), Downloads: 1, Unpacks: 1})
-	children := pulltest.Must(image.ChildrenOf(img.Desc, img.Raw))(s.t)
-	done := pulltest.Must(u.Unpack(s.ctx(), unpack.Image{Layers: children[1:], DiffIDs: img.DiffIDs()}))(s.t)
+	children, err := image.ChildrenOf(img.Desc, img.Raw)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	done, err := u.Unpack(s.ctx(), unpack.Image{Layers: children[1:], DiffIDs: img.DiffIDs()})
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	s.label(img.Config.Digest, map[string]string{image.LabelSnapshot + s.Name: done.ChainID.String()})
 }
 
@@ -108,7 +120,11 @@ func (s *shelf) check(img images.Image, edits ...func(*check.Checker)) check.Rep
 	for _, edit := range edits {
 		edit(&c)
 	}
-	return pulltest.Must(c.Check(s.t.Context(), []images.Image{img}))(s.t)[0]
+	reports, err := c.Check(s.t.Context(), []images.Image{img})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return reports[0]
 }
 
 func (s *shelf) repair(img images.Image, from source.Source) check.Report {
@@ -117,7 +133,11 @@ func (s *shelf) repair(img images.Image, from source.Source) check.Report {
 	if from != nil {
 		c.Source = func(source.Ref) (source.Source, error) { return from, nil }
 	}
-	return pulltest.Must(c.Repair(s.t.Context(), []images.Image{img}))(s.t)[0]
+	reports, err := c.Repair(s.t.Context(), []images.Image{img})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return reports[0]
 }
 
 // file is that of a blob.
@@ -169,7 +189,11 @@ func (m *memory) add(t *testing.T, img *pulltest.Image) {
 	t.Helper()
 	m.blobs[img.Desc.Digest] = img.Raw
 	for _, b := range img.Blobs() {
-		m.blobs[b.Digest] = pulltest.Must(b.Bytes())(t)
+		var err error
+		m.blobs[b.Digest], err = b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, child := range img.Children {
 		m.add(t, child)

@@ -60,12 +60,22 @@ func (s *site) ctx() context.Context { return s.Context(s.t.Context()) }
 
 func (s *site) pull(ref string, edits ...func(*pull.Request)) {
 	s.t.Helper()
-	r := pull.Request{Ref: pulltest.Must(source.ParseRef(ref))(s.t)}
+	parsed, err := source.ParseRef(ref)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r := pull.Request{Ref: parsed}
 	for _, edit := range edits {
 		edit(&r)
 	}
-	p := &pull.Puller{Store: s.Store, Source: pulltest.Must(newRegistry(r.Ref))(s.t)}
-	pulltest.Must(p.Pull(s.t.Context(), r))(s.t)
+	reg, err := newRegistry(r.Ref)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p := &pull.Puller{Store: s.Store, Source: reg}
+	if _, err := p.Pull(s.t.Context(), r); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func newRegistry(source.Ref) (source.Source, error) {
@@ -82,7 +92,10 @@ func (s *site) images(refs ...string) []images.Image {
 	s.t.Helper()
 	var all []images.Image
 	for _, ref := range refs {
-		img := pulltest.Must(s.Image(s.ctx(), ref))(s.t)
+		img, err := s.Image(s.ctx(), ref)
+		if err != nil {
+			s.t.Fatal(err)
+		}
 		if img == nil {
 			s.t.Fatalf("no record of %s", ref)
 		}
@@ -94,14 +107,21 @@ func (s *site) images(refs ...string) []images.Image {
 // check returns the report of one image.
 func (s *site) check(deep bool, ref string) check.Report {
 	s.t.Helper()
-	report := pulltest.Must(s.checker(deep).Check(s.t.Context(), s.images(ref)))(s.t)[0]
+	reports, err := s.checker(deep).Check(s.t.Context(), s.images(ref))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	report := reports[0]
 	s.noLitter()
 	return report
 }
 
 func (s *site) repair(deep bool, refs ...string) []check.Report {
 	s.t.Helper()
-	all := pulltest.Must(s.checker(deep).Repair(s.t.Context(), s.images(refs...)))(s.t)
+	all, err := s.checker(deep).Repair(s.t.Context(), s.images(refs...))
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	s.noLitter()
 	return all
 }
@@ -117,7 +137,9 @@ func (s *site) checkEvents(ref string) []progress.Event {
 		defer mu.Unlock()
 		all = append(all, e)
 	}
-	pulltest.Must(c.Check(s.t.Context(), s.images(ref)))(s.t)
+	if _, err := c.Check(s.t.Context(), s.images(ref)); err != nil {
+		s.t.Fatal(err)
+	}
 	return all
 }
 
@@ -146,7 +168,11 @@ func (s *site) ready(ref string) {
 // noLitter fails the test if a lease, a view or an unfinished snapshot is left.
 func (s *site) noLitter() {
 	s.t.Helper()
-	for _, l := range pulltest.Must(s.Leases.List(s.ctx()))(s.t) {
+	list, err := s.Leases.List(s.ctx())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, l := range list {
 		if l.ID == keeper {
 			continue
 		}
@@ -157,7 +183,11 @@ func (s *site) noLitter() {
 			s.t.Errorf("got %s snapshot %s, want none", info.Kind, name)
 		}
 	}
-	for _, in := range pulltest.Must(s.Content.ListStatuses(s.ctx()))(s.t) {
+	all, err := s.Content.ListStatuses(s.ctx())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, in := range all {
 		s.t.Errorf("got ingest %s, want none", in.Ref)
 	}
 }
@@ -168,7 +198,10 @@ const keeper = "keeper"
 // add to the damage of a test.
 func (s *site) keepAll() {
 	s.t.Helper()
-	l := pulltest.Must(s.Leases.Create(s.ctx(), leases.WithID(keeper)))(s.t)
+	l, err := s.Leases.Create(s.ctx(), leases.WithID(keeper))
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	keep := func(kind, id string) error {
 		return s.Leases.AddResource(s.ctx(), l, leases.Resource{ID: id, Type: kind})
 	}
@@ -191,15 +224,25 @@ func (s *site) blob(dgst digest.Digest) string {
 // folder is that of the snapshot of layer n of img.
 func (s *site) folder(img *pulltest.Image, n int) string {
 	s.t.Helper()
-	return pulltest.Must(s.Lowers(s.ctx(), img.ChainIDs()[n].String()))(s.t)[0]
+	lowers, err := s.Lowers(s.ctx(), img.ChainIDs()[n].String())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return lowers[0]
 }
 
 // spoil changes a file in place, without its name, mode or size.
 func spoil(t testing.TB, path string, edit func([]byte) []byte) {
 	t.Helper()
-	body := pulltest.Must(os.ReadFile(path))(t)
-	f := pulltest.Must(os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0))(t)
-	_, err := f.Write(edit(body))
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write(edit(body))
 	if cerr := f.Close(); err != nil || cerr != nil {
 		t.Fatal(err, cerr)
 	}

@@ -21,7 +21,11 @@ import (
 func indexOf(t *testing.T, children ...ocispec.Descriptor) *pulltest.Image {
 	t.Helper()
 	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: children}
-	return pulltest.RawImage(index.MediaType, pulltest.Must(json.Marshal(index))(t))
+	data, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pulltest.RawImage(index.MediaType, data)
 }
 
 // TestWalkOfDocuments checks trees of documents that are whole, damaged or make

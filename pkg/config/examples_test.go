@@ -285,8 +285,14 @@ func tryPull(t *testing.T, caller config.Caller, settings *config.Settings, name
 	defer st.Close()
 	req := cfg.Request
 	req.Ref = ref
-	verifier := pulltest.Must(trust.New(cfg.Verify))(t)
-	req.Ref = pulltest.Must(cfg.Verify.Pin(ref))(t)
+	verifier, err := trust.New(cfg.Verify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Ref, err = cfg.Verify.Pin(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := pull.Puller{Store: st, Source: reg, Verifier: verifier, Limits: cfg.Limits}
 	if _, err := p.Pull(t.Context(), req); err != nil {
 		return cfg, err

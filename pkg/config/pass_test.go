@@ -20,10 +20,16 @@ import (
 func passStore(t *testing.T) {
 	t.Helper()
 	pulltest.Need(t, pulltest.Tools("docker-credential-pass"), pulltest.Program("pass"), pulltest.Program("gpg"))
-	helper := pulltest.Must(pulltest.Tool("docker-credential-pass"))(t)
+	helper, err := pulltest.Tool("docker-credential-pass")
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("PATH", filepath.Dir(helper)+":"+os.Getenv("PATH"))
 	// The agent's socket lies in this folder, and the path of a socket is short.
-	home := pulltest.Must(os.MkdirTemp("", "gpg"))(t)
+	home, err := os.MkdirTemp("", "gpg")
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("GNUPGHOME", home)
 	t.Setenv("PASSWORD_STORE_DIR", filepath.Join(home, "store"))
 	t.Cleanup(func() {
@@ -53,7 +59,10 @@ func TestPass(t *testing.T) {
 	pulltest.Long(t)
 	passStore(t)
 	g := newGuarded(t, testregistry.DistributionOptions{Basic: &testregistry.Credentials{User: "robot", Password: "canary"}})
-	entry := pulltest.Must(json.Marshal(map[string]string{"ServerURL": g.d.Host(), "Username": "robot", "Secret": "canary"}))(t)
+	entry, err := json.Marshal(map[string]string{"ServerURL": g.d.Host(), "Username": "robot", "Secret": "canary"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	docker := map[string]string{"DOCKER_CONFIG": g.root + "/docker"}
 	for _, tc := range []struct {
 		name, profile, config string

@@ -103,7 +103,11 @@ func each(t *testing.T, size int, test func(t *testing.T, b *bench)) {
 	pulltest.Need(t, pulltest.Root)
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		test(t, newBench(t, size, pulltest.Must(root.Open(t.Context(), store.Options{Root: t.TempDir()}))(t)))
+		st, err := root.Open(t.Context(), store.Options{Root: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(t, newBench(t, size, st))
 	})
 	t.Run("daemon", func(t *testing.T) {
 		t.Parallel()
@@ -119,7 +123,10 @@ func each(t *testing.T, size int, test func(t *testing.T, b *bench)) {
 func inPlace(t *testing.T, size int) *bench {
 	t.Helper()
 	b := newBench(t, size, dial(t))
-	mounts := pulltest.Must(b.store.Snapshotter.Prepare(b.ctx, t.Name(), ""))(t)
+	mounts, err := b.store.Snapshotter.Prepare(b.ctx, t.Name(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if ok, why := b.store.Writable(b.ctx, t.Name(), mounts); !ok {
 		t.Fatalf("the file system is not shared: %s", why)
 	}
@@ -141,8 +148,12 @@ func newBench(t testing.TB, size int, s *store.Store) *bench {
 	blob := pulltest.NewBlob(b.data)
 	b.reg.AddBlob(blob)
 	b.options = registry.Options{Hosts: hosts.Options{PlainHTTP: true}, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 3, Delay: time.Millisecond}}
+	ref, err := source.ParseRef(b.reg.Ref("team/app:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.blob = fetch.Blob{
-		Ref:  pulltest.Must(source.ParseRef(b.reg.Ref("team/app:1")))(t),
+		Ref:  ref,
 		Desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: blob.Digest, Size: blob.Size},
 		Kind: progress.Layer,
 	}
@@ -164,7 +175,11 @@ func (b *bench) fetcherInto(c content.Store) *fetch.Fetcher {
 // it.
 func (b *bench) source() source.Source {
 	b.t.Helper()
-	return pulltest.Must(registry.New(b.options))(b.t)
+	reg, err := registry.New(b.options)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return reg
 }
 
 func (b *bench) emit(e progress.Event) {
@@ -198,7 +213,10 @@ func (b *bench) ingest() content.Writer {
 // open opens the ingest; it is closed at the end of the test.
 func (b *bench) open() *fetch.Ingest {
 	b.t.Helper()
-	in := pulltest.Must(b.fetcher().Open(b.ctx, b.blob))(b.t)
+	in, err := b.fetcher().Open(b.ctx, b.blob)
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	b.t.Cleanup(func() {
 		if err := in.Close(); err != nil {
 			b.t.Errorf("closing the ingest: %v", err)

@@ -38,7 +38,10 @@ func TestStore(t *testing.T) {
 			t.Errorf("got %d bytes fetched and %v of a blob that is there, want none", n, err)
 		}
 		b.served(size, size)
-		info := pulltest.Must(b.store.Content.Info(b.ctx, b.blob.Desc.Digest))(t)
+		info, err := b.store.Content.Info(b.ctx, b.blob.Desc.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
 		want := map[string]string{"containerd.io/test": "one", "containerd.io/second": "two"}
 		if diff := cmp.Diff(want, info.Labels); diff != "" {
 			t.Errorf("labels differ (-want +got):\n%s", diff)
@@ -211,7 +214,10 @@ func TestStaleIngest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, size, func(t *testing.T, b *bench) {
 				ref := "layer-" + b.blob.Desc.Digest.String()
-				w := pulltest.Must(content.OpenWriter(b.ctx, b.store.Content, content.WithRef(ref)))(t)
+				w, err := content.OpenWriter(b.ctx, b.store.Content, content.WithRef(ref))
+				if err != nil {
+					t.Fatal(err)
+				}
 				if _, err := w.Write(left(b.data)); err != nil {
 					t.Fatal(err)
 				}
@@ -258,14 +264,20 @@ func TestCancel(t *testing.T) {
 			}
 			return len(p), nil
 		})
-		in := pulltest.Must(b.fetcher().Open(ctx, b.blob))(t)
+		in, err := b.fetcher().Open(ctx, b.blob)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := in.Receive(ctx, consume); !errors.Is(err, cause) {
 			t.Errorf("got %v, want the cause", err)
 		}
 		if err := in.Close(); err != nil {
 			t.Errorf("got %v from Close, want the bytes kept", err)
 		}
-		status := pulltest.Must(b.store.Content.Status(b.ctx, "layer-"+b.blob.Desc.Digest.String()))(t)
+		status, err := b.store.Content.Status(b.ctx, "layer-"+b.blob.Desc.Digest.String())
+		if err != nil {
+			t.Fatal(err)
+		}
 		if status.Offset < size/2-(512<<10) {
 			t.Errorf("got %d bytes kept, want about %d", status.Offset, size/2)
 		}

@@ -28,16 +28,26 @@ func TestSourceLabels(t *testing.T) {
 	each(t, 100, func(t *testing.T, b *bench) {
 		desc := b.blob.Desc
 		f := b.fetcher()
-		pulltest.Must(f.Store(b.ctx, b.blob, nil))(t)
+		if _, err := f.Store(b.ctx, b.blob, nil); err != nil {
+			t.Fatal(err)
+		}
 		labelled := desc
 		second := pulltest.NewBlob([]byte("the same labels"))
 		b.reg.AddBlob(second)
 		labelled.Digest, labelled.Size = second.Digest, second.Size
 		b.blob.Desc = labelled
-		pulltest.Must(f.Store(b.ctx, b.blob, nil))(t)
+		if _, err := f.Store(b.ctx, b.blob, nil); err != nil {
+			t.Fatal(err)
+		}
 		for _, name := range refs {
-			ref := pulltest.Must(source.ParseRef(name))(t)
-			handler := pulltest.Must(docker.AppendDistributionSourceLabel(b.store.Content, ref.Name))(t)
+			ref, err := source.ParseRef(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			handler, err := docker.AppendDistributionSourceLabel(b.store.Content, ref.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if _, err := handler(b.ctx, desc); err != nil {
 				t.Fatal(err)
 			}
@@ -54,7 +64,11 @@ func TestSourceLabels(t *testing.T) {
 
 func labels(t *testing.T, b *bench, dgst digest.Digest) map[string]string {
 	t.Helper()
-	return pulltest.Must(b.store.Content.Info(b.ctx, dgst))(t).Labels
+	info, err := b.store.Content.Info(b.ctx, dgst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Labels
 }
 
 // TestLabelOfWhatIsNotThere is no error: the blob was collected, or never

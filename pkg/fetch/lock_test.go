@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -208,7 +207,10 @@ func TestTakenAtTheEnd(t *testing.T) {
 				}
 				return nil
 			}, make(chan struct{}), make(chan error, 1)}
-			in := pulltest.Must(b.fetcherInto(taken).Open(b.ctx, b.blob))(t)
+			in, err := b.fetcherInto(taken).Open(b.ctx, b.blob)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := in.Receive(b.ctx, io.Discard); err != nil {
 				t.Fatal(err)
 			}

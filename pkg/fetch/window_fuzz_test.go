@@ -158,8 +158,12 @@ func FuzzWindow(f *testing.F) {
 		}
 		fetcher := fetch.New(client, store, nil)
 		fetcher.BeginWith(2 + int(conns%(fetch.MaxConns-1)))
+		ref, err := source.ParseRef(reg.Ref("team/app:1"))
+		if err != nil {
+			t.Fatal(err)
+		}
 		in, err := fetcher.Open(t.Context(), fetch.Blob{
-			Ref:  pulltest.Must(source.ParseRef(reg.Ref("team/app:1")))(t),
+			Ref:  ref,
 			Desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: blob.Digest, Size: blob.Size}, Kind: progress.Layer,
 		})
 		if err != nil {

@@ -54,7 +54,11 @@ func (p *place) ways(t *testing.T) map[string]func(line string) *exec.Cmd {
 		return cmd
 	}}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
-		init := p.write(t, "init."+shell, pulltest.Must(plugin.Init(shell))(t))
+		script, err := plugin.Init(shell)
+		if err != nil {
+			t.Fatal(err)
+		}
+		init := p.write(t, "init."+shell, script)
 		all[shell] = func(line string) *exec.Cmd {
 			cmd := exec.CommandContext(t.Context(), shell, "-c", "source "+init+"\n"+line)
 			cmd.Env = p.env()
@@ -199,14 +203,21 @@ func (p *place) interrupted(t *testing.T, program string, sig syscall.Signal, ar
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Env, cmd.Stderr = p.env(), &stderr
-	stdout := pulltest.Must(cmd.StdoutPipe())(t)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	seen := make([]byte, 256)
 	n := 0
 	if args[0] == "run" {
-		n = pulltest.Must(stdout.Read(seen))(t)
+		var err error
+		n, err = stdout.Read(seen)
+		if err != nil {
+			t.Fatal(err)
+		}
 	} else {
 		p.subscribed(t, cmd.Process.Pid)
 	}
@@ -214,7 +225,7 @@ func (p *place) interrupted(t *testing.T, program string, sig syscall.Signal, ar
 		t.Fatal(err)
 	}
 	var rest bytes.Buffer
-	_, err := rest.ReadFrom(stdout)
+	_, err = rest.ReadFrom(stdout)
 	cmd.Wait() // its state says how it ended
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,11 @@ func newPlace(t *testing.T) *place {
 	pulltest.Need(t, pulltest.Program("bash"), pulltest.Program("zsh"), pulltest.Program("fish"), bashCompletion, pulltest.Tools(pulltest.Nerdctl))
 	p := &place{dir: t.TempDir(), registry: testregistry.StartDistribution(t, testregistry.DistributionOptions{}), daemon: testdaemon.Start(t, testdaemon.Options{})}
 	p.build(t, "containerd-pull", "../../cmd/containerd-pull")
-	if err := os.Symlink(pulltest.Must(pulltest.Tool(pulltest.Nerdctl))(t), filepath.Join(p.dir, "bin/nerdctl")); err != nil {
+	path, err := pulltest.Tool(pulltest.Nerdctl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(path, filepath.Join(p.dir, "bin/nerdctl")); err != nil {
 		t.Fatal(err)
 	}
 	img := pulltest.SmallImage(pulltest.Gzip)

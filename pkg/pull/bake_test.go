@@ -117,7 +117,10 @@ func TestRootInUse(t *testing.T) {
 func TestRootWaits(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	o := store.Options{Root: t.TempDir()}
-	first := pulltest.Must(root.Open(t.Context(), o))(t)
+	first, err := root.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errStop)
 	defer cancel()
 	if s, err := root.Open(ctx, o); !errors.Is(err, errStop) {
@@ -128,7 +131,10 @@ func TestRootWaits(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	second := pulltest.Must(root.Open(t.Context(), o))(t)
+	second, err := root.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := second.Close(); err != nil {
 		t.Error(err)
 	}

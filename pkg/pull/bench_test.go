@@ -48,9 +48,24 @@ func packedImage(b *testing.B, c pulltest.Compression, names ...string) *pulltes
 
 func unzipped(b *testing.B, name string) []byte {
 	b.Helper()
-	f := pulltest.Must(os.Open(pulltest.Must(pulltest.Content(name))(b)))(b)
+	path, err := pulltest.Content(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
 	defer f.Close()
-	return pulltest.Must(io.ReadAll(pulltest.Must(gzip.NewReader(f))(b)))(b)
+	r, err := gzip.NewReader(f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return data
 }
 
 // BenchmarkPresent pulls an image that is there already.

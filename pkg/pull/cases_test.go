@@ -35,7 +35,9 @@ func TestFaults(t *testing.T) {
 			t.Run(f.name, func(t *testing.T) { each(t, all, f.play) })
 		}
 	})
-	pulltest.Must(0, noMounts(all[1].shared.Root))(t)
+	if err := noMounts(all[1].shared.Root); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // noMounts says what is mounted over snapshots of a root.
@@ -119,7 +121,11 @@ func bodies() []fault {
 		{name: "B7 endless once", strike: inOrder(testregistry.Behaviour{Fault: testregistry.Endless}), check: func(c *scene) { c.asked(2, 2) }},
 		{name: "B7 endless config", strike: inConfig(testregistry.Behaviour{Fault: testregistry.Endless}), codes: []int{8}},
 		{name: "B7 longer with its length", strike: func(c *scene) {
-			data := append(pulltest.Must(c.img.Layers[1].Bytes())(c.t), 'x')
+			layer, err := c.img.Layers[1].Bytes()
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			data := append(layer, 'x')
 			inLayer(body(data))(c)
 		}, codes: []int{8}, says: wrong},
 		{name: "B8 inflates without end", strike: inLayer(testregistry.Behaviour{Handler: testregistry.Bomb()}), codes: []int{8}, says: wrong, check: func(c *scene) { c.atMost(2 * bulk) }},
@@ -400,7 +406,11 @@ func newCanary(t *testing.T) canary {
 
 func (c canary) tree(t *testing.T) []tree.Entry {
 	t.Helper()
-	return pulltest.Must(tree.Read(c.dir))(t)
+	files, err := tree.Read(c.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // escapes are archives that try to reach a folder of the host.

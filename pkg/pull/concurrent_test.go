@@ -116,7 +116,10 @@ func TestBesideOthers(t *testing.T) {
 // until the returned function is called.
 func storm(t *testing.T, d *testdaemon.Daemon) (stop func() error) {
 	t.Helper()
-	s := pulltest.Must(daemon.Dial(t.Context(), store.Options{Address: d.Address}))(t)
+	s, err := daemon.Dial(t.Context(), store.Options{Address: d.Address})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(s.Context(t.Context()))
 	var g errgroup.Group
 	collections := 0

@@ -85,7 +85,11 @@ func (s *site) firstPull(t *testing.T, ref string, img *pulltest.Image) {
 // labels that containerd gives.
 func (s *site) checkBlobs(t *testing.T, ref string, img *pulltest.Image) {
 	t.Helper()
-	repository := pulltest.Must(source.ParseRef(ref))(t).Path
+	parsed, err := source.ParseRef(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repository := parsed.Path
 	source := map[string]string{"containerd.io/distribution.source.127.0.0.1": repository}
 	want := map[digest.Digest]map[string]string{}
 	manifest := maps.Clone(source)

@@ -152,7 +152,10 @@ func (s *site) tree(name string) []tree.Entry {
 	sn, ctx, view := s.store().Snapshotter, s.ctx(), "view-"+rand.Text()
 	// The label keeps the view from a garbage collection meanwhile.
 	keep := snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "test"})
-	mounts := pulltest.Must(sn.View(ctx, view, name, keep))(s.t)
+	mounts, err := sn.View(ctx, view, name, keep)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	entries, err := tree.ReadMounted(ctx, mounts)
 	if err := errors.Join(err, sn.Remove(context.WithoutCancel(ctx), view)); err != nil {
 		s.t.Fatal(err)

@@ -208,7 +208,10 @@ func TestAnotherDaemon(t *testing.T) {
 	reg := testregistry.Start(t, testregistry.Options{})
 	ref := testregistry.Push(t, reg, "team/app:1", img)
 	reg.SetBehave(slowly(2 * noise))
-	s := pulltest.Must(daemon.Dial(t.Context(), store.Options{Address: socket}))(t)
+	s, err := daemon.Dial(t.Context(), store.Options{Address: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer s.Close()
 	if !s.Traits().Rebase {
 		t.Error("got a daemon 2.4 that cannot rebase")
@@ -218,7 +221,7 @@ func TestAnotherDaemon(t *testing.T) {
 		return errors.Join(link(second.daemon), first.daemon.Kill())
 	}))
 	puller.Store = s
-	_, err := puller.Pull(t.Context(), first.request(ref))
+	_, err = puller.Pull(t.Context(), first.request(ref))
 	if err := errors.Join(err, g.Wait()); err != nil {
 		t.Fatal(err)
 	}

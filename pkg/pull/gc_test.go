@@ -22,11 +22,17 @@ import (
 func (s *site) gc() store.Freed {
 	s.t.Helper()
 	before := s.steady()
-	foretold := pulltest.Must(s.store().GC(s.t.Context(), true))(s.t)
+	foretold, err := s.store().GC(s.t.Context(), true)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	if diff := cmp.Diff(before, s.numbers()); diff != "" {
 		s.t.Errorf("numbers of blobs, snapshots, leases and ingests changed by the dry run (-want +got):\n%s", diff)
 	}
-	freed := pulltest.Must(s.store().GC(s.t.Context(), false))(s.t)
+	freed, err := s.store().GC(s.t.Context(), false)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	if diff := cmp.Diff(foretold, freed); diff != "" {
 		s.t.Errorf("what was freed differs from what the dry run said (-dry +freed):\n%s", diff)
 	}
@@ -65,17 +71,26 @@ func (s *site) stalled(reg *testregistry.Registry, ref string, img *pulltest.Ima
 // under it.
 func (s *site) foreign() digest.Digest {
 	s.t.Helper()
-	lease := pulltest.Must(s.store().Leases.Create(s.ctx(), leases.WithID("another-client")))(s.t)
+	lease, err := s.store().Leases.Create(s.ctx(), leases.WithID("another-client"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	ctx := leases.WithLease(s.ctx(), lease.ID)
 	blob := pulltest.NewBlob([]byte("another client's blob"))
-	w := pulltest.Must(content.OpenWriter(ctx, s.store().Content, content.WithRef("blob"), content.WithDescriptor(ocispec.Descriptor{Digest: blob.Digest, Size: blob.Size})))(s.t)
+	w, err := content.OpenWriter(ctx, s.store().Content, content.WithRef("blob"), content.WithDescriptor(ocispec.Descriptor{Digest: blob.Digest, Size: blob.Size}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	if _, err := w.Write([]byte("another client's blob")); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := w.Commit(ctx, blob.Size, blob.Digest); err != nil {
 		s.t.Fatal(err)
 	}
-	w = pulltest.Must(content.OpenWriter(ctx, s.store().Content, content.WithRef("another client's ingest")))(s.t)
+	w, err = content.OpenWriter(ctx, s.store().Content, content.WithRef("another client's ingest"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	if _, err := w.Write([]byte("half")); err != nil {
 		s.t.Fatal(err)
 	}
@@ -117,7 +132,11 @@ func TestGCAfterKill(t *testing.T) {
 		if in := s.ingests(); len(in) != 1 || in[0].Ref != "another client's ingest" {
 			t.Errorf("got ingests %+v, want the foreign one", in)
 		}
-		if dirs := pulltest.Must(filepath.Glob(filepath.Join(s.root, "io.containerd.content.v1.content", "ingest", "*")))(t); len(dirs) != 1 {
+		dirs, err := filepath.Glob(filepath.Join(s.root, "io.containerd.content.v1.content", "ingest", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(dirs) != 1 {
 			t.Errorf("got ingests on disk %v, want the foreign one", dirs)
 		}
 		if _, ok := s.blobs()[blob]; !ok {

@@ -227,8 +227,15 @@ func (s *site) child(ref string, prefix ...string) *exec.Cmd {
 	if s.daemon != nil {
 		o.Root, o.Address = "", s.daemon.Address
 	}
-	job := pulltest.Must(json.Marshal(child{o, ref, s.declines}))(s.t)
-	args := append(prefix, pulltest.Must(os.Executable())(s.t))
+	job, err := json.Marshal(child{o, ref, s.declines})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	got, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	args := append(prefix, got)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), childEnv+"="+string(job), "GORACE=atexit_sleep_ms=0") // not a second for others to report
 	return cmd
@@ -278,7 +285,11 @@ func TestKill(t *testing.T) {
 func (s *site) onDisk() int64 {
 	s.t.Helper()
 	var sum int64
-	for _, path := range pulltest.Must(filepath.Glob(filepath.Join(s.root, "io.containerd.content.v1.content", "ingest", "*", "data")))(s.t) {
+	names, err := filepath.Glob(filepath.Join(s.root, "io.containerd.content.v1.content", "ingest", "*", "data"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, path := range names {
 		if info, err := os.Stat(path); err == nil { // it may have been committed
 			sum += info.Size()
 		}

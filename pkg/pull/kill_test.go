@@ -118,7 +118,11 @@ type state struct {
 func (s *site) state(img *pulltest.Image, began time.Time) state {
 	s.t.Helper()
 	all := state{Records: map[string]images.Image{}, Blobs: map[digest.Digest]map[string]string{}, Snapshots: s.snapshots()}
-	for _, record := range pulltest.Must(s.store().Images.List(s.ctx()))(s.t) {
+	list, err := s.store().Images.List(s.ctx())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, record := range list {
 		all.Records[record.Name] = record
 	}
 	for dgst, info := range s.blobs() {

@@ -61,11 +61,19 @@ func FuzzPlan(f *testing.F) {
 		child = names.Replace(child)
 		top = documentNames([]byte(child), []byte(config)).Replace(top)
 		reg.SetBehave(serving(top, child, config))
-		puller := &pull.Puller{Store: s, Source: pulltest.Must(registry.New(registry.Options{
+		client, err := registry.New(registry.Options{
 			Hosts: hosts.Options{PlainHTTP: true}, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: -1},
-		}))(t)}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		puller := &pull.Puller{Store: s, Source: client}
 		start := time.Now()
-		plan, err := puller.Plan(t.Context(), pull.Request{Ref: pulltest.Must(source.ParseRef(reg.Ref("team/app:1")))(t), AllPlatforms: all})
+		ref, err := source.ParseRef(reg.Ref("team/app:1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := puller.Plan(t.Context(), pull.Request{Ref: ref, AllPlatforms: all})
 		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("got an end after %s, want it soon", took)
 		}

@@ -25,7 +25,10 @@ func TestPlanChangesNothing(t *testing.T) {
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/multi:1", index)
-		plan := pulltest.Must(s.puller(nil).Plan(t.Context(), s.request(ref)))(t)
+		plan, err := s.puller(nil).Plan(t.Context(), s.request(ref))
+		if err != nil {
+			t.Fatal(err)
+		}
 		host := hostImage(index)
 		if plan.Name != ref || plan.Target.Digest != index.Desc.Digest || plan.Previous != "" || plan.Host != reg.Host() {
 			t.Errorf("got plan %+v, want %s at %s", plan, index.Desc.Digest, reg.Host())
@@ -40,7 +43,11 @@ func TestPlanChangesNothing(t *testing.T) {
 			t.Errorf("got %d things stored and record %v, want nothing", n, s.image(ref))
 		}
 		s.mustPull(ref)
-		if plan := pulltest.Must(s.puller(nil).Plan(t.Context(), s.request(ref)))(t); plan.Previous != index.Desc.Digest {
+		plan, err = s.puller(nil).Plan(t.Context(), s.request(ref))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Previous != index.Desc.Digest {
 			t.Errorf("got previous target %q, want %s", plan.Previous, index.Desc.Digest)
 		}
 	})
@@ -98,7 +105,10 @@ func TestWideIndex(t *testing.T) {
 // it stores, so it is told to answer with it.
 func pushRaw(t *testing.T, reg *testregistry.Registry, name, mediaType string, doc any) string {
 	t.Helper()
-	raw := pulltest.Must(json.Marshal(doc))(t)
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
 	reg.SetBehave(answer(name, mediaType, raw))
 	return reg.Ref(name)
 }
@@ -259,7 +269,11 @@ func TestReferences(t *testing.T) {
 		}
 	}
 	wrong := tagged + "@" + digest.FromString("another").String()
-	if _, err := s.pull(wrong); err == nil || s.image(pulltest.Must(source.ParseRef(wrong))(t).String()) != nil {
+	ref, err := source.ParseRef(wrong)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.pull(wrong); err == nil || s.image(ref.String()) != nil {
 		t.Errorf("got %v for a tag with another digest, want an error", err)
 	}
 }

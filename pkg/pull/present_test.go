@@ -59,7 +59,9 @@ func TestPresentWithoutLabels(t *testing.T) {
 				for d, info := range blobs {
 					if d.String() == dgst.digest {
 						info.Labels = map[string]string{}
-						pulltest.Must(s.store().Content.Update(s.ctx(), info, "labels"))(t)
+						if _, err := s.store().Content.Update(s.ctx(), info, "labels"); err != nil {
+							t.Fatal(err)
+						}
 					}
 				}
 				s.mustPull(ref)
@@ -79,7 +81,10 @@ func TestPresentWithoutOthers(t *testing.T) {
 		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", img)
 		s.mustPull(ref)
 		blobs := s.blobs()
-		plan := pulltest.Must(s.puller(nil).Plan(t.Context(), s.request(ref)))(t)
+		plan, err := s.puller(nil).Plan(t.Context(), s.request(ref))
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, other := range plan.Others {
 			config := digest.Digest(blobs[other.Digest].Labels["containerd.io/gc.ref.content.config"])
 			if err := s.store().Content.Delete(s.ctx(), config); err != nil {
@@ -115,5 +120,9 @@ func TestPresentButUntidy(t *testing.T) {
 
 func (s *site) record(ref string) images.Image {
 	s.t.Helper()
-	return pulltest.Must(s.store().Images.Get(s.ctx(), s.request(ref).Ref.Name))(s.t)
+	got, err := s.store().Images.Get(s.ctx(), s.request(ref).Ref.Name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return got
 }

@@ -136,10 +136,18 @@ func (s *site) store() *store.Store {
 			if s.relay {
 				o.Address = testdaemon.Relay(s.t, o.Address)
 			}
-			s.opened = pulltest.Must(daemon.Dial(s.t.Context(), o))(s.t)
+			var err error
+			s.opened, err = daemon.Dial(s.t.Context(), o)
+			if err != nil {
+				s.t.Fatal(err)
+			}
 		} else {
 			o.Root = s.root
-			s.opened = pulltest.Must(root.Open(s.t.Context(), o))(s.t)
+			var err error
+			s.opened, err = root.Open(s.t.Context(), o)
+			if err != nil {
+				s.t.Fatal(err)
+			}
 		}
 	}
 	return s.opened
@@ -170,15 +178,23 @@ func (s *site) ctx() context.Context { return s.store().Context(s.t.Context()) }
 
 func (s *site) puller(sink progress.Sink) *pull.Puller {
 	s.t.Helper()
+	reg, err := registry.New(s.options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	return &pull.Puller{
-		Store: s.store(), Source: pulltest.Must(registry.New(s.options))(s.t), Progress: sink, Limits: s.limits,
+		Store: s.store(), Source: reg, Progress: sink, Limits: s.limits,
 		Verifier: s.verify,
 	}
 }
 
 func (s *site) request(ref string, edits ...func(*pull.Request)) pull.Request {
 	s.t.Helper()
-	r := pull.Request{Ref: pulltest.Must(source.ParseRef(ref))(s.t)}
+	parsed, err := source.ParseRef(ref)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r := pull.Request{Ref: parsed}
 	for _, edit := range edits {
 		edit(&r)
 	}
@@ -193,13 +209,20 @@ func (s *site) pull(ref string, edits ...func(*pull.Request)) (*pull.Result, err
 
 func (s *site) mustPull(ref string, edits ...func(*pull.Request)) *pull.Result {
 	s.t.Helper()
-	return pulltest.Must(s.pull(ref, edits...))(s.t)
+	result, err := s.pull(ref, edits...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return result
 }
 
 // leases lists the leases of pulls of this client.
 func (s *site) leases() []leases.Lease {
 	s.t.Helper()
-	all := pulltest.Must(s.store().Leases.List(s.ctx()))(s.t)
+	all, err := s.store().Leases.List(s.ctx())
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	return slices.DeleteFunc(all, func(l leases.Lease) bool { return l.Labels[store.LabelRef] == "" })
 }
 
@@ -225,13 +248,21 @@ func (s *site) blobs() map[digest.Digest]content.Info {
 
 func (s *site) ingests() []content.Status {
 	s.t.Helper()
-	return pulltest.Must(s.store().Content.ListStatuses(s.ctx()))(s.t)
+	all, err := s.store().Content.ListStatuses(s.ctx())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return all
 }
 
 // image returns the record of ref, or nil.
 func (s *site) image(ref string) *images.Image {
 	s.t.Helper()
-	return pulltest.Must(s.store().Image(s.ctx(), ref))(s.t)
+	img, err := s.store().Image(s.ctx(), ref)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return img
 }
 
 // noLitter fails the test if a pull left a lease or an unfinished snapshot.
@@ -292,7 +323,11 @@ func (s *site) ready(d *testdaemon.Daemon, ref string) {
 func (s *site) run(d *testdaemon.Daemon, ref string, command ...string) string {
 	s.t.Helper()
 	pulltest.Need(s.t, pulltest.Program("runc"))
-	return pulltest.Must(d.RunContainer(s.t.Context(), "default", []string{"--snapshotter", s.snapshotter}, ref, command...))(s.t)
+	out, err := d.RunContainer(s.t.Context(), "default", []string{"--snapshotter", s.snapshotter}, ref, command...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
 }
 
 // answer serves a document under "repository:tag" that no registry would store.

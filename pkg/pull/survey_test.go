@@ -51,7 +51,10 @@ func TestMissing(t *testing.T) {
 // wantMissing plans ref and compares what is missing.
 func (s *site) wantMissing(t *testing.T, ref string, want pull.Missing, edits ...func(*pull.Request)) {
 	t.Helper()
-	plan := pulltest.Must(s.puller(nil).Plan(t.Context(), s.request(ref, edits...)))(t)
+	plan, err := s.puller(nil).Plan(t.Context(), s.request(ref, edits...))
+	if err != nil {
+		t.Fatal(err)
+	}
 	same := cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(ocispec.Descriptor{}, "Annotations", "Platform")}
 	if diff := cmp.Diff(want, plan.Missing, same); diff != "" {
 		t.Errorf("what is missing differs (-want +got):\n%s", diff)

@@ -44,9 +44,19 @@ func (s *site) usages() map[string]fs.Usage {
 	s.t.Helper()
 	all := map[string]fs.Usage{}
 	for name := range s.snapshots() {
-		dirs := pulltest.Must(s.store().Lowers(s.ctx(), name))(s.t)
-		want := pulltest.Must(fs.DiskUsage(s.t.Context(), dirs[0]))(s.t)
-		if got := fs.Usage(pulltest.Must(s.store().Snapshotter.Usage(s.ctx(), name))(s.t)); got != want {
+		dirs, err := s.store().Lowers(s.ctx(), name)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		want, err := fs.DiskUsage(s.t.Context(), dirs[0])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		usage, err := s.store().Snapshotter.Usage(s.ctx(), name)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if got := fs.Usage(usage); got != want {
 			s.t.Errorf("got usage %+v of snapshot %s, want %+v as in its folder", got, name, want)
 		}
 		all[name] = want

@@ -322,9 +322,12 @@ func TestRunRegistersWhatWasJudged(t *testing.T) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		ref := testregistry.Push(t, reg, "team/app:1", small(t, "judged", pulltest.Gzip, pulltest.Spec{}))
 		p := s.puller(nil)
-		plan := pulltest.Must(p.Plan(t.Context(), s.request(ref)))(t)
+		plan, err := p.Plan(t.Context(), s.request(ref))
+		if err != nil {
+			t.Fatal(err)
+		}
 		plan.Target.Digest = small(t, "other", pulltest.Gzip, pulltest.Spec{}).Desc.Digest
-		_, err := p.Run(t.Context(), plan)
+		_, err = p.Run(t.Context(), plan)
 		s.refused(err, ref, plan.Target.Digest, "the digest that was judged is")
 		fetched := reg.BlobGets()
 		if len(fetched) > 1 { // the config is read to plan
@@ -348,9 +351,12 @@ func TestTransferOfATagThatMoved(t *testing.T) {
 			old := small(t, "old", pulltest.Gzip, pulltest.Spec{})
 			ref := testregistry.Push(t, reg, "team/app:1", old)
 			p := s.puller(nil)
-			plan := pulltest.Must(p.Plan(t.Context(), s.request(ref, withEngine(pull.EngineTransfer))))(t)
+			plan, err := p.Plan(t.Context(), s.request(ref, withEngine(pull.EngineTransfer)))
+			if err != nil {
+				t.Fatal(err)
+			}
 			testregistry.Push(t, reg, "team/app:1", small(t, "new", pulltest.Gzip, pulltest.Spec{}))
-			_, err := p.Run(t.Context(), plan)
+			_, err = p.Run(t.Context(), plan)
 			got := s.image(ref)
 			if v == nil && (!errdefs.IsDataLoss(err) || got != nil) {
 				t.Errorf("got %v and record %+v, want an error and none", err, got)

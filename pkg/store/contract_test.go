@@ -21,7 +21,6 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -104,7 +103,10 @@ func keepsImages(t *testing.T, s *store.Store) {
 	if _, err := s.Images.Update(ctx, foreign, "labels.foreign"); err != nil {
 		t.Fatal(err)
 	}
-	before := pulltest.Must(s.Image(ctx, teststore.Ref))(t)
+	before, err := s.Image(ctx, teststore.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Register(ctx, teststore.Image(teststore.Ref, "two", map[string]string{"own": "2"})); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +120,10 @@ func keepsImages(t *testing.T, s *store.Store) {
 	if err := s.Restore(ctx, teststore.Ref, before); err != nil {
 		t.Fatal(err)
 	}
-	img = pulltest.Must(s.Image(ctx, teststore.Ref))(t)
+	img, err = s.Image(ctx, teststore.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if diff := cmp.Diff(before, img, cmpopts.IgnoreFields(*before, "UpdatedAt")); diff != "" {
 		t.Errorf("the restored record differs (-before +now):\n%s", diff)
 	}
@@ -189,7 +194,10 @@ func writesBlobs(t *testing.T, s *store.Store) {
 	ctx, _, id := teststore.Lease(t, s, teststore.Ref)
 	text := "a blob of " + t.Name()
 	ref, desc := described(text)
-	w := pulltest.Must(s.Content.Writer(ctx, ref, content.WithDescriptor(desc)))(t)
+	w, err := s.Content.Writer(ctx, ref, content.WithDescriptor(desc))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.Content.Writer(ctx, ref, content.WithDescriptor(desc)); !errdefs.IsUnavailable(err) {
 		t.Errorf("got %v from a second writer, want the ingest locked", err)
 	}
@@ -231,7 +239,10 @@ func refusesWrongBlobs(ctx context.Context, t *testing.T, s *store.Store) {
 	} {
 		text := "wrong " + name
 		ref, desc := described(text)
-		w := pulltest.Must(s.Content.Writer(ctx, ref))(t)
+		w, err := s.Content.Writer(ctx, ref)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if _, err := io.WriteString(w, text); err != nil {
 			t.Fatal(err)
 		}
@@ -252,20 +263,30 @@ func resumesIngests(t *testing.T, s *store.Store) {
 	ctx, _, id := teststore.Lease(t, s, teststore.Ref)
 	text := strings.Repeat("half ", 1000)
 	ref, desc := described(text)
-	w := pulltest.Must(s.Content.Writer(ctx, ref, content.WithDescriptor(desc)))(t)
+	w, err := s.Content.Writer(ctx, ref, content.WithDescriptor(desc))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := io.WriteString(w, text[:2500]); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if in := pulltest.Must(s.Content.ListStatuses(ctx))(t); len(in) != 1 || in[0].Offset != 2500 || in[0].Total != desc.Size {
+	in, err := s.Content.ListStatuses(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(in) != 1 || in[0].Offset != 2500 || in[0].Total != desc.Size {
 		t.Errorf("got ingests %+v, want one with half of the blob", in)
 	}
 	if !holds(t, s, id, teststore.IngestRef(desc.Digest)) {
 		t.Error("the ingest is not under the lease")
 	}
-	w = pulltest.Must(s.Content.Writer(ctx, ref, content.WithDescriptor(desc)))(t)
+	w, err = s.Content.Writer(ctx, ref, content.WithDescriptor(desc))
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer w.Close()
 	if status, err := w.Status(); err != nil || status.Offset != 2500 {
 		t.Fatalf("got %+v and %v, want to go on in the middle", status, err)
@@ -276,7 +297,11 @@ func resumesIngests(t *testing.T, s *store.Store) {
 	if err := w.Commit(ctx, desc.Size, desc.Digest); err != nil {
 		t.Error(err)
 	}
-	if in := pulltest.Must(s.Content.ListStatuses(ctx))(t); len(in) != 0 {
+	in, err = s.Content.ListStatuses(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(in) != 0 {
 		t.Errorf("got ingests %+v in the end, want none", in)
 	}
 }
@@ -284,7 +309,10 @@ func resumesIngests(t *testing.T, s *store.Store) {
 // isWritable writes a file past the store, and finds it in the snapshot.
 func isWritable(t *testing.T, s *store.Store) {
 	ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
-	mounts := pulltest.Must(s.Snapshotter.Prepare(ctx, "extract-1", ""))(t)
+	mounts, err := s.Snapshotter.Prepare(ctx, "extract-1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 2 { // the second answer is remembered
 		if ok, why := s.Writable(ctx, "extract-1", mounts); !ok || why == "" {
 			t.Fatalf("got %v because %q, want the snapshot writable", ok, why)
@@ -294,7 +322,11 @@ func isWritable(t *testing.T, s *store.Store) {
 	if !ok {
 		t.Fatalf("got mounts %v, want a plain folder", mounts)
 	}
-	if left := pulltest.Must(os.ReadDir(upper.Dir))(t); len(left) != 0 {
+	left, err := os.ReadDir(upper.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 0 {
 		t.Errorf("got %v left by the proof, want nothing", left)
 	}
 	if err := os.WriteFile(filepath.Join(upper.Dir, "file"), []byte("text"), 0o600); err != nil {
@@ -303,7 +335,10 @@ func isWritable(t *testing.T, s *store.Store) {
 	if err := s.Snapshotter.Commit(ctx, "layer", "extract-1"); err != nil {
 		t.Fatal(err)
 	}
-	dirs := pulltest.Must(s.Lowers(ctx, "layer"))(t)
+	dirs, err := s.Lowers(ctx, "layer")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got, err := os.ReadFile(filepath.Join(dirs[0], "file")); err != nil || !bytes.Equal(got, []byte("text")) {
 		t.Errorf("got %q and %v in the committed snapshot, want the file", got, err)
 	}
@@ -347,11 +382,19 @@ func movesLeases(t *testing.T, s *store.Store) {
 	blob := teststore.Blob(ctx, t, s, "held by the first")
 	teststore.Commit(ctx, t, s, "layer", "")
 	teststore.Prepare(ctx, t, s, store.ActivePrefix+"1 layer", "")
-	if orphans := pulltest.Must(s.Orphans(ctx, teststore.Ref))(t); len(orphans) != 0 {
+	orphans, err := s.Orphans(ctx, teststore.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(orphans) != 0 {
 		t.Errorf("got orphans %v of a pull that runs, want none", orphans)
 	}
 	l.Abandon()
-	if orphans := pulltest.Must(s.Orphans(ctx, teststore.Ref))(t); len(orphans) != 1 || orphans[0].ID != first {
+	orphans, err = s.Orphans(ctx, teststore.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(orphans) != 1 || orphans[0].ID != first {
 		t.Errorf("got orphans %v, want the abandoned lease", orphans)
 	}
 	ctx, heir, second := teststore.Lease(t, s, teststore.Ref)
@@ -390,7 +433,10 @@ func suspends(t *testing.T, s *store.Store) {
 		if kept, err := l.Suspend(s.Context(t.Context())); err != nil || kept != tt.want {
 			t.Errorf("%s: got %d bytes kept and %v, want %d", tt.ref, kept, err, tt.want)
 		}
-		orphans := pulltest.Must(s.Orphans(s.Context(t.Context()), tt.ref))(t)
+		orphans, err := s.Orphans(s.Context(t.Context()), tt.ref)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if want := min(tt.want, 1); int64(len(orphans)) != want {
 			t.Errorf("%s: got orphans %v, want %d", tt.ref, orphans, want)
 		}
@@ -459,7 +505,10 @@ func contentFolder(t *testing.T, s *store.Store) string {
 // deletesStaleLeases foretells what will go, and then lets just that go.
 func deletesStaleLeases(t *testing.T, s *store.Store) {
 	ctx := s.Context(t.Context())
-	dead := pulltest.Must(s.Leases.Create(ctx, leases.WithID(store.LeasePrefix+"dead"), leases.WithLabels(map[string]string{store.LabelRef: "x"})))(t)
+	dead, err := s.Leases.Create(ctx, leases.WithID(store.LeasePrefix+"dead"), leases.WithLabels(map[string]string{store.LabelRef: "x"}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	under := leases.WithLease(ctx, dead.ID)
 	lost := teststore.Blob(under, t, s, "only the dead pull had it")
 	teststore.Ingest(under, t, s, "begun by the dead pull")
@@ -470,11 +519,17 @@ func deletesStaleLeases(t *testing.T, s *store.Store) {
 	if err := s.Leases.AddResource(running, leases.Lease{ID: id}, leases.Resource{ID: both.String(), Type: store.ResourceContent}); err != nil {
 		t.Fatal(err)
 	}
-	foretold := pulltest.Must(s.GC(t.Context(), true))(t)
+	foretold, err := s.GC(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.Content.Info(ctx, lost); err != nil || len(teststore.Leases(t, s)) != 2 {
 		t.Errorf("got %v after a dry run, want everything as it was", err)
 	}
-	freed := pulltest.Must(s.GC(t.Context(), false))(t)
+	freed, err := s.GC(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if diff := cmp.Diff(foretold, freed); diff != "" {
 		t.Errorf("what went is not what was foretold (-foretold +freed):\n%s", diff)
 	}

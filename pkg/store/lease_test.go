@@ -10,7 +10,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -119,12 +118,20 @@ func TestLeasesOfACutHandOver(t *testing.T) {
 func create(t *testing.T, s *store.Store, id, owner string) string {
 	t.Helper()
 	labels := leases.WithLabels(map[string]string{store.LabelOwner: owner})
-	return pulltest.Must(s.Leases.Create(s.Context(t.Context()), leases.WithID(id), labels))(t).ID
+	lease, err := s.Leases.Create(s.Context(t.Context()), leases.WithID(id), labels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lease.ID
 }
 
 func holds(t *testing.T, s *store.Store, lease, resource string) bool {
 	t.Helper()
-	for _, r := range pulltest.Must(s.Leases.ListResources(s.Context(t.Context()), leases.Lease{ID: lease}))(t) {
+	got, err := s.Leases.ListResources(s.Context(t.Context()), leases.Lease{ID: lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range got {
 		if r.ID == resource {
 			return true
 		}

@@ -24,7 +24,13 @@ func target() ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromString("target"), Size: 6}
 }
 
-func ref(t *testing.T, s string) source.Ref { return pulltest.Must(source.ParseRef(s))(t) }
+func ref(t *testing.T, s string) source.Ref {
+	ref, err := source.ParseRef(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
 
 // refusal wants err to refuse, by the verifier, with a text in its reason.
 func refusal(t *testing.T, err error, verifier, text string) {
@@ -57,8 +63,11 @@ func TestPinned(t *testing.T) {
 		{"another tag is pinned", "app:2", []string{"app:1=" + right.String()}, "no digest"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			v := pulltest.Must(trust.New(trust.Options{Mode: trust.ModePinned, Digests: tc.pins}))(t)
-			_, err := v.Verify(t.Context(), ref(t, tc.ref), target())
+			v, err := trust.New(trust.Options{Mode: trust.ModePinned, Digests: tc.pins})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = v.Verify(t.Context(), ref(t, tc.ref), target())
 			if tc.refused != "" {
 				refusal(t, err, "pinned", tc.refused)
 			} else if err != nil {
@@ -79,12 +88,19 @@ func TestPinGivesTheDigest(t *testing.T) {
 		"docker.io/library/app:1":    "docker.io/library/app:1@" + pin.String(),
 		"index.docker.io/app:latest": "docker.io/library/app:latest",
 	} {
-		got := pulltest.Must(o.Pin(ref(t, text)))(t)
+		got, err := o.Pin(ref(t, text))
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got.String() != want || got.Name != ref(t, text).Name {
 			t.Errorf("pinning %s: got %s named %s, want %s", text, got, got.Name, want)
 		}
 	}
-	if got := pulltest.Must(trust.Options{Digests: o.Digests}.Pin(ref(t, "app:1")))(t); got.Digest != "" {
+	got, err := trust.Options{Digests: o.Digests}.Pin(ref(t, "app:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Digest != "" {
 		t.Errorf("got %s pinned without the mode, want it as it was", got)
 	}
 }
@@ -121,13 +137,21 @@ func TestBindirContract(t *testing.T) {
 	if want := (trust.Judgement{Verifier: "bindir", Reason: "record => seen"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	args := string(pulltest.Must(os.ReadFile(filepath.Join(parent, "args")))(t))
+	data, err := os.ReadFile(filepath.Join(parent, "args"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := string(data)
 	want := strings.Join([]string{"-name", app, "-digest", target().Digest.String(), "-stdin-media-type", ocispec.MediaTypeDescriptor, ""}, "\n")
 	if args != want {
 		t.Errorf("got arguments %q, want %q", args, want)
 	}
 	var desc ocispec.Descriptor
-	if err := json.Unmarshal(pulltest.Must(os.ReadFile(filepath.Join(parent, "stdin")))(t), &desc); err != nil {
+	stdin, err := os.ReadFile(filepath.Join(parent, "stdin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(stdin, &desc); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(target(), desc); diff != "" {

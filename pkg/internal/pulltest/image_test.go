@@ -24,22 +24,40 @@ import (
 
 func unpacked(t *testing.T, l pulltest.Layer) []byte {
 	t.Helper()
-	data := pulltest.Must(l.Bytes())(t)
+	data, err := l.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var r io.Reader = bytes.NewReader(data)
 	switch l.Compression {
 	case pulltest.Gzip:
-		r = pulltest.Must(gzip.NewReader(r))(t)
+		var err error
+		r, err = gzip.NewReader(r)
+		if err != nil {
+			t.Fatal(err)
+		}
 	case pulltest.Zstd:
-		r = pulltest.Must(zstd.NewReader(r))(t)
+		var err error
+		r, err = zstd.NewReader(r)
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	return pulltest.Must(io.ReadAll(r))(t)
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }
 
 func TestLayersAreWhatTheyClaim(t *testing.T) {
 	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
 		img := pulltest.SmallImage(c)
 		for i, l := range img.Layers {
-			data := pulltest.Must(l.Bytes())(t)
+			data, err := l.Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if digest.FromBytes(data) != l.Digest || int64(len(data)) != l.Size {
 				t.Errorf("layer %d of %q is not the blob it claims", i, c)
 			}
@@ -53,10 +71,17 @@ func TestLayersAreWhatTheyClaim(t *testing.T) {
 func TestLayerFromFile(t *testing.T) {
 	want := pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("a", "content"))
 	path := filepath.Join(t.TempDir(), "layer")
-	if err := os.WriteFile(path, pulltest.Must(want.Bytes())(t), 0o600); err != nil {
+	data, err := want.Bytes()
+	if err != nil {
 		t.Fatal(err)
 	}
-	got := pulltest.Must(pulltest.LayerFromFile(pulltest.Gzip, path))(t)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := pulltest.LayerFromFile(pulltest.Gzip, path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got.Digest != want.Digest || got.DiffID != want.DiffID || got.Size != want.Size {
 		t.Errorf("got %s, %s, %d, want %s, %s, %d", got.Digest, got.DiffID, got.Size, want.Digest, want.DiffID, want.Size)
 	}
@@ -108,7 +133,11 @@ func TestImageDocumentsFitTogether(t *testing.T) {
 		t.Errorf("got manifest %s, want one that fits its config and descriptor", img.Raw)
 	}
 	var c ocispec.Image
-	if err := json.Unmarshal(pulltest.Must(img.Config.Bytes())(t), &c); err != nil {
+	data, err := img.Config.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(img.DiffIDs(), c.RootFS.DiffIDs); diff != "" {
@@ -166,14 +195,22 @@ func TestMultiPlatformListsItsChildren(t *testing.T) {
 func TestBrokenImages(t *testing.T) {
 	wrong := pulltest.WrongDiffID(1)
 	var c ocispec.Image
-	if err := json.Unmarshal(pulltest.Must(wrong.Config.Bytes())(t), &c); err != nil {
+	data, err := wrong.Config.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
 		t.Fatal(err)
 	}
 	if c.RootFS.DiffIDs[0] != wrong.Layers[0].DiffID || c.RootFS.DiffIDs[1] == wrong.Layers[1].DiffID {
 		t.Errorf("got diff IDs %v, want the second alone to be wrong", c.RootFS.DiffIDs)
 	}
 	notJSON := pulltest.ConfigNotJSON()
-	if json.Valid(pulltest.Must(notJSON.Config.Bytes())(t)) {
+	broken, err := notJSON.Config.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if json.Valid(broken) {
 		t.Error("got a JSON config, want none")
 	}
 }
@@ -196,7 +233,10 @@ func TestPreparedContentIsWhatItClaims(t *testing.T) {
 	for name, l := range map[string]pulltest.Layer{
 		"debian.tar.gz": real.Layers[0], "npm.tar.gz": real.Layers[1], "busybox.tar.gz": small.Layers[0],
 	} {
-		path := pulltest.Must(pulltest.Content(name))(t)
+		path, err := pulltest.Content(name)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got := output(t, "sh", "-c", `gzip -dc "$0" | sha256sum`, path); !strings.HasPrefix(got, l.DiffID.Encoded()) {
 			t.Errorf("got diff ID %s for %s, want %s", got, name, l.DiffID)
 		}
@@ -204,7 +244,10 @@ func TestPreparedContentIsWhatItClaims(t *testing.T) {
 			t.Errorf("got digest %s for %s, want %s", got, name, l.Digest)
 		}
 	}
-	npm := pulltest.Must(pulltest.Content("npm.tar.gz"))(t)
+	npm, err := pulltest.Content("npm.tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got := strings.Count(output(t, "tar", "-tzf", npm), "\n"); got < 20000 {
 		t.Errorf("got %d entries in the npm layer, want at least 20000", got)
 	}

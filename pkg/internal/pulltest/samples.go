@@ -120,8 +120,12 @@ func ConfigNotJSON() *Image {
 // the content that .ci/setup prepares. Its command runs under runc.
 func BusyboxImage(t testing.TB) *Image {
 	t.Helper()
+	layers, err := contentLayers("busybox.tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
 	return NewImage(Spec{
-		Layers:  Must(contentLayers("busybox.tar.gz"))(t),
+		Layers:  layers,
 		Command: []string{"/bin/sh", "-c", "echo busybox runs"},
 		Env:     []string{"PATH=/bin"},
 	})
@@ -132,7 +136,10 @@ func BusyboxImage(t testing.TB) *Image {
 // changes a little of both.
 func RealImage(t testing.TB) *Image {
 	t.Helper()
-	layers := Must(contentLayers("debian.tar.gz", "npm.tar.gz"))(t)
+	layers, err := contentLayers("debian.tar.gz", "npm.tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
 	change := NewLayer(Gzip,
 		Whiteout("usr/share/doc"), Regular("etc/motd", "an image for tests\n"),
 		Directory("app"), Regular("app/index.js", "console.log('hello')\n"))

@@ -1,8 +1,6 @@
 package pulltest
 
 import (
-	"testing"
-
 	"github.com/containerd/log"
 )
 
@@ -15,19 +13,5 @@ var _ = log.SetLevel("error")
 func possible(err error) {
 	if err != nil {
 		panic(err)
-	}
-}
-
-// Must ends the test if a call returned an error. Go passes the results of a call
-// on only if they are all of the arguments, which is why t has a list of its own:
-//
-//	text := pulltest.Must(os.ReadFile(path))(t)
-func Must[T any](v T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
 	}
 }

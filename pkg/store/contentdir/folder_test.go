@@ -2,6 +2,7 @@ package contentdir_test
 
 import (
 	"context"
+	_ "crypto/sha512" // a digest of which one blob has
 	"errors"
 	"io"
 	"os"
@@ -15,7 +16,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
@@ -23,14 +23,21 @@ import (
 func open(t *testing.T) (f *contentdir.Folder, root string, settled *int) {
 	t.Helper()
 	root, settled = t.TempDir(), new(int)
-	f = pulltest.Must(contentdir.Open(root, multibuffer.New(), func() error { *settled++; return nil }))(t)
+	var err error
+	f, err = contentdir.Open(root, multibuffer.New(), func() error { *settled++; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
 	return f, root, settled
 }
 
 // begin writes text to the ingest ref.
 func begin(t *testing.T, f *contentdir.Folder, ref, text string, opts ...content.WriterOpt) content.Writer {
 	t.Helper()
-	w := pulltest.Must(f.Writer(t.Context(), append(opts, content.WithRef(ref))...))(t)
+	w, err := f.Writer(t.Context(), append(opts, content.WithRef(ref))...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := io.WriteString(w, text); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +55,10 @@ func commit(t *testing.T, f *contentdir.Folder, text string) digest.Digest {
 
 func ingests(t *testing.T, root string) int {
 	t.Helper()
-	all := pulltest.Must(filepath.Glob(filepath.Join(root, "ingest", "*")))(t)
+	all, err := filepath.Glob(filepath.Join(root, "ingest", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return len(all)
 }
 
@@ -208,7 +218,11 @@ func TestDeleteSettlesBefore(t *testing.T) {
 		t.Errorf("got %v, and the metadata written %d times, want once", err, *settled)
 	}
 	failing := errors.New("the disk fails")
-	f = pulltest.Must(contentdir.Open(root, multibuffer.New(), func() error { return failing }))(t)
+	var err error
+	f, err = contentdir.Open(root, multibuffer.New(), func() error { return failing })
+	if err != nil {
+		t.Fatal(err)
+	}
 	dgst = commit(t, f, "to stay")
 	if err := f.Delete(t.Context(), dgst); !errors.Is(err, failing) {
 		t.Errorf("got %v, want %v", err, failing)
@@ -315,7 +329,10 @@ func TestOpenIngest(t *testing.T) {
 
 // TestWriteback looks for its file once, and not before there is enough to write.
 func TestWriteback(t *testing.T) {
-	file := pulltest.Must(os.Create(filepath.Join(t.TempDir(), "file")))(t)
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	found := 0
 	w := contentdir.Writeback{Find: func() *os.File { found++; return file }}
 	for _, step := range []struct {

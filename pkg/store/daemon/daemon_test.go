@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -129,7 +128,10 @@ func TestDisconnected(t *testing.T) {
 	if s.Disconnected(again) || !s.Disconnected(ctx) {
 		t.Error("the second daemon is taken for the first")
 	}
-	mounts := pulltest.Must(s.Snapshotter.Prepare(again, "second proof", ""))(t)
+	mounts, err := s.Snapshotter.Prepare(again, "second proof", "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if ok, why := s.Writable(again, "second proof", mounts); !ok {
 		t.Errorf("got %s, want the proof found again", why)
 	}

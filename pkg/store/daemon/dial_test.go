@@ -38,7 +38,11 @@ func TestWritableIsProven(t *testing.T) {
 	if ok, why := s.Writable(t.Context(), "key", mounts); ok || !strings.Contains(why, dir) {
 		t.Errorf("got %v because %q, want no, because of %s", ok, why, dir)
 	}
-	if left := pulltest.Must(filepath.Glob(filepath.Join(dir, ".*")))(t); len(left) > 0 {
+	left, err := filepath.Glob(filepath.Join(dir, ".*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) > 0 {
 		t.Errorf("got %v left behind, want nothing", left)
 	}
 	other := daemon.Fake(store.Parts{Snapshotter: blindSnapshotter{}, Name: "stargz"})
@@ -49,7 +53,10 @@ func TestWritableIsProven(t *testing.T) {
 
 func TestDialSaysWhatIsWrong(t *testing.T) {
 	deaf := filepath.Join(t.TempDir(), "sock")
-	listener := pulltest.Must(net.Listen("unix", deaf))(t)
+	listener, err := net.Listen("unix", deaf)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer listener.Close()
 	for name, address := range map[string]string{"no socket": "/nowhere/containerd.sock", "no answer": deaf, "no socket, as URL": "unix:///nowhere/c.sock"} {
 		start := time.Now()
@@ -80,7 +87,10 @@ func TestDialSurvivesARestart(t *testing.T) {
 	if err := os.Remove(d.Address); err != nil {
 		t.Fatal(err)
 	}
-	dying := pulltest.Must(net.Listen("unix", d.Address))(t)
+	dying, err := net.Listen("unix", d.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var g errgroup.Group
 	g.Go(func() error {
 		for range 2 { // the question who listens, and gRPC's connection

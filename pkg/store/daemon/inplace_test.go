@@ -33,7 +33,10 @@ func shared(t *testing.T, d *testdaemon.Daemon) (*store.Store, context.Context) 
 	t.Helper()
 	s := teststore.Dial(t, store.Options{Address: d.Address})
 	ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
-	mounts := pulltest.Must(s.Snapshotter.Prepare(ctx, "proof", ""))(t)
+	mounts, err := s.Snapshotter.Prepare(ctx, "proof", "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if ok, why := s.Writable(ctx, "proof", mounts); !ok {
 		t.Fatalf("the file system is not shared: %s", why)
 	}
@@ -59,7 +62,10 @@ func TestInPlace(t *testing.T) {
 				t.Parallel()
 				d := testdaemon.Start(t, testdaemon.Options{Version: version})
 				s, ctx := shared(t, d)
-				w := pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
+				w, err := s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc))
+				if err != nil {
+					t.Fatal(err)
+				}
 				if _, err := w.Write(bytes.Repeat([]byte("wrong"), 1<<19)); err != nil {
 					t.Fatal(err)
 				}
@@ -106,13 +112,19 @@ func TestInPlaceIsVerified(t *testing.T) {
 	blob, desc := large()
 	d := testdaemon.Start(t, testdaemon.Options{})
 	s, ctx := shared(t, d)
-	w := pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
+	w, err := s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.Write(blob); err != nil {
 		t.Fatal(err)
 	}
 	found := ingestData(d, "default", "layer")
 	defer found.Close()
-	file := pulltest.Must(os.OpenFile(found.Name(), os.O_WRONLY, 0))(t)
+	file, err := os.OpenFile(found.Name(), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := file.WriteAt([]byte("flipped"), 1<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +143,11 @@ func TestInPlaceResumes(t *testing.T) {
 	blob, desc := large()
 	s, ctx := shared(t, testdaemon.Start(t, testdaemon.Options{}))
 	open := func() content.Writer {
-		return pulltest.Must(s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc)))(t)
+		w, err := s.Content.Writer(ctx, content.WithRef("layer"), content.WithDescriptor(desc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
 	}
 	w := open()
 	if _, err := w.Write(blob[:2<<20]); err != nil {

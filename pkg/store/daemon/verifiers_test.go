@@ -11,7 +11,6 @@ import (
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
@@ -20,7 +19,10 @@ import (
 // verifiers are what Dial finds out about the daemon at address.
 func verifiers(t *testing.T, address string) store.Verifiers {
 	t.Helper()
-	s := pulltest.Must(daemon.Dial(t.Context(), store.Options{Address: address}))(t)
+	s, err := daemon.Dial(t.Context(), store.Options{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer s.Close()
 	return s.Traits().Verifiers
 }
@@ -141,7 +143,10 @@ func TestOtherVerifiers(t *testing.T) {
 func BenchmarkDial(b *testing.B) {
 	d := testdaemon.Start(b, testdaemon.Options{})
 	for b.Loop() {
-		s := pulltest.Must(daemon.Dial(b.Context(), store.Options{Address: d.Address}))(b)
+		s, err := daemon.Dial(b.Context(), store.Options{Address: d.Address})
+		if err != nil {
+			b.Fatal(err)
+		}
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -35,7 +34,10 @@ func TestSpoiltIngests(t *testing.T) {
 			s := teststore.Open(t, store.Options{Root: dir})
 			ctx, l, _ := teststore.Lease(t, s, teststore.Ref)
 			want := teststore.Ingest(ctx, t, s, "ten bytes.")
-			dirs := pulltest.Must(filepath.Glob(filepath.Join(dir, "io.containerd.content.v1.content/ingest/*")))(t)
+			dirs, err := filepath.Glob(filepath.Join(dir, "io.containerd.content.v1.content/ingest/*"))
+			if err != nil {
+				t.Fatal(err)
+			}
 			if len(dirs) != 1 {
 				t.Fatalf("got ingests %v, want one", dirs)
 			}
@@ -45,8 +47,15 @@ func TestSpoiltIngests(t *testing.T) {
 			if _, err := s.Content.ListStatuses(ctx); err != nil {
 				t.Errorf("listing: got %v, want what there is", err)
 			}
-			again := pulltest.Must(content.OpenWriter(ctx, s.Content, content.WithRef("layer-"+want.String())))(t)
-			if status := pulltest.Must(again.Status())(t); status.Offset != 0 {
+			again, err := content.OpenWriter(ctx, s.Content, content.WithRef("layer-"+want.String()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, err := again.Status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status.Offset != 0 {
 				t.Errorf("got an offset of %d, want it begun anew", status.Offset)
 			}
 			if _, err := again.Write([]byte("ten bytes.")); err != nil {
@@ -64,12 +73,22 @@ func TestSpoiltIngests(t *testing.T) {
 			if err := l.Delete(s.Context(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			foretold := pulltest.Must(s.GC(t.Context(), true))(t)
-			freed := pulltest.Must(s.GC(t.Context(), false))(t)
+			foretold, err := s.GC(t.Context(), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			freed, err := s.GC(t.Context(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if freed.Ingests.Count != 1 || foretold.Ingests.Count != 1 {
 				t.Errorf("got %+v freed, and %+v foretold, want one ingest", freed, foretold)
 			}
-			if left := pulltest.Must(os.ReadDir(filepath.Dir(begun)))(t); len(left) != 0 {
+			left, err := os.ReadDir(filepath.Dir(begun))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(left) != 0 {
 				t.Errorf("got %v left, want nothing", left)
 			}
 		})
@@ -79,11 +98,18 @@ func TestSpoiltIngests(t *testing.T) {
 // ingestKey is the ref of the only ingest of a root.
 func ingestKey(t *testing.T, dir string) string {
 	t.Helper()
-	refs := pulltest.Must(filepath.Glob(filepath.Join(dir, "io.containerd.content.v1.content/ingest/*/ref")))(t)
+	refs, err := filepath.Glob(filepath.Join(dir, "io.containerd.content.v1.content/ingest/*/ref"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(refs) != 1 {
 		t.Fatalf("got %v, want the ref of one ingest", refs)
 	}
-	return string(pulltest.Must(os.ReadFile(refs[0]))(t))
+	data, err := os.ReadFile(refs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // TestGCOfANewRoot has nothing to do.

@@ -22,7 +22,10 @@ import (
 func TestKilledWhilePreparing(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	dir := filepath.Join(t.TempDir(), "root")
-	s := pulltest.Must(root.Open(t.Context(), store.Options{Root: dir}))(t)
+	s, err := root.Open(t.Context(), store.Options{Root: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx := s.Context(t.Context())
 	for _, key := range []string{"one", "two", "three"} {
 		prepare(ctx, t, s.Snapshotter, key)
@@ -36,17 +39,28 @@ func TestKilledWhilePreparing(t *testing.T) {
 	}
 
 	dir = filepath.Join(left, "io.containerd.snapshotter.v1.overlayfs")
-	if folders := pulltest.Must(os.ReadDir(filepath.Join(dir, "snapshots")))(t); len(folders) != 3 {
+	folders, err := os.ReadDir(filepath.Join(dir, "snapshots"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(folders) != 3 {
 		t.Fatalf("got %d folders, want those of the 3 snapshots", len(folders))
 	}
-	daemons := pulltest.Must(overlay.NewSnapshotter(dir, overlay.AsynchronousRemove))(t)
+	daemons, err := overlay.NewSnapshotter(dir, overlay.AsynchronousRemove)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, key := range []string{"four", "five", "six", "seven"} {
 		prepare(t.Context(), t, daemons, key)
 	}
 	if err := errors.Join(daemons.(snapshots.Cleaner).Cleanup(t.Context()), daemons.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if folders := pulltest.Must(os.ReadDir(filepath.Join(dir, "snapshots")))(t); len(folders) != 4 {
+	folders, err = os.ReadDir(filepath.Join(dir, "snapshots"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(folders) != 4 {
 		t.Errorf("got %d folders after a clean-up, want those of the 4 new snapshots", len(folders))
 	}
 }
@@ -63,7 +77,10 @@ func TestNumbersStayTrue(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	dir := filepath.Join(t.TempDir(), "root")
 	for i, want := range []string{"1", "2", "3"} {
-		s := pulltest.Must(root.Open(t.Context(), store.Options{Root: dir}))(t)
+		s, err := root.Open(t.Context(), store.Options{Root: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
 		prepare(s.Context(t.Context()), t, s.Snapshotter, want)
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -84,12 +101,18 @@ func TestKilledBetweenFlushes(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "root")
 			meta := filepath.Join(dir, "io.containerd.metadata.v1.bolt", "meta.db")
 			o := store.Options{Root: dir, Snapshotter: snapshotter}
-			s := pulltest.Must(root.Open(t.Context(), o))(t)
+			s, err := root.Open(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
 			chain(t, s, "kept")
 			if err := s.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			before := pulltest.Must(os.ReadFile(meta))(t)
+			before, err := os.ReadFile(meta)
+			if err != nil {
+				t.Fatal(err)
+			}
 			chain(t, s, "lost", "lost on it")
 			prepare(s.Context(t.Context()), t, s.Snapshotter, "never committed")
 			if err := s.Close(); err != nil {
@@ -99,14 +122,20 @@ func TestKilledBetweenFlushes(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			s = pulltest.Must(root.Open(t.Context(), o))(t)
+			s, err = root.Open(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
 			chain(t, s, "lost", "lost on it")
 			prepare(s.Context(t.Context()), t, s.Snapshotter, "never committed")
 			ctx := s.Context(t.Context())
 			if there, err := s.Has(ctx, "kept"); !there || err != nil {
 				t.Errorf("got %v and %v for the snapshot that is known, want it there", there, err)
 			}
-			folders := pulltest.Must(os.ReadDir(filepath.Join(dir, "io.containerd.snapshotter.v1."+snapshotter, "snapshots")))(t)
+			folders, err := os.ReadDir(filepath.Join(dir, "io.containerd.snapshotter.v1."+snapshotter, "snapshots"))
+			if err != nil {
+				t.Fatal(err)
+			}
 			if len(folders) != 4 {
 				t.Errorf("got %d folders, want those of 4 snapshots", len(folders))
 			}
@@ -140,7 +169,10 @@ func TestRemovedBeforeAKill(t *testing.T) {
 	for _, snapshotter := range []string{"overlayfs", "native"} {
 		t.Run(snapshotter, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "root")
-			s := pulltest.Must(root.Open(t.Context(), store.Options{Root: dir, Snapshotter: snapshotter}))(t)
+			s, err := root.Open(t.Context(), store.Options{Root: dir, Snapshotter: snapshotter})
+			if err != nil {
+				t.Fatal(err)
+			}
 			chain(t, s, "garbage")
 			if err := errors.Join(s.Flush(), s.Collect(t.Context(), store.Garbage)); err != nil {
 				t.Fatal(err)
@@ -152,7 +184,10 @@ func TestRemovedBeforeAKill(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = pulltest.Must(root.Open(t.Context(), store.Options{Root: left, Snapshotter: snapshotter}))(t)
+			s, err = root.Open(t.Context(), store.Options{Root: left, Snapshotter: snapshotter})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if there, err := s.Has(s.Context(t.Context()), "garbage"); err != nil {
 				t.Fatal(err)
 			} else if !there {

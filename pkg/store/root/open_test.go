@@ -31,7 +31,10 @@ func TestOpenRefuses(t *testing.T) {
 func TestOpenWaits(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	o := store.Options{Root: t.TempDir()}
-	first := pulltest.Must(root.Open(t.Context(), o))(t)
+	first, err := root.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stop waiting")
 	cancel(stop)
@@ -63,10 +66,17 @@ func TestOpenWaits(t *testing.T) {
 func TestOpenOfADaemonsRoot(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	o := store.Options{Root: t.TempDir()}
-	if err := pulltest.Must(root.Open(t.Context(), o))(t).Close(); err != nil {
+	st, err := root.Open(t.Context(), o)
+	if err != nil {
 		t.Fatal(err)
 	}
-	held := pulltest.Must(bolt.Open(filepath.Join(o.Root, "io.containerd.metadata.v1.bolt", "meta.db"), 0o644, nil))(t)
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	held, err := bolt.Open(filepath.Join(o.Root, "io.containerd.metadata.v1.bolt", "meta.db"), 0o644, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer held.Close()
 	if _, err := root.Open(t.Context(), o); !errors.Is(err, store.ErrBusy) {
 		t.Errorf("got %v, want %v", err, store.ErrBusy)
@@ -74,7 +84,11 @@ func TestOpenOfADaemonsRoot(t *testing.T) {
 	if err := held.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := pulltest.Must(root.Open(t.Context(), o))(t).Close(); err != nil {
+	again, err := root.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
 		t.Errorf("got %v after the daemon has gone", err)
 	}
 }
@@ -99,7 +113,10 @@ func TestReopen(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	for _, snapshotter := range root.Snapshotters() {
 		o := store.Options{Root: t.TempDir(), Snapshotter: snapshotter}
-		s := pulltest.Must(root.Open(t.Context(), o))(t)
+		s, err := root.Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
 		ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
 		blob := teststore.Blob(ctx, t, s, "a blob")
 		if err := s.Flush(); err != nil {

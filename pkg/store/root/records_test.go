@@ -10,7 +10,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/store/root"
 )
 
@@ -18,9 +17,12 @@ import (
 // is an empty bucket.
 func database(t *testing.T, keys ...string) *bolt.DB {
 	t.Helper()
-	db := pulltest.Must(bolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, nil))(t)
+	db, err := bolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { db.Close() })
-	err := db.Update(func(tx *bolt.Tx) error {
+	err = db.Update(func(tx *bolt.Tx) error {
 		for _, key := range keys {
 			key, value, _ := strings.Cut(key, "=")
 			parts := strings.Split(key, "/")

@@ -16,7 +16,10 @@ import (
 // edit changes the metadata database of a root that is closed.
 func edit(t *testing.T, dir string, change func(*bolt.Tx) error) {
 	t.Helper()
-	db := pulltest.Must(bolt.Open(filepath.Join(dir, "io.containerd.metadata.v1.bolt", "meta.db"), 0o644, nil))(t)
+	db, err := bolt.Open(filepath.Join(dir, "io.containerd.metadata.v1.bolt", "meta.db"), 0o644, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := db.Update(change); err != nil {
 		t.Error(err)
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -20,7 +19,9 @@ func TestCommitWithUsage(t *testing.T) {
 			s := teststore.Open(t, store.Options{Snapshotter: name})
 			ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
 			for _, key := range []string{"below", "above"} {
-				pulltest.Must(s.Snapshotter.Prepare(ctx, "active "+key, ""))(t)
+				if _, err := s.Snapshotter.Prepare(ctx, "active "+key, ""); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if err := s.Snapshotter.Commit(ctx, "below", "active below"); err != nil {
 				t.Fatal(err)
@@ -30,11 +31,17 @@ func TestCommitWithUsage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			info := pulltest.Must(s.Snapshotter.Stat(ctx, "above"))(t)
+			info, err := s.Snapshotter.Stat(ctx, "above")
+			if err != nil {
+				t.Fatal(err)
+			}
 			if info.Kind != snapshots.KindCommitted || info.Parent != "below" || info.Labels["a"] != "b" {
 				t.Errorf("got snapshot %+v, want it committed on %q with labels %v", info, "below", labels)
 			}
-			seen := pulltest.Must(s.Snapshotter.Usage(ctx, "below"))(t)
+			seen, err := s.Snapshotter.Usage(ctx, "below")
+			if err != nil {
+				t.Fatal(err)
+			}
 			if seen.Inodes != 1 {
 				t.Errorf("got %d inodes of an empty snapshot, want 1", seen.Inodes)
 			}
@@ -42,7 +49,11 @@ func TestCommitWithUsage(t *testing.T) {
 			if name == "overlayfs" {
 				want = told
 			}
-			if got := pulltest.Must(s.Snapshotter.Usage(ctx, "above"))(t); got != want {
+			got, err := s.Snapshotter.Usage(ctx, "above")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != want {
 				t.Errorf("got usage %+v, want %+v", got, want)
 			}
 		})

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/root"
@@ -32,8 +31,14 @@ func look(t *testing.T, o store.Options) (images, namespaces, snapshotters []str
 	for _, img := range all {
 		images = append(images, img.Name)
 	}
-	namespaces = pulltest.Must(v.Namespaces(t.Context()))(t)
-	snapshotters = pulltest.Must(v.Snapshotters(t.Context()))(t)
+	namespaces, err = v.Namespaces(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshotters, err = v.Snapshotters(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	return images, namespaces, snapshotters
 }
 

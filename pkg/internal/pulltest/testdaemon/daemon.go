@@ -318,5 +318,9 @@ func (d *Daemon) Ctr(t testing.TB, args ...string) string {
 // SnapshotTree runs Tree and ends the test on its error.
 func (d *Daemon) SnapshotTree(t testing.TB, namespace, snapshotter, name string) []tree.Entry {
 	t.Helper()
-	return pulltest.Must(d.Tree(t.Context(), namespace, snapshotter, name))(t)
+	files, err := d.Tree(t.Context(), namespace, snapshotter, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }

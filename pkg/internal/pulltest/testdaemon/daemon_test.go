@@ -139,7 +139,10 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 		"a killed daemon": (*testdaemon.Daemon).Kill,
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := pulltest.Must(testdaemon.New(t.Context(), testdaemon.Options{}))(t)
+			d, err := testdaemon.New(t.Context(), testdaemon.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
 			id := filepath.Base(d.State[:len(d.State)-len("/state")]) // unique, as its folder is
 			_, pullErr := d.RunCtr(t.Context(), "images", "pull", "--plain-http", ref)
 			_, runErr := d.RunCtr(t.Context(), "run", "--detach", ref, id, "/bin/sleep", "1000", id)
@@ -165,7 +168,11 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 func running(t *testing.T, word string) []string {
 	t.Helper()
 	var lines []string
-	for _, path := range pulltest.Must(filepath.Glob("/proc/[0-9]*/cmdline"))(t) {
+	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range names {
 		line, err := os.ReadFile(path)
 		if err == nil && strings.Contains(string(line), word) {
 			lines = append(lines, string(line))

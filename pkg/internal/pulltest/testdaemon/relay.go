@@ -7,17 +7,21 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-
-	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 )
 
 // Relay is a socket of this process that leads to the one at address, as that
 // of a daemon elsewhere would. It ends with the test.
 func Relay(t testing.TB, address string) string {
 	t.Helper()
-	dir := pulltest.Must(os.MkdirTemp("", "relay"))(t) // short enough for a socket
+	dir, err := os.MkdirTemp("", "relay") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(dir, "sock")
-	l := pulltest.Must(net.Listen("unix", path))(t)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var ends sync.WaitGroup
 	over := make(chan struct{})
 	ends.Go(func() {

@@ -304,7 +304,10 @@ func (d *Distribution) Close() error {
 func StartDistribution(t testing.TB, o DistributionOptions) *Distribution {
 	t.Helper()
 	pulltest.Need(t, pulltest.Tools("registry"))
-	d := pulltest.Must(newDistribution(t.Context(), o))(t)
+	d, err := newDistribution(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("registry wrote:\n%s", process.Tail(filepath.Join(d.dir, "log"), 60))

@@ -68,7 +68,10 @@ func blobURL(r *testregistry.Registry, l pulltest.Layer) string {
 
 func TestRegistryServesRanges(t *testing.T) {
 	r, layer := small(t, testregistry.Options{})
-	want := pulltest.Must(layer.Bytes())(t)
+	want, err := layer.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, header string
 		status       int
@@ -187,7 +190,10 @@ func TestRegistryTLS(t *testing.T) {
 
 func TestBehaviours(t *testing.T) {
 	r, layer := small(t, testregistry.Options{})
-	want := pulltest.Must(layer.Bytes())(t)
+	want, err := layer.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	corrupt := bytes.Clone(want)
 	corrupt[50] ^= 0x20
 	isEOF := func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
@@ -355,7 +361,11 @@ func TestPushOverHTTP(t *testing.T) {
 	}
 	for _, b := range img.Blobs() {
 		got := get(t, r.Client(), r.URL()+"/v2/team/multi/blobs/"+b.Digest.String())
-		if !bytes.Equal(got.body, pulltest.Must(b.Bytes())(t)) {
+		data, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.body, data) {
 			t.Errorf("got another blob %s than pushed", b.Digest)
 		}
 	}

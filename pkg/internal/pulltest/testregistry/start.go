@@ -9,13 +9,21 @@ import (
 // Start starts a registry that ends with the test.
 func Start(t testing.TB, o Options) *Registry {
 	t.Helper()
-	return closing(t, pulltest.Must(New(o))(t))
+	reg, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closing(t, reg)
 }
 
 // StartMirror starts a registry that ends with the test over the content of r.
 func StartMirror(t testing.TB, r *Registry, o Options) *Registry {
 	t.Helper()
-	return closing(t, pulltest.Must(r.mirror(o))(t))
+	m, err := r.mirror(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closing(t, m)
 }
 
 func closing(t testing.TB, r *Registry) *Registry {

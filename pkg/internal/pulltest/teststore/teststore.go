@@ -29,13 +29,21 @@ func Open(t testing.TB, o store.Options) *store.Store {
 	if o.Root == "" {
 		o.Root = t.TempDir()
 	}
-	return closing(t, pulltest.Must(root.Open(t.Context(), o))(t))
+	st, err := root.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closing(t, st)
 }
 
 // Dial connects to a daemon and closes the connection when the test ends.
 func Dial(t testing.TB, o store.Options) *store.Store {
 	t.Helper()
-	return closing(t, pulltest.Must(daemon.Dial(t.Context(), o))(t))
+	st, err := daemon.Dial(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closing(t, st)
 }
 
 func closing(t testing.TB, s *store.Store) *store.Store {
@@ -62,7 +70,11 @@ func Lease(t testing.TB, s *store.Store, ref string) (context.Context, *store.Le
 func Leases(t testing.TB, s *store.Store) map[string]leases.Lease {
 	t.Helper()
 	byID := map[string]leases.Lease{}
-	for _, l := range pulltest.Must(s.Leases.List(s.Context(t.Context())))(t) {
+	list, err := s.Leases.List(s.Context(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range list {
 		byID[l.ID] = l
 	}
 	return byID
@@ -86,7 +98,10 @@ func IngestRef(dgst digest.Digest) string { return "layer-" + dgst.String() }
 func write(ctx context.Context, t testing.TB, s *store.Store, text string, whole bool) digest.Digest {
 	t.Helper()
 	desc := ocispec.Descriptor{Digest: digest.FromString(text), Size: int64(len(text))}
-	w := pulltest.Must(content.OpenWriter(ctx, s.Content, content.WithRef(IngestRef(desc.Digest)), content.WithDescriptor(desc)))(t)
+	w, err := content.OpenWriter(ctx, s.Content, content.WithRef(IngestRef(desc.Digest)), content.WithDescriptor(desc))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := w.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,10 @@ func setTimes(t *testing.T, root string, when time.Time) {
 }
 
 func TestRead(t *testing.T) {
-	entries := pulltest.Must(tree.Read(plant(t)))(t)
+	entries, err := tree.Read(plant(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(entries) != 6 || entries[0].Path != "/" {
 		t.Fatalf("got %v, want six entries from / on", entries)
 	}
@@ -85,7 +88,10 @@ func TestReadAsRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	entries := pulltest.Must(tree.Read(root))(t)
+	entries, err := tree.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if e := tree.Find(t, entries, "/d/file"); e.UID != 7 || e.GID != 8 || e.Xattrs["trusted.test"] != "a\x00b" {
 		t.Errorf("got %+v, want owner 7:8 and an xattr", e)
 	}
@@ -96,7 +102,10 @@ func TestReadAsRoot(t *testing.T) {
 
 func TestDiffNamesEveryDifference(t *testing.T) {
 	root := plant(t)
-	want := pulltest.Must(tree.Read(root))(t)
+	want, err := tree.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if diff := tree.Diff(want, want); diff != "" {
 		t.Fatalf("got %q for equal trees, want nothing", diff)
 	}
@@ -122,7 +131,11 @@ func TestDiffNamesEveryDifference(t *testing.T) {
 			if err := c.change(); err != nil {
 				t.Fatal(err)
 			}
-			if got := tree.Diff(pulltest.Must(tree.Read(root))(t), want); !strings.Contains(got, c.want) {
+			files, err := tree.Read(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := tree.Diff(files, want); !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want %q in it", got, c.want)
 			}
 		})
@@ -143,8 +156,14 @@ func TestDiffIsBounded(t *testing.T) {
 func TestReadMounted(t *testing.T) {
 	pulltest.Need(t, pulltest.Root)
 	root := plant(t)
-	want := pulltest.Must(tree.Read(root))(t)
-	got := pulltest.Must(tree.ReadMounted(t.Context(), []mount.Mount{{Type: "bind", Source: root, Options: []string{"rbind", "ro"}}}))(t)
+	want, err := tree.Read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tree.ReadMounted(t.Context(), []mount.Mount{{Type: "bind", Source: root, Options: []string{"rbind", "ro"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if diff := tree.Diff(got, want); diff != "" {
 		t.Error(diff)
 	}
