@@ -223,11 +223,11 @@ func (c *client) passedOn(ref string) {
 	c.nerdctl("save", "--output", archive, other)
 	c.nerdctl("rmi", other)
 	elsewhere := c.place.client(c.t, "elsewhere", "")
-	for _, bring := range [][]string{{"load", "--input", archive}, {"pull", "--quiet", other}} {
-		elsewhere.nerdctl(bring...)
-		elsewhere.runs("busybox runs\n", other)
-		elsewhere.nerdctl("rmi", other)
-	}
+	elsewhere.nerdctl("load", "--input", archive)
+	elsewhere.nerdctl("rmi", other)
+	elsewhere.nerdctl("pull", "--quiet", other)
+	elsewhere.runs("busybox runs\n", other)
+	elsewhere.nerdctl("rmi", other)
 }
 
 // testPresent: what nerdctl pulled, loaded, named or made is there for the
