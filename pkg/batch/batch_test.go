@@ -74,6 +74,14 @@ func newCall(jobs ...batch.Job) *call {
 	return c
 }
 
+// wantCounts compares the last event, which is the summary.
+func (c *call) wantCounts(t *testing.T, want progress.Counts) {
+	t.Helper()
+	if got := c.events[len(c.events)-1].Counts; got != want {
+		t.Errorf("summary: got %+v, want %+v", got, want)
+	}
+}
+
 // TestFailuresAreOutcomes pulls two images and one that does not exist.
 func TestFailuresAreOutcomes(t *testing.T) {
 	s := newSite(t)
@@ -116,9 +124,7 @@ func TestFailuresAreOutcomes(t *testing.T) {
 	if diff := cmp.Diff(want, kinds); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if got, want := c.events[len(c.events)-1].Counts, (progress.Counts{Images: 3, Failed: 1}); got != want {
-		t.Errorf("summary: got %+v, want %+v", got, want)
-	}
+	c.wantCounts(t, progress.Counts{Images: 3, Failed: 1})
 }
 
 // TestOnlyJob: its failure is that of the batch.
@@ -150,6 +156,7 @@ func TestNoStore(t *testing.T) {
 	if len(outcomes) != 2 || len(s.reg.Requests()) > 0 {
 		t.Errorf("got %d outcomes and requests %v, want 2 and none", len(outcomes), s.reg.Requests())
 	}
+	c.wantCounts(t, progress.Counts{Images: 2, Failed: 2})
 }
 
 // TestEndOfContext leaves the rest untried.
@@ -162,6 +169,7 @@ func TestEndOfContext(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || len(outcomes) != 2 || len(c.told) != 1 {
 		t.Errorf("got error %v, %d outcomes and failures %v, want the cancellation once for both", err, len(outcomes), c.told)
 	}
+	c.wantCounts(t, progress.Counts{Images: 2, Failed: 2})
 }
 
 // TestConfigError: what cannot be followed is told apart from what failed.
