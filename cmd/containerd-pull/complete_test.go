@@ -112,7 +112,7 @@ username = "me"
 password_env = "SECRET"
 [profiles.wrong]
 root = "none"
-credentials = { source = "password", username = "other", password_env = "SECRET" }
+credentials = { match = [%[1]q], source = "password", username = "other", password_env = "SECRET" }
 `, reg.host()), 0o600)
 	repo := reg.host() + "/app"
 	tags := []string{"latest", "v2", "1.10.1", "1.10", "1.10-rc1", "1.10-alpine", "1.9", "edge", "sha256-0a.sig"}
@@ -144,6 +144,52 @@ credentials = { source = "password", username = "other", password_env = "SECRET"
 	h.mustRememberNoSecret()
 	if _, err := os.Stat("none"); err == nil {
 		t.Error("completing has made a root")
+	}
+}
+
+// TestH1TabSendsNoPassword completes names that the author of a chart could have
+// chosen: the registry that they lead to is asked anonymously.
+func TestH1TabSendsNoPassword(t *testing.T) {
+	h := newHouse(t)
+	var sent atomic.Bool
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			sent.Store(true)
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer evil.Close()
+	host := strings.TrimPrefix(evil.URL, "http://")
+	h.write("etc/containerd-pull/config.toml", `
+[profiles.wide]
+root = "none"
+match = ["*.corp.example", "*.corp.example/*", "127.0.0.1*", "*/app"]
+[[profiles.wide.credentials]]
+match = ["*.corp.example", "127.0.0.1*", "*/app"]
+source = "password"
+username = "me"
+password_env = "SECRET"
+[profiles.prod]
+root = "none"
+match = ["r.corp.example"]
+[[profiles.prod.credentials]]
+source = "password"
+username = "me"
+password_env = "SECRET"
+[profiles.bare]
+root = "none"
+credentials = { source = "password", username = "me", password_env = "SECRET" }
+`, 0o600)
+	for _, word := range []string{host + "/x.corp.example/app:", host + "/x.corp.example/", host + "/", host + "/app:", host + "/app:1"} {
+		for _, profile := range [][]string{nil, {"-p", "wide"}, {"-p", "prod"}, {"-p", "bare"}} {
+			if got, _ := h.tab(append(slices.Clone(profile), word)...); len(got) > 0 && strings.HasSuffix(word, ":") {
+				t.Errorf("%v %s: got %v, want nothing", profile, word, got)
+			}
+		}
+	}
+	if h.tab("-p", "prod", host+"/app:1", "--platform", ""); sent.Load() {
+		t.Error("a TAB has sent the password to a registry that a name leads to")
 	}
 }
 

@@ -84,7 +84,7 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 		if err != nil {
 			return &credentialError{h.Name, err}
 		}
-		shown[i] = output.NewHost(h, cred.Source)
+		shown[i] = output.NewHost(h, output.Credential{Source: cred.Source, For: cred.For, Withheld: cred.Withheld})
 	}
 	return writeFormatted(o.streams.out, o.format, shown, shown.Write)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -143,19 +144,50 @@ func runProfileCheck(ctx context.Context, o *profileOptions, names []string) err
 	if len(wrong) > 0 {
 		return &reportedError{errors.Join(wrong...)}
 	}
+	if err := o.showReach(settings, names); err != nil {
+		return err
+	}
 	_, err = fmt.Fprintf(o.streams.out, "%d files, %d profiles: nothing is wrong\n", len(settings.Files()), len(settings.Profiles()))
 	return asOutput(err)
 }
 
-func (o *profileOptions) checkProfiles(ctx context.Context, settings *config.Settings, names []string) []error {
-	if len(names) == 0 {
-		names = append(names, "") // for the settings without a profile
-		for _, p := range settings.Profiles() {
-			names = append(names, p.Name)
+// profilesOr returns names, or those of all profiles and an empty one, which
+// stands for the settings without a profile.
+func profilesOr(settings *config.Settings, names []string) []string {
+	if len(names) > 0 {
+		return names
+	}
+	names = []string{""}
+	for _, p := range settings.Profiles() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// showReach lists which hosts each credential may be sent to, and warns of what
+// may reach further than its author thought.
+func (o *profileOptions) showReach(settings *config.Settings, names []string) error {
+	for _, name := range profilesOr(settings, names) {
+		cfg, err := settings.WithProfile(name)
+		if err != nil {
+			return asUsage(err)
+		}
+		for _, caveat := range cfg.Caveats() {
+			fmt.Fprintf(o.streams.err, "%s: warning: %s\n", programName, printable.Line(inProfile(name, errors.New(caveat)).Error()))
+		}
+		for _, r := range cfg.Reach() {
+			text := inProfile(name, fmt.Errorf("%s can reach: %s", r.Credential, r.Hosts)).Error()
+			if _, err := fmt.Fprintln(o.streams.out, printable.Line(text)); err != nil {
+				return asOutput(err)
+			}
 		}
 	}
+	return nil
+}
+
+func (o *profileOptions) checkProfiles(ctx context.Context, settings *config.Settings, names []string) []error {
 	var wrong []error
-	for _, name := range names {
+	for _, name := range profilesOr(settings, names) {
 		cfg, err := settings.WithProfile(name)
 		if err != nil {
 			wrong = append(wrong, asUsage(err))

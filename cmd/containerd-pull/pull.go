@@ -56,7 +56,7 @@ func runPull(ctx context.Context, o options, args, warnings []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	b := &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: append(warnings, s.settings.Warnings()...)}
+	b := &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: append(warnings, s.warnings(refs)...)}
 	return showPull(ctx, s, b, out)
 }
 

@@ -71,18 +71,22 @@ func giveToken(w http.ResponseWriter, r *http.Request) {
 func secretSources(mirror string) string {
 	return `
 [profiles.literal.credentials]
+match = ["127.0.0.1:*"]
 source = "password"
 username = "me"
 password = "canary-password"
 [profiles.file.credentials]
+match = ["127.0.0.1:*"]
 source = "password"
 username = "me"
 password_file = "secret"
 [profiles.variable.credentials]
+match = ["127.0.0.1:*"]
 source = "password"
 username = "me"
 password_env = "SECRET"
 [profiles.command.credentials]
+match = ["127.0.0.1:*"]
 source = "password"
 username = "me"
 password_command = ["print-secret"]
@@ -94,9 +98,11 @@ source = "credential-provider"
 config = "providers.yaml"
 bin_dir = "plugins"
 [profiles.identity.credentials]
+match = ["127.0.0.1:*"]
 source = "identity-token"
 identity_token = "canary-identity"
 [profiles.bearer.credentials]
+match = ["127.0.0.1:*"]
 source = "registry-token"
 registry_token = "canary-bearer"
 [profiles.docker]
@@ -109,10 +115,10 @@ endpoints = ["` + mirror + `"]
 resolve = true
 headers = { "X-Key" = "canary-header", Authorization = "Bearer canary-bearer" }
 [profiles.wrong]
-credentials = { source = "password", username = "me", password = "canary-wrong" }
+credentials = { match = ["127.0.0.1:*"], source = "password", username = "me", password = "canary-wrong" }
 [profiles.proxied]
 proxy = "http://me:canary-proxy@127.0.0.1:1"
-credentials = { source = "password", username = "me", password = "canary-password" }
+credentials = { match = ["127.0.0.1:*"], source = "password", username = "me", password = "canary-password" }
 [profiles.proxied.retry]
 count = 0
 `

@@ -83,6 +83,15 @@ func (s *session) configs() []*config.Config {
 	return s.each
 }
 
+// warnings lists what may surprise in the settings for refs.
+func (s *session) warnings(refs []source.Ref) []string {
+	all := s.settings.Warnings()
+	for i, ref := range refs {
+		all = append(all, s.each[i].Warnings(ref)...)
+	}
+	return all
+}
+
 // startDisplay starts to show events and logs on stderr. endDisplay ends it.
 func (s *session) startDisplay() error {
 	var err error

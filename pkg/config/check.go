@@ -152,7 +152,8 @@ func (c *checker) profile(name string) {
 	if raw, ok := c.doc.At(append(keys, keyMatch)); ok {
 		patterns, err := value.ParseList(raw)
 		for _, p := range patterns {
-			err = errors.Join(err, source.CheckPattern(p))
+			_, wrong := source.ParsePattern(p)
+			err = errors.Join(err, wrong)
 		}
 		if err != nil {
 			c.find(append(keys, keyMatch), err, "")

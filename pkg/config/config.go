@@ -70,6 +70,8 @@ type Config struct {
 	File string
 
 	resolved []Resolved // without the values
+	// owner is the profile in use as its credentials see it, nil if there is none.
+	owner *credential.Profile
 }
 
 // Login holds the credential of the command line.
@@ -116,6 +118,9 @@ func (c *Config) CredentialOptions(caller Caller, own *credential.Credential) cr
 		o.AuthFile = c.AuthFile
 	} else {
 		o.EntriesFile = c.AuthFile
+		if c.Origin("authfile").Kind == FromProfile {
+			o.FileProfile = c.owner
+		}
 	}
 	return o
 }

@@ -158,7 +158,11 @@ type claim struct {
 func (p Profile) claim(ref source.Ref) claim {
 	var best claim
 	for _, pattern := range p.Match {
-		if strength := source.FitPattern(pattern, ref); strength > best.strength {
+		parsed, err := source.ParsePattern(pattern)
+		if err != nil { // a finding of check
+			continue
+		}
+		if strength := parsed.Fit(ref); strength > best.strength {
 			best = claim{pattern, strength}
 		}
 	}
@@ -204,12 +208,16 @@ func (s *Settings) Hosts(name string) []string {
 			continue
 		}
 		for _, pattern := range p.Match {
-			add(source.PatternHost(pattern))
+			if parsed, err := source.ParsePattern(pattern); err == nil {
+				add(parsed.Registry())
+			}
 		}
 	}
 	if cfg, err := s.WithProfile(name); err == nil {
 		for _, m := range cfg.Registry.Hosts.Mirrors {
-			add(source.PatternHost(m.Host))
+			if m.Host != "*" {
+				add(source.CanonicalHost(m.Host))
+			}
 		}
 	}
 	return hosts

@@ -97,6 +97,9 @@ func (s *Settings) Resolve(ref source.Ref) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.ownCredentials(cfg); err != nil {
+		return nil, err
+	}
 	return cfg, cfg.finish(value.LabelFields{Profile: cfg.Profile, Ref: ref.Name, Time: s.caller.now().Format(time.RFC3339)})
 }
 

@@ -52,7 +52,7 @@ func credentialSettings() []*Setting {
 func credentialMembers() []value.Member[credential.Entry] {
 	type e = credential.Entry
 	return []value.Member[e]{
-		value.Optional("match", "hosts, or patterns of hosts and repositories; without it, the reference's own host", func(x *e) value.Value { return value.List(&x.Match) }),
+		value.Optional("match", "hosts, or patterns of hosts and repositories; without it those of the profile, or the reference's own host outside of profiles", func(x *e) value.Value { return value.List(&x.Match) }),
 		value.Required("source", "where the credential is", func(x *e) value.Value { return value.OneOf(&x.Source, sourceWords()...) }),
 		value.Optional("path", "of the file, or of Docker's configuration folder", func(x *e) value.Value { return value.Path(&x.Path) }),
 		value.Optional("helper", "NAME of the program docker-credential-NAME", func(x *e) value.Value { return value.Text(&x.Helper) }),

@@ -82,9 +82,10 @@ func mergeSources(list, repo string) string {
 
 // sourceLabels returns labels that say where the blobs of ref come from,
 // so that a later push may mount them and a peer may serve them. The key has the
-// registry's host without its port, as containerd writes it.
+// registry's host as it was typed, like the record, and without its port, as
+// containerd writes it.
 func sourceLabels(ref source.Ref) map[string]string {
-	key := sourcePrefix + (&url.URL{Host: ref.Domain}).Hostname()
+	key := sourcePrefix + (&url.URL{Host: ref.TypedHost()}).Hostname()
 	if labels.Validate(key, ref.Path) != nil { // too long for a label
 		return map[string]string{}
 	}

@@ -299,5 +299,5 @@ func pullingFrom(name string) (status, id string) {
 // isMirror reports whether the host of e is another one than the reference's own.
 func isMirror(e Event) bool {
 	domain, _, _ := strings.Cut(e.Ref, "/")
-	return e.Host != source.ContactedHost(domain)
+	return e.Host != source.ContactedHost(source.CanonicalHost(domain))
 }

@@ -146,7 +146,7 @@ func (a *authorizer) lookUp(ctx context.Context, ref source.Ref, g *grant) error
 
 func (g *grant) basic() error {
 	if g.cred.Password == "" {
-		return unauthenticatedf("asks for a user name and password, and there is none for this host")
+		return unauthenticatedf("asks for a user name and password, and there is none for this host%s", g.cred.Why())
 	}
 	g.header = "Basic " + g.cred.BasicAuth()
 	return nil
@@ -160,15 +160,14 @@ func (g *grant) bearer(t token.Token) error {
 	return nil
 }
 
-// used describes the credential that was sent for ref, with a leading space,
-// and reports whether there was one.
-func (a *authorizer) used(ctx context.Context, ref source.Ref) (source string, sent bool) {
+// used returns the credential that was sent for ref, zero if there was none.
+func (a *authorizer) used(ctx context.Context, ref source.Ref) credential.Credential {
 	g, err := a.takeTurn(ctx, ref)
 	if err != nil {
-		return "", false
+		return credential.Credential{}
 	}
 	defer g.endTurn()
-	return fromSource(g.source), g.cred != credential.Credential{}
+	return g.cred
 }
 
 func fromSource(source string) string {
@@ -181,7 +180,7 @@ func fromSource(source string) string {
 // Login checks that each host of a registry speaks the protocol and accepts the
 // credential that there is for it. It does not ask for any image.
 func (r *Registry) Login(ctx context.Context, domain string) error {
-	ref := source.Ref{Name: domain, Domain: domain}
+	ref := source.RegistryRef(domain)
 	up, err := r.upstream(ctx, ref)
 	if err != nil {
 		return err
@@ -205,7 +204,7 @@ const tokenBytes = 1 << 20
 type tokenRequest struct {
 	a    *authorizer
 	ref  source.Ref
-	from string // where the credential was found
+	cred credential.Credential
 	form token.Request
 }
 
@@ -218,7 +217,7 @@ func (a *authorizer) fetchToken(ctx context.Context, c auth.Challenge, cred cred
 		return token.Token{}, unauthenticatedf("names no usable token server")
 	}
 	for _, form := range q.Requests() {
-		t, err = (&tokenRequest{a: a, ref: ref, from: cred.Source, form: form}).do(ctx)
+		t, err = (&tokenRequest{a: a, ref: ref, cred: cred, form: form}).do(ctx)
 		if e, ok := errors.AsType[*source.Error](err); !ok || !token.Unimplemented(e.Status) {
 			return t, err
 		}
@@ -258,7 +257,7 @@ func (q *tokenRequest) ask(ctx context.Context, u *url.URL) (*http.Response, err
 		return nil, err
 	}
 	if q.form.Secret() && !trusted {
-		return nil, unauthenticatedf("names the token server %s, which may not get the credential%s: it is in another domain (token_hosts allows it)", u.Host, fromSource(q.from))
+		return nil, unauthenticatedf("names the token server %s, which may not get the credential%s: it is in another domain (token_hosts allows it)", u.Host, fromSource(q.cred.Source))
 	}
 	return q.send(ctx, u, trusted)
 }
@@ -321,6 +320,9 @@ func (q *tokenRequest) read(ctx context.Context, resp *http.Response) (token.Tok
 // refusal, by any number.
 func (q *tokenRequest) refused(ctx context.Context, u *url.URL, resp *http.Response) error {
 	code, text := q.a.r.explain(resp)
+	if q.cred.Withheld != "" {
+		text += ": no credential for this host" + q.cred.Why()
+	}
 	f := statusFault(resp.StatusCode, text)
 	if !f.retry && resp.StatusCode != http.StatusForbidden {
 		f = unauthenticatedf("%s", text)

@@ -601,7 +601,7 @@ func TestLoginByIdentityToken(t *testing.T) {
 // credential for some of the host's serves.
 func TestLoginByARepositorysCredential(t *testing.T) {
 	server := testregistry.Start(t, testregistry.Options{Basic: &testregistry.Credentials{User: "me", Password: "canary"}})
-	for pattern, want := range map[string]bool{server.Host() + "/team/*": true, "*/team/app": true, "r.example.com/team/*": false} {
+	for pattern, want := range map[string]bool{server.Host() + "/team/*": true, "*:*/team/app": true, "*/team/app": false, "r.example.com/team/*": false} {
 		find, err := credential.New(credential.Options{
 			Entries: []credential.Entry{{Match: []string{pattern}, Source: "password", Username: "me", Password: "canary"}},
 			Lookup:  func(string) (string, bool) { return "", false },

@@ -206,8 +206,13 @@ func (h *host) redirect(resp *http.Response) (*url.URL, error) {
 // closes it.
 func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.Response) *source.Error {
 	code, text := r.explain(resp)
-	if resp.StatusCode == http.StatusUnauthorized {
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
 		text = h.explain401(ctx, c.ref, resp, text)
+	case resp.StatusCode == http.StatusForbidden && h.auth != nil:
+		if cred := h.auth.used(ctx, c.ref); cred.Withheld != "" {
+			text += ": no credential for this host" + cred.Why()
+		}
 	}
 	e := c.fail(h, statusFault(resp.StatusCode, text))
 	e.Status, e.Code = resp.StatusCode, code
@@ -237,10 +242,11 @@ func (h *host) explain401(ctx context.Context, ref source.Ref, resp *http.Respon
 	if h.auth == nil { // the host of a foreign url
 		return text
 	}
-	if origin, sent := h.auth.used(ctx, ref); sent {
-		return fmt.Sprintf("%s: the credential%s was refused", text, origin)
+	cred := h.auth.used(ctx, ref)
+	if !cred.IsZero() {
+		return fmt.Sprintf("%s: the credential%s was refused", text, fromSource(cred.Source))
 	}
-	return text + ": no credential for this host"
+	return text + ": no credential for this host" + cred.Why()
 }
 
 // explain puts an answer into words: its status, and the registry's own code and

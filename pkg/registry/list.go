@@ -34,7 +34,7 @@ func (r *Registry) Tags(ctx context.Context, ref source.Ref) ([]string, error) {
 	c := call{op: "tags", ref: ref, kind: "tags", object: "list"}
 	names, err := r.list(ctx, c, anchored(reference.TagRegexp))
 	if err != nil {
-		return names, fmt.Errorf("listing the tags of %s/%s: %w", ref.Domain, ref.Path, err)
+		return names, fmt.Errorf("listing the tags of %s/%s: %w", ref.TypedHost(), ref.Path, err)
 	}
 	return names, nil
 }
@@ -44,7 +44,7 @@ func (r *Registry) Tags(ctx context.Context, ref source.Ref) ([]string, error) {
 //
 // The protocol is the catalog of Docker's registry API V2.
 func (r *Registry) Repositories(ctx context.Context, domain string) ([]string, error) {
-	c := call{op: "catalog", ref: source.Ref{Name: domain, Domain: domain}, kind: "_catalog"}
+	c := call{op: "catalog", ref: source.RegistryRef(domain), kind: "_catalog"}
 	names, err := r.list(ctx, c, func(name string) bool {
 		_, err := reference.WithName(domain + "/" + name)
 		return err == nil

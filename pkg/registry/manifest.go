@@ -111,7 +111,7 @@ func round[T any](r *Registry, up *upstream, c call, try func(*host) (T, error))
 		errs = append(errs, e)
 	}
 	if len(errs) == 0 {
-		return none, fmt.Errorf("no host of %s may be asked for %s: %w", c.ref.Domain, c.subject(), errdefs.ErrFailedPrecondition)
+		return none, fmt.Errorf("no host of %s may be asked for %s: %w", c.ref.TypedHost(), c.subject(), errdefs.ErrFailedPrecondition)
 	}
 	return none, joinRound(errs)
 }

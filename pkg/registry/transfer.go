@@ -16,13 +16,14 @@ import (
 // TransferSettings implements source.Transferable: it returns the settings for ref that
 // containerd's transfer service can take over.
 func (r *Registry) TransferSettings(ref source.Ref) (source.TransferSettings, error) {
-	dirs, err := hosts.DirsOf(r.opts.Hosts.Dirs, ref.Domain)
+	// The daemon looks for the host as it is typed.
+	dirs, err := hosts.DirsOf(r.opts.Hosts.Dirs, ref.TypedHost())
 	if err != nil {
 		return source.TransferSettings{}, err
 	}
 	lost := r.opts.undelegable()
 	if len(dirs) > 1 {
-		lost = append(lost, "several hosts directories for "+ref.Domain+" ("+strings.Join(dirs, ", ")+")")
+		lost = append(lost, "several hosts directories for "+ref.TypedHost()+" ("+strings.Join(dirs, ", ")+")")
 	}
 	if len(lost) > 0 {
 		return source.TransferSettings{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)

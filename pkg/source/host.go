@@ -1,7 +1,6 @@
 package source
 
 import (
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -16,18 +15,31 @@ const (
 	dockerHubAPI = "registry-1.docker.io"
 )
 
+// defaultPort is that of HTTPS.
+const defaultPort = "443"
+
+// CanonicalHost returns the one form of a registry's host, in which all that
+// compares hosts compares them: in lower case, without the port of HTTPS, zeros
+// before a port and the final dot of a name, with an IPv6 address in brackets and
+// in its shortest form, and Docker Hub by its one name. An IPv4 address in IPv6
+// form is that address.
+func CanonicalHost(host string) string {
+	name, port := splitHost(host)
+	name = canonicalName(name)
+	if port == "" && (name == "index.docker.io" || name == dockerHubAPI) {
+		return DockerHub
+	}
+	return joinHost(name, port)
+}
+
 // HostAliases lists the names of the registry host, its canonical one first.
 // Only Docker Hub has more than one.
 func HostAliases(host string) []string {
-	hub := []string{DockerHub, "index.docker.io", dockerHubAPI}
-	if slices.Contains(hub, host) {
-		return hub
+	if host = CanonicalHost(host); host == DockerHub {
+		return []string{DockerHub, "index.docker.io", dockerHubAPI}
 	}
 	return []string{host}
 }
-
-// CanonicalHost gives the hosts of Docker Hub their one name.
-func CanonicalHost(host string) string { return HostAliases(host)[0] }
 
 // ContactedHost returns the host that serves the API of a registry, given by
 // its canonical name.
@@ -38,37 +50,81 @@ func ContactedHost(domain string) string {
 	return domain
 }
 
-// SameHost reports whether a and b are the same registry, in any case, with or
-// without the port of HTTPS, and by any name of Docker Hub.
-func SameHost(a, b string) bool { return comparableHost(a) == comparableHost(b) }
+// SameHost reports whether a and b are the same registry, however each of them
+// is spelled.
+func SameHost(a, b string) bool { return CanonicalHost(a) == CanonicalHost(b) }
 
-func comparableHost(host string) string {
-	return CanonicalHost(WithoutDefaultPort(strings.ToLower(host)))
+// CredentialNames lists the names under which clients file a credential for
+// host, in the order of looking.
+func CredentialNames(host string) []string {
+	if host = CanonicalHost(host); host == DockerHub {
+		return []string{DockerHub, dockerHubAPI, "index.docker.io"}
+	}
+	return []string{host}
 }
 
-// WithoutDefaultPort drops the port of HTTPS from a host.
-func WithoutDefaultPort(host string) string { return strings.TrimSuffix(host, ":443") }
-
-// CredentialNames lists the names under which a credential for host may be
-// filed, in the order of looking: as the host is contacted, in lower case and
-// without the port of HTTPS, between the two names that clients of Docker Hub
-// have used.
-func CredentialNames(host string) []string {
-	host = WithoutDefaultPort(strings.ToLower(host))
-	if CanonicalHost(host) != DockerHub {
-		return []string{host}
+// splitHost splits a host into its name or address, without brackets, and its
+// port, which is empty for that of HTTPS. Several colons without brackets are an
+// IPv6 address, as users write it.
+func splitHost(host string) (name, port string) {
+	if inside, rest, ok := strings.Cut(strings.TrimPrefix(host, "["), "]"); ok && isAddress(inside) && (rest == "" || rest[0] == ':') {
+		return inside, canonicalPort(strings.TrimPrefix(rest, ":"))
 	}
-	return slices.Compact([]string{DockerHub, host, "index.docker.io"})
+	if strings.Count(host, ":") != 1 {
+		return host, ""
+	}
+	name, port, _ = strings.Cut(host, ":")
+	return name, canonicalPort(port)
+}
+
+// canonicalPort drops zeros before a port, which dialing ignores as well, and the
+// port of HTTPS.
+func canonicalPort(port string) string {
+	if port == "" || strings.Trim(port, "0123456789") != "" {
+		return port
+	}
+	switch digits := strings.TrimLeft(port, "0"); digits {
+	case defaultPort:
+		return ""
+	case "":
+		return "0"
+	default:
+		return digits
+	}
+}
+
+func joinHost(name, port string) string {
+	if addr, err := netip.ParseAddr(name); err == nil && addr.Is6() {
+		name = "[" + name + "]"
+	}
+	if port == "" {
+		return name
+	}
+	return name + ":" + port
+}
+
+func canonicalName(name string) string {
+	name = strings.TrimRight(name, ".")
+	if addr, err := netip.ParseAddr(name); err == nil {
+		name = addr.Unmap().String()
+	}
+	return strings.Map(lowerASCII, name)
+}
+
+// lowerASCII leaves other letters alone: Unicode makes ASCII of some that no
+// resolver takes for it.
+func lowerASCII(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		return r - 'A' + 'a'
+	}
+	return r
 }
 
 // Hostname returns the name or address of a host with or without a port, in
 // lower case, without brackets and without the final dot of a name.
 func Hostname(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return strings.ToLower(strings.TrimSuffix(host, "."))
+	name, _ := splitHost(host)
+	return canonicalName(name)
 }
 
 // SameHostname reports whether a and b have one name or address, on any ports.
@@ -78,7 +134,8 @@ func SameHostname(a, b string) bool { return Hostname(a) == Hostname(b) }
 // all ports.
 func ListsHost(list []string, host string) bool {
 	return slices.ContainsFunc(list, func(entry string) bool {
-		return strings.EqualFold(entry, host) || Hostname(entry) == entry && Hostname(host) == entry
+		_, port := splitHost(entry)
+		return SameHost(entry, host) || port == "" && SameHostname(entry, host)
 	})
 }
 

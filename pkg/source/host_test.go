@@ -1,8 +1,12 @@
 package source_test
 
 import (
+	"math/rand/v2"
+	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -13,15 +17,23 @@ import (
 // contacted, and in files of credentials.
 func TestNamesOfHosts(t *testing.T) {
 	hub := []string{"docker.io", "index.docker.io", "registry-1.docker.io"}
+	filed := []string{"docker.io", "registry-1.docker.io", "index.docker.io"}
 	for _, c := range []struct {
 		host, canonical, contacted string
 		aliases, credentials       []string
 	}{
-		{"docker.io", "docker.io", "registry-1.docker.io", hub, []string{"docker.io", "index.docker.io"}},
-		{"index.docker.io", "docker.io", "registry-1.docker.io", hub, []string{"docker.io", "index.docker.io"}},
-		{"registry-1.docker.io", "docker.io", "registry-1.docker.io", hub, []string{"docker.io", "registry-1.docker.io", "index.docker.io"}},
+		{"docker.io", "docker.io", "registry-1.docker.io", hub, filed},
+		{"index.docker.io", "docker.io", "registry-1.docker.io", hub, filed},
+		{"registry-1.docker.io", "docker.io", "registry-1.docker.io", hub, filed},
+		{"Registry-1.DOCKER.io.:0443", "docker.io", "registry-1.docker.io", hub, filed},
+		{"docker.io:5000", "docker.io:5000", "docker.io:5000", []string{"docker.io:5000"}, []string{"docker.io:5000"}},
 		{"ghcr.io", "ghcr.io", "ghcr.io", []string{"ghcr.io"}, []string{"ghcr.io"}},
-		{"REG.example.com:443", "REG.example.com:443", "REG.example.com:443", []string{"REG.example.com:443"}, []string{"reg.example.com"}},
+		{"REG.example.com:443", "reg.example.com", "reg.example.com", []string{"reg.example.com"}, []string{"reg.example.com"}},
+		{"[0:0::01]:05000", "[::1]:5000", "[::1]:5000", []string{"[::1]:5000"}, []string{"[::1]:5000"}},
+		{"[::FFFF:7f00:1]", "127.0.0.1", "127.0.0.1", []string{"127.0.0.1"}, []string{"127.0.0.1"}},
+		{"::1", "[::1]", "[::1]", []string{"[::1]"}, []string{"[::1]"}},
+		{"r.example.com:0", "r.example.com:0", "r.example.com:0", []string{"r.example.com:0"}, []string{"r.example.com:0"}},
+		{"\u212A.example.com", "\u212A.example.com", "\u212A.example.com", []string{"\u212A.example.com"}, []string{"\u212A.example.com"}}, // the Kelvin sign, k in lower case
 		{"localhost:5000", "localhost:5000", "localhost:5000", []string{"localhost:5000"}, []string{"localhost:5000"}},
 	} {
 		if got := source.CanonicalHost(c.host); got != c.canonical {
@@ -47,7 +59,7 @@ func TestComparingHosts(t *testing.T) {
 	}{
 		{"ghcr.io", "ghcr.io", true, true, true},
 		{"ghcr.io", "GHCR.io:443", true, true, true},
-		{"ghcr.io", "ghcr.io.", false, true, true},
+		{"ghcr.io", "ghcr.io.", true, true, true},
 		{"ghcr.io", "ghcr.io:5000", false, true, true},
 		{"docker.io", "registry-1.docker.io:443", true, false, true},
 		{"index.docker.io", "docker.io", true, false, true},
@@ -86,7 +98,7 @@ func TestListsHost(t *testing.T) {
 	for host, want := range map[string]bool{
 		"auth.example.com": true, "AUTH.example.com:8443": true, "token.example.com:8443": true,
 		"token.example.com": false, "token.example.com:443": false, "example.com": false,
-		"upper.example.com": true, "upper.example.com:443": false,
+		"upper.example.com": true, "upper.example.com:443": true,
 	} {
 		if got := source.ListsHost(list, host); got != want {
 			t.Errorf("ListsHost(%q): got %v, want %v", host, got, want)
@@ -114,4 +126,64 @@ func TestSameOrigin(t *testing.T) {
 			t.Errorf("SameOrigin(%s, %s): got %v, want %v", a, b, got, c.want)
 		}
 	}
+}
+
+// spelling spells a host in one of the ways that reach the same registry.
+func spelling(r *rand.Rand, name, port string) string {
+	if addr, err := netip.ParseAddr(name); err == nil && addr.Is6() {
+		name = "[" + []string{name, addr.StringExpanded(), strings.ToUpper(name)}[r.IntN(3)] + "]"
+	} else {
+		name = strings.Map(func(c rune) rune {
+			if r.IntN(2) == 0 {
+				return unicode.ToUpper(c)
+			}
+			return c
+		}, name) + []string{"", "."}[r.IntN(2)]
+	}
+	switch {
+	case port != "443":
+		return name + ":" + strings.Repeat("0", r.IntN(3)) + port
+	case r.IntN(2) == 0:
+		return name + ":" + strings.Repeat("0", r.IntN(3)) + port
+	}
+	return name
+}
+
+// TestSpellings holds random spellings of hosts against each other: those of one
+// compare equal everywhere, those of two never do.
+func TestSpellings(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	names := []string{"a.example.com", "b.example.com", "ab.example.com", "localhost", "a-example.com", "10.0.0.1", "fe80::1", "2001:db8::a", "docker.io.example.com", "docker.io"}
+	ports := []string{"443", "5000", "80", "8443"}
+	for range 5000 {
+		one, other := names[r.IntN(len(names))], names[r.IntN(len(names))]
+		onePort, otherPort := ports[r.IntN(len(ports))], ports[r.IntN(len(ports))]
+		a, b := spelling(r, one, onePort), spelling(r, other, otherPort)
+		want := one == other && onePort == otherPort
+		if got := source.SameHost(a, b); got != want {
+			t.Fatalf("SameHost(%q, %q): got %v, want %v", a, b, got, want)
+		}
+		p := pattern(t, a+"/x")
+		if got := p.Match(b, "x"); got != want {
+			t.Fatalf("pattern %s/x matches %s/x: got %v, want %v", a, b, got, want)
+		}
+	}
+	for _, alias := range []string{"docker.io", "index.docker.io", "registry-1.docker.io"} {
+		if a := spelling(r, alias, "443"); !source.SameHost(a, "docker.io") {
+			t.Errorf("%q is not Docker Hub, want it to be", a)
+		}
+	}
+}
+
+// FuzzCanonicalHost holds that the form is one: nothing changes it again.
+func FuzzCanonicalHost(f *testing.F) {
+	for _, host := range []string{"ghcr.io", "GHCR.io.:0443", "[::1]:5000", "[::ffff:1.2.3.4]", "::1", "[", "a:b:c", "fe80::1%eth0", ":443"} {
+		f.Add(host)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		once := source.CanonicalHost(host)
+		if twice := source.CanonicalHost(once); twice != once {
+			t.Errorf("CanonicalHost(%q): got %q, and of that %q", host, once, twice)
+		}
+	})
 }

@@ -1,73 +1,176 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
-	"net"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/net/publicsuffix"
 )
 
-// CheckPattern refuses a pattern that fits nothing, because no name of a
-// repository holds a scheme, a tag or a digest.
-func CheckPattern(pattern string) error {
-	_, repository, _ := strings.Cut(pattern, "/")
-	if pattern == "" || strings.Contains(pattern, "://") || strings.ContainsAny(repository, ":@") {
-		return fmt.Errorf("pattern %q fits nothing: want HOST or HOST/REPOSITORY, without scheme, tag and digest: %w", pattern, errdefs.ErrInvalidArgument)
-	}
-	return nil
+// Pattern stands for registries, or for a part of what they hold. Its host and
+// its path are matched apart, so that no wildcard of the host reaches into the
+// path, which the author of an image name chooses freely.
+//
+// In the host, * stands for any letters and ? for one, neither for a slash nor for
+// a colon; without a port it means that of HTTPS, and HOST:* is any port. A host
+// that is * alone is any name or address. In the path, * includes slashes.
+type Pattern struct {
+	// Host is canonical as CanonicalHost has it.
+	Host string
+	// Path is * where the pattern has none.
+	Path string
 }
 
-// PatternHost returns the host that a pattern names outright, empty if it has a
+const wildcards = "*?"
+
+// ParsePattern parses HOST or HOST/REPOSITORY. It refuses a pattern that fits
+// nothing, because no name of a repository holds a scheme, a tag or a digest. Its
+// errors quote text and are an errdefs.ErrInvalidArgument.
+func ParsePattern(text string) (Pattern, error) {
+	host, repository, hasPath := strings.Cut(text, "/")
+	if host == "" || strings.Contains(host, "@") || strings.Contains(text, "://") || strings.ContainsAny(repository, ":@") {
+		return Pattern{}, fmt.Errorf("pattern %q fits nothing: want HOST or HOST/REPOSITORY, without scheme, tag and digest: %w", text, errdefs.ErrInvalidArgument)
+	}
+	if !hasPath {
+		repository = "*"
+	}
+	return Pattern{CanonicalHost(host), repository}, nil
+}
+
+// ParsePatterns parses all of texts, or fails with what is wrong with the first
+// that is wrong.
+func ParsePatterns(texts []string) ([]Pattern, error) {
+	list := make([]Pattern, len(texts))
+	for i, text := range texts {
+		var err error
+		if list[i], err = ParsePattern(text); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// String returns the pattern in the form that ParsePattern reads.
+func (p Pattern) String() string {
+	if p.Path == "*" {
+		return p.Host
+	}
+	return p.Host + "/" + p.Path
+}
+
+// List returns patterns in words.
+func List(patterns []Pattern) string {
+	texts := make([]string, len(patterns))
+	for i, p := range patterns {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Registry returns the host that the pattern names outright, empty if it has a
 // wildcard there.
-func PatternHost(pattern string) string {
-	host, _, _ := strings.Cut(pattern, "/")
-	if strings.ContainsAny(host, wildcards) {
+func (p Pattern) Registry() string {
+	if strings.ContainsAny(p.Host, wildcards) {
 		return ""
 	}
-	return host
+	return p.Host
 }
 
-// FitPattern returns how closely a pattern fits ref, 0 if it does not: the more
-// text it has before its first wildcard, the closer, and of two with as much
-// text the one without a wildcard is closer. Any name of Docker Hub stands for
-// it.
-func FitPattern(pattern string, ref Ref) int {
-	host, repository, _ := strings.Cut(whole(pattern), "/")
-	full := CanonicalHost(host) + "/" + repository
-	if !matchPattern(full, ref.Domain+"/"+ref.Path) {
+// MatchHost reports whether the pattern is about a part of the host or all of it.
+func (p Pattern) MatchHost(host string) bool {
+	return slices.ContainsFunc(HostAliases(host), p.matchName)
+}
+
+// matchName holds one canonical name of a host against the pattern.
+func (p Pattern) matchName(host string) bool {
+	wantName, wantPort := splitHost(p.Host)
+	name, port := splitHost(host)
+	if strings.Contains(name, ":") && wantName != "*" { // an address
+		return name == wantName && matchPort(wantPort, port)
+	}
+	return matchText(wantName, name) && matchPort(wantPort, port)
+}
+
+func matchPort(pattern, port string) bool {
+	if pattern == "" {
+		return port == ""
+	}
+	if port == "" {
+		port = defaultPort
+	}
+	return matchText(pattern, port)
+}
+
+// Match reports whether the pattern is about a repository of a host. A login is
+// at no repository: with an empty one, the host decides.
+func (p Pattern) Match(host, repository string) bool {
+	return p.MatchHost(host) && (repository == "" || matchText(p.Path, repository))
+}
+
+// Fit returns how closely the pattern fits ref, 0 if it does not: the more text
+// it has before its first wildcard, the closer, and of two with as much text the
+// one without a wildcard is closer.
+func (p Pattern) Fit(ref Ref) int {
+	if !p.MatchHost(ref.Domain) || !matchText(p.Path, ref.Path) {
 		return 0
 	}
+	full := p.Host + "/" + p.Path
 	if literal := strings.IndexAny(full, wildcards); literal >= 0 {
 		return 2*literal + 1
 	}
 	return 2*len(full) + 2
 }
 
-// MatchCredential reports whether a pattern is about the repository of a host
-// as contacted, by any of the names of CredentialNames. A login is at no
-// repository: with an empty one, any pattern for a part of the host will do.
-func MatchCredential(pattern, host, repository string) bool {
-	if repository == "" {
-		pattern, _, _ = strings.Cut(pattern, "/")
+// Caveat explains what the pattern stands for where its author may have thought
+// of something else; it is empty where there is only one way to read it.
+func (p Pattern) Caveat() string {
+	name, port := splitHost(p.Host)
+	first := strings.HasPrefix(name, "*")
+	at := "on " + cmp.Or(port, "the port of HTTPS alone")
+	if port == "" {
+		at += fmt.Sprintf("; %q is any port", joinHost(name, "*"))
 	}
-	return slices.ContainsFunc(CredentialNames(host), func(name string) bool {
-		return matchPattern(whole(pattern), name+"/"+repository)
-	})
+	switch {
+	case name == "*":
+		return "it stands for every registry, also for one that the author of an image name chooses, " + at
+	case first && isPublicSuffix(strings.TrimPrefix(name[1:], ".")):
+		return fmt.Sprintf("it stands for every host below %q, and these belong to different owners", strings.TrimPrefix(name[1:], "."))
+	case first:
+		return fmt.Sprintf("it stands for every host whose name ends in %q, %s", name[1:], at)
+	case strings.HasSuffix(name, "*"):
+		return fmt.Sprintf("it stands for every host whose name begins with %q, also in another domain", strings.TrimRight(name, "*"))
+	case port == "" && (strings.ContainsAny(name, wildcards) || name == "localhost" || isAddress(name)):
+		return "it stands for hosts " + at
+	}
+	return ""
+}
+
+// isPublicSuffix reports whether different owners register names below a name.
+func isPublicSuffix(name string) bool {
+	suffix, _ := publicsuffix.PublicSuffix(name)
+	return suffix == name
 }
 
 // MatchImage compares an image with a pattern of kubelet's matchImages, as
 // kubelet does: * stands for letters of one part of a host name, ports have to
-// be equal, and a path is the beginning of a path.
+// be equal, and a path is the beginning of a path. Any spelling of a host is that
+// host.
 func MatchImage(pattern, image string) bool {
 	patternHost, patternPath, _ := strings.Cut(pattern, "/")
 	imageHost, imagePath, _ := strings.Cut(image, "/")
-	patternName, patternPort := splitPort(patternHost)
-	imageName, imagePort := splitPort(imageHost)
-	want, got := strings.Split(patternName, "."), strings.Split(imageName, ".")
-	if patternPort != imagePort || len(want) != len(got) {
+	wantName, wantPort := splitHost(CanonicalHost(patternHost))
+	name, port := splitHost(CanonicalHost(imageHost))
+	return wantPort == port && matchLabels(wantName, name) && strings.HasPrefix(imagePath, patternPath)
+}
+
+// matchLabels holds the parts of a host name against a pattern, each for itself.
+func matchLabels(pattern, name string) bool {
+	want, got := strings.Split(pattern, "."), strings.Split(name, ".")
+	if len(want) != len(got) {
 		return false
 	}
 	for i := range want {
@@ -75,40 +178,20 @@ func MatchImage(pattern, image string) bool {
 			return false
 		}
 	}
-	return strings.HasPrefix(imagePath, patternPath)
+	return true
 }
 
-func splitPort(host string) (name, port string) {
-	name, port, err := net.SplitHostPort(host)
-	if err != nil {
-		return host, ""
-	}
-	return name, port
-}
-
-// wildcards of a pattern: * stands for any letters, slashes included, and ? for
-// one.
-const wildcards = "*?"
-
-// whole lets a pattern without a slash, which is a host, stand for everything
-// in it.
-func whole(pattern string) string {
-	if strings.Contains(pattern, "/") {
-		return pattern
-	}
-	return pattern + "/*"
-}
-
-// matchPattern holds name, a host followed by a repository, against a pattern.
-func matchPattern(pattern, name string) bool {
+// matchText holds a text against a pattern in which * stands for any bytes and ?
+// for one.
+func matchText(pattern, text string) bool {
 	star, mark := -1, 0 // the latest star, and the end of what it covers
 	p, n := 0, 0
-	for n < len(name) {
+	for n < len(text) {
 		switch {
 		case p < len(pattern) && pattern[p] == '*':
 			star, mark = p, n
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == text[n]):
 			p, n = p+1, n+1
 		case star >= 0:
 			mark++

@@ -5,6 +5,7 @@ import (
 	_ "crypto/sha256"
 	_ "crypto/sha512"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -14,10 +15,14 @@ import (
 // Ref is a parsed reference. Short names are those of Docker: alpine is
 // docker.io/library/alpine:latest.
 type Ref struct {
-	// Name is the canonical name under which the image is registered: with its
-	// tag, or with its digest if it was given no tag.
+	// Name is the name under which the image is registered: with its tag, or with
+	// its digest if it was given no tag. Its host is spelled as it was typed,
+	// because that is what containerd's other clients register and look for: a pod
+	// whose image is r.example.com:443/app is started from a record of that name.
+	// Whatever decides something, pins included, compares Canonical.
 	Name string
-	// Domain is the registry of the name, docker.io for short names.
+	// Domain is the registry in the form of CanonicalHost, docker.io for short
+	// names. Requests go there.
 	Domain string
 	// Path is the repository in that registry, for example library/alpine.
 	Path string
@@ -25,6 +30,11 @@ type Ref struct {
 	Tag string
 	// Digest is the digest that was asked for, empty if there was none.
 	Digest digest.Digest
+}
+
+// RegistryRef stands for a registry as a whole, in questions about no repository.
+func RegistryRef(host string) Ref {
+	return Ref{Name: host, Domain: CanonicalHost(host)}
 }
 
 // ParseRef parses what a user types. Every error is an
@@ -37,7 +47,7 @@ func ParseRef(s string) (Ref, error) {
 	if reference.IsNameOnly(named) {
 		named = reference.TagNameOnly(named)
 	}
-	ref := Ref{Domain: reference.Domain(named), Path: reference.Path(named)}
+	ref := Ref{Name: reference.TrimNamed(named).String(), Domain: CanonicalHost(reference.Domain(named)), Path: reference.Path(named)}
 	if t, ok := named.(reference.Tagged); ok {
 		ref.Tag = t.Tag()
 	}
@@ -54,20 +64,35 @@ func ParseRef(s string) (Ref, error) {
 // name leaves out a digest beside a tag: the digest says which image is meant,
 // the tag how it is called.
 func (r Ref) name() string {
-	if r.Tag == "" {
-		return r.String()
+	if r.Tag != "" {
+		r.Digest = ""
 	}
-	return r.Domain + "/" + r.Path + ":" + r.Tag
+	return r.String()
+}
+
+// TypedHost returns the registry as it was typed, for what users and other
+// clients read. It decides nothing.
+func (r Ref) TypedHost() string {
+	if host, _, ok := strings.Cut(r.Name, "/"); ok {
+		return host
+	}
+	return r.Domain
+}
+
+// Canonical returns the Name that all spellings of the registry have in common.
+func (r Ref) Canonical() string {
+	r.Name = ""
+	return r.name()
 }
 
 // String returns the whole reference, with its tag and its digest.
 func (r Ref) String() string {
-	return r.complete(r.Domain + "/" + r.Path)
+	return r.complete(r.TypedHost() + "/" + r.Path)
 }
 
 // Familiar returns the short form that Docker's tools print.
 func (r Ref) Familiar() string {
-	named, err := reference.WithName(r.Domain + "/" + r.Path)
+	named, err := reference.WithName(r.TypedHost() + "/" + r.Path)
 	if err != nil { // a Ref that was not made by ParseRef
 		return r.String()
 	}

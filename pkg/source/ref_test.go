@@ -48,6 +48,14 @@ func TestParseRef(t *testing.T) {
 			"[::1]:5000/x",
 			source.Ref{Name: "[::1]:5000/x:latest", Domain: "[::1]:5000", Path: "x", Tag: "latest"},
 			"[::1]:5000/x:latest", "[::1]:5000/x:latest",
+		}, {
+			"R.example.com:443/x:1@" + sha256.String(),
+			source.Ref{Name: "R.example.com:443/x:1", Domain: "r.example.com", Path: "x", Tag: "1", Digest: sha256},
+			"R.example.com:443/x:1@" + sha256.String(), "R.example.com:443/x:1@" + sha256.String(),
+		}, {
+			"registry-1.docker.io/library/alpine:3",
+			source.Ref{Name: "registry-1.docker.io/library/alpine:3", Domain: "docker.io", Path: "library/alpine", Tag: "3"},
+			"registry-1.docker.io/library/alpine:3", "registry-1.docker.io/library/alpine:3",
 		},
 	}
 	for _, tt := range tests {
@@ -61,6 +69,30 @@ func TestParseRef(t *testing.T) {
 		}
 		if got.String() != tt.str || got.Familiar() != tt.familiar {
 			t.Errorf("ParseRef(%q): got %q and %q, want %q and %q", tt.in, got.String(), got.Familiar(), tt.str, tt.familiar)
+		}
+	}
+}
+
+// TestM4OneNameForAllSpellings: the name that decides is the same for all
+// spellings of a host, and the record has the name that was typed.
+func TestM4OneNameForAllSpellings(t *testing.T) {
+	for canonical, spellings := range map[string][]string{
+		"docker.io/library/alpine:3": {"alpine:3", "index.docker.io/library/alpine:3", "registry-1.docker.io/library/alpine:3", "DOCKER.IO/library/alpine:3", "docker.io:443/library/alpine:3"},
+		"localhost:5000/x:latest":    {"localhost:5000/x", "LOCALHOST:5000/x", "localhost:05000/x"},
+		"r.example.com/x:1":          {"r.example.com/x:1", "R.Example.com:443/x:1", "r.example.com:0443/x:1"},
+		"[::1]:5000/x:1":             {"[::1]:5000/x:1", "[0:0:0:0:0:0:0:1]:5000/x:1", "[::0001]:05000/x:1"},
+	} {
+		for _, typed := range spellings {
+			ref, err := source.ParseRef(typed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := ref.Canonical(); got != canonical {
+				t.Errorf("canonical name of %s: got %s, want %s", typed, got, canonical)
+			}
+			if host, _, ok := strings.Cut(typed, "/"); ok && strings.Contains(host, ":") && ref.TypedHost() != host {
+				t.Errorf("host of %s as typed: got %s", typed, ref.TypedHost())
+			}
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Pins are the digests that names stand for, by Ref.Name.
+// Pins are the digests that names stand for, by Ref.Canonical.
 type Pins map[string]digest.Digest
 
 // ParsePins parses "REF=DIGEST" texts, as in
@@ -36,10 +36,11 @@ func ParsePins(texts []string) (Pins, error) {
 		if err := source.ValidDigest(dgst); err != nil {
 			return nil, fmt.Errorf("pin of %s: %w", ref.Name, err)
 		}
-		if other := pins[ref.Name]; other != "" && other != dgst {
-			return nil, fmt.Errorf("%s is pinned to %s and to %s: %w", ref.Name, other, dgst, errdefs.ErrInvalidArgument)
+		name = ref.Canonical()
+		if other := pins[name]; other != "" && other != dgst {
+			return nil, fmt.Errorf("%s is pinned to %s and to %s: %w", name, other, dgst, errdefs.ErrInvalidArgument)
 		}
-		pins[ref.Name] = dgst
+		pins[name] = dgst
 	}
 	return pins, nil
 }
@@ -52,7 +53,7 @@ const pinnedName = "pinned"
 
 // Verify implements Verifier.
 func (v Pinned) Verify(_ context.Context, ref source.Ref, target ocispec.Descriptor) (Judgement, error) {
-	pin := v.Pins[ref.Name]
+	pin := v.Pins[ref.Canonical()]
 	switch {
 	case ref.Digest == "" && pin == "":
 		return Judgement{}, Refuse(pinnedName, ref.Name, target.Digest, "the reference has no digest, and none is pinned for it")

@@ -69,7 +69,7 @@ func (o Options) Pin(ref source.Ref) (source.Ref, error) {
 		return ref, nil
 	}
 	pins, err := ParsePins(o.Digests)
-	ref.Digest = pins[ref.Name]
+	ref.Digest = pins[ref.Canonical()]
 	return ref, err
 }
 

@@ -77,6 +77,38 @@ func TestPinned(t *testing.T) {
 	}
 }
 
+// TestM4PinsHoldForAllSpellings: no spelling of a host passes a pin by, whichever
+// of the two is spelled oddly.
+func TestM4PinsHoldForAllSpellings(t *testing.T) {
+	right, wrong := target().Digest, digest.FromString("another")
+	for _, spellings := range [][]string{
+		{"localhost:5000/x:1", "LOCALHOST:5000/x:1", "localhost:05000/x:1"},
+		{"r.example.com/x:1", "r.example.com:443/x:1", "R.EXAMPLE.com/x:1", "r.example.com:00443/x:1"},
+		{"library/x:1", "docker.io/library/x:1", "registry-1.docker.io/library/x:1", "DOCKER.IO/library/x:1", "Index.docker.io:443/library/x:1"},
+		{"[::1]:5000/x:1", "[0:0::1]:5000/x:1"},
+	} {
+		for _, pinned := range spellings {
+			for _, typed := range spellings {
+				o := trust.Options{Mode: trust.ModePinned, Digests: []string{pinned + "=" + wrong.String()}}
+				v := pulltest.Must(trust.New(o))(t)
+				_, err := v.Verify(t.Context(), ref(t, typed), target())
+				refusal(t, err, "pinned", "pinned to "+wrong.String())
+				if got := pulltest.Must(o.Pin(ref(t, typed)))(t); got.Digest != wrong || got.Name != ref(t, typed).Name {
+					t.Errorf("%s with %s pinned: got %s, %s, want the pin under the name that was typed", typed, pinned, got.Name, got.Digest)
+				}
+				o.Digests[0] = pinned + "=" + right.String()
+				if _, err := pulltest.Must(trust.New(o))(t).Verify(t.Context(), ref(t, typed), target()); err != nil {
+					t.Errorf("%s with %s pinned to it: got %v, want it allowed", typed, pinned, err)
+				}
+			}
+		}
+		twice := []string{spellings[0] + "=" + right.String(), spellings[1] + "=" + wrong.String()}
+		if _, err := trust.ParsePins(twice); err == nil {
+			t.Errorf("%v: got no error, want one for two pins of one name", twice)
+		}
+	}
+}
+
 func TestPinGivesTheDigest(t *testing.T) {
 	pin, own := digest.FromString("pin"), digest.FromString("own")
 	o := trust.Options{Mode: trust.ModePinned, Digests: []string{"app:1=" + pin.String()}}

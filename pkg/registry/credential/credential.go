@@ -2,8 +2,8 @@
 // the configuration, in the files and variables of Docker and Podman, from
 // Docker's credential helpers, and from kubelet's credential providers.
 //
-// It contacts no registry, and it gives a credential to no host but the one that
-// it is filed under; pkg/registry decides when a host is asked for one. Which
+// It contacts no registry, and it gives a credential to no host but those that it
+// belongs to (Entry.isFor); pkg/registry decides when a host is asked for one. Which
 // names and patterns stand for a host is in pkg/source. Errors and
 // Credential.Source never hold a secret.
 //
@@ -12,6 +12,7 @@
 package credential
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"os"
@@ -35,6 +36,25 @@ type Credential struct {
 	RegistryToken string
 	// Source says where it was found; it never holds the secret.
 	Source string
+	// For says which hosts it may be sent to.
+	For string
+	// Withheld says why a host for which nothing was found does not get what is
+	// configured; it is empty where nothing surprises.
+	Withheld string
+}
+
+// IsZero reports whether nothing was found.
+func (c Credential) IsZero() bool {
+	c.Withheld = ""
+	return c == Credential{}
+}
+
+// Why is Withheld as the end of a sentence, empty if that is.
+func (c Credential) Why() string {
+	if c.Withheld == "" {
+		return ""
+	}
+	return ": " + c.Withheld
 }
 
 // BasicAuth encodes name and password as they follow "Basic " in a header.
@@ -52,8 +72,10 @@ type Options struct {
 	AuthFile string
 	// Entries are what is configured: the first that matches a host counts.
 	Entries []Entry
-	// EntriesFile is asked after the Entries.
+	// EntriesFile is asked after the Entries. It stands in FileProfile, nil if that
+	// is none.
 	EntriesFile string
+	FileProfile *Profile
 	// Lookup reads the environment; nil reads that of the process.
 	Lookup func(name string) (string, bool)
 	// Detached runs helpers and other programs without a terminal, so that none
@@ -85,7 +107,7 @@ func New(o Options) (Finder, error) {
 	}
 	s = append(s, entries)
 	if o.EntriesFile != "" {
-		s = append(s, authFile{path: o.EntriesFile, name: "authfile " + o.EntriesFile, required: true})
+		s = append(s, profileFile{authFile{path: o.EntriesFile, name: "authfile " + o.EntriesFile, required: true}, o.FileProfile})
 	}
 	if o.AuthFile == "" {
 		s = append(s, usersOwn(o.Lookup)...)
@@ -150,6 +172,7 @@ func (q question) isOwn() bool { return source.SameHost(q.host, q.ref.Domain) }
 type sources []place
 
 func (s sources) find(ctx context.Context, q question) (Credential, error) {
+	var withheld string
 	for _, from := range s {
 		cred, ok, err := from.credential(ctx, q)
 		if err != nil {
@@ -158,8 +181,9 @@ func (s sources) find(ctx context.Context, q question) (Credential, error) {
 		if ok {
 			return cred, nil
 		}
+		withheld = cmp.Or(withheld, cred.Withheld)
 	}
-	return Credential{}, nil
+	return Credential{Withheld: withheld}, nil
 }
 
 // ownHost is the credential of the command line. No mirror has a right to it,
@@ -167,5 +191,19 @@ func (s sources) find(ctx context.Context, q question) (Credential, error) {
 type ownHost struct{ cred Credential }
 
 func (o ownHost) credential(_ context.Context, q question) (Credential, bool, error) {
+	o.cred.For = q.ref.TypedHost()
 	return o.cred, q.isOwn(), nil
+}
+
+// profileFile is an auth file that a profile names.
+type profileFile struct {
+	file    authFile
+	profile *Profile
+}
+
+func (f profileFile) credential(ctx context.Context, q question) (Credential, bool, error) {
+	if why := f.profile.refuse(q); why != "" {
+		return Credential{Withheld: why}, false, nil
+	}
+	return f.file.credential(ctx, q)
 }

@@ -233,7 +233,7 @@ func TestEntries(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(credential.Credential{}, "Source")); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(credential.Credential{}, "Source", "For")); diff != "" {
 				t.Errorf("credential (-want +got):\n%s", diff)
 			}
 			if strings.Contains(got.Source, "canary") {

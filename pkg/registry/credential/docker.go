@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -64,7 +66,7 @@ func readDockerConfig(ctx context.Context, name string, data []byte, q question)
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Credential{}, false, fmt.Errorf("%s is not JSON in the form of Docker's config.json", name)
 	}
-	for _, id := range q.identifiers() {
+	for _, id := range c.identifiers(q) {
 		cred, ok, err := c.lookup(ctx, q, name, id)
 		if ok || err != nil {
 			return cred, ok, err
@@ -76,7 +78,7 @@ func readDockerConfig(ctx context.Context, name string, data []byte, q question)
 // identifier is a name under which a credential may be filed.
 type identifier struct {
 	name string
-	host bool // it names a host rather than a part of one
+	path string // of the part of the host that it names, empty for all of it
 }
 
 // identifiers lists the names to look for: repositories from the longest to
@@ -85,23 +87,67 @@ func (q question) identifiers() []identifier {
 	var ids []identifier
 	for _, name := range source.CredentialNames(q.host) {
 		for path := q.ref.Path; path != ""; {
-			ids = append(ids, identifier{name: name + "/" + path})
+			ids = append(ids, identifier{name: name + "/" + path, path: path})
 			path = path[:max(strings.LastIndex(path, "/"), 0)]
 		}
 	}
 	for _, name := range source.CredentialNames(q.host) {
-		ids = append(ids, identifier{name, true})
+		ids = append(ids, identifier{name: name})
 		if name == source.DockerHub {
-			ids = append(ids, identifier{"https://index.docker.io/v1/", true})
+			ids = append(ids, identifier{name: "https://index.docker.io/v1/"})
 		}
 		for _, scheme := range []string{"https://", "http://"} {
-			ids = append(ids, identifier{scheme + name, true})
+			ids = append(ids, identifier{name: scheme + name})
 		}
 		if !strings.Contains(name, ":") {
-			ids = append(ids, identifier{name + ":443", true}, identifier{"https://" + name + ":443", true})
+			ids = append(ids, identifier{name: name + ":443"}, identifier{name: "https://" + name + ":443"})
 		}
 	}
 	return ids
+}
+
+// identifiers adds to those of the question the other spellings of the host that
+// the file itself has.
+func (c dockerConfig) identifiers(q question) []identifier {
+	ids := q.identifiers()
+	for _, key := range slices.Sorted(maps.Keys(c.keys())) {
+		known := slices.ContainsFunc(ids, func(id identifier) bool { return id.name == key })
+		if path, ok := q.filedUnder(key); ok && !known {
+			ids = append(ids, identifier{name: key, path: path})
+		}
+	}
+	slices.SortStableFunc(ids, func(a, b identifier) int { return len(b.path) - len(a.path) })
+	return ids
+}
+
+func (c dockerConfig) keys() map[string]bool {
+	keys := map[string]bool{}
+	for key := range c.Auths {
+		keys[key] = true
+	}
+	for key := range c.CredHelpers {
+		keys[key] = true
+	}
+	return keys
+}
+
+// filedUnder reports whether a key of the file stands for the host or for a part
+// of it that holds the repository, which is path. Docker has filed hosts as URLs
+// of their API, with either version and with a slash at the end.
+func (q question) filedUnder(key string) (path string, ok bool) {
+	scheme, rest, isURL := strings.Cut(key, "://")
+	if !isURL {
+		rest = key
+	} else if !strings.EqualFold(scheme, "https") && !strings.EqualFold(scheme, "http") {
+		return "", false
+	}
+	host, path, hasPath := strings.Cut(rest, "/")
+	path = strings.TrimSuffix(path, "/")
+	if hasPath && (path == "v1" || path == "v2") && (isURL || source.CanonicalHost(host) == source.DockerHub) {
+		path = ""
+	}
+	within := path == "" || path == q.ref.Path || strings.HasPrefix(q.ref.Path, path+"/")
+	return path, within && source.SameHost(host, q.host)
 }
 
 // lookup asks, for one identifier, the helper of that name, then the helper for
@@ -110,7 +156,7 @@ func (c dockerConfig) lookup(ctx context.Context, q question, name string, id id
 	if helper := c.CredHelpers[id.name]; helper != "" {
 		return q.askHelper(ctx, name, helper, id.name)
 	}
-	if c.CredsStore != "" && id.host {
+	if c.CredsStore != "" && id.path == "" {
 		cred, ok, err := q.askHelper(ctx, name, c.CredsStore, id.name)
 		if ok || err != nil {
 			return cred, ok, err
@@ -133,7 +179,7 @@ func (c dockerConfig) lookup(ctx context.Context, q question, name string, id id
 func (a dockerAuth) credential() (Credential, error) {
 	cred := Credential{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
 	if a.Auth != "" {
-		text, err := base64.StdEncoding.DecodeString(a.Auth)
+		text, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(a.Auth, "=")) // some write no padding
 		user, password, ok := strings.Cut(string(text), ":")
 		if err != nil || !ok {
 			return cred, errors.New("auth is not USER:PASSWORD in base64")

@@ -2,6 +2,7 @@ package credential
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,9 +33,12 @@ const (
 // on Source.
 type Entry struct {
 	// Match are patterns of hosts, or of hosts and repositories, that the
-	// entry is for; none stands for the reference's own host.
-	Match  []string
-	Source string
+	// entry is for; see Entry.isFor for an entry without them.
+	Match []string
+	// Profile is the one that the entry stands in, nil for an entry outside of
+	// profiles.
+	Profile *Profile
+	Source  string
 	// Path is Docker's configuration folder, or an auth file.
 	Path   string
 	Helper string // NAME of docker-credential-NAME
@@ -60,10 +64,8 @@ type Entry struct {
 
 // Validate reports what an entry lacks or has too much of.
 func (e Entry) Validate() error {
-	for _, pattern := range e.Match {
-		if err := source.CheckPattern(pattern); err != nil {
-			return fmt.Errorf("match: %w", err)
-		}
+	if _, err := source.ParsePatterns(e.Match); err != nil {
+		return fmt.Errorf("match: %w", err)
 	}
 	given := e.given()
 	allowed, ok := entryFields()[e.Source]
@@ -136,44 +138,131 @@ func (e Entry) given() []string {
 	return names
 }
 
+// Profile is what a credential inherits from the profile that it stands in.
+type Profile struct {
+	Name string
+	// Match are the patterns of the profile.
+	Match []source.Pattern
+}
+
+// IsFor reports whether ref is among what the profile is for. A profile without
+// patterns, and no profile, are for everything.
+func (p *Profile) IsFor(ref source.Ref) bool {
+	return p == nil || len(p.Match) == 0 || slices.ContainsFunc(p.Match, func(m source.Pattern) bool {
+		return m.Match(ref.Domain, ref.Path)
+	})
+}
+
+// refuse returns why the profile's credentials are not for the host, empty if they
+// may be. With a reference outside of the profile, the reference's own host, which
+// the author of its name has chosen, gets none of them.
+func (p *Profile) refuse(q question) string {
+	if !q.isOwn() || p.IsFor(q.ref) {
+		return ""
+	}
+	return fmt.Sprintf("the credentials of profile %s are for %s", p.Name, source.List(p.Match))
+}
+
+// entry is an Entry with its patterns parsed.
+type entry struct {
+	Entry
+	match []source.Pattern
+}
+
 // entries are the configured sources.
 type entries struct {
-	list   []Entry
+	list   []entry
 	lookup func(string) (string, bool)
 }
 
 func newEntries(list []Entry, lookup func(string) (string, bool)) (entries, error) {
+	s := entries{lookup: lookup}
 	for i, e := range list {
 		if err := e.Validate(); err != nil {
 			return entries{}, fmt.Errorf("credentials[%d]: %w", i, err)
 		}
+		match, err := source.ParsePatterns(e.Match)
+		if err != nil {
+			return entries{}, err
+		}
+		s.list = append(s.list, entry{e, match})
 	}
-	return entries{list, lookup}, nil
+	return s, nil
 }
 
 // credential asks the entries that are about the host. The ones that look into
 // files of many hosts may have nothing for it.
 func (s entries) credential(ctx context.Context, q question) (Credential, bool, error) {
+	var withheld string
 	for _, e := range s.list {
-		if !e.isFor(q) {
+		ok, why := e.isFor(q)
+		if !ok {
+			withheld = cmp.Or(withheld, why)
 			continue
 		}
-		cred, ok, err := s.ask(ctx, e, q)
+		cred, ok, err := s.ask(ctx, e.Entry, q)
 		if ok || err != nil {
+			cred.For = e.Reach()
 			return cred, ok, err
 		}
 	}
-	return Credential{}, false, nil
+	return Credential{Withheld: withheld}, false, nil
 }
 
-func (e Entry) isFor(q question) bool {
-	if len(e.Match) == 0 {
-		// A provider says itself which images it is for.
-		return q.isOwn() || e.Source == SourceCredentialProvider
+// isFor reports whether the entry belongs to the host, and if not, why that may
+// surprise. It belongs to the hosts that its own patterns name, else to those of
+// its profile. Without either, an entry outside of profiles belongs to the
+// reference's own host. One in a profile then belongs to a host only if its source
+// files credentials by their hosts: a secret that it holds itself would go wherever
+// the author of an image name points it.
+func (e entry) isFor(q question) (ok bool, why string) {
+	if why := e.Profile.refuse(q); why != "" {
+		return false, why
 	}
-	return slices.ContainsFunc(e.Match, func(pattern string) bool {
-		return source.MatchCredential(pattern, q.host, q.ref.Path)
-	})
+	switch {
+	case len(e.match) > 0:
+		return slices.ContainsFunc(e.match, func(m source.Pattern) bool { return m.Match(q.host, q.ref.Path) }), ""
+	case e.Source == SourceCredentialProvider:
+		return true, "" // it says itself which images it is for
+	case e.IsHomeless():
+		return false, fmt.Sprintf("a credential of profile %s names no hosts: give it a match", e.Profile.Name)
+	}
+	return q.isOwn(), ""
+}
+
+// IsHomeless reports whether no host may get the entry: it holds a secret, stands
+// in a profile, and neither of them has patterns.
+func (e Entry) IsHomeless() bool {
+	return len(e.Match) == 0 && e.Profile != nil && len(e.Profile.Match) == 0 && e.holdsSecret()
+}
+
+// IsOpen reports whether the author of a reference decides which host gets the
+// entry: it holds a secret outside of profiles and has no patterns.
+func (e Entry) IsOpen() bool {
+	return len(e.Match) == 0 && e.Profile == nil && e.holdsSecret()
+}
+
+// holdsSecret reports whether the entry is one secret for whatever host it is
+// given to, rather than a place where secrets are filed by their hosts.
+func (e Entry) holdsSecret() bool {
+	return slices.Contains([]string{SourcePassword, SourceIdentityToken, SourceRegistryToken}, e.Source)
+}
+
+// Reach lists in words the hosts that the entry may be sent to.
+func (e Entry) Reach() string {
+	switch {
+	case len(e.Match) > 0:
+		return strings.Join(e.Match, ", ")
+	case e.IsHomeless():
+		return "no host: neither it nor its profile has a match"
+	case e.Source == SourceCredentialProvider:
+		return "the images that its configuration names"
+	case e.Profile != nil && len(e.Profile.Match) > 0:
+		return source.List(e.Profile.Match)
+	case !e.holdsSecret():
+		return "the registry of the reference, as far as it is filed there"
+	}
+	return "the registry of the reference, whichever that is"
 }
 
 func (s entries) ask(ctx context.Context, e Entry, q question) (Credential, bool, error) {
@@ -222,7 +311,7 @@ func (s entries) dockerConfig(e Entry) authFile {
 // host and does not know it is a failure.
 func (e Entry) helper(ctx context.Context, q question) (Credential, bool, error) {
 	for _, id := range q.identifiers() {
-		if !id.host {
+		if id.path != "" {
 			continue
 		}
 		cred, ok, err := q.askHelper(ctx, "configuration", e.Helper, id.name)

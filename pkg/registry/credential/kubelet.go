@@ -63,7 +63,7 @@ func (p providers) credential(ctx context.Context, q question) (Credential, bool
 	if err != nil {
 		return Credential{}, false, err
 	}
-	image := source.WithoutDefaultPort(q.host) + "/" + q.ref.Path
+	image := source.CanonicalHost(q.host) + "/" + q.ref.Path
 	asked := false
 	for _, one := range conf.Providers {
 		if !one.isFor(image) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -129,38 +130,73 @@ func (f *Finder) applyOptions(h *Host) error {
 // findDirectory returns the directory for a registry, empty if there is none: an
 // entry of its own name in any of dirs wins over every _default.
 func findDirectory(dirs []string, name string) (string, error) {
-	for _, entries := range [][]string{directoryNames(name), {"_default"}} {
-		for _, dir := range dirs {
-			for _, entry := range entries {
-				path := filepath.Join(dir, entry)
-				_, err := os.Stat(path)
-				if err == nil {
-					return path, nil
-				}
-				if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-					return "", err
-				}
-			}
+	for _, dir := range dirs {
+		path, err := firstEntry(dir, directoryNames(dir, name))
+		if path != "" || err != nil {
+			return path, err
+		}
+	}
+	for _, dir := range dirs {
+		path, err := firstEntry(dir, []string{"_default"})
+		if path != "" || err != nil {
+			return path, err
 		}
 	}
 	return "", nil
 }
 
-// directoryNames lists the names under which a registry may have a directory.
-// The form host_port_ is for file systems that cannot hold a colon.
-func directoryNames(name string) []string {
-	if name == source.DockerHub {
-		return source.HostAliases(name)
+func firstEntry(dir string, names []string) (string, error) {
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		_, err := os.Stat(path)
+		if err == nil {
+			return path, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return "", err
+		}
 	}
-	host, port, err := net.SplitHostPort(name)
+	return "", nil
+}
+
+// directoryNames lists the names under which a registry may have a directory in
+// dir: those that containerd makes of its canonical name, then other spellings
+// that are there.
+func directoryNames(dir, name string) []string {
+	names := source.HostAliases(name)
+	if name != source.DockerHub {
+		names = portNames(name)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil { // a directory that cannot be listed may still have entries
+		return names
+	}
+	for _, e := range entries {
+		if host := namedHost(e.Name()); source.CanonicalHost(host) == name && !slices.Contains(names, e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// portNames lists containerd's forms of a name. The form host_port_ is for file
+// systems that cannot hold a colon.
+func portNames(name string) []string {
+	_, port, err := net.SplitHostPort(name)
 	if err != nil {
 		return []string{name, name + "_443_", name + ":443"}
 	}
-	names := []string{strings.TrimSuffix(name, ":"+port) + "_" + port + "_", name}
-	if source.WithoutDefaultPort(name) != name {
-		names = append(names, host)
+	return []string{strings.TrimSuffix(name, ":"+port) + "_" + port + "_", name}
+}
+
+// namedHost is the host that the name of a directory stands for.
+func namedHost(entry string) string {
+	if inner, ok := strings.CutSuffix(entry, "_"); ok {
+		if at := strings.LastIndexByte(inner, '_'); at > 0 {
+			return inner[:at] + ":" + inner[at+1:]
+		}
 	}
-	return names
+	return entry
 }
 
 // DirsOf returns those of dirs that configure the registry called domain, by

@@ -36,14 +36,17 @@ type table struct {
 // Files writes what the options mean for each of the registries, and for each
 // that has a mirror, in containerd's own form. Credentials have no place in it.
 func Files(o Options, registries []string) ([]File, error) {
-	names := slices.Clone(registries)
+	var names []string
+	for _, name := range registries {
+		names = append(names, source.CanonicalHost(name))
+	}
 	for _, m := range o.Mirrors {
-		names = append(names, m.Host)
+		names = append(names, source.CanonicalHost(m.Host))
 	}
 	slices.Sort(names)
 	var files []File
 	for _, name := range slices.Compact(names) {
-		f, err := file(o, source.CanonicalHost(name))
+		f, err := file(o, name)
 		if err != nil {
 			return nil, err
 		}

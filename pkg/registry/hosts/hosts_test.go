@@ -287,3 +287,35 @@ func TestNewRefuses(t *testing.T) {
 		t.Errorf("got %v, want the zero value to work", err)
 	}
 }
+
+// TestM4MirrorsAndFoldersOfAllSpellings: mirrors and folders are found for a host
+// however it, they and the reference are spelled.
+func TestM4MirrorsAndFoldersOfAllSpellings(t *testing.T) {
+	for canonical, spellings := range map[string][]string{
+		"reg.example.com":      {"reg.example.com", "REG.Example.com:443", "reg.example.com:0443"},
+		"reg.example.com:5000": {"reg.example.com:5000", "Reg.example.com:05000"},
+		"[::1]:5000":           {"[::1]:5000", "[0:0::1]:5000"},
+		"docker.io":            {"docker.io", "registry-1.docker.io", "DOCKER.IO:443"},
+	} {
+		for _, mirrored := range spellings {
+			dir := t.TempDir()
+			folder := filepath.Join(dir, mirrored)
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(folder, "hosts.toml"), []byte("[host.'https://folder.example']\ncapabilities = ['pull']\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			o := hosts.Options{Dirs: []string{dir}, Mirrors: []hosts.Mirror{{Host: mirrored, Endpoints: []string{"https://mirror.example"}}}}
+			for _, typed := range spellings {
+				got, err := find(t, o, typed+"/team/app")
+				if err != nil || len(got) != 3 || got[0].Name != "mirror.example" || got[1].Name != "folder.example" || got[2].Name != source.ContactedHost(canonical) || got[2].Mirror {
+					t.Errorf("hosts of %s, mirrored as %s: got %+v, %v, want mirror, folder and %s", typed, mirrored, got, err, canonical)
+				}
+			}
+			if other, err := find(t, o, "other.example.com/team/app"); err != nil || len(other) != 1 {
+				t.Errorf("hosts of another registry: got %+v, %v, want itself", other, err)
+			}
+		}
+	}
+}

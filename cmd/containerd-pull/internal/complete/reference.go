@@ -256,7 +256,7 @@ func (q *query) places(settings *config.Settings, cfg *config.Config) []place {
 	case !looksLikeHost(host):
 		return nil
 	}
-	own, err := settings.Resolve(source.Ref{Domain: host, Path: path})
+	own, err := settings.Resolve(source.Ref{Domain: source.CanonicalHost(host), Path: path})
 	if err != nil {
 		return nil
 	}
@@ -287,7 +287,7 @@ func (q *query) catalog(ctx context.Context, p place) []string {
 		return nil
 	}
 	var all []string
-	for _, name := range q.remote(ctx, p.cfg, "catalog", source.Ref{Name: p.host, Domain: p.host}, func(ctx context.Context, reg *registry.Registry) ([]string, error) {
+	for _, name := range q.remote(ctx, p.cfg, "catalog", source.RegistryRef(p.host), func(ctx context.Context, reg *registry.Registry) ([]string, error) {
 		return reg.Repositories(ctx, p.host)
 	}) {
 		all = append(all, p.host+"/"+name+":")

@@ -21,15 +21,24 @@ type Host struct {
 	TLS        string   `json:"tls"`
 	Headers    []string `json:"headers"`
 	Credential string   `json:"credential"` // its source; empty if there is none
+	// CredentialFor is which hosts the credential may be sent to, in words;
+	// CredentialWithheld is why the host does not get one that is configured.
+	CredentialFor      string `json:"credential_for,omitempty"`
+	CredentialWithheld string `json:"credential_withheld,omitempty"`
 }
 
-// NewHost returns a host with the source of its credential for showing.
-func NewHost(h hosts.Host, credential string) Host {
+// Credential is what may be shown of one: where it is, which hosts it may be sent
+// to, and where there is none, why one that is configured was withheld.
+type Credential struct{ Source, For, Withheld string }
+
+// NewHost returns a host with its credential for showing.
+func NewHost(h hosts.Host, cred Credential) Host {
 	headers := slices.AppendSeq([]string{}, maps.Keys(h.Header)) // an empty list in JSON, not null
 	slices.Sort(headers)
 	return Host{
 		Host: h.Name, URL: h.URL(), Mirror: h.Mirror, Pull: h.Pull, Resolve: h.Resolve,
-		TLS: describeTLS(h), Headers: headers, Credential: credential,
+		TLS: describeTLS(h), Headers: headers, Credential: cred.Source,
+		CredentialFor: cred.For, CredentialWithheld: cred.Withheld,
 	}
 }
 
@@ -52,6 +61,19 @@ func describeTLS(h hosts.Host) string {
 	return strings.Join(parts, ", ")
 }
 
+// credential is where the credential comes from and which hosts it is for, or why
+// there is none.
+func (h Host) credential() string {
+	text := cmp.Or(h.Credential, "none")
+	if h.CredentialFor != "" {
+		text += ", for " + h.CredentialFor
+	}
+	if h.CredentialWithheld != "" {
+		text += ": " + h.CredentialWithheld
+	}
+	return text
+}
+
 // Hosts is the result of hosts check in JSON.
 type Hosts []Host
 
@@ -65,7 +87,7 @@ func (all Hosts) Write(w io.Writer) {
 		if h.Resolve {
 			may = append(may, "resolve")
 		}
-		fmt.Fprintf(w, "%s\t%s\tTLS: %s\tcredential: %s\n", h.URL, strings.Join(may, ", "), h.TLS, cmp.Or(h.Credential, "none"))
+		fmt.Fprintf(w, "%s\t%s\tTLS: %s\tcredential: %s\n", h.URL, strings.Join(may, ", "), h.TLS, h.credential())
 		for _, name := range h.Headers {
 			fmt.Fprintf(w, "\theader %s\t\t\n", name)
 		}

@@ -56,9 +56,9 @@ func TestVerifyText(t *testing.T) {
 func TestHostsText(t *testing.T) {
 	plain := hosts.Host{Name: "a.example", Schemes: []string{"https", "http"}, TLS: &tls.Config{}, Pull: true, Header: map[string][]string{"x-b": {"secret"}, "x-a": {"secret"}}}
 	var got bytes.Buffer
-	Hosts{NewHost(plain, ""), NewHost(plain, "file")}.Write(&got)
+	Hosts{NewHost(plain, Credential{Withheld: "not yours"}), NewHost(plain, Credential{Source: "file", For: "a.example"})}.Write(&got)
 	if text := got.String(); strings.Contains(text, "secret") || !strings.Contains(text, "\theader x-a\t\t\n\theader x-b\t\t\n") ||
-		!strings.Contains(text, "credential: none\n") || !strings.Contains(text, "credential: file\n") || !strings.Contains(text, "TLS: certificate checked, else http\t") {
+		!strings.Contains(text, "credential: none: not yours\n") || !strings.Contains(text, "credential: file, for a.example\n") || !strings.Contains(text, "TLS: certificate checked, else http\t") {
 		t.Errorf("got %q", text)
 	}
 }

@@ -139,7 +139,7 @@ func printKind(w io.Writer, kind string, one batch.Outcome) {
 	case config.PrintDigest:
 		fmt.Fprintln(w, one.Result.Target.Digest)
 	case config.PrintRepoDigest:
-		fmt.Fprintf(w, "%s/%s@%s\n", one.Ref.Domain, one.Ref.Path, one.Result.Target.Digest)
+		fmt.Fprintf(w, "%s/%s@%s\n", one.Ref.TypedHost(), one.Ref.Path, one.Result.Target.Digest)
 	}
 	for _, own := range one.Result.Platforms {
 		switch {

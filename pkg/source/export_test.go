@@ -1,4 +1,0 @@
-package source
-
-// MatchPattern is the matcher below FitPattern and MatchCredential.
-func MatchPattern(pattern, name string) bool { return matchPattern(whole(pattern), name) }
