@@ -3,7 +3,6 @@ package config_test
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,7 +29,7 @@ func fisher(w *world, addr, user string, names ...string) *testregistry.Registry
 // gotSecret reports whether a registry has received a credential.
 func gotSecret(r *testregistry.Registry) bool {
 	for _, req := range append(r.Requests(), r.TokenRequests()...) {
-		if http.Header(req.Header).Get("Authorization") != "" {
+		if req.Header.Get("Authorization") != "" {
 			return true
 		}
 	}

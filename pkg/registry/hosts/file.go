@@ -36,7 +36,7 @@ type table struct {
 // Files writes what the options mean for each of the registries, and for each
 // that has a mirror, in containerd's own form. Credentials have no place in it.
 func Files(o Options, registries []string) ([]File, error) {
-	var names []string
+	names := make([]string, 0, len(registries)+len(o.Mirrors))
 	for _, name := range registries {
 		names = append(names, source.CanonicalHost(name))
 	}
