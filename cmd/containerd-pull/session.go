@@ -83,11 +83,14 @@ func (s *session) configs() []*config.Config {
 	return s.each
 }
 
-// warnings lists what may surprise in the settings for refs.
+// warnings lists what may surprise in the settings for refs, which are those of
+// the session.
 func (s *session) warnings(refs []source.Ref) []string {
 	all := s.settings.Warnings()
 	for i, ref := range refs {
-		all = append(all, s.each[i].Warnings(ref)...)
+		if ref.Domain != "" { // a record whose name is no reference has none
+			all = append(all, s.each[i].Warnings(ref)...)
+		}
 	}
 	return all
 }

@@ -56,7 +56,7 @@ func TestH1bCredentialsBelongToHosts(t *testing.T) {
 		{"extends", "[profiles.base]\nmatch = ['%[1]s']\n[[profiles.base.credentials]]\n" + secret + "[profiles.prod]\nextends = 'base'\n", []string{"-p", "prod"}, true, "the credentials of profile prod are for"},
 		{"extends, patterns of its own", "[[profiles.base.credentials]]\n" + secret + "[profiles.prod]\nextends = 'base'\nmatch = ['%[1]s']\n", []string{"-p", "prod"}, true, "the credentials of profile prod are for"},
 		{"an authfile", "[profiles.prod]\nmatch = ['%[1]s']\nauthfile = 'auth.json'\n", []string{"-p", "prod"}, true, "the credentials of profile prod are for"},
-		{"by pattern, a path like a host", "[profiles.prod]\nmatch = ['*:*/app', '%[1]s', '127.0.0.1*']\n[[profiles.prod.credentials]]\nmatch = ['%[1]s', '127.0.0.1*', '?27.0.0.2/*']\n" + secret, nil, true, ""},
+		{"by pattern, a path like a host", "[profiles.prod]\nmatch = ['*:*/app', '%[1]s', '127.0.0.1*', '*.0.1/*']\n[[profiles.prod.credentials]]\nmatch = ['%[1]s', '127.0.0.1*', '*.0.1/*', '?27.0.0.2/*']\n" + secret, nil, true, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := &world{t: t, root: t.TempDir()}
