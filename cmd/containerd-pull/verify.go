@@ -74,7 +74,11 @@ func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
 	if err := s.startDisplay(); err != nil {
 		return err
 	}
-	for _, w := range s.settings.Warnings() {
+	asked := refs
+	if !o.repair { // no registry is asked for anything
+		asked = nil
+	}
+	for _, w := range s.warnings(asked) {
 		s.parts.Progress.Emit(progress.Event{Kind: progress.Warning, Message: w})
 	}
 	v := &verification{o: o, session: s}

@@ -26,6 +26,15 @@ func fisher(w *world, addr, user string, names ...string) *testregistry.Registry
 	return w.registry(o, names...)
 }
 
+func parsed(t *testing.T, name string) source.Ref {
+	t.Helper()
+	ref, err := source.ParseRef(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
 // gotSecret reports whether a registry has received a credential.
 func gotSecret(r *testregistry.Registry) bool {
 	for _, req := range append(r.Requests(), r.TokenRequests()...) {
@@ -106,12 +115,11 @@ password = "canary"
 `, cache.URL(), cache.Host()), 0o600)
 	caller, settings := w.load(call{args: []string{"--root", filepath.Join(w.root, "store"), "-p", "prod"}, uid: os.Getuid(), env: map[string]string{"NERDCTL_TOML": ""}})
 	cfg := pullWith(t, caller, settings, "app:1")
-	outside := pulltest.Must(source.ParseRef("app:1"))(t)
 	want := []string{"profile prod is for registry.example.com, not for docker.io/library/app:1: its settings are used, its credentials are not"}
-	if diff := cmp.Diff(want, cfg.Warnings(outside)); diff != "" {
+	if diff := cmp.Diff(want, cfg.Warnings(parsed(t, "app:1"))); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
-	if got := cfg.Warnings(pulltest.Must(source.ParseRef("Registry.example.com:443/app"))(t)); got != nil {
+	if got := cfg.Warnings(parsed(t, "Registry.example.com:443/app")); got != nil {
 		t.Errorf("inside of the profile: got %v, want no warning", got)
 	}
 }
@@ -135,9 +143,9 @@ func TestM4SpellingsChooseTheProfile(t *testing.T) {
 	for _, spelled := range []string{"localhost:443/x", "LOCALHOST/x", "docker.io/library/x", "DOCKER.IO:443/library/x", "registry-1.docker.io/library/x"} {
 		w.write(system, "[profiles.a]\nmatch = ['LocalHost', 'registry-1.docker.io']\n", 0o600)
 		_, settings := w.load(call{env: map[string]string{"NERDCTL_TOML": ""}})
-		cfg := pulltest.Must(settings.Resolve(pulltest.Must(source.ParseRef(spelled))(t)))(t)
-		if cfg.Profile != "a" {
-			t.Errorf("profile of %s: got %q, want a", spelled, cfg.Profile)
+		cfg, err := settings.Resolve(parsed(t, spelled))
+		if err != nil || cfg.Profile != "a" {
+			t.Errorf("profile of %s: got %+v, %v, want a", spelled, cfg, err)
 		}
 	}
 }
@@ -187,7 +195,10 @@ password_env = "P"
 			[]string{`match "*.corp.example": it stands for every host whose name ends in ".corp.example"`, `credentials[1] (password): match "*": it stands for every registry`},
 		},
 	} {
-		cfg := pulltest.Must(settings.WithProfile(name))(t)
+		cfg, err := settings.WithProfile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var reach []string
 		for _, r := range cfg.Reach() {
 			reach = append(reach, r.Credential+": "+r.Hosts)
