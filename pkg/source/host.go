@@ -22,7 +22,8 @@ const defaultPort = "443"
 // compares hosts compares them: in lower case, without the port of HTTPS, zeros
 // before a port and the final dot of a name, with an IPv6 address in brackets and
 // in its shortest form, and Docker Hub by its one name. An IPv4 address in IPv6
-// form is that address.
+// form is that address. The port of HTTPS is dropped for a registry that is asked
+// by plain HTTP as well, at port 80 then: one name has one meaning.
 func CanonicalHost(host string) string {
 	name, port := splitHost(host)
 	name = canonicalName(name)
