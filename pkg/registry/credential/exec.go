@@ -1,7 +1,6 @@
 package credential
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,8 +19,10 @@ const (
 	// programTimeout bounds how long a program may take: enough for the API of a
 	// cloud, and an end for a program that waits for input.
 	programTimeout = 30 * time.Second
-	// maxProgramOutput bounds, in bytes, what is kept of a program's output.
+	// maxProgramOutput and maxComplaint bound, in bytes, what is kept of a
+	// program's standard output and standard error.
 	maxProgramOutput = 1 << 20
+	maxComplaint     = 64 << 10
 )
 
 // program is a foreign program that gives out a credential. Secrets go through
@@ -52,7 +53,7 @@ func findProgram(name string) (string, error) {
 func (p program) output(ctx context.Context) (stdout []byte, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, programTimeout, fmt.Errorf("no answer within %s", programTimeout))
 	defer cancel()
-	var out, errOut boundedBuffer
+	out, errOut := boundedBuffer{most: maxProgramOutput}, boundedBuffer{most: maxComplaint}
 	cmd := exec.CommandContext(ctx, p.path, p.args...)
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdin = strings.NewReader(p.stdin)
@@ -67,11 +68,11 @@ func (p program) output(ctx context.Context) (stdout []byte, err error) {
 	err = cmd.Run()
 	switch {
 	case ctx.Err() != nil:
-		return nil, withComplaint(context.Cause(ctx), errOut.Bytes())
+		return nil, withComplaint(context.Cause(ctx), errOut.kept)
 	case err != nil:
-		return out.Bytes(), withComplaint(err, errOut.Bytes())
+		return out.kept, withComplaint(err, errOut.kept)
 	}
-	return out.Bytes(), nil
+	return out.kept, nil
 }
 
 // pointsToPerson reports whether programs find a terminal or a screen, on which
@@ -90,12 +91,17 @@ func withComplaint(err error, complaint []byte) error {
 	return fmt.Errorf("%w: %s", err, text)
 }
 
-// boundedBuffer keeps the beginning of what is written and takes the rest, so
-// that a program that says too much does not hang.
-type boundedBuffer struct{ bytes.Buffer }
+// boundedBuffer keeps the first bytes of what is written and takes the rest, so
+// that a program that says too much does not hang. It embeds nothing: io.Copy
+// would prefer a promoted ReadFrom, which knows no bound, to Write.
+type boundedBuffer struct {
+	kept []byte
+	most int
+}
 
+// Write implements io.Writer.
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), maxProgramOutput-b.Len())])
+	b.kept = append(b.kept, p[:min(len(p), b.most-len(b.kept))]...)
 	return len(p), nil
 }
 

@@ -18,7 +18,7 @@ const peekSize = 64 << 10
 // compressed is a layer whose first bytes have been looked at, since media types
 // cannot be relied on.
 type compressed struct {
-	*bufio.Reader
+	in     *bufio.Reader
 	format inflate.Format
 	origin *origin
 }
@@ -72,12 +72,12 @@ func decompress(src io.Reader, q *hashed, decoders int) (int64, error) {
 	case inflate.Zstd:
 		return unzstdInto(q, c, decoders)
 	}
-	return copyInto(q, c.Reader, c.origin)
+	return copyInto(q, c.in, c.origin)
 }
 
 // inflateInto decodes straight into the queue's buffers.
 func inflateInto(q *hashed, c compressed) (n int64, err error) {
-	z := inflate.NewReader(c.Reader)
+	z := inflate.NewReader(c.in)
 	for {
 		buf, err := q.buffer()
 		if err != nil {
@@ -100,7 +100,7 @@ func inflateInto(q *hashed, c compressed) (n int64, err error) {
 }
 
 func unzstdInto(q *hashed, c compressed, decoders int) (int64, error) {
-	z, err := zstd.NewReader(c.Reader, zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(decoders))
+	z, err := zstd.NewReader(c.in, zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(decoders))
 	if err != nil {
 		return 0, c.origin.classify(err)
 	}
@@ -148,9 +148,9 @@ func Open(src io.Reader) (io.ReadCloser, error) {
 	}
 	switch c.format {
 	case inflate.Gzip:
-		return io.NopCloser(&classified{inflate.NewReader(c.Reader), c.origin}), nil
+		return io.NopCloser(&classified{inflate.NewReader(c.in), c.origin}), nil
 	case inflate.Zstd:
-		z, err := zstd.NewReader(c.Reader, zstd.WithDecoderConcurrency(1))
+		z, err := zstd.NewReader(c.in, zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, c.origin.classify(err)
 		}
@@ -159,7 +159,7 @@ func Open(src io.Reader) (io.ReadCloser, error) {
 			io.Closer
 		}{&classified{z, c.origin}, z.IOReadCloser()}, nil
 	}
-	return io.NopCloser(c.Reader), nil
+	return io.NopCloser(c.in), nil
 }
 
 // classified is a decoder whose errors its origin classifies.
