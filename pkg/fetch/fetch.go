@@ -36,7 +36,13 @@ const (
 	// bytes are taken for the source's last word. Source.Blame makes each round
 	// start with another host.
 	rounds = 4
+	// documentStalls is how many stall time-outs a small blob may take as a
+	// whole: without a bound, one byte now and then would take days.
+	documentStalls = 2
 )
+
+// errLate is in the error of a small blob that did not come in time.
+var errLate = errors.New("not complete in time")
 
 // ErrCorrupt is the error of received bytes that are not those of the digest.
 // They have been dropped.
@@ -132,6 +138,9 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 		if err == nil {
 			return body, nil
 		}
+		if errors.Is(err, errLate) && failures < rounds {
+			continue
+		}
 		if err := f.source.Backoff(ctx, failures, err); err != nil {
 			return nil, fmt.Errorf("fetching %s %s: %w", b.Kind, b.Desc.Digest, err)
 		}
@@ -139,12 +148,15 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 }
 
 func (f *Fetcher) read(ctx context.Context, b Blob) ([]byte, string, error) {
+	within := documentStalls * f.source.StallTimeout()
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("%w, %s: %w", errLate, within, errdefs.ErrUnavailable))
+	defer cancel()
 	body, err := f.source.Open(ctx, b.Ref, b.Desc, source.Range{})
 	if err != nil {
 		return nil, "", err
 	}
 	defer body.Close()
-	p, err := io.ReadAll(body)
+	p, err := io.ReadAll(io.LimitReader(body, b.Desc.Size+1))
 	return p, body.Host, err
 }
 

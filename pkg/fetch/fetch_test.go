@@ -422,3 +422,16 @@ func TestBytes(t *testing.T) {
 		}
 	})
 }
+
+// TestL12LateBytes has a small blob come by a byte now and then.
+func TestL12LateBytes(t *testing.T) {
+	each(t, 1000, func(t *testing.T, b *bench) {
+		b.options.StallTimeout = 100 * time.Millisecond
+		b.reg.SetBehave(first(100, testregistry.Behaviour{Rate: 50}))
+		start := time.Now()
+		got, err := b.fetcher().Bytes(b.ctx, b.blob)
+		if took := time.Since(start); !errdefs.IsUnavailable(err) || took > 10*time.Second {
+			t.Errorf("got %d bytes and %v after %s, want them to be unavailable soon", len(got), err, took)
+		}
+	})
+}

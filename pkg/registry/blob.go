@@ -127,6 +127,7 @@ func rangeRefused(resp *http.Response, err error, rng source.Range, size int64) 
 // accept makes b read a successful answer, from the offset on.
 func (b *body) accept(resp *http.Response, desc ocispec.Descriptor, rng source.Range) error {
 	b.src, b.rest = resp.Body, rng.Of(desc.Size)
+	takeTime(resp)
 	b.unframed = resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
 	if resp.StatusCode == http.StatusPartialContent {
 		return b.acceptPart(resp, desc)
@@ -134,11 +135,9 @@ func (b *body) accept(resp *http.Response, desc ocispec.Descriptor, rng source.R
 	if !isEncoded(resp) && resp.ContentLength >= 0 && resp.ContentLength != desc.Size {
 		return corruptf("short", "size: got %d, want %d", resp.ContentLength, desc.Size)
 	}
-	src, err := decode(resp)
-	if err != nil {
+	if err := decode(resp, desc.Size); err != nil {
 		return err
 	}
-	b.src = src
 	b.toEnd = rng.Offset+b.rest == desc.Size
 	b.ranged = rangeHeader(rng, desc.Size) == "" && acceptsRanges(resp)
 	return b.skip(rng.Offset)

@@ -15,14 +15,22 @@ import (
 // errClosed ends the context of a request whose answer is not needed any more.
 var errClosed = errors.New("answer closed")
 
+// wholeStalls is how many stall time-outs the body of an answer may take from
+// its beginning to its end, unless it is that of a blob.
+const wholeStalls = 2
+
 // watchedBody is a body that ends when it stalls: when one Read waits longer than
-// the limit, or when Reads that together waited as long brought less than the
-// rate. The time between Reads is the reader's own and never counts.
+// the limit, when Reads that together waited as long brought less than the rate,
+// or when it is not whole in time. The time between Reads is the reader's own
+// and counts for the whole alone. What is counted is what comes out of a content
+// coding.
 type watchedBody struct {
-	io.ReadCloser
+	src    io.Reader // the body, or what decodes it
+	body   io.Closer
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	whole  *time.Timer
 	limit  time.Duration
 	rate   int64
 
@@ -33,16 +41,24 @@ type watchedBody struct {
 // watchBody takes over body and cancel, which ends ctx, the context of the
 // request that body belongs to.
 func watchBody(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, limit time.Duration, rate int64) *watchedBody {
-	w := &watchedBody{ReadCloser: body, ctx: ctx, cancel: cancel, limit: limit, rate: rate}
+	w := &watchedBody{src: body, body: body, ctx: ctx, cancel: cancel, limit: limit, rate: rate}
 	w.timer = time.AfterFunc(limit, func() { cancel(stalledf("no byte for %s", limit)) })
 	w.timer.Stop()
+	w.whole = time.AfterFunc(wholeStalls*limit, func() { cancel(stalledf("not complete after %s", wholeStalls*limit)) })
 	return w
+}
+
+// takeTime lets the body of a blob take as long as its bytes go on coming.
+func takeTime(resp *http.Response) {
+	if w, ok := resp.Body.(*watchedBody); ok {
+		w.whole.Stop()
+	}
 }
 
 func (w *watchedBody) Read(p []byte) (int, error) {
 	start := time.Now()
 	w.timer.Reset(w.limit)
-	n, err := w.ReadCloser.Read(p)
+	n, err := w.src.Read(p)
 	w.timer.Stop()
 	if err == nil {
 		return n, w.measure(n, time.Since(start))
@@ -73,64 +89,134 @@ func (w *watchedBody) measure(n int, waited time.Duration) error {
 	return nil
 }
 
+// Close implements io.Closer.
 func (w *watchedBody) Close() error {
-	err := w.ReadCloser.Close()
+	w.whole.Stop()
+	err := w.body.Close()
 	w.cancel(errClosed)
 	return err
 }
 
 // isEncoded reports whether the bytes of an answer are not the blob itself.
 func isEncoded(resp *http.Response) bool {
-	coding := strings.TrimSpace(resp.Header.Get("Content-Encoding"))
-	return coding != "" && !strings.EqualFold(coding, "identity")
+	coding := contentCoding(resp)
+	return coding != "" && coding != "identity"
+}
+
+func contentCoding(resp *http.Response) string {
+	return strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
 }
 
 // zstdWindow is the largest window that RFC 9659 allows for a content coding.
 const zstdWindow = 8 << 20
 
-// decode undoes a content coding, although none was asked for. What comes out is
-// bounded by the reader of the result.
-func decode(resp *http.Response) (io.ReadCloser, error) {
+// decode has the body of resp yield what its content coding, although none was
+// asked for, stands for. The reader bounds what comes out, of which it wants at
+// most size bytes; what that may take on the wire is bounded here, because a
+// coding can go on for ever and yield nothing.
+func decode(resp *http.Response, size int64) error {
 	if !isEncoded(resp) {
-		return resp.Body, nil
+		return nil
 	}
-	coding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
-	switch coding {
-	case "gzip", "x-gzip":
-		z, err := gzip.NewReader(resp.Body)
-		if err != nil {
-			return nil, decodeFault(err)
-		}
-		return &decoded{src: z, release: func() {}, body: resp.Body}, nil
-	case "zstd":
-		z, err := zstd.NewReader(resp.Body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
-		if err != nil {
-			return nil, decodeFault(err)
-		}
-		return &decoded{src: z, release: z.Close, body: resp.Body}, nil
+	w, ok := resp.Body.(*watchedBody)
+	open := codings()[contentCoding(resp)]
+	if open == nil || !ok {
+		return malformedf("answer with unknown content coding %q", contentCoding(resp))
 	}
-	return nil, malformedf("answer with unknown content coding %q", coding)
+	d := &decoder{open: open, in: &encoded{src: w.src, most: encodedBound(size)}}
+	w.src, w.body = d, d.closing(w.body)
+	return nil
 }
 
-// decoded reads through a decoder and closes what is below it.
-type decoded struct {
-	src     io.Reader
-	release func()
-	body    io.Closer
+// encodedBound is how many bytes size bytes may take in a content coding. Stored
+// without compression they take an eighth more in blocks of 40 bytes, which is a
+// block for each flush of a server that hardly writes.
+func encodedBound(size int64) int64 { return size + size/8 + 64<<10 }
+
+// codings are the content codings that are understood.
+func codings() map[string]func(io.Reader) (io.ReadCloser, error) {
+	unzip := func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
+	return map[string]func(io.Reader) (io.ReadCloser, error){
+		"gzip":   unzip,
+		"x-gzip": unzip,
+		"zstd": func(r io.Reader) (io.ReadCloser, error) {
+			z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
+			if err != nil {
+				return nil, err
+			}
+			return z.IOReadCloser(), nil
+		},
+	}
 }
 
-func (d *decoded) Read(p []byte) (int, error) {
-	n, err := d.src.Read(p)
+// encoded is a body as it came, up to a bound.
+type encoded struct {
+	src  io.Reader
+	came int64
+	most int64
+	err  error // other than io.EOF
+}
+
+// Read implements io.Reader.
+func (e *encoded) Read(p []byte) (int, error) {
+	if e.came >= e.most {
+		e.err = corruptf("short", "content coding goes on for more than %d bytes", e.most)
+		return 0, e.err
+	}
+	n, err := e.src.Read(p[:min(int64(len(p)), e.most-e.came)])
+	e.came += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = decodeFault(err)
+		e.err = err
 	}
 	return n, err
 }
 
-func (d *decoded) Close() error {
-	d.release()
-	return d.body.Close()
+// decoder undoes a content coding. It opens the coding with the first Read, so
+// that the wait for its header is watched as well.
+type decoder struct {
+	in   *encoded
+	open func(io.Reader) (io.ReadCloser, error)
+	out  io.ReadCloser
 }
+
+// Read implements io.Reader. What went wrong with the body itself is why its
+// coding cannot be undone.
+func (d *decoder) Read(p []byte) (int, error) {
+	n, err := d.read(p)
+	switch {
+	case err == nil || errors.Is(err, io.EOF):
+		return n, err
+	case d.in.err != nil:
+		return n, d.in.err
+	}
+	return n, decodeFault(err)
+}
+
+func (d *decoder) read(p []byte) (int, error) {
+	if d.out == nil {
+		out, err := d.open(d.in)
+		if err != nil {
+			return 0, err
+		}
+		d.out = out
+	}
+	return d.out.Read(p)
+}
+
+// closing returns a closer of the decoder and of the body below it.
+func (d *decoder) closing(body io.Closer) io.Closer {
+	return closerFunc(func() error {
+		if d.out != nil {
+			_ = d.out.Close() // its body is not read to the end
+		}
+		return body.Close()
+	})
+}
+
+type closerFunc func() error
+
+// Close implements io.Closer.
+func (f closerFunc) Close() error { return f() }
 
 // decodeFault distinguishes a broken stream, which is wrong bytes, from a broken
 // connection.

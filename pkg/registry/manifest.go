@@ -150,12 +150,11 @@ func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocisp
 // readDocument reads a body up to the limit, which counts what is read and not
 // what is announced.
 func (r *Registry) readDocument(resp *http.Response) ([]byte, error) {
-	src, err := decode(resp)
-	if err != nil {
-		return nil, errors.Join(err, resp.Body.Close())
+	defer resp.Body.Close()
+	if err := decode(resp, r.opts.ManifestBytes); err != nil {
+		return nil, err
 	}
-	defer src.Close()
-	body, err := io.ReadAll(io.LimitReader(src, r.opts.ManifestBytes+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, r.opts.ManifestBytes+1))
 	if err != nil {
 		return nil, err
 	}
