@@ -51,7 +51,7 @@ func rooms() map[string][]string {
 		"pkg/internal/multibuffer": {},
 		"pkg/unpack":               {"pkg/unpack/pipeline", "pkg/fetch", "pkg/layer", "pkg/progress", "pkg/store"},
 		"pkg/unpack/pipeline":      {"pkg/inflate", "pkg/internal/multibuffer", "pkg/progress"},
-		"pkg/pull":                 {"pkg/image", "pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/trust", "pkg/progress"},
+		"pkg/pull":                 {"pkg/image", "pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/trust", "pkg/progress", "pkg/printable"},
 		"pkg/trust":                {"pkg/source", "pkg/printable"},
 		"pkg/check":                {"pkg/image", "pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/layer", "pkg/progress"},
 		"pkg/progress":             {"pkg/source", "pkg/printable"},

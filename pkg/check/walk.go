@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -177,7 +176,7 @@ func (w *walk) foundBlob(desc ocispec.Descriptor, kind progress.Blob, platform s
 
 // parse decodes the JSON of a document and reports what cannot be decoded.
 func (w *walk) parse(desc ocispec.Descriptor, body []byte, platform string, into any) bool {
-	err := json.Unmarshal(body, into)
+	err := image.Decode(body, into)
 	if err != nil {
 		w.found(Finding{Kind: Malformed, Platform: platform, Digest: desc.Digest, Message: fmt.Sprintf("decoding %s: %v", desc.MediaType, err)})
 	}

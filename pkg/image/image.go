@@ -24,6 +24,11 @@ const (
 	MaxDescriptors = 10_000   // that all indexes list together
 	MaxDocuments   = 64 << 20 // bytes of indexes, manifests and configs in memory
 	MaxConfig      = 4 << 20  // bytes of one config
+
+	// What one document may hold, which is counted before it is decoded: an
+	// empty object of three bytes would become a struct of hundreds.
+	maxObjects = 6 * MaxDescriptors  // objects and arrays
+	maxValues  = 20 * MaxDescriptors // with numbers and strings, the names of fields left out
 )
 
 // legacyConfig is what some old registries serve configs as
@@ -45,10 +50,40 @@ func IsAttestation(desc ocispec.Descriptor) bool {
 // Parse decodes the JSON of the document desc. Every error is an
 // errdefs.ErrInvalidArgument.
 func Parse(desc ocispec.Descriptor, body []byte, into any) error {
-	if err := json.Unmarshal(body, into); err != nil {
+	if err := Decode(body, into); err != nil {
 		return fmt.Errorf("decoding %s (%s): %w: %w", desc.Digest, desc.MediaType, errdefs.ErrInvalidArgument, err)
 	}
 	return nil
+}
+
+// Decode is json.Unmarshal for a document that holds no more than it may.
+func Decode(body []byte, into any) error {
+	if objects, values := count(body); objects > maxObjects || values > maxValues {
+		return fmt.Errorf("more than %d objects or %d values", maxObjects, maxValues)
+	}
+	return json.Unmarshal(body, into)
+}
+
+// count returns how many objects and arrays the JSON in body holds, and how many
+// values there are at most. What is no JSON has no more of them than a decoder
+// meets before it notices.
+func count(body []byte) (objects, values int) {
+	quoted := false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case quoted && c == '\\':
+			i++ // what follows is escaped
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			objects++
+			values++
+		case c == ',':
+			values++
+		}
+	}
+	return objects, values
 }
 
 // Config is what of an image's config decides how the image is unpacked.

@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -75,7 +74,7 @@ func (w *walker) index(ctx context.Context, n *Node, depth int) error {
 		return err
 	}
 	var index ocispec.Index
-	if err := json.Unmarshal(body, &index); err != nil {
+	if err := Decode(body, &index); err != nil {
 		return w.fault(Fault{n.Desc, fmt.Sprintf("decoding %s: %v", n.Desc.MediaType, err), Parse(n.Desc, body, &index)})
 	}
 	if w.listed += len(index.Manifests); depth > MaxDepth || w.listed > MaxDescriptors {

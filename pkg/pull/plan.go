@@ -16,6 +16,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -158,8 +159,9 @@ type planner struct {
 	fetcher *fetch.Fetcher
 	target  source.Target
 	plan    *Plan
-	held    int64
-	offline bool // what is not in the store is not found
+	held    int64 // bytes of all documents that were read
+	layers  int   // of all images
+	offline bool  // what is not in the store is not found
 }
 
 func (pl *planner) build(ctx context.Context) error {
@@ -229,9 +231,10 @@ func (pl *planner) config(ctx context.Context, desc ocispec.Descriptor) (Documen
 }
 
 func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob, get func() ([]byte, error)) (Document, error) {
-	if pl.held += desc.Size; desc.Size < 0 || pl.held > image.MaxDocuments {
+	if desc.Size < 0 || desc.Size > image.MaxDocuments-pl.held {
 		return Document{}, fmt.Errorf("indexes, manifests and configs take more than %d bytes: %w", image.MaxDocuments, errdefs.ErrInvalidArgument)
 	}
+	pl.held += desc.Size
 	d := Document{Desc: desc, Kind: kind}
 	var err error
 	if d.Body, err = content.ReadBlob(ctx, pl.p.Store.Content, desc); err == nil {
@@ -278,6 +281,9 @@ type candidate struct {
 // image adds the documents of c to the plan and selects its layers.
 func (pl *planner) image(c candidate) error {
 	sel := Selected{Platform: c.platform, Manifest: c.desc, Config: c.parsed.Config, Layers: c.parsed.Layers}
+	if pl.layers += len(sel.Layers); pl.layers > image.MaxDescriptors {
+		return fmt.Errorf("images have more than %d layers: %w", image.MaxDescriptors, errdefs.ErrInvalidArgument)
+	}
 	c.manifest.Children = image.Children(c.parsed)
 	pl.add(*c.manifest)
 	pl.add(*c.config)
@@ -345,7 +351,7 @@ func (s *Selected) readRootFS(m ocispec.Manifest, body []byte) (why string, err 
 func describePlatforms(all []ocispec.Platform) string {
 	var names []string
 	for _, p := range all {
-		if name := platforms.FormatAll(p); p.OS != "unknown" && !slices.Contains(names, name) {
+		if name := printable.Line(platforms.FormatAll(p)); p.OS != "unknown" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

@@ -45,10 +45,16 @@ func (pl *planner) choose(ctx context.Context, manifests []ocispec.Descriptor) (
 	return chosen, nil
 }
 
+// keptDocuments bounds, in bytes, the documents of candidates that are kept until
+// it is known which of them is chosen.
+const keptDocuments = 4 << 20
+
 // candidates learns the platform of each manifest: from its descriptor, or
-// else from its config.
+// else from its config. Of what was read for that, no more is kept than fits:
+// what is chosen is read again otherwise.
 func (pl *planner) candidates(ctx context.Context, manifests []ocispec.Descriptor) ([]candidate, error) {
 	var all []candidate
+	room := int64(keptDocuments)
 	for _, desc := range manifests {
 		c := candidate{desc: desc}
 		if desc.Platform != nil {
@@ -56,28 +62,46 @@ func (pl *planner) candidates(ctx context.Context, manifests []ocispec.Descripto
 		} else if err := pl.load(ctx, &c); err != nil {
 			return nil, err
 		}
+		room = c.shed(room)
 		all = append(all, c)
 	}
 	return all, nil
 }
 
-// load reads the manifest and the config of c.
+// shed drops what was decoded of c, and its documents too unless they fit into
+// the room. It returns the room that is left.
+func (c *candidate) shed(room int64) int64 {
+	c.parsed = ocispec.Manifest{}
+	if c.manifest == nil {
+		return room
+	}
+	if size := c.manifest.Desc.Size + c.config.Desc.Size; size <= room {
+		return room - size
+	}
+	c.manifest, c.config = nil, nil
+	return room
+}
+
+// load reads the manifest and the config of c, unless it holds them, and decodes
+// the manifest.
 func (pl *planner) load(ctx context.Context, c *candidate) error {
-	if c.manifest != nil {
-		return nil
+	if c.manifest == nil {
+		manifest, err := pl.manifest(ctx, c.desc, progress.Manifest)
+		if err != nil {
+			return err
+		}
+		c.manifest = &manifest
 	}
-	manifest, err := pl.manifest(ctx, c.desc, progress.Manifest)
-	if err != nil {
+	if err := image.Parse(c.desc, c.manifest.Body, &c.parsed); err != nil {
 		return err
 	}
-	if err := image.Parse(c.desc, manifest.Body, &c.parsed); err != nil {
-		return err
+	if c.config == nil {
+		config, err := pl.config(ctx, c.parsed.Config)
+		if err != nil {
+			return err
+		}
+		c.config = &config
 	}
-	config, err := pl.config(ctx, c.parsed.Config)
-	if err != nil {
-		return err
-	}
-	c.manifest, c.config = &manifest, &config
 	if c.desc.Platform == nil {
 		return c.platformOfConfig()
 	}
