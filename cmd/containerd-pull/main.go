@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,13 +29,17 @@ const programName = "containerd-pull"
 func main() {
 	ctx, stop := catchSignals(context.Background(), os.Exit)
 	caller := config.ThisProcess()
+	// What net/http logs by itself repeats what a server sent, secrets included.
+	// What of it concerns the user is an error or an event.
+	log.SetOutput(io.Discard)
 	tune(caller)
 	code := runAs(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, caller, filepath.Base(os.Args[0]), os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
-// tune sets GOMAXPROCS and GOGC for pulls, unless the environment sets them.
+// tune sets GOMAXPROCS, GOGC and GOMEMLIMIT for pulls, unless the environment sets
+// them.
 // Unpacking keeps every CPU busy for milliseconds at a time. With one thread
 // more than there are CPUs, the goroutines that read from registries and from
 // the daemon are scheduled in between.
@@ -44,6 +49,9 @@ func tune(caller config.Caller) {
 	}
 	if caller.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gogcIdle)
+	}
+	if caller.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryIdle)
 	}
 }
 

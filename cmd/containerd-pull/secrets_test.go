@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -352,5 +355,25 @@ func TestShownDiff(t *testing.T) {
 			}
 		}
 		mustHide(t, tc.name, got)
+	}
+}
+
+// TestL1NoLinesOfNetHTTP has a registry write on a connection that waits for the
+// next request. net/http logs such bytes by itself.
+func TestL1NoLinesOfNetHTTP(t *testing.T) {
+	long(t)
+	srv := httptest.NewServer(rawly(func(c net.Conn) {
+		fmt.Fprint(c, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+		time.Sleep(100 * time.Millisecond) // the connection is idle by then
+		fmt.Fprint(c, "HTTP/1.1 200 "+canary+"\x1b[2J\r\n\r\n")
+		time.Sleep(100 * time.Millisecond) // or the end of the connection comes first
+	}))
+	defer srv.Close()
+	for _, flags := range [][]string{{"--progress", "json"}, {"--debug"}, {"--http-dump"}} {
+		cmd := exec.CommandContext(t.Context(), programName, append(flags, "--root", t.TempDir(), "--retry", "1", "--retry-delay", "400ms", srv.Listener.Addr().String()+"/app")...)
+		out, err := cmd.CombinedOutput()
+		if err == nil || bytes.Contains(out, []byte(canary)) || bytes.Contains(out, []byte("Unsolicited")) {
+			t.Errorf("%s: got %v and %q, want a failure without what net/http logs", flags, err, out)
+		}
 	}
 }

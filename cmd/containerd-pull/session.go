@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"math"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -171,21 +172,28 @@ func logLevel(cfg *config.Config) logrus.Level {
 	return logrus.ErrorLevel
 }
 
-// GOGC values. Read-only commands are short-lived, so they rarely collect.
-// During a pull the heap is mostly large pointer-free buffers, which are cheap
-// to scan.
+// GOGC and GOMEMLIMIT. Read-only commands are short-lived, so they rarely
+// collect, unless what registries send takes much memory. During a pull the heap
+// is mostly large pointer-free buffers, which are cheap to scan, and as many of
+// them as the pull may have: a limit would only have it collect all the time.
 const (
-	gogcIdle = 800 // percent: the first collection is at 32 MiB
-	gogcPull = 50
+	gogcIdle   = 800 // percent: the first collection is at 32 MiB
+	gogcPull   = 50
+	memoryIdle = 128 << 20 // bytes
+	memoryPull = math.MaxInt64
 )
 
-// gcTuner lowers GOGC once the first layer starts, unless the environment sets
-// it.
+// gcTuner sets GOGC and GOMEMLIMIT to those of a pull once the first layer starts,
+// unless the environment sets them.
 func gcTuner(caller config.Caller) progress.Sink {
-	if caller.Getenv("GOGC") != "" {
-		return nil
-	}
-	begin := sync.OnceFunc(func() { debug.SetGCPercent(gogcPull) })
+	begin := sync.OnceFunc(func() {
+		if caller.Getenv("GOGC") == "" {
+			debug.SetGCPercent(gogcPull)
+		}
+		if caller.Getenv("GOMEMLIMIT") == "" {
+			debug.SetMemoryLimit(memoryPull)
+		}
+	})
 	return func(e progress.Event) {
 		if e.Kind == progress.FetchStart || e.Kind == progress.UnpackStart {
 			begin()

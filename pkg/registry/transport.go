@@ -20,6 +20,9 @@ const (
 	// request: as many as pkg/fetch opens to one.
 	idleConns   = 16
 	idleTimeout = 90 * time.Second
+	// headerBytes bounds the headers of one answer, informational answers
+	// included.
+	headerBytes = 1 << 20
 )
 
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -31,15 +34,16 @@ func newTransport(cfg *tls.Config, dial dialFunc, proxy func(*http.Request) (*ur
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                 proxy,
-		DialContext:           dial,
-		TLSClientConfig:       cfg,
-		TLSHandshakeTimeout:   stall,
-		ResponseHeaderTimeout: stall,
-		DisableCompression:    true,
-		MaxIdleConnsPerHost:   idleConns,
-		IdleConnTimeout:       idleTimeout,
-		Protocols:             &protocols,
+		Proxy:                  proxy,
+		DialContext:            dial,
+		TLSClientConfig:        cfg,
+		TLSHandshakeTimeout:    stall,
+		ResponseHeaderTimeout:  stall,
+		MaxResponseHeaderBytes: headerBytes,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    idleConns,
+		IdleConnTimeout:        idleTimeout,
+		Protocols:              &protocols,
 	}
 }
 

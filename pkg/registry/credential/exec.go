@@ -22,7 +22,7 @@ const (
 	// maxProgramOutput and maxComplaint bound, in bytes, what is kept of a
 	// program's standard output and standard error.
 	maxProgramOutput = 1 << 20
-	maxComplaint     = 64 << 10
+	maxComplaint     = 4 << 10
 )
 
 // program is a foreign program that gives out a credential. Secrets go through
