@@ -37,10 +37,10 @@ func (a *applier) entry(ctx context.Context, hdr *tar.Header) error {
 	if err := a.create(ctx, d, base, hdr); err != nil {
 		return blame(err)
 	}
-	if a.unpacked != nil {
-		a.unpacked[d.join(base)] = struct{}{}
+	if a.unpacked == nil {
+		return nil
 	}
-	return nil
+	return a.names.add(a.unpacked, d.join(base))
 }
 
 // cleaned returns name without detours. ".." in front does not lead out of the
@@ -146,7 +146,9 @@ func (a *applier) fill() (n int, err error) {
 
 // directory creates a directory, or gives an existing one other attributes.
 func (a *applier) directory(d *dir, base string, hdr *tar.Header) error {
-	a.listed = append(a.listed, listedDir{name: cleaned(hdr.Name), times: timesOf(hdr)})
+	if err := a.listed.add(listedDir{name: cleaned(hdr.Name), times: timesOf(hdr)}); err != nil {
+		return err
+	}
 	mode := uint32(hdr.Mode) & permBits
 	err := unix.Mkdirat(d.fd, base, mode)
 	switch err {
@@ -297,26 +299,6 @@ func (a *applier) remove(d *dir, base string, mode uint32) error {
 	}
 	if err := unix.Unlinkat(d.fd, base, 0); err != nil {
 		return fmt.Errorf("removing what is in its place: %w", err)
-	}
-	return nil
-}
-
-// listedDir is a directory of the archive. Its times are set at the end, when
-// everything in it is done.
-type listedDir struct {
-	name  string
-	times [2]unix.Timespec
-}
-
-// setListedTimes sets the times of directories as the oracle does: of what their
-// names lead to at the end, which may be something else by then. A name that
-// leads nowhere any more is an error.
-func (a *applier) setListedTimes() error {
-	for i := range a.listed {
-		l := &a.listed[i]
-		if err := a.setTimes(l); err != nil {
-			return fmt.Errorf("setting the times of directory %s: %w", quoted(l.name), blame(err))
-		}
 	}
 	return nil
 }

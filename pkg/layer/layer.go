@@ -108,10 +108,11 @@ type applier struct {
 
 	entries  int
 	written  int64
-	listed   []listedDir
+	listed   listedDirs
 	replaced bool                // whether a directory or a link was removed: names may mean something else now
 	unpacked map[string]struct{} // InPlace: the names that whiteouts must spare
 	opaque   map[string]struct{} // InPlace: directories emptied already
+	names    names               // of both
 	usage    Usage
 	warnings warnings
 }

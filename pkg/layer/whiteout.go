@@ -57,7 +57,9 @@ func (a *applier) empty(d *dir) error {
 	if _, done := a.opaque[d.path]; done {
 		return nil
 	}
-	a.opaque[d.path] = struct{}{}
+	if err := a.names.add(a.opaque, d.path); err != nil {
+		return err
+	}
 	return a.removeUnlisted(d.fd, d.path)
 }
 

@@ -15,6 +15,11 @@ import (
 // looked at.
 const peekSize = 64 << 10
 
+// zstdWindow is the largest window of zstd, which a decoder needs as memory: that
+// of zstd's level 22 and the most that the program zstd takes without being asked
+// to. containerd takes windows of 512 MiB.
+const zstdWindow = 128 << 20
+
 // compressed is a layer whose first bytes have been looked at, since media types
 // cannot be relied on.
 type compressed struct {
@@ -100,7 +105,7 @@ func inflateInto(q *hashed, c compressed) (n int64, err error) {
 }
 
 func unzstdInto(q *hashed, c compressed, decoders int) (int64, error) {
-	z, err := zstd.NewReader(c.in, zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(decoders))
+	z, err := zstd.NewReader(c.in, zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecoderLowmem(false), zstd.WithDecoderConcurrency(decoders))
 	if err != nil {
 		return 0, c.origin.classify(err)
 	}
@@ -150,7 +155,7 @@ func Open(src io.Reader) (io.ReadCloser, error) {
 	case inflate.Gzip:
 		return io.NopCloser(&classified{inflate.NewReader(c.in), c.origin}), nil
 	case inflate.Zstd:
-		z, err := zstd.NewReader(c.in, zstd.WithDecoderConcurrency(1))
+		z, err := zstd.NewReader(c.in, zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, c.origin.classify(err)
 		}

@@ -171,3 +171,24 @@ func FuzzDecompress(f *testing.F) {
 		}
 	})
 }
+
+// TestL11WindowOfZstd wants windows of up to 128 MiB and no larger ones to be
+// decoded.
+func TestL11WindowOfZstd(t *testing.T) {
+	frame := func(exponent byte) []byte { // RFC 8878, section 3.1.1.1.2: 2 to the power of 10 + exponent
+		return []byte{0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3, 1, 0, 0} // and one last block, which is empty
+	}
+	for exponent, good := range map[byte]bool{17: true, 18: false, 19: false, 30: false} {
+		data, _, err := decompress(bytes.NewReader(frame(exponent)))
+		if good && (err != nil || len(data) > 0) || !good && !errdefs.IsInvalidArgument(err) {
+			t.Errorf("window of %d MiB: got %d bytes, %v", 1<<exponent>>10, len(data), err)
+		}
+		r, err := pipeline.Open(bytes.NewReader(frame(exponent)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, r); (err == nil) != good {
+			t.Errorf("opened with a window of %d MiB: got %v", 1<<exponent>>10, err)
+		}
+	}
+}
