@@ -15,6 +15,9 @@ func List(field *[]string) Value { return (*listValue)(field) }
 // Paths is a list of files or folders.
 func Paths(field *[]string) Value { return pathsValue{(*listValue)(field)} }
 
+// Command is a program and its arguments, of which only the program may be shown.
+func Command(field *[]string) Value { return commandValue{(*listValue)(field)} }
+
 // Platforms is a list of platforms such as linux/arm64.
 func Platforms(field *[]ocispec.Platform) Value { return (*platformsValue)(field) }
 
@@ -73,6 +76,19 @@ type pathsValue struct{ *listValue }
 
 func (v pathsValue) Shape() Shape {
 	return Shape{Type: "array", Name: "paths", Items: &Shape{Type: "string", Path: true}}
+}
+
+type commandValue struct{ *listValue }
+
+func (v commandValue) String() string { return strings.Join(v.shown(), ",") }
+func (v commandValue) Plain() any     { return v.shown() }
+
+func (v commandValue) shown() []string {
+	words := slices.Concat([]string{}, *v.listValue)
+	for i := 1; i < len(words); i++ {
+		words[i] = masked
+	}
+	return words
 }
 
 type platformsValue []ocispec.Platform

@@ -18,7 +18,8 @@ func Secret(field *string) Value { return secretValue{(*textValue)(field)} }
 // User is USER[:PASSWORD], of which only the first half may be shown.
 func User(field *string) Value { return userValue{(*textValue)(field)} }
 
-// URL is a URL whose password, if it holds one, must not be shown.
+// URL is a URL whose user and password, if it holds them, must not be shown:
+// either may be a token.
 func URL(field *string) Value { return urlValue{(*textValue)(field)} }
 
 type textValue string
@@ -67,7 +68,10 @@ func (v urlValue) String() string {
 	if err != nil {
 		return masked
 	}
-	return u.Redacted()
+	if u.User != nil {
+		u.User = url.User("xxxxx") // as URL.Redacted says it
+	}
+	return u.String()
 }
 
 func (v urlValue) Set(raw any) error {

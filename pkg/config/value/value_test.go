@@ -72,7 +72,8 @@ func TestSet(t *testing.T) {
 		{"secret", "", ""},
 		{"user", texts{"me:canary"}, "me:***"},
 		{"user", texts{"me"}, "me"},
-		{"url", "http://me:canary@proxy:1", "http://me:xxxxx@proxy:1"},
+		{"url", "http://me:canary@proxy:1", "http://xxxxx@proxy:1"},
+		{"url", "http://canary@proxy:1", "http://xxxxx@proxy:1"},
 		{"url", "", ""},
 		{"url", texts{"canary"}, "error: want a URL"},
 		{"bool", texts{"1"}, "true"},
@@ -203,5 +204,20 @@ func TestUnknownWordHint(t *testing.T) {
 		if got := e.Hint(); got != want {
 			t.Errorf("hint for %q: got %q, want %q", word, got, want)
 		}
+	}
+}
+
+// TestL13OnlyTheProgramOfACommandIsShown, as its arguments may hold a secret.
+func TestL13OnlyTheProgramOfACommandIsShown(t *testing.T) {
+	words := []string{"pass", "--token", "canary"}
+	v := value.Command(&words)
+	if got, want := v.String(), "pass,***,***"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if diff := cmp.Diff([]string{"pass", "***", "***"}, v.Plain()); diff != "" {
+		t.Errorf("as a file would hold it (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"pass", "--token", "canary"}, words); diff != "" {
+		t.Errorf("the words have changed (-want +got):\n%s", diff)
 	}
 }
