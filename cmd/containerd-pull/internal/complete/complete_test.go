@@ -82,3 +82,35 @@ func TestAnswers(t *testing.T) {
 		t.Error("got an answer without a cache folder")
 	}
 }
+
+// TestL5LinkedCacheIsLeftAlone has a link in the place of each folder of the
+// cache. Neither is anything read through it nor made or deleted.
+func TestL5LinkedCacheIsLeftAlone(t *testing.T) {
+	now := time.Now()
+	for _, link := range []string{"containerd-pull", "containerd-pull/completion"} {
+		a, other := answers{dir: t.TempDir(), now: now}, t.TempDir()
+		old := filepath.Join(other, "completion", "old")
+		if link == "containerd-pull/completion" {
+			old = filepath.Join(other, "old")
+		}
+		for _, path := range []string{filepath.Dir(old), filepath.Dir(filepath.Join(a.dir, link))} {
+			if err := os.MkdirAll(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(old, []byte("theirs"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(other, filepath.Join(a.dir, link)); err != nil {
+			t.Fatal(err)
+		}
+		if names, ok := a.get("old"); ok {
+			t.Errorf("link at %s: got %q through it", link, names)
+		}
+		later := answers{dir: a.dir, now: now.Add(time.Hour)}
+		later.put("key", []string{"name"})
+		if there, err := os.ReadDir(filepath.Dir(old)); err != nil || len(there) != 1 || there[0].Name() != "old" {
+			t.Errorf("link at %s: got %v, %v behind it, want the old file alone", link, there, err)
+		}
+	}
+}

@@ -7,11 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
@@ -139,13 +143,48 @@ const (
 	answerBytes = 4 << 20
 )
 
-func (a answers) folder() string { return filepath.Join(a.dir, "containerd-pull", "completion") }
+// open opens the folder of the cache. The names below the user's cache folder
+// must be folders of the caller's own and no links: what is old in the folder is
+// deleted.
+func (a answers) open() (*os.File, error) {
+	if a.dir == "" { // nothing is to be remembered
+		return nil, fs.ErrNotExist
+	}
+	folder, err := os.Open(a.dir)
+	for _, name := range cacheNames() {
+		if err == nil {
+			folder, err = ownFolder(folder, name)
+		}
+	}
+	return folder, err
+}
+
+// cacheNames lead from the user's cache folder to that of the answers.
+func cacheNames() []string { return []string{"containerd-pull", "completion"} }
+
+// ownFolder opens the folder name in parent, which it closes.
+func ownFolder(parent *os.File, name string) (*os.File, error) {
+	defer parent.Close()
+	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	// By this name the folder is found wherever it is by then.
+	folder := os.NewFile(uintptr(fd), "/proc/self/fd/"+strconv.Itoa(fd))
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || int(st.Uid) != os.Geteuid() {
+		return nil, errors.Join(err, fs.ErrPermission, folder.Close())
+	}
+	return folder, nil
+}
 
 func (a answers) get(key string) ([]string, bool) {
-	if a.dir == "" {
+	folder, err := a.open()
+	if err != nil {
 		return nil, false
 	}
-	f, err := os.Open(filepath.Join(a.folder(), key))
+	defer folder.Close()
+	f, err := os.OpenFile(filepath.Join(folder.Name(), key), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, false
 	}
@@ -166,17 +205,22 @@ func (a answers) fresh(info os.FileInfo) bool {
 // put remembers an answer and forgets the old ones. A cache that cannot be
 // written is no error: the next completion asks again.
 func (a answers) put(key string, names []string) {
-	if a.dir == "" || os.MkdirAll(a.folder(), 0o700) != nil {
+	if a.dir == "" || os.MkdirAll(filepath.Join(append([]string{a.dir}, cacheNames()...)...), 0o700) != nil {
 		return
 	}
-	entries, err := os.ReadDir(a.folder())
+	folder, err := a.open()
+	if err != nil {
+		return
+	}
+	defer folder.Close()
+	entries, err := folder.ReadDir(-1)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && !a.fresh(info) {
-			_ = os.Remove(filepath.Join(a.folder(), e.Name()))
+			_ = os.Remove(filepath.Join(folder.Name(), e.Name()))
 		}
 	}
-	_ = file.Write(filepath.Join(a.folder(), key), []byte(strings.Join(names, "\n")), 0o600)
+	_ = file.Write(filepath.Join(folder.Name(), key), []byte(strings.Join(names, "\n")), 0o600)
 }
