@@ -265,3 +265,24 @@ func residentPeak(pid int) int64 {
 	kib, _ := strconv.ParseInt(fields[0], 10, 64) // 0 if it has just ended
 	return kib << 10
 }
+
+// TestL3PlatformIsNoLine has an index name a platform with more than one line in
+// it.
+func TestL3PlatformIsNoLine(t *testing.T) {
+	long(t)
+	m := manifestOf(document{ocispec.MediaTypeImageConfig, []byte("{}")}.desc(), "", "")
+	desc := m.desc()
+	desc.Platform = &ocispec.Platform{OS: "plan9\nforged: line\u009b", Architecture: "mips"}
+	body, err := json.Marshal(ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{desc}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body = bytes.Replace(body, []byte(`"schemaVersion":0`), []byte(`"schemaVersion":2`), 1)
+	srv := httptest.NewServer(hostileImage(document{ocispec.MediaTypeImageIndex, body}, m))
+	defer srv.Close()
+	cmd := exec.CommandContext(t.Context(), programName, "--root", t.TempDir(), "--unpack=false", srv.Listener.Addr().String()+"/app:1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !bytes.Contains(out, []byte(`plan9\nforged`)) || bytes.Contains(out, []byte("\nforged")) || bytes.Contains(out, []byte("\u009b")) {
+		t.Errorf("got %v and %q, want the platform in one line", err, out)
+	}
+}

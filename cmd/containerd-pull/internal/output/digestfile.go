@@ -1,7 +1,9 @@
 package output
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,14 +42,34 @@ func WriteDigestFile(path string, all []batch.Outcome) error {
 		digests = append(digests, one.Result.Target.Digest.String())
 	}
 	text := []byte(strings.Join(digests, "\n"))
-	target, err := filepath.EvalSymlinks(path)
-	if err != nil { // it does not exist yet
-		target = path
-	}
-	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() {
-		return fileError(path, os.WriteFile(target, text, 0))
+	target, regular, err := follow(path)
+	switch {
+	case err != nil:
+		return fileError(path, err)
+	case !regular:
+		return fileError(path, os.WriteFile(path, text, 0))
 	}
 	return fileError(path, file.Write(target, text, 0o644))
+}
+
+// follow returns where path leads, and whether there is, or may be made, a
+// regular file. The kernel follows the links, because it refuses those that
+// others laid into a folder for all (protected_symlinks).
+func follow(path string) (target string, regular bool, err error) {
+	f, err := os.OpenFile(path, unix.O_PATH, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, true, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return path, false, err
+	}
+	target, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	return target, true, err
 }
 
 func fileError(path string, err error) error {

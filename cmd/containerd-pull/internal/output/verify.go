@@ -52,18 +52,28 @@ func NewVerify(deep bool, images []Report) Verify {
 // NewReport returns a report about an image in st for showing.
 func NewReport(r check.Report, st *store.Store) Report {
 	return Report{
-		Name: r.Image.Name, Digest: r.Image.Target.Digest.String(), Namespace: st.Namespace, Snapshotter: st.Name,
-		Platforms: append([]string{}, r.Platforms...),
+		Name: printable.Line(r.Image.Name), Digest: r.Image.Target.Digest.String(), Namespace: st.Namespace, Snapshotter: st.Name,
+		Platforms: printableLines(r.Platforms),
 		Whole:     r.Whole(), Blobs: r.Blobs, Bytes: r.Bytes, Snapshots: r.Snapshots, Compared: r.Compared,
-		Findings: showFindings(r.Findings), Repaired: showFindings(r.Repaired), Notes: append([]string{}, r.Notes...),
+		Findings: showFindings(r.Findings), Repaired: showFindings(r.Repaired), Notes: printableLines(r.Notes),
 	}
+}
+
+// printableLines makes names and texts of an image harmless.
+func printableLines(all []string) []string {
+	lines := make([]string, len(all))
+	for i, text := range all {
+		lines[i] = printable.Line(text)
+	}
+	return lines
 }
 
 func showFindings(all []check.Finding) []finding {
 	shown := make([]finding, len(all))
 	for i, f := range all {
 		shown[i] = finding{
-			Kind: string(f.Kind), Platform: f.Platform, Digest: f.Digest.String(), Path: f.Path, Message: f.Message, Unrepaired: f.Unrepaired,
+			Kind: string(f.Kind), Platform: printable.Line(f.Platform), Digest: printable.Line(f.Digest.String()),
+			Path: printable.Line(f.Path), Message: printable.Line(f.Message), Unrepaired: printable.Line(f.Unrepaired),
 		}
 	}
 	return shown
