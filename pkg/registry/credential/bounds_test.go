@@ -49,3 +49,24 @@ func TestM8ProgramsThatSayTooMuch(t *testing.T) {
 		})
 	}
 }
+
+// TestRule7EndlessFiles has a device in the place of each file that a
+// configuration can name.
+func TestRule7EndlessFiles(t *testing.T) {
+	const endless = "/dev/zero"
+	for name, entry := range map[string]credential.Entry{
+		"password":  {Source: "password", Username: "u", PasswordFile: endless},
+		"token":     {Source: "registry-token", TokenFile: endless},
+		"authfile":  {Source: "authfile", Path: endless},
+		"providers": {Source: "credential-provider", Config: endless, BinDir: "/bin"},
+	} {
+		h := newHome(t)
+		var err error
+		took := allocated(func() {
+			_, err = h.find(credential.Options{Entries: []credential.Entry{entry}}, "r.example.com", "r.example.com/a")
+		})
+		if err == nil || took > 256<<20 {
+			t.Errorf("%s: got %v and %d bytes of memory, want an error and less", name, err, took)
+		}
+	}
+}

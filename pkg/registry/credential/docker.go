@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -39,7 +38,7 @@ type authFile struct {
 }
 
 func (f authFile) credential(ctx context.Context, q question) (Credential, bool, error) {
-	data, err := os.ReadFile(f.path)
+	data, err := readFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) && !f.required {
 		return Credential{}, false, nil
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -327,7 +326,7 @@ func (e Entry) secret(ctx context.Context, q question, lookup func(string) (stri
 	switch {
 	case e.PasswordFile+e.TokenFile != "":
 		path := e.PasswordFile + e.TokenFile
-		data, err := os.ReadFile(path)
+		data, err := readFile(path)
 		secret, err := oneLine(data, err)
 		return secret, "file " + path, err
 	case e.PasswordEnv+e.TokenEnv != "":

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -33,6 +34,24 @@ type program struct {
 	env      []string // in addition to that of the process
 	stdin    string
 	detached bool // without a terminal and the variables that lead to one
+}
+
+// maxFile bounds, in bytes, a file with credentials or secrets.
+const maxFile = 16 << 20
+
+// readFile is os.ReadFile with a bound: a name in a configuration may be that of
+// a device.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, maxFile)
+	}
+	return data, err
 }
 
 // findProgram finds a program on PATH. A configuration that could name any

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -86,7 +85,7 @@ func (p providers) credential(ctx context.Context, q question) (Credential, bool
 
 func (p providers) read() (providerConfig, error) {
 	var conf providerConfig
-	data, err := os.ReadFile(p.config)
+	data, err := readFile(p.config)
 	if err != nil {
 		return conf, fmt.Errorf("reading the configuration of credential providers: %w", err)
 	}
