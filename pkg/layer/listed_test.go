@@ -57,9 +57,9 @@ func TestL11FolderListedOftenTakesLittle(t *testing.T) {
 // TestL11TimesOfFoldersListedAgain: where names lead to one folder, the last
 // entry counts, whichever name it has and however often the others were listed.
 func TestL11TimesOfFoldersListedAgain(t *testing.T) {
-	entries := []entry{dir("a", at(stamp(1))), symlink("l", ".")}
+	entries := []entry{dir("a", at(stamp(1)), mine()), symlink("l", ".", mine())}
 	for range 30_000 {
-		entries = append(entries, dir("l/a", at(stamp(3))), dir("a", at(stamp(4))))
+		entries = append(entries, dir("l/a", at(stamp(3)), mine()), dir("a", at(stamp(4)), mine()))
 	}
 	root := t.TempDir()
 	if _, err := layer.Apply(t.Context(), root, strings.NewReader(string(archive(t, entries...))), layer.Options{Whiteouts: layer.Overlay}); err != nil {
