@@ -40,6 +40,7 @@ func main() {
 
 // tune sets GOMAXPROCS, GOGC and GOMEMLIMIT for pulls, unless the environment sets
 // them.
+//
 // Unpacking keeps every CPU busy for milliseconds at a time. With one thread
 // more than there are CPUs, the goroutines that read from registries and from
 // the daemon are scheduled in between.
