@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -90,20 +91,11 @@ func classify(err error) class {
 	return all[len(all)-1]
 }
 
-// hinter is an error that says what to do about it. With an empty hint, that is
-// left to the error that it wraps, or to its class.
-type hinter interface {
-	error
-	Hint() string
-}
-
 // hintFor returns what to do about a failure: its own hint, else that of its
 // class.
 func hintFor(err error, caller config.Caller) string {
-	for h, ok := errors.AsType[hinter](err); ok; h, ok = errors.AsType[hinter](errors.Unwrap(h)) {
-		if hint := h.Hint(); hint != "" {
-			return hint
-		}
+	if hint := failure.HintOf(err); hint != "" {
+		return hint
 	}
 	c := classify(err)
 	if user := caller.Getenv("SUDO_USER"); c.name == "auth" && user != "" {

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -219,9 +220,9 @@ func (v *verification) images(ctx context.Context, st *store.Store, names []want
 		case err != nil:
 			return nil, err
 		case img == nil:
-			return nil, fmt.Errorf("no image %s in namespace %s: %w", cmp.Or(w.ref.Name, w.arg), st.Namespace, errdefs.ErrNotFound)
+			return nil, failure.New(errdefs.ErrNotFound, "no image %s in namespace %s", cmp.Or(w.ref.Name, w.arg), st.Namespace)
 		case w.ref.Digest != "" && w.ref.Digest != img.Target.Digest:
-			return nil, fmt.Errorf("image %s in namespace %s is %s, not %s: %w", img.Name, st.Namespace, img.Target.Digest, w.ref.Digest, errdefs.ErrNotFound)
+			return nil, failure.New(errdefs.ErrNotFound, "image %s in namespace %s is %s, not %s", img.Name, st.Namespace, img.Target.Digest, w.ref.Digest)
 		}
 		all = append(all, *img)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
@@ -154,7 +155,7 @@ func (b *blobs) hash(ctx context.Context, ra content.ReaderAt, desc ocispec.Desc
 func (b *blobs) document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
 	body, err := content.ReadBlob(ctx, b.store, desc)
 	if err == nil && desc.Digest.Algorithm().FromBytes(body) != desc.Digest {
-		err = fmt.Errorf("it changed while it was read: %w", errdefs.ErrUnavailable)
+		err = failure.New(errdefs.ErrUnavailable, "it changed while it was read")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", desc.Digest, err)

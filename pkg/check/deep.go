@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -116,7 +117,7 @@ func (w *walk) folders(ctx context.Context, p *repairUnit) ([]string, error) {
 		return nil, err
 	}
 	if len(all) != there {
-		return nil, fmt.Errorf("the snapshotter shows %d folders for %d layers: %w", len(all), there, errdefs.ErrFailedPrecondition)
+		return nil, failure.New(errdefs.ErrFailedPrecondition, "the snapshotter shows %d folders for %d layers", len(all), there)
 	}
 	for i := range there {
 		dirs[i] = all[there-1-i]
@@ -138,7 +139,7 @@ func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []stri
 	}
 	if _, err := os.Lstat(dirs[i]); errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Stat(filepath.Dir(filepath.Dir(dirs[i]))); err != nil {
-			return nil, fmt.Errorf("--deep needs the daemon's files: %w: %w", errdefs.ErrFailedPrecondition, err)
+			return nil, failure.New(errdefs.ErrFailedPrecondition, "--deep needs the daemon's files: %w", err)
 		}
 		return &comparison{gone: true}, nil
 	}
@@ -190,7 +191,7 @@ func (w *walk) scratch(ctx context.Context, parent string) (*scratch, error) {
 		if ok {
 			reason = "the snapshot is not a plain folder"
 		}
-		err := fmt.Errorf("the files cannot be compared: %s: %w", reason, errdefs.ErrFailedPrecondition)
+		err := failure.New(errdefs.ErrFailedPrecondition, "the files cannot be compared: %s", reason)
 		return nil, errors.Join(err, s.close(ctx))
 	}
 	s.dir = upper.Dir

@@ -26,6 +26,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -46,7 +47,7 @@ var errLate = errors.New("not complete in time")
 
 // ErrCorrupt is the error of received bytes that are not those of the digest.
 // They have been dropped.
-var ErrCorrupt = fmt.Errorf("wrong bytes: %w", errdefs.ErrDataLoss)
+var ErrCorrupt error = failure.New(errdefs.ErrDataLoss, "wrong bytes")
 
 // ErrUnserved is the error of a blob that no host would serve, or whose rest
 // none would. The bytes that came before are not in doubt. Its own text is never
@@ -149,7 +150,7 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 
 func (f *Fetcher) read(ctx context.Context, b Blob) ([]byte, string, error) {
 	within := documentStalls * f.source.StallTimeout()
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("%w, %s: %w", errLate, within, errdefs.ErrUnavailable))
+	ctx, cancel := context.WithTimeoutCause(ctx, within, failure.New(errdefs.ErrUnavailable, "%w, %s", errLate, within))
 	defer cancel()
 	body, err := f.source.Open(ctx, b.Ref, b.Desc, source.Range{})
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // The bounds of one image. No honest image comes near them.
@@ -51,7 +53,7 @@ func IsAttestation(desc ocispec.Descriptor) bool {
 // errdefs.ErrInvalidArgument.
 func Parse(desc ocispec.Descriptor, body []byte, into any) error {
 	if err := Decode(body, into); err != nil {
-		return fmt.Errorf("decoding %s (%s): %w: %w", desc.Digest, desc.MediaType, errdefs.ErrInvalidArgument, err)
+		return failure.New(errdefs.ErrInvalidArgument, "decoding %s (%s): %w", desc.Digest, desc.MediaType, err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -79,7 +80,7 @@ func (w *walker) index(ctx context.Context, n *Node, depth int) error {
 	}
 	if w.listed += len(index.Manifests); depth > MaxDepth || w.listed > MaxDescriptors {
 		text := fmt.Sprintf("index is deeper than %d or lists more than %d descriptors", MaxDepth, MaxDescriptors)
-		return w.fault(Fault{n.Desc, "the " + text, fmt.Errorf("%s: %w", text, errdefs.ErrInvalidArgument)})
+		return w.fault(Fault{n.Desc, "the " + text, failure.New(errdefs.ErrInvalidArgument, "%s", text)})
 	}
 	n.Children = index.Manifests
 	if w.Index != nil {

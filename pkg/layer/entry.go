@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
@@ -67,7 +68,7 @@ func blame(err error) error {
 		unix.ENAMETOOLONG, unix.ENOENT, unix.ENOTDIR, unix.ERANGE,
 	} {
 		if errors.Is(err, errno) {
-			return fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+			return failure.New(errdefs.ErrInvalidArgument, "%w", err)
 		}
 	}
 	return err
@@ -89,7 +90,7 @@ func (a *applier) create(ctx context.Context, d *dir, base string, hdr *tar.Head
 	case tar.TypeXGlobalHeader: // a comment that has a name
 		return a.clear(d, base)
 	}
-	return fmt.Errorf("type %q of the entry is unknown: %w", hdr.Typeflag, errdefs.ErrInvalidArgument)
+	return failure.New(errdefs.ErrInvalidArgument, "type %q of the entry is unknown", hdr.Typeflag)
 }
 
 func (a *applier) file(ctx context.Context, d *dir, base string, hdr *tar.Header) (err error) {
@@ -199,7 +200,7 @@ func (a *applier) symlink(d *dir, base string, hdr *tar.Header) error {
 
 func (a *applier) device(d *dir, base string, hdr *tar.Header) error {
 	if hdr.Devmajor < 0 || hdr.Devmajor > math.MaxUint32 || hdr.Devminor < 0 || hdr.Devminor > math.MaxUint32 {
-		return fmt.Errorf("device number %d:%d is out of range: %w", hdr.Devmajor, hdr.Devminor, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "device number %d:%d is out of range", hdr.Devmajor, hdr.Devminor)
 	}
 	mode := uint32(hdr.Mode) & permBits
 	switch hdr.Typeflag {
@@ -265,7 +266,7 @@ func (a *applier) target(name string) (*dir, string, error) {
 	return d, base, err
 }
 
-var errLinkToDirectory = fmt.Errorf("hard link to a directory: %w", errdefs.ErrInvalidArgument)
+var errLinkToDirectory error = failure.New(errdefs.ErrInvalidArgument, "hard link to a directory")
 
 // clear removes what is at base, if there is anything.
 func (a *applier) clear(d *dir, base string) error {

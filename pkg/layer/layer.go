@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // Whiteouts decides what becomes of entries that delete something below.
@@ -53,7 +55,7 @@ type Result struct {
 
 // ErrLimit is the error of a layer that becomes larger than Options.MaxBytes.
 // It is an errdefs.ErrInvalidArgument.
-var ErrLimit = fmt.Errorf("over the limit: %w", errdefs.ErrInvalidArgument)
+var ErrLimit error = failure.New(errdefs.ErrInvalidArgument, "over the limit")
 
 // Apply applies the tar stream r to the directory root. It reads r to its very
 // end: what follows the end of the archive is part of a layer's diff ID.
@@ -161,7 +163,7 @@ func (a *applier) unreadable(err error) error {
 	if a.src.err != nil {
 		return fmt.Errorf("reading the layer: %w", a.src.err)
 	}
-	return fmt.Errorf("reading the archive: %w: %w", errdefs.ErrInvalidArgument, err)
+	return failure.New(errdefs.ErrInvalidArgument, "reading the archive: %w", err)
 }
 
 func (a *applier) result() Result {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 	firstPrune = 4 << 20
 )
 
-var errNames = fmt.Errorf("names of the archive take more than %d bytes: %w", maxNames, errdefs.ErrInvalidArgument)
+var errNames error = failure.New(errdefs.ErrInvalidArgument, "names of the archive take more than %d bytes", maxNames)
 
 // names counts the bytes of names that are kept.
 type names struct{ bytes int }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 const (
@@ -27,7 +29,7 @@ func (a *applier) whiteout(d *dir, name string, hdr *tar.Header) error {
 	case name == opaqueMarker:
 		return a.empty(d)
 	case name == "" || name == "." || name == "..":
-		return fmt.Errorf("whiteout of %q: %w", name, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "whiteout of %q, which names no file", name)
 	case a.opts.Whiteouts == Overlay:
 		return a.hide(d, name, hdr)
 	}

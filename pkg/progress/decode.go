@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // maxRecord bounds one line of a stream that is read. The longest that Encoder
@@ -38,13 +40,13 @@ func ReadEvents(r io.Reader, each func(Event)) error {
 		}
 		e, err := parseEvent(line)
 		if err != nil {
-			return fmt.Errorf("reading line %d: %w: %w", number, err, errdefs.ErrInvalidArgument)
+			return failure.New(errdefs.ErrInvalidArgument, "reading line %d: %w", number, err)
 		}
 		each(e)
 		events++
 	}
 	if events == 0 {
-		return fmt.Errorf("no events in it: want what --progress json writes: %w", errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "no events in it: want what --progress json writes")
 	}
 	return nil
 }
@@ -56,7 +58,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 		part, err := r.ReadSlice('\n')
 		line = append(line, part...)
 		if len(line) > maxRecord {
-			return nil, fmt.Errorf("longer than %s: %w", Size(maxRecord), errdefs.ErrInvalidArgument)
+			return nil, failure.New(errdefs.ErrInvalidArgument, "longer than %s", Size(maxRecord))
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
 			return line, err

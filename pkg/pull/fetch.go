@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -38,7 +39,7 @@ func (r *run) fetch(ctx context.Context) error {
 		case !vanished(err):
 			return r.p.fail(ctx, StageFetch, r.plan.Request.Ref, err)
 		case round == rounds:
-			err = fmt.Errorf("others remove what is being pulled: %v: %w", err, errdefs.ErrAborted)
+			err = failure.New(errdefs.ErrAborted, "others remove what is being pulled: %v", err)
 			return r.p.fail(ctx, StageFetch, r.plan.Request.Ref, err)
 		}
 		r.p.warn(r.plan.Request.Ref, "fetching again what another client removed: %v", err)

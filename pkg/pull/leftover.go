@@ -2,10 +2,10 @@ package pull
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -26,6 +26,6 @@ func (r *run) removeForeignFiles(ctx context.Context) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the content store has a file of another size than %d in the place of blob %s, and it is in use; containerd-pull verify --repair mends the images of a namespace: %w",
-		bad[0].Size, bad[0].Digest, errdefs.ErrDataLoss)
+	return failure.New(errdefs.ErrDataLoss, "the content store has a file of another size than %d in the place of blob %s, and it is in use; containerd-pull verify --repair mends the images of a namespace",
+		bad[0].Size, bad[0].Digest)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
@@ -223,7 +224,7 @@ func (pl *planner) config(ctx context.Context, desc ocispec.Descriptor) (Documen
 		return Document{}, err
 	}
 	if desc.Size < 0 || desc.Size > image.MaxConfig {
-		return Document{}, fmt.Errorf("config %s has %d bytes, the limit is %d: %w", desc.Digest, desc.Size, image.MaxConfig, errdefs.ErrInvalidArgument)
+		return Document{}, failure.New(errdefs.ErrInvalidArgument, "config %s has %d bytes, the limit is %d", desc.Digest, desc.Size, image.MaxConfig)
 	}
 	return pl.document(ctx, desc, progress.Config, func() ([]byte, error) {
 		return pl.fetcher.Bytes(ctx, fetch.Blob{Ref: pl.plan.Request.Ref, Desc: desc, Kind: progress.Config})
@@ -232,7 +233,7 @@ func (pl *planner) config(ctx context.Context, desc ocispec.Descriptor) (Documen
 
 func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob, get func() ([]byte, error)) (Document, error) {
 	if desc.Size < 0 || desc.Size > image.MaxDocuments-pl.held {
-		return Document{}, fmt.Errorf("indexes, manifests and configs take more than %d bytes: %w", image.MaxDocuments, errdefs.ErrInvalidArgument)
+		return Document{}, failure.New(errdefs.ErrInvalidArgument, "indexes, manifests and configs take more than %d bytes", image.MaxDocuments)
 	}
 	pl.held += desc.Size
 	d := Document{Desc: desc, Kind: kind}
@@ -282,7 +283,7 @@ type candidate struct {
 func (pl *planner) image(c candidate) error {
 	sel := Selected{Platform: c.platform, Manifest: c.desc, Config: c.parsed.Config, Layers: c.parsed.Layers}
 	if pl.layers += len(sel.Layers); pl.layers > image.MaxDescriptors {
-		return fmt.Errorf("images have more than %d layers: %w", image.MaxDescriptors, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "images have more than %d layers", image.MaxDescriptors)
 	}
 	c.manifest.Children = image.Children(c.parsed)
 	pl.add(*c.manifest)
@@ -301,7 +302,7 @@ func (pl *planner) image(c candidate) error {
 		return err
 	}
 	if why != "" && pl.plan.Request.Unpack == UnpackAlways {
-		return fmt.Errorf("%s cannot be unpacked: %s: %w", c.desc.Digest, why, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "%s cannot be unpacked: %s", c.desc.Digest, why)
 	}
 	if why != "" && !pl.offline && !image.IsAttestation(c.desc) {
 		pl.p.warn(pl.plan.Request.Ref, "%s is fetched but not unpacked: %s", c.desc.Digest, why)
@@ -317,7 +318,7 @@ func checkLayer(desc ocispec.Descriptor) error {
 		return err
 	}
 	if desc.Size < 0 || desc.Size == 0 && desc.Digest != desc.Digest.Algorithm().FromBytes(nil) {
-		return fmt.Errorf("layer %s has a size of %d: %w", desc.Digest, desc.Size, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "layer %s has a size of %d", desc.Digest, desc.Size)
 	}
 	return nil
 }
@@ -333,7 +334,7 @@ func (s *Selected) readRootFS(m ocispec.Manifest, body []byte) (why string, err 
 		return "", err
 	}
 	if t := config.RootFS.Type; t != "" && t != "layers" {
-		return "", fmt.Errorf("config %s has a rootfs of type %q, want \"layers\": %w", s.Config.Digest, t, errdefs.ErrInvalidArgument)
+		return "", failure.New(errdefs.ErrInvalidArgument, "config %s has a rootfs of type %q, want \"layers\"", s.Config.Digest, t)
 	}
 	for _, id := range config.RootFS.DiffIDs {
 		if err := source.ValidDigest(id); err != nil {
@@ -342,8 +343,8 @@ func (s *Selected) readRootFS(m ocispec.Manifest, body []byte) (why string, err 
 	}
 	s.DiffIDs = config.RootFS.DiffIDs
 	if len(s.DiffIDs) != len(s.Layers) {
-		return "", fmt.Errorf("manifest %s lists %d layers, its config %d diff IDs: %w",
-			s.Manifest.Digest, len(s.Layers), len(s.DiffIDs), errdefs.ErrDataLoss)
+		return "", failure.New(errdefs.ErrDataLoss, "manifest %s lists %d layers, its config %d diff IDs",
+			s.Manifest.Digest, len(s.Layers), len(s.DiffIDs))
 	}
 	return "", nil
 }

@@ -153,7 +153,7 @@ type NoPlatform struct {
 }
 
 func (e *NoPlatform) Error() string {
-	return fmt.Sprintf("no image for %s: %v; there are: %s", e.Wanted, errdefs.ErrNotFound, e.Have)
+	return fmt.Sprintf("no image for %s; there are: %s", e.Wanted, e.Have)
 }
 
 func (e *NoPlatform) Unwrap() error { return errdefs.ErrNotFound }

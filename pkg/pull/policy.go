@@ -3,12 +3,12 @@ package pull
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -44,7 +44,7 @@ func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 	case held != nil && (r.Policy != PolicyNewer || r.Ref.Digest != ""):
 		return p.keepHeld(ctx, r, held)
 	case held == nil && r.Policy == PolicyNever:
-		return nil, p.fail(ctx, StagePlan, r.Ref, fmt.Errorf("not whole in the store, and by its policy no registry is asked: %w", errdefs.ErrNotFound))
+		return nil, p.fail(ctx, StagePlan, r.Ref, failure.New(errdefs.ErrNotFound, "not whole in the store, and by its policy no registry is asked"))
 	}
 	result, err := p.fetchNew(ctx, r)
 	if held != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) && errors.As(err, new(*source.Error)) {

@@ -2,12 +2,12 @@ package pull
 
 import (
 	"context"
-	"fmt"
 	"syscall"
 
 	"github.com/containerd/containerd/v2/core/images"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -92,13 +92,13 @@ func (a amount) fits(s *store.Space) error {
 	case a.inodes == 0:
 		return nil
 	case s.ReadOnly:
-		return fmt.Errorf("%s cannot be written: %w", s.Path, syscall.EROFS)
+		return failure.New(syscall.EROFS, "%s is on a file system that is mounted read-only", s.Path).WithHint("mount it so that it can be written; --root DIR pulls elsewhere")
 	case a.bytes > s.Bytes:
-		return fmt.Errorf("the file system of %s has %s free, and the pull needs at least %s: %w",
-			s.Path, progress.Size(s.Bytes), progress.Size(a.bytes), syscall.ENOSPC)
+		return failure.New(syscall.ENOSPC, "the file system of %s has %s free, and the pull needs at least %s",
+			s.Path, progress.Size(s.Bytes), progress.Size(a.bytes))
 	case s.Inodes >= 0 && a.inodes > s.Inodes:
-		return fmt.Errorf("the file system of %s has %d inodes free, and the pull needs at least %d: %w",
-			s.Path, s.Inodes, a.inodes, syscall.ENOSPC)
+		return failure.New(syscall.ENOSPC, "the file system of %s has %d inodes free, and the pull needs at least %d",
+			s.Path, s.Inodes, a.inodes)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -84,11 +85,11 @@ func (p *Puller) checkPromised(ctx context.Context, pl *Plan) error {
 	}
 	switch m := s.missing(ctx); {
 	case len(m.Documents) > 0:
-		return fmt.Errorf("checking document %s: %w", m.Documents[0].Digest, errdefs.ErrNotFound)
+		return failure.New(errdefs.ErrNotFound, "document %s is not in the store", m.Documents[0].Digest)
 	case len(m.Snapshots) > 0:
-		return fmt.Errorf("checking snapshot %s: %w", m.Snapshots[0], errdefs.ErrNotFound)
+		return failure.New(errdefs.ErrNotFound, "snapshot %s is not in the store", m.Snapshots[0])
 	case len(m.Layers) > 0:
-		return fmt.Errorf("checking layer %s: %w", m.Layers[0].Digest, errdefs.ErrNotFound)
+		return failure.New(errdefs.ErrNotFound, "layer %s is not in the store", m.Layers[0].Digest)
 	}
 	return nil
 }

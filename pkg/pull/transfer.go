@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -67,7 +68,7 @@ func (r *run) transferInstead(ctx context.Context, cause error) (*Result, error)
 // everything that was asked for.
 func (p *Puller) transferable(ctx context.Context, r Request) error {
 	if len(r.NotForTransfer) > 0 {
-		return fmt.Errorf("engine transfer cannot honour %s: %w", strings.Join(r.NotForTransfer, ", "), errdefs.ErrFailedPrecondition)
+		return failure.New(errdefs.ErrFailedPrecondition, "engine transfer cannot honour %s", strings.Join(r.NotForTransfer, ", "))
 	}
 	if _, err := p.transferSettings(r.Ref); err != nil {
 		return err
@@ -79,7 +80,7 @@ func (p *Puller) transferable(ctx context.Context, r Request) error {
 func (p *Puller) transferSettings(ref source.Ref) (source.TransferSettings, error) {
 	from, ok := p.Source.(source.Transferable)
 	if !ok {
-		return source.TransferSettings{}, fmt.Errorf("the daemon cannot read where %s is pulled from: %w", ref, errdefs.ErrFailedPrecondition)
+		return source.TransferSettings{}, failure.New(errdefs.ErrFailedPrecondition, "the daemon cannot read where %s is pulled from", ref)
 	}
 	return from.TransferSettings(ref)
 }
@@ -102,9 +103,9 @@ func (r *run) checkTarget(ctx context.Context) error {
 	case err != nil:
 		return err
 	case image == nil:
-		return fmt.Errorf("there is no image record of %s: %w", r.plan.Name, errdefs.ErrDataLoss)
+		return failure.New(errdefs.ErrDataLoss, "there is no image record of %s", r.plan.Name)
 	case image.Target.Digest != r.plan.Target.Digest:
-		return fmt.Errorf("it registered %s as %s, want %s: %w", image.Target.Digest, r.plan.Name, r.plan.Target.Digest, errdefs.ErrDataLoss)
+		return failure.New(errdefs.ErrDataLoss, "it registered %s as %s, want %s", image.Target.Digest, r.plan.Name, r.plan.Target.Digest)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/time/rate"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -67,7 +68,7 @@ func checkRange(desc ocispec.Descriptor, rng source.Range) error {
 	}
 	if desc.Size < 0 || rng.Offset < 0 || rng.Length < 0 || rng.Length > desc.Size-rng.Offset ||
 		rng.Offset > 0 && rng.Offset >= desc.Size {
-		return fmt.Errorf("range %+d,%+d of blob %s of %d bytes: %w", rng.Offset, rng.Length, desc.Digest, desc.Size, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "range %+d,%+d lies outside of blob %s of %d bytes", rng.Offset, rng.Length, desc.Digest, desc.Size)
 	}
 	return nil
 }

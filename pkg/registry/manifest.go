@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -59,10 +60,10 @@ func (r *Registry) Manifest(ctx context.Context, ref source.Ref, desc ocispec.De
 
 func (r *Registry) checkDescriptor(desc ocispec.Descriptor) error {
 	if desc.Size < 0 {
-		return fmt.Errorf("size %d is negative: %w", desc.Size, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "size %d is negative", desc.Size)
 	}
 	if desc.Size > r.opts.ManifestBytes {
-		return fmt.Errorf("size %d is over the limit of %d bytes for manifests: %w", desc.Size, r.opts.ManifestBytes, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "size %d is over the limit of %d bytes for manifests", desc.Size, r.opts.ManifestBytes)
 	}
 	return source.ValidDigest(desc.Digest)
 }
@@ -111,7 +112,7 @@ func round[T any](r *Registry, up *upstream, c call, try func(*host) (T, error))
 		errs = append(errs, e)
 	}
 	if len(errs) == 0 {
-		return none, fmt.Errorf("no host of %s may be asked for %s: %w", c.ref.TypedHost(), c.subject(), errdefs.ErrFailedPrecondition)
+		return none, failure.New(errdefs.ErrFailedPrecondition, "no host of %s may be asked for %s", c.ref.TypedHost(), c.subject())
 	}
 	return none, joinRound(errs)
 }

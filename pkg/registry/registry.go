@@ -22,7 +22,6 @@
 package registry
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -32,6 +31,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
@@ -123,11 +123,11 @@ func New(o Options) (*Registry, error) {
 
 func (o Options) validate() error {
 	if o.StallTimeout < 0 || o.MinRate < 0 || o.ManifestBytes < 0 || o.RequestsPerSecond < 0 || o.Retry.Delay < 0 {
-		return fmt.Errorf("negative limit: %w", errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "negative limit")
 	}
 	for _, host := range o.TokenHosts {
 		if host == "" || strings.ContainsAny(host, "/@*") {
-			return fmt.Errorf("token server %q: want HOST or HOST:PORT: %w", host, errdefs.ErrInvalidArgument)
+			return failure.New(errdefs.ErrInvalidArgument, "token server %q: want HOST or HOST:PORT", host)
 		}
 	}
 	return nil
@@ -152,7 +152,7 @@ func proxyFunc(proxy string) (func(*http.Request) (*url.URL, error), error) {
 	u, err := url.Parse(proxy)
 	if err != nil || u.Host == "" {
 		// The text of the error would repeat a password in the URL.
-		return nil, fmt.Errorf("proxy is not a URL: %w", errdefs.ErrInvalidArgument)
+		return nil, failure.New(errdefs.ErrInvalidArgument, "proxy is not a URL")
 	}
 	return http.ProxyURL(u), nil
 }

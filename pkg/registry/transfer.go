@@ -2,13 +2,12 @@ package registry
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -26,7 +25,7 @@ func (r *Registry) TransferSettings(ref source.Ref) (source.TransferSettings, er
 		lost = append(lost, "several hosts directories for "+ref.TypedHost()+" ("+strings.Join(dirs, ", ")+")")
 	}
 	if len(lost) > 0 {
-		return source.TransferSettings{}, fmt.Errorf("the daemon cannot take over %s: %w", strings.Join(lost, ", "), errdefs.ErrFailedPrecondition)
+		return source.TransferSettings{}, failure.New(errdefs.ErrFailedPrecondition, "the daemon cannot take over %s", strings.Join(lost, ", "))
 	}
 	d := source.TransferSettings{PlainHTTP: r.opts.Hosts.PlainHTTP}
 	if len(dirs) == 1 {
@@ -66,7 +65,7 @@ func (r *Registry) transferCredential(ctx context.Context, host string, ref sour
 	case err != nil:
 		return "", "", err
 	case c.RegistryToken != "":
-		return "", "", fmt.Errorf("credential for %s: %w", host, errors.Join(errdefs.ErrFailedPrecondition, errors.New("the daemon cannot use a registry token")))
+		return "", "", failure.New(errdefs.ErrFailedPrecondition, "credential for %s: the daemon cannot use a registry token", host)
 	case c.IdentityToken != "":
 		return "", c.IdentityToken, nil
 	}

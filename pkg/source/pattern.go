@@ -9,6 +9,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // Pattern stands for registries, or for a part of what they hold. Its host and
@@ -33,7 +35,7 @@ const wildcards = "*?"
 func ParsePattern(text string) (Pattern, error) {
 	host, repository, hasPath := strings.Cut(text, "/")
 	if host == "" || strings.Contains(host, "@") || strings.Contains(text, "://") || strings.ContainsAny(repository, ":@") {
-		return Pattern{}, fmt.Errorf("pattern %q fits nothing: want HOST or HOST/REPOSITORY, without scheme, tag and digest: %w", text, errdefs.ErrInvalidArgument)
+		return Pattern{}, failure.New(errdefs.ErrInvalidArgument, "pattern %q fits nothing: want HOST or HOST/REPOSITORY, without scheme, tag and digest", text)
 	}
 	if !hasPath {
 		repository = "*"

@@ -10,6 +10,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // Ref is a parsed reference. Short names are those of Docker: alpine is
@@ -42,7 +44,7 @@ func RegistryRef(host string) Ref {
 func ParseRef(s string) (Ref, error) {
 	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil {
-		return Ref{}, fmt.Errorf("parsing reference %q: %w: %w", s, err, errdefs.ErrInvalidArgument)
+		return Ref{}, failure.New(errdefs.ErrInvalidArgument, "parsing reference %q: %w", s, err)
 	}
 	if reference.IsNameOnly(named) {
 		named = reference.TagNameOnly(named)
@@ -123,7 +125,7 @@ func (r Ref) Object() string {
 // hexadecimal digits. Every error is an errdefs.ErrInvalidArgument.
 func ValidDigest(d digest.Digest) error {
 	if err := d.Validate(); err != nil {
-		return fmt.Errorf("digest %q: %w: %w", string(d), err, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "digest %q: %w", string(d), err)
 	}
 	return nil
 }

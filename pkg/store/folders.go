@@ -17,6 +17,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // viewTime bounds looking at a snapshot, which ends in its own time.
@@ -102,7 +104,7 @@ func (s *Store) Lowers(ctx context.Context, name string) ([]string, error) {
 	}
 	upper, ok := UpperOf(mounts)
 	if !ok {
-		return nil, fmt.Errorf("snapshot %s is not made of plain folders: %w", name, errdefs.ErrFailedPrecondition)
+		return nil, failure.New(errdefs.ErrFailedPrecondition, "snapshot %s is not made of plain folders", name)
 	}
 	if !upper.Overlay {
 		return []string{upper.Dir}, nil // there is only one layer

@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 const (
@@ -335,7 +337,7 @@ func (s *Store) HasOn(ctx context.Context, name, parent string) (bool, error) {
 		return false, fmt.Errorf("looking up snapshot %s: %w", name, err)
 	}
 	if info.Kind != snapshots.KindCommitted || info.Parent != parent {
-		return false, fmt.Errorf("snapshot %s is %s on %q, want committed on %q: %w", name, info.Kind, info.Parent, parent, errdefs.ErrDataLoss)
+		return false, failure.New(errdefs.ErrDataLoss, "snapshot %s is %s on %q, want committed on %q", name, info.Kind, info.Parent, parent)
 	}
 	return true, nil
 }

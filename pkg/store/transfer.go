@@ -3,17 +3,18 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // ErrNoTransfer says that there is no transfer service: the root is embedded,
 // the daemon is older than 2.0, or it was switched off.
-var ErrNoTransfer = fmt.Errorf("containerd has no transfer service of use, it takes 2.0: %w", errdefs.ErrFailedPrecondition)
+var ErrNoTransfer error = failure.New(errdefs.ErrFailedPrecondition, "containerd has no transfer service of use, it takes 2.0")
 
 // Transfer is a pull that the daemon is to carry out itself.
 type Transfer struct {

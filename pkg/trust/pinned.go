@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -23,14 +24,14 @@ func ParsePins(texts []string) (Pins, error) {
 	for _, text := range texts {
 		name, hash, ok := strings.Cut(text, "=")
 		if !ok {
-			return nil, fmt.Errorf("got %q, want REF=DIGEST: %w", text, errdefs.ErrInvalidArgument)
+			return nil, failure.New(errdefs.ErrInvalidArgument, "got %q, want REF=DIGEST", text)
 		}
 		ref, err := source.ParseRef(strings.TrimSpace(name))
 		if err != nil {
 			return nil, err
 		}
 		if ref.Digest != "" {
-			return nil, fmt.Errorf("got %q, want a reference without a digest before the =: %w", text, errdefs.ErrInvalidArgument)
+			return nil, failure.New(errdefs.ErrInvalidArgument, "got %q, want a reference without a digest before the =", text)
 		}
 		dgst := digest.Digest(strings.TrimSpace(hash))
 		if err := source.ValidDigest(dgst); err != nil {
@@ -38,7 +39,7 @@ func ParsePins(texts []string) (Pins, error) {
 		}
 		name = ref.Canonical()
 		if other := pins[name]; other != "" && other != dgst {
-			return nil, fmt.Errorf("%s is pinned to %s and to %s: %w", name, other, dgst, errdefs.ErrInvalidArgument)
+			return nil, failure.New(errdefs.ErrInvalidArgument, "%s is pinned to %s and to %s", name, other, dgst)
 		}
 		pins[name] = dgst
 	}

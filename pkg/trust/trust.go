@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -55,11 +56,11 @@ func New(o Options) (Verifier, error) {
 		return Pinned{pins}, err
 	case ModeBindir:
 		if o.BinDir == "" || o.MaxVerifiers < 1 || o.PerVerifierTimeout <= 0 {
-			return nil, fmt.Errorf("verifier %s needs a folder, a time, and one program at least to be asked: %w", bindirName, errdefs.ErrInvalidArgument)
+			return nil, failure.New(errdefs.ErrInvalidArgument, "verifier %s needs a folder, a time, and one program at least to be asked", bindirName)
 		}
 		return Bindir{Dir: o.BinDir, Max: o.MaxVerifiers, Timeout: o.PerVerifierTimeout}, nil
 	}
-	return nil, fmt.Errorf("there is no verifier %q: %w", o.Mode, errdefs.ErrInvalidArgument)
+	return nil, failure.New(errdefs.ErrInvalidArgument, "there is no verifier %q", o.Mode)
 }
 
 // Pin gives ref the digest that the options pin its name to, if it has none of

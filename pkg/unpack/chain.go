@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -33,8 +34,8 @@ type chain struct {
 // that exists.
 func (u *Unpacker) newChain(ctx context.Context, img Image) (*chain, error) {
 	if len(img.Layers) != len(img.DiffIDs) {
-		return nil, fmt.Errorf("the manifest lists %d layers, the config %d diff IDs: %w",
-			len(img.Layers), len(img.DiffIDs), errdefs.ErrDataLoss)
+		return nil, failure.New(errdefs.ErrDataLoss, "the manifest lists %d layers, the config %d diff IDs",
+			len(img.Layers), len(img.DiffIDs))
 	}
 	c := &chain{u: u, img: img, chainIDs: identity.ChainIDs(slices.Clone(img.DiffIDs)), engine: EngineClient, reason: "nothing to unpack"}
 	c.lock()
@@ -149,7 +150,7 @@ func (c *chain) chooseEngine(ctx context.Context, first *layer) error {
 }
 
 func cannot(engine Engine, reason string) error {
-	return fmt.Errorf("engine %s cannot be used: %s: %w", engine, reason, errdefs.ErrFailedPrecondition)
+	return failure.New(errdefs.ErrFailedPrecondition, "engine %s cannot be used: %s", engine, reason)
 }
 
 // leaveToDaemon lets the daemon unpack, if it can do what was asked for.

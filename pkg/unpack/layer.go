@@ -22,6 +22,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -334,7 +335,7 @@ func (l *layer) applyElsewhere(ctx context.Context) error {
 }
 
 func (l *layer) wrongDiffID(got digest.Digest) error {
-	return fmt.Errorf("applying layer %s: got diff ID %s, want %s: %w", l.desc.Digest, got, l.diffID, errdefs.ErrDataLoss)
+	return failure.New(errdefs.ErrDataLoss, "applying layer %s: got diff ID %s, want %s", l.desc.Digest, got, l.diffID)
 }
 
 // applied reports that size uncompressed bytes were applied.
@@ -414,7 +415,7 @@ func (l *layer) measured(ctx context.Context) context.Context {
 func (l *layer) hold(ctx context.Context) error {
 	held, err := l.u.store.Hold(ctx, l.chainID)
 	if err == nil && !held {
-		err = fmt.Errorf("snapshot %s was removed: %w", l.chainID, errdefs.ErrNotFound)
+		err = failure.New(errdefs.ErrNotFound, "snapshot %s was removed", l.chainID)
 	}
 	return err
 }

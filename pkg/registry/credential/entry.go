@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -69,11 +70,11 @@ func (e Entry) Validate() error {
 	given := e.given()
 	allowed, ok := entryFields()[e.Source]
 	if !ok {
-		return fmt.Errorf("credential source %q: %w", e.Source, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "there is no credential source %q", e.Source)
 	}
 	for _, name := range given {
 		if !strings.Contains(" "+allowed+" ", " "+name+" ") {
-			return fmt.Errorf("%s does not belong to the credential source %q: %w", name, e.Source, errdefs.ErrInvalidArgument)
+			return failure.New(errdefs.ErrInvalidArgument, "%s does not belong to the credential source %q", name, e.Source)
 		}
 	}
 	switch e.Source {
@@ -95,7 +96,7 @@ func (e Entry) needs(ok bool, what string) error {
 	if ok {
 		return nil
 	}
-	return fmt.Errorf("the credential source %q needs %s: %w", e.Source, what, errdefs.ErrInvalidArgument)
+	return failure.New(errdefs.ErrInvalidArgument, "the credential source %q needs %s", e.Source, what)
 }
 
 // SourceNames lists the values of Entry.Source.

@@ -21,6 +21,7 @@ import (
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -208,7 +209,7 @@ func DirsOf(dirs []string, domain string) ([]string, error) {
 		if err == nil {
 			found = append(found, dir)
 		} else if !errdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("looking for %s in %s: %w: %w", domain, dir, errdefs.ErrFailedPrecondition, err)
+			return nil, failure.New(errdefs.ErrFailedPrecondition, "looking for %s in %s: %w", domain, dir, err)
 		}
 	}
 	return found, nil

@@ -18,6 +18,8 @@ import (
 	"net/http"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // Options say which hosts are asked for a registry and how they are reached. The
@@ -40,10 +42,10 @@ type Options struct {
 
 func (o Options) validate() error {
 	if (o.Cert == "") != (o.Key == "") {
-		return fmt.Errorf("client certificate %q with key %q: both or none: %w", o.Cert, o.Key, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "client certificate %q with key %q: both or none", o.Cert, o.Key)
 	}
 	if o.PlainHTTP && (o.SkipVerify || o.CA != "" || o.Cert != "") {
-		return fmt.Errorf("plain HTTP excludes TLS settings: %w", errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "plain HTTP excludes TLS settings")
 	}
 	for i, m := range o.Mirrors {
 		if err := m.Validate(); err != nil {
@@ -111,7 +113,7 @@ func (f *Finder) Find(ctx context.Context, name string) ([]Host, error) {
 	}
 	configured, err := f.fromDirectory(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("configuring hosts of %s: %w: %w", name, err, errdefs.ErrFailedPrecondition)
+		return nil, failure.New(errdefs.ErrFailedPrecondition, "configuring hosts of %s: %w", name, err)
 	}
 	list = append(list, configured...)
 	markLast(list)

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -87,14 +88,14 @@ func (m Mirror) host(name, endpoint string) (Host, error) {
 // errors do not repeat an endpoint, which may hold a password.
 func (m Mirror) Validate() error {
 	if m.Host != "*" && strings.ContainsAny(m.Host, "*?/@") {
-		return fmt.Errorf("host %q: want the name of a registry, or * for any: %w", m.Host, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "host %q: want the name of a registry, or * for any", m.Host)
 	}
 	if (m.Cert == "") != (m.Key == "") {
-		return fmt.Errorf("client certificate and key: both or none: %w", errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "client certificate and key: both or none")
 	}
 	for name, value := range m.Headers {
 		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return fmt.Errorf("header %q: name or value cannot be sent: %w", name, errdefs.ErrInvalidArgument)
+			return failure.New(errdefs.ErrInvalidArgument, "header %q: name or value cannot be sent", name)
 		}
 	}
 	for i, endpoint := range m.Endpoints {
@@ -111,10 +112,10 @@ func (m Mirror) parse(endpoint string) (*url.URL, error) {
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, fmt.Errorf("not an http or https URL: %w", errdefs.ErrInvalidArgument)
+		return nil, failure.New(errdefs.ErrInvalidArgument, "not an http or https URL")
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("user, query and fragment of a URL are not sent to a mirror; credentials and headers are: %w", errdefs.ErrInvalidArgument)
+		return nil, failure.New(errdefs.ErrInvalidArgument, "user, query and fragment of a URL are not sent to a mirror; credentials and headers are")
 	}
 	u.Path = strings.TrimSuffix(path.Clean("/"+u.Path), "/")
 	if !m.OverridePath && !strings.HasSuffix(u.Path, "/v2") {

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // tlsFiles is TLS material that options name, as read from its files.
@@ -22,17 +24,17 @@ func loadTLS(ca, cert, key string, skipVerify bool) (tlsFiles, error) {
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
 		if err != nil {
-			return f, fmt.Errorf("reading CA file %q: %w: %w", ca, err, errdefs.ErrInvalidArgument)
+			return f, failure.New(errdefs.ErrInvalidArgument, "reading CA file %q: %w", ca, err)
 		}
 		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			return f, fmt.Errorf("CA file %q holds no certificate: %w", ca, errdefs.ErrInvalidArgument)
+			return f, failure.New(errdefs.ErrInvalidArgument, "CA file %q holds no certificate", ca)
 		}
 		f.ca = pem
 	}
 	if cert != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
-			return f, fmt.Errorf("loading client certificate %q with key %q: %w: %w", cert, key, err, errdefs.ErrInvalidArgument)
+			return f, failure.New(errdefs.ErrInvalidArgument, "loading client certificate %q with key %q: %w", cert, key, err)
 		}
 		f.certs = []tls.Certificate{pair}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
 
@@ -79,7 +80,7 @@ func (f *Folder) Writer(ctx context.Context, opts ...content.WriterOpt) (content
 		}
 	}
 	if !f.lock(o.Ref) {
-		return nil, fmt.Errorf("ref %s locked: %w", o.Ref, errdefs.ErrUnavailable)
+		return nil, failure.New(errdefs.ErrUnavailable, "ref %s locked", o.Ref)
 	}
 	w, err := f.create(o)
 	if errors.Is(err, os.ErrExist) {
@@ -245,7 +246,7 @@ func (w *fileWriter) Status() (content.Status, error) {
 // Truncate implements content.Writer; as in containerd's, only to nothing.
 func (w *fileWriter) Truncate(size int64) error {
 	if size != 0 {
-		return fmt.Errorf("truncating an ingest to %d bytes: %w", size, errdefs.ErrInvalidArgument)
+		return failure.New(errdefs.ErrInvalidArgument, "an ingest cannot be truncated to %d bytes", size)
 	}
 	w.sum.Reset()
 	w.status.Offset = 0
@@ -270,7 +271,7 @@ func (w *fileWriter) Close() error {
 // metadata that refers to it.
 func (w *fileWriter) Commit(_ context.Context, size int64, expected digest.Digest, _ ...content.Opt) error {
 	if w.data == nil {
-		return fmt.Errorf("committing a closed ingest: %w", errdefs.ErrFailedPrecondition)
+		return failure.New(errdefs.ErrFailedPrecondition, "an ingest that is closed cannot be committed")
 	}
 	got, err := w.verified(size, expected)
 	if err := errors.Join(err, w.Close()); err != nil {
@@ -281,7 +282,7 @@ func (w *fileWriter) Commit(_ context.Context, size int64, expected digest.Diges
 
 func (w *fileWriter) verified(size int64, expected digest.Digest) (digest.Digest, error) {
 	if size > 0 && size != w.status.Offset {
-		return "", fmt.Errorf("size: got %d, want %d: %w", w.status.Offset, size, errdefs.ErrFailedPrecondition)
+		return "", failure.New(errdefs.ErrFailedPrecondition, "size: got %d, want %d", w.status.Offset, size)
 	}
 	got := w.Digest()
 	if expected != "" && expected.Algorithm() != got.Algorithm() {
@@ -291,7 +292,7 @@ func (w *fileWriter) verified(size int64, expected digest.Digest) (digest.Digest
 		}
 	}
 	if expected != "" && expected != got {
-		return "", fmt.Errorf("digest: got %s, want %s: %w", got, expected, errdefs.ErrFailedPrecondition)
+		return "", failure.New(errdefs.ErrFailedPrecondition, "digest: got %s, want %s", got, expected)
 	}
 	return got, nil
 }
@@ -313,7 +314,7 @@ func (f *Folder) publish(ingest string, dgst digest.Digest) error {
 	}
 	data := filepath.Join(ingest, "data")
 	if sameSize(target, data) { // another size is what a crash left of it
-		return errors.Join(fmt.Errorf("content %s: %w", dgst, errdefs.ErrAlreadyExists), os.RemoveAll(ingest))
+		return errors.Join(failure.New(errdefs.ErrAlreadyExists, "content %s is there already", dgst), os.RemoveAll(ingest))
 	}
 	if err := os.Chmod(data, 0o444); err != nil {
 		return err

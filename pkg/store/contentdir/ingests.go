@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // Ingests are read from their folders here. Unlike containerd's own reading, this
@@ -92,7 +94,7 @@ func statusIn(dir string) (content.Status, error) {
 		err = fmt.Errorf("ref %q is not that of folder %s", ref, dir)
 	}
 	if err != nil {
-		return content.Status{}, fmt.Errorf("%w: %w", err, errdefs.ErrNotFound)
+		return content.Status{}, failure.New(errdefs.ErrNotFound, "%w", err)
 	}
 	data := filepath.Join(dir, "data")
 	s := content.Status{

@@ -31,6 +31,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -225,7 +226,7 @@ func snapshotter(plugins []*introspectionapi.Plugin, name string) (*introspectio
 		}
 	}
 	slices.Sort(usable)
-	return nil, fmt.Errorf("snapshotter %q: %w%s; containerd has: %s", name, errdefs.ErrInvalidArgument,
+	return nil, failure.New(errdefs.ErrInvalidArgument, "containerd has no usable snapshotter %q%s; it has: %s", name,
 		whyUnusable(plugins, name), strings.Join(usable, ", "))
 }
 

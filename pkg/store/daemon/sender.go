@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
@@ -194,7 +195,7 @@ func (s *sender) send(req *contentapi.WriteContentRequest) error {
 func (s *sender) receive() (*contentapi.WriteContentResponse, error) {
 	answer, err := s.stream.Recv()
 	if errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("containerd ended the ingest: %w: %w", errdefs.ErrUnavailable, io.ErrUnexpectedEOF)
+		return nil, failure.New(errdefs.ErrUnavailable, "containerd ended the ingest: %w", io.ErrUnexpectedEOF)
 	}
 	return answer, errgrpc.ToNative(err)
 }

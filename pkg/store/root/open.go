@@ -27,6 +27,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
@@ -164,13 +165,13 @@ func checkSchema(db *bolt.DB) error {
 		bucket := tx.Bucket([]byte(schemaBucket))
 		if bucket == nil {
 			if key, _ := tx.Cursor().First(); key != nil {
-				return fmt.Errorf("metadata database has an unknown schema %q: %w", key, errdefs.ErrInvalidArgument)
+				return failure.New(errdefs.ErrInvalidArgument, "metadata database has an unknown schema %q", key)
 			}
 			return nil
 		}
 		version, n := binary.Varint(bucket.Get([]byte("version")))
 		if n > 0 && version > schemaVersion {
-			return fmt.Errorf("metadata database has schema version %d, newer than %d: %w", version, schemaVersion, errdefs.ErrInvalidArgument)
+			return failure.New(errdefs.ErrInvalidArgument, "metadata database has schema version %d, newer than %d", version, schemaVersion)
 		}
 		return nil
 	})
@@ -188,7 +189,7 @@ func (r *root) openSnapshotter() (snapshots.Snapshotter, error) {
 	case store.Native:
 		sn, err = native.NewSnapshotter(dir)
 	default:
-		return nil, fmt.Errorf("snapshotter %q in an embedded root: %w; use overlayfs or native", r.parts.Name, errdefs.ErrInvalidArgument)
+		return nil, failure.New(errdefs.ErrInvalidArgument, "a root without a daemon has no snapshotter %q; use overlayfs or native", r.parts.Name)
 	}
 	if err == nil {
 		err = r.forget(sn)

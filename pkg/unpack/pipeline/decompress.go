@@ -2,12 +2,12 @@ package pipeline
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 
 	"github.com/containerd/errdefs"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/inflate"
 )
 
@@ -60,7 +60,7 @@ func (o *origin) classify(err error) error {
 	if o.err != nil {
 		return o.err
 	}
-	return fmt.Errorf("inflating: %w: %w", errdefs.ErrInvalidArgument, err)
+	return failure.New(errdefs.ErrInvalidArgument, "inflating: %w", err)
 }
 
 // decompress copies src to q, inflated if it is compressed, and returns the

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"syscall"
@@ -37,7 +38,7 @@ func Nth(i int) digest.Digest {
 }
 
 // Reset returns the error of a connection that a registry dropped.
-func Reset() error { return fmt.Errorf("read tcp: %w", syscall.ECONNRESET) }
+func Reset() error { return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET} }
 
 // Moment is a time of the pull: milliseconds after its begin.
 func Moment(ms int) time.Time {
