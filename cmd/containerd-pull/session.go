@@ -112,6 +112,7 @@ func (s *session) startDisplay() error {
 	out := s.display.Writer()
 	s.undo = append(s.undo, routeLogs(out, s.call))
 	s.parts.Progress = progress.Tee(gcTuner(s.caller), s.display.Sink())
+	s.parts.Pause = s.display.Pause
 	if s.call.HTTPDump {
 		s.parts.Dump = out
 	}

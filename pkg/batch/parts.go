@@ -11,6 +11,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store/root"
@@ -29,6 +30,11 @@ type Parts struct {
 	// turns them off.
 	Dump, Trace io.Writer
 
+	// Pause keeps the display away from the terminal while a program of a
+	// credential asks there; nil means that there is no display.
+	Pause func() (resume func())
+
+	shared     *credential.Shared
 	registries map[string]*registry.Registry // by profile
 	store      *store.Store
 	storeOf    store.Options
@@ -49,8 +55,10 @@ func (p *Parts) Registry(cfg *config.Config) (*registry.Registry, error) {
 	}
 	o := cfg.Registry
 	o.UserAgent, o.Progress, o.Dump, o.Trace = p.UserAgent, p.Progress, p.Dump, p.Trace
+	credentials := cfg.CredentialOptions(p.Caller, p.Login)
+	credentials.Shared = p.sharedCredentials()
 	var err error
-	if o.Credentials, err = credential.New(cfg.CredentialOptions(p.Caller, p.Login)); err != nil {
+	if o.Credentials, err = credential.New(credentials); err != nil {
 		return nil, &ConfigError{err}
 	}
 	reg, err := registry.New(o)
@@ -62,6 +70,17 @@ func (p *Parts) Registry(cfg *config.Config) (*registry.Registry, error) {
 	}
 	p.registries[cfg.Profile] = reg
 	return reg, nil
+}
+
+// sharedCredentials is what all profiles of the call share: a helper is run once
+// for each host, however many images there are.
+func (p *Parts) sharedCredentials() *credential.Shared {
+	if p.shared == nil {
+		p.shared = &credential.Shared{Pause: p.Pause, Warn: func(ref source.Ref, message string) {
+			p.Progress.Emit(progress.Event{Kind: progress.Warning, Ref: ref.Name, Message: message})
+		}}
+	}
+	return p.shared
 }
 
 // Store returns the store that o describes. The one before it is closed if it

@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ type Caller struct {
 	// HostsDirs are the folders where nerdctl looks registries up; without any,
 	// those of root below Root count.
 	HostsDirs []string
+	// PasswdHome is the home of the user by the passwd database, for services that
+	// have no HOME.
+	PasswdHome string
 	// Now is the time of the call.
 	Now time.Time
 	// Defaults replace those of the table, by key: called under another name,
@@ -39,6 +43,9 @@ type Caller struct {
 func ThisProcess() Caller {
 	c := Caller{Lookup: os.LookupEnv, Environ: os.Environ(), UID: processUser(), Now: time.Now()}
 	c.NerdctlFile, c.HostsDirs = nerdctlPlaces()
+	if u, err := user.LookupId(strconv.Itoa(c.UID)); err == nil {
+		c.PasswdHome = u.HomeDir
+	}
 	return c
 }
 
@@ -97,26 +104,38 @@ func (c Caller) Getenv(name string) string {
 	return text
 }
 
-// configHome is the folder of the caller's configuration, empty if neither
-// XDG_CONFIG_HOME nor HOME is set. By the XDG specification, a relative path in
+// home is the folder of the caller, empty if there is none. HOME may be missing in
+// a service of systemd or cron; it has to be absolute, because the working folder
+// must not choose the registries.
+func (c Caller) home() string {
+	for _, dir := range []string{c.Getenv("HOME"), c.PasswdHome} {
+		if filepath.IsAbs(dir) {
+			return dir
+		}
+	}
+	return ""
+}
+
+// configHome is the folder of the caller's configuration, empty if there is
+// neither XDG_CONFIG_HOME nor a home. By the XDG specification, a relative path in
 // its variable is ignored.
 func (c Caller) configHome() string {
 	if dir := c.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
 		return dir
 	}
-	if home := c.Getenv("HOME"); home != "" {
+	if home := c.home(); home != "" {
 		return filepath.Join(home, ".config")
 	}
 	return ""
 }
 
-// CacheHome is the folder of files that may be deleted at any time, empty if
-// neither XDG_CACHE_HOME nor HOME is set.
+// CacheHome is the folder of files that may be deleted at any time, empty if there
+// is neither XDG_CACHE_HOME nor a home.
 func (c Caller) CacheHome() string {
 	if dir := c.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
 		return dir
 	}
-	if home := c.Getenv("HOME"); home != "" {
+	if home := c.home(); home != "" {
 		return filepath.Join(home, ".cache")
 	}
 	return ""

@@ -113,7 +113,7 @@ func (c *Config) Origin(name string) Origin {
 // CredentialOptions are the places where this configuration has its
 // credentials; own is the one of the command line, nil if there is none.
 func (c *Config) CredentialOptions(caller Caller, own *credential.Credential) credential.Options {
-	o := credential.Options{Own: own, Entries: c.Credentials, Lookup: caller.Lookup}
+	o := credential.Options{Own: own, Entries: c.Credentials, Lookup: caller.Lookup, Home: caller.home()}
 	if c.AuthFileStated {
 		o.AuthFile = c.AuthFile
 	} else {

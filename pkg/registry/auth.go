@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
-
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/token"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -35,7 +33,7 @@ type grant struct {
 	turn      chan struct{}
 	header    string
 	expires   time.Time // zero if nothing is known
-	challenge auth.Challenge
+	challenge token.Challenge
 	source    string // of the credential, empty if anonymous
 	asked     bool   // the credential has been looked up
 	cred      credential.Credential
@@ -116,7 +114,7 @@ func (a *authorizer) obtain(ctx context.Context, ref source.Ref, g *grant) error
 		return err
 	}
 	switch {
-	case g.challenge.Scheme == auth.BasicAuth:
+	case g.challenge.Scheme == token.Basic:
 		return g.basic()
 	case g.cred.RegistryToken != "":
 		return g.bearer(token.Token{Value: g.cred.RegistryToken})
@@ -211,7 +209,7 @@ type tokenRequest struct {
 // fetchToken gets a token for a challenge. Credentials are given only to token
 // servers that the registry may name; where it may not, the pull ends, because
 // what is configured is never silently anonymous.
-func (a *authorizer) fetchToken(ctx context.Context, c auth.Challenge, cred credential.Credential, ref source.Ref) (t token.Token, err error) {
+func (a *authorizer) fetchToken(ctx context.Context, c token.Challenge, cred credential.Credential, ref source.Ref) (t token.Token, err error) {
 	q, ok := token.NewQuestion(c, ref, cred)
 	if !ok {
 		return token.Token{}, unauthenticatedf("names no usable token server")

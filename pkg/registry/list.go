@@ -131,8 +131,9 @@ func (r *Registry) page(ctx context.Context, h *host, c call) ([]string, url.Val
 	return append(doc.Tags, doc.Repositories...), next, err
 }
 
-// nextPage reads the link to the next page. Only its query counts: it has to
-// lead to the same list of the same host, and is asked for there.
+// nextPage reads the link to the next page. Only path and query count: it has to
+// lead to the same list, and is asked for at the same host, however that is called
+// by the server behind a proxy.
 func (h *host) nextPage(resp *http.Response, c call) (url.Values, error) {
 	link := nextLink(resp.Header.Values("Link"))
 	if link == "" {
@@ -140,11 +141,11 @@ func (h *host) nextPage(resp *http.Response, c call) (url.Values, error) {
 	}
 	first := h.url(c)
 	to, err := first.Parse(link)
-	if err != nil || to.Host == "" {
+	if err != nil {
 		return nil, malformedf("link to no usable page")
 	}
-	if !h.isOrigin(to) || to.Path != first.Path {
-		return nil, malformedf("link to a page elsewhere, at %q", to.Scheme+"://"+to.Host+to.EscapedPath())
+	if to.Path != first.Path {
+		return nil, malformedf("link to a page of another list, at %q", to.EscapedPath())
 	}
 	query := to.Query()
 	query.Del("ns") // host.url adds it

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -103,7 +104,11 @@ func TestParseRetryAfter(t *testing.T) {
 		"Friday, 02-Jan-26 03:04:35 GMT": 30 * time.Second,
 		"Fri Jan  2 03:04:35 2026":       30 * time.Second,
 		"Fri, 02 Jan 2026 03:04:00 GMT":  0,
-		"9223372036854775807":            100 * 365 * 24 * time.Hour,
+		// hub-feedback#2459: the time of day in Unix seconds.
+		"1767323075":          30 * time.Second,
+		"1767323040":          0,
+		"999999999":           999999999 * time.Second,
+		"9223372036854775807": math.MaxInt64,
 	} {
 		if got := registry.ParseRetryAfter(in, now); got != want {
 			t.Errorf("%q: got %s, want %s", in, got, want)

@@ -30,6 +30,7 @@ type Display struct {
 
 	mu       sync.Mutex // guards what follows
 	renderer renderer
+	paused   int // how many Pauses have not ended
 	state    progress.State
 	err      error // of the first write that failed; nothing is written after it
 }
@@ -89,17 +90,38 @@ func (d *Display) run(period time.Duration, wake <-chan struct{}) {
 		case <-wake:
 		case <-ticker.C:
 		case <-d.closing:
-			d.draw(d.queue.take(), true)
+			d.draw(d.queue.take, true)
 			return
 		}
-		d.draw(d.queue.take(), false)
+		d.draw(d.queue.take, false)
 	}
 }
 
-func (d *Display) draw(items []item, final bool) {
+// Pause takes the region off the terminal, and nothing is written until resume is
+// called or the display closed: a program asks a question there. What happens
+// meanwhile waits in the queue.
+func (d *Display) Pause() (resume func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, it := range items {
+	d.paused++
+	if t, ok := d.renderer.(*tty); ok {
+		d.write(t.clear())
+	}
+	return sync.OnceFunc(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.paused--
+		d.queue.rouse()
+	})
+}
+
+func (d *Display) draw(take func() []item, final bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.paused > 0 && !final {
+		return
+	}
+	for _, it := range take() {
 		if it.line != nil {
 			d.renderer.line(*it.line)
 			continue
@@ -107,7 +129,11 @@ func (d *Display) draw(items []item, final bool) {
 		d.state.Apply(it.event)
 		d.renderer.event(&d.state, it.event)
 	}
-	frame := d.renderer.frame(&d.state, time.Now(), final)
+	d.write(d.renderer.frame(&d.state, time.Now(), final))
+}
+
+// write is called with mu held.
+func (d *Display) write(frame []byte) {
 	if len(frame) == 0 || d.err != nil {
 		return
 	}
@@ -123,7 +149,7 @@ func (d *Display) putLine(text string) {
 		return
 	}
 	<-d.done
-	d.draw([]item{it}, true)
+	d.draw(func() []item { return []item{it} }, true)
 }
 
 // renderer turns events into text. It is used by one goroutine at a time.

@@ -67,11 +67,16 @@ func (q *queue) put(it item) bool {
 	} else {
 		q.items = append(q.items, it)
 	}
+	q.rouse()
+	return true
+}
+
+// rouse has the reader look for something to take.
+func (q *queue) rouse() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // take empties the queue and returns its items in the order in which they came.

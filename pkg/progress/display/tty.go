@@ -105,6 +105,13 @@ func (t *tty) frame(s *progress.State, now time.Time, final bool) []byte {
 	return drain(&t.buf)
 }
 
+// clear takes the region off the screen until the next frame.
+func (t *tty) clear() []byte {
+	t.rewind(t.width, 0)
+	t.region, t.dirty = nil, true
+	return drain(&t.buf)
+}
+
 func (t *tty) due(now time.Time, width int) bool {
 	return t.dirty || len(t.lines) > 0 || width != t.width || now.Sub(t.drawn) >= calmPeriod
 }

@@ -369,3 +369,30 @@ func TestAnySize(t *testing.T) {
 		}
 	}
 }
+
+// TestPause: while a program asks on the terminal the region is gone and nothing
+// is written, whatever happens; afterwards all of it is shown.
+func TestPause(t *testing.T) {
+	onScreen(t, 80, 12, nil, func(s *screen, d *display.Display) {
+		halfway(d.Sink())
+		resume, again := d.Pause(), d.Pause()
+		s.sync()
+		if text := strings.TrimSpace(s.String()); text != "" {
+			t.Errorf("got a paused display of\n%s\nwant none", text)
+		}
+		_, before := s.bytes()
+		scene.Play(d.Sink(), progress.Event{Kind: progress.Warning, Message: "mind the gap"})
+		again()
+		again()
+		soon()
+		if _, after := s.bytes(); after != before {
+			t.Errorf("got %d frames while paused", after-before)
+		}
+		resume()
+		soon()
+		s.sync()
+		if text := s.String(); !strings.Contains(text, "mind the gap") || !strings.Contains(text, "000200000000") {
+			t.Errorf("got\n%s\nwant the warning and the region", text)
+		}
+	})
+}

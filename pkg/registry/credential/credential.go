@@ -8,7 +8,7 @@
 // Credential.Source never hold a secret.
 //
 // Start reading at New, then at the kinds of sources: docker.go, entry.go and
-// kubelet.go. exec.go runs programs.
+// kubelet.go. exec.go runs programs, shared.go each once in a call.
 package credential
 
 import (
@@ -78,6 +78,11 @@ type Options struct {
 	FileProfile *Profile
 	// Lookup reads the environment; nil reads that of the process.
 	Lookup func(name string) (string, bool)
+	// Home is the folder of the user, empty if there is none.
+	Home string
+	// Shared is what this Finder shares with others of the same call; nil stands
+	// for one of its own.
+	Shared *Shared
 	// Detached runs helpers and other programs without a terminal, so that none
 	// of them can ask a person for anything.
 	Detached bool
@@ -94,6 +99,9 @@ func New(o Options) (Finder, error) {
 	if o.Lookup == nil {
 		o.Lookup = os.LookupEnv
 	}
+	if o.Shared == nil {
+		o.Shared = &Shared{}
+	}
 	s := sources{}
 	if o.Own != nil {
 		s = append(s, ownHost{*o.Own})
@@ -101,7 +109,7 @@ func New(o Options) (Finder, error) {
 	if o.AuthFile != "" {
 		s = append(s, authFile{path: o.AuthFile, name: "authfile " + o.AuthFile, required: true})
 	}
-	entries, err := newEntries(o.Entries, o.Lookup)
+	entries, err := newEntries(o.Entries, o)
 	if err != nil {
 		return nil, err
 	}
@@ -110,23 +118,23 @@ func New(o Options) (Finder, error) {
 		s = append(s, profileFile{authFile{path: o.EntriesFile, name: "authfile " + o.EntriesFile, required: true}, o.FileProfile})
 	}
 	if o.AuthFile == "" {
-		s = append(s, usersOwn(o.Lookup)...)
+		s = append(s, usersOwn(o)...)
 	}
 	return func(ctx context.Context, host string, ref source.Ref) (Credential, error) {
-		return s.find(ctx, question{host, ref, o.Detached})
+		return s.find(ctx, question{host, ref, o.Detached, o.Shared})
 	}, nil
 }
 
 // usersOwn are the places where Docker and Podman keep credentials.
-func usersOwn(lookup func(string) (string, bool)) sources {
-	env := func(name string) string { text, _ := lookup(name); return text }
+func usersOwn(o Options) sources {
+	env := func(name string) string { text, _ := o.Lookup(name); return text }
 	s := sources{dockerVariable{env("DOCKER_AUTH_CONFIG")}}
 	if path := env("REGISTRY_AUTH_FILE"); path != "" {
 		s = append(s, authFile{path: path, name: "REGISTRY_AUTH_FILE " + path, required: true})
 	}
 	docker := env("DOCKER_CONFIG")
 	if docker == "" {
-		docker = under(env("HOME"), ".docker")
+		docker = under(o.Home, ".docker")
 	}
 	if docker != "" {
 		path := filepath.Join(docker, "config.json")
@@ -134,7 +142,7 @@ func usersOwn(lookup func(string) (string, bool)) sources {
 	}
 	config := env("XDG_CONFIG_HOME")
 	if config == "" {
-		config = under(env("HOME"), ".config")
+		config = under(o.Home, ".config")
 	}
 	for _, dir := range []string{env("XDG_RUNTIME_DIR"), config} {
 		if dir != "" {
@@ -163,6 +171,7 @@ type question struct {
 	host     string // as contacted
 	ref      source.Ref
 	detached bool // programs run without a terminal
+	shared   *Shared
 }
 
 // isOwn reports whether the host is the reference's own.

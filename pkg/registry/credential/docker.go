@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -39,8 +41,14 @@ type authFile struct {
 
 func (f authFile) credential(ctx context.Context, q question) (Credential, bool, error) {
 	data, err := readFile(f.path)
-	if errors.Is(err, fs.ErrNotExist) && !f.required {
-		return Credential{}, false, nil
+	if err != nil && !f.required {
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+			return Credential{}, false, nil
+		case errors.Is(err, syscall.EISDIR): // containers make a folder of a file that is missing where it is mounted from
+			q.warn("%s is a folder: no credentials are in it", f.name)
+			return Credential{}, false, nil
+		}
 	}
 	if err != nil {
 		return Credential{}, false, fmt.Errorf("reading %s: %w", f.name, err)
@@ -52,16 +60,20 @@ func (f authFile) credential(ctx context.Context, q question) (Credential, bool,
 type dockerVariable struct{ text string }
 
 func (v dockerVariable) credential(ctx context.Context, q question) (Credential, bool, error) {
-	if v.text == "" {
-		return Credential{}, false, nil
-	}
 	return readDockerConfig(ctx, "DOCKER_AUTH_CONFIG", []byte(v.text), q)
 }
 
-// readDockerConfig looks for a host in data. Errors of the parser are not
-// passed on: they may repeat a part of what they could not read.
+// byteOrderMark is what editors of other systems write before UTF-8.
+const byteOrderMark = "\uFEFF"
+
+// readDockerConfig looks for a host in data, which may be empty. Errors of the
+// parser are not passed on: they may repeat a part of what they could not read.
 func readDockerConfig(ctx context.Context, name string, data []byte, q question) (Credential, bool, error) {
 	var c dockerConfig
+	data = bytes.TrimSpace(bytes.TrimPrefix(data, []byte(byteOrderMark)))
+	if len(data) == 0 {
+		return Credential{}, false, nil
+	}
 	if err := json.Unmarshal(data, &c); err != nil {
 		return Credential{}, false, fmt.Errorf("%s is not JSON in the form of Docker's config.json", name)
 	}
@@ -93,7 +105,7 @@ func (q question) identifiers() []identifier {
 	for _, name := range source.CredentialNames(q.host) {
 		ids = append(ids, identifier{name: name})
 		if name == source.DockerHub {
-			ids = append(ids, identifier{name: "https://index.docker.io/v1/"})
+			ids = append(ids, identifier{name: hubKey})
 		}
 		for _, scheme := range []string{"https://", "http://"} {
 			ids = append(ids, identifier{name: scheme + name})
@@ -155,7 +167,7 @@ func (c dockerConfig) lookup(ctx context.Context, q question, name string, id id
 	if helper := c.CredHelpers[id.name]; helper != "" {
 		return q.askHelper(ctx, name, helper, id.name)
 	}
-	if c.CredsStore != "" && id.path == "" {
+	if c.CredsStore != "" && slices.Contains(c.storeNames(q), id.name) {
 		cred, ok, err := q.askHelper(ctx, name, c.CredsStore, id.name)
 		if ok || err != nil {
 			return cred, ok, err
@@ -173,12 +185,40 @@ func (c dockerConfig) lookup(ctx context.Context, q question, name string, id id
 	return cred, cred != Credential{Source: name}, nil
 }
 
+// storeNames lists the names under which the helper for everything files the host.
+// Docker writes each of them into the file, too; without any it is the one that
+// Docker would choose. A helper is slow, so that it is not asked for all that may
+// be.
+func (c dockerConfig) storeNames(q question) []string {
+	var names []string
+	for key := range c.Auths {
+		if path, ok := q.filedUnder(key); ok && path == "" {
+			names = append(names, key)
+		}
+	}
+	if len(names) == 0 {
+		return []string{q.dockersName()}
+	}
+	return names
+}
+
+// hubKey is how Docker files Docker Hub.
+const hubKey = "https://index.docker.io/v1/"
+
+// dockersName is how Docker files the host.
+func (q question) dockersName() string {
+	if name := source.CanonicalHost(q.host); name != source.DockerHub {
+		return name
+	}
+	return hubKey
+}
+
 // credential reads an entry. An empty one, which Docker writes beside a helper,
 // says nothing.
 func (a dockerAuth) credential() (Credential, error) {
 	cred := Credential{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
 	if a.Auth != "" {
-		text, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(a.Auth, "=")) // some write no padding
+		text, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(a.Auth, "= \t\r\n")) // some write no padding
 		user, password, ok := strings.Cut(string(text), ":")
 		if err != nil || !ok {
 			return cred, errors.New("auth is not USER:PASSWORD in base64")

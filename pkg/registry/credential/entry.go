@@ -173,10 +173,11 @@ type entry struct {
 type entries struct {
 	list   []entry
 	lookup func(string) (string, bool)
+	home   string
 }
 
-func newEntries(list []Entry, lookup func(string) (string, bool)) (entries, error) {
-	s := entries{lookup: lookup}
+func newEntries(list []Entry, o Options) (entries, error) {
+	s := entries{lookup: o.Lookup, home: o.Home}
 	for i, e := range list {
 		if err := e.Validate(); err != nil {
 			return entries{}, fmt.Errorf("credentials[%d]: %w", i, err)
@@ -300,21 +301,17 @@ func (s entries) dockerConfig(e Entry) authFile {
 		dir, _ = s.lookup("DOCKER_CONFIG")
 	}
 	if dir == "" {
-		home, _ := s.lookup("HOME")
-		dir = filepath.Join(home, ".docker")
+		dir = filepath.Join(s.home, ".docker")
 	}
 	path := filepath.Join(dir, "config.json")
 	return authFile{path: path, name: "docker config " + path, required: e.Path != ""}
 }
 
-// helper asks for the host under its names. A helper that is configured for a
-// host and does not know it is a failure.
+// helper asks for the host under Docker's name and, where that is another, its own.
+// A helper that is configured for a host and does not know it is a failure.
 func (e Entry) helper(ctx context.Context, q question) (Credential, bool, error) {
-	for _, id := range q.identifiers() {
-		if id.path != "" {
-			continue
-		}
-		cred, ok, err := q.askHelper(ctx, "configuration", e.Helper, id.name)
+	for _, name := range slices.Compact([]string{q.dockersName(), source.CanonicalHost(q.host)}) {
+		cred, ok, err := q.askHelper(ctx, "configuration", e.Helper, name)
 		if ok || err != nil {
 			return cred, ok, err
 		}
@@ -352,7 +349,7 @@ func (q question) runWords(ctx context.Context, words []string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	return program{path: path, args: words[1:], detached: q.detached}.output(ctx)
+	return q.shared.ask(ctx, program{path: path, args: words[1:], detached: q.detached})
 }
 
 // oneLine takes the end of a line off a secret. An empty one is a mistake.

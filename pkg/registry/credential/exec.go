@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// programTimeout bounds how long a program may take: enough for the API of a
-	// cloud, and an end for a program that waits for input.
+	// programTimeout bounds how long a program without a terminal may take: enough
+	// for the API of a cloud, and an end for a program that waits for input.
 	programTimeout = 30 * time.Second
 	// maxProgramOutput and maxComplaint bound, in bytes, what is kept of a
 	// program's standard output and standard error.
@@ -67,24 +67,23 @@ func findProgram(name string) (string, error) {
 	return path, nil
 }
 
-// output returns what the program writes to its standard output. The program and
-// all that it started end with the context or when its time is up.
-func (p program) output(ctx context.Context) (stdout []byte, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, programTimeout, fmt.Errorf("no answer within %s", programTimeout))
-	defer cancel()
-	out, errOut := boundedBuffer{most: maxProgramOutput}, boundedBuffer{most: maxComplaint}
-	cmd := exec.CommandContext(ctx, p.path, p.args...)
-	cmd.Env = append(os.Environ(), p.env...)
-	cmd.Stdin = strings.NewReader(p.stdin)
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if p.detached {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the group is its own then, too
-		cmd.Env = slices.DeleteFunc(cmd.Env, pointsToPerson)
+// output returns what the program writes to its standard output. On a terminal,
+// which may be nil, it takes the time that a person needs, and its complaints are
+// seen there: they may be questions. The program and all that it started end with
+// the context, and without a terminal when its time is up.
+func (p program) output(ctx context.Context, tty *os.File) ([]byte, error) {
+	if tty == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, programTimeout, fmt.Errorf("no answer within %s", programTimeout))
+		defer cancel()
 	}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	err = cmd.Run()
+	out, errOut := boundedBuffer{most: maxProgramOutput}, boundedBuffer{most: maxComplaint}
+	cmd := p.command(ctx, tty != nil)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if tty != nil {
+		cmd.Stderr = io.MultiWriter(&errOut, tty)
+	}
+	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
 		return nil, withComplaint(context.Cause(ctx), errOut.kept)
@@ -92,6 +91,27 @@ func (p program) output(ctx context.Context) (stdout []byte, err error) {
 		return out.kept, withComplaint(err, errOut.kept)
 	}
 	return out.kept, nil
+}
+
+// command is the program in the process group that suits it: that of this process
+// on its terminal, else one of its own.
+func (p program) command(ctx context.Context, onTerminal bool) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, p.path, p.args...)
+	cmd.Env = append(os.Environ(), p.env...)
+	cmd.Stdin = strings.NewReader(p.stdin)
+	cmd.WaitDelay = time.Second
+	switch {
+	case onTerminal:
+		cmd.Cancel = func() error { killTree(cmd.Process.Pid); return nil }
+		return cmd
+	case p.detached:
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the group is its own then, too
+		cmd.Env = slices.DeleteFunc(cmd.Env, pointsToPerson)
+	default:
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
 }
 
 // pointsToPerson reports whether programs find a terminal or a screen, on which
@@ -132,7 +152,7 @@ func (q question) runHelper(ctx context.Context, helper, server string) (Credent
 	if err != nil {
 		return Credential{}, false, err
 	}
-	out, err := program{path: path, args: []string{"get"}, stdin: server, detached: q.detached}.output(ctx)
+	out, err := q.shared.ask(ctx, program{path: path, args: []string{"get"}, stdin: server, detached: q.detached})
 	if err != nil {
 		if credentials.IsErrCredentialsNotFoundMessage(strings.TrimSpace(string(out))) {
 			return Credential{}, false, nil

@@ -49,14 +49,18 @@ type providerRequest struct {
 
 type providerResponse struct {
 	Kind string `json:"kind"`
-	Auth map[string]struct {
+	// CacheKeyType is Image, Registry or Global.
+	CacheKeyType string `json:"cacheKeyType"`
+	Auth         map[string]struct {
 		Username string `json:"username"`
 		Password string `json:"password"`
 	} `json:"auth"`
 }
 
 // credential asks the providers whose matchImages fit. kubelet asks all of
-// them and tries their answers in turn; the first answer is the one here.
+// them and tries their answers in turn; the first answer is the one here. As with
+// kubelet, a provider that fails or knows nothing stops no image that needs no
+// credential.
 func (p providers) credential(ctx context.Context, q question) (Credential, bool, error) {
 	conf, err := p.read()
 	if err != nil {
@@ -68,17 +72,20 @@ func (p providers) credential(ctx context.Context, q question) (Credential, bool
 		if !one.isFor(image) {
 			continue
 		}
-		asked = true
 		cred, ok, err := p.ask(ctx, q, one, image)
-		if err != nil {
-			return Credential{}, false, fmt.Errorf("credential provider %q: %w", one.Name, err)
-		}
-		if ok {
+		switch {
+		case ctx.Err() != nil:
+			return Credential{}, false, err
+		case err != nil:
+			q.warn("credential provider %q: %v: going on without its credential", one.Name, err)
+			continue
+		case ok:
 			return cred, true, nil
 		}
+		asked = true
 	}
 	if asked {
-		return Credential{}, false, fmt.Errorf("the credential providers of %s know nothing of %s", p.config, image)
+		q.warn("the credential providers of %s know nothing of %s: going on without a credential of theirs", p.config, image)
 	}
 	return Credential{}, false, nil
 }
@@ -118,11 +125,40 @@ func (p providers) ask(ctx context.Context, q question, one provider, image stri
 	for _, e := range one.Env {
 		prog.env = append(prog.env, e.Name+"="+e.Value)
 	}
-	out, err := prog.output(ctx)
+	out, err := q.askProvider(ctx, prog)
 	if err != nil {
 		return Credential{}, false, err
 	}
 	return readProviderResponse(out, image, one.Name)
+}
+
+// askProvider runs a provider once for all that its answer is good for, as it says
+// itself: the image, its registry, or everything.
+func (q question) askProvider(ctx context.Context, prog program) ([]byte, error) {
+	everything, registry := prog, prog
+	everything.stdin, registry.stdin = "", source.CanonicalHost(q.host)
+	release, err := q.shared.answer("turn\x00" + everything.key()).take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	for _, wider := range []program{everything, registry} {
+		if a := q.shared.answer(wider.key()); a.known {
+			return a.out, nil
+		}
+	}
+	out, err := q.shared.ask(ctx, prog)
+	var response providerResponse
+	if err != nil || json.Unmarshal(out, &response) != nil {
+		return out, err
+	}
+	switch response.CacheKeyType {
+	case "Global":
+		q.shared.answer(everything.key()).keep(out, nil)
+	case "Registry":
+		q.shared.answer(registry.key()).keep(out, nil)
+	}
+	return out, nil
 }
 
 // readProviderResponse takes the entry that fits the image most closely.

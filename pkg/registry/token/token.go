@@ -7,7 +7,7 @@
 //
 // The protocol is "Docker Registry v2 authentication" of the distribution project
 // (https://distribution.github.io/distribution/spec/auth/), by GET with basic
-// authentication and by OAuth2. Start reading at Question.
+// authentication and by OAuth2. Start reading at Question; challenge.go reads the headers of a 401.
 package token
 
 import (
@@ -19,7 +19,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
@@ -69,20 +68,6 @@ func Parse(body []byte, now time.Time) Token {
 	return t
 }
 
-// Choose picks the challenge to answer out of the headers of a 401: a token
-// rather than a password. ok is false if there is neither.
-func Choose(answer http.Header) (chosen auth.Challenge, ok bool) {
-	challenges := auth.ParseAuthHeader(answer)
-	for _, scheme := range []auth.AuthenticationScheme{auth.BearerAuth, auth.BasicAuth} {
-		for _, c := range challenges {
-			if c.Scheme == scheme {
-				return c, true
-			}
-		}
-	}
-	return auth.Challenge{}, false
-}
-
 // Question is what a challenge has a client ask of a token server.
 type Question struct {
 	realm  *url.URL
@@ -92,9 +77,9 @@ type Question struct {
 
 // NewQuestion asks for what the challenge names, or for the right to pull ref.
 // ok is false if the challenge names no server that can be asked.
-func NewQuestion(c auth.Challenge, ref source.Ref, cred credential.Credential) (q Question, ok bool) {
+func NewQuestion(c Challenge, ref source.Ref, cred credential.Credential) (q Question, ok bool) {
 	realm, err := url.Parse(c.Parameters["realm"])
-	if err != nil || realm.Host == "" {
+	if err != nil || !c.namesServer() {
 		return Question{}, false
 	}
 	realm.User, realm.Fragment = nil, ""

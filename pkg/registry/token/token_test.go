@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
@@ -39,12 +38,12 @@ type shown struct{ URL, Form, Authorization string }
 
 func TestRequests(t *testing.T) {
 	const realm = "https://auth.example.com/token"
-	challenge := func(service, scope string) auth.Challenge {
-		return auth.Challenge{Scheme: auth.BearerAuth, Parameters: map[string]string{"realm": realm, "service": service, "scope": scope}}
+	challenge := func(service, scope string) token.Challenge {
+		return token.Challenge{Scheme: token.Bearer, Parameters: map[string]string{"realm": realm, "service": service, "scope": scope}}
 	}
 	repository := source.Ref{Domain: "r.example.com", Path: "a/b"}
 	for name, c := range map[string]struct {
-		challenge auth.Challenge
+		challenge token.Challenge
 		ref       source.Ref
 		cred      credential.Credential
 		want      []shown
@@ -79,7 +78,7 @@ func TestRequests(t *testing.T) {
 		}
 	}
 	for _, realm := range []string{"", "://", "/token", "auth.example.com"} {
-		c := auth.Challenge{Parameters: map[string]string{"realm": realm}}
+		c := token.Challenge{Parameters: map[string]string{"realm": realm}}
 		if _, ok := token.NewQuestion(c, repository, credential.Credential{}); ok {
 			t.Errorf("realm %q: got a question, want none", realm)
 		}
