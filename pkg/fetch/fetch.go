@@ -67,6 +67,7 @@ type Fetcher struct {
 	source  source.Source
 	content content.Store
 	emit    progress.Sink
+	settled sync.Map // digests of blobs that were reported to be whole
 
 	conns      int                 // that a blob begins with
 	lostLock   time.Duration       // see patience

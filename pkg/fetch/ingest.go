@@ -128,10 +128,20 @@ func (in *Ingest) Receive(ctx context.Context, consumer io.Writer) error {
 	if err := in.verify(ctx); err != nil {
 		return err
 	}
+	in.f.settle(in.done())
+	return nil
+}
+
+// done is the event that ends Receive. A blob of which nothing came over the
+// network was in the store: another namespace has its bytes, or a pull that was
+// killed left them.
+func (in *Ingest) done() progress.Event {
+	if in.fetched == 0 {
+		return in.blob.event(progress.Present)
+	}
 	done := in.at(progress.FetchDone)
 	done.Duration = time.Since(in.start)
-	in.f.emit.Emit(done)
-	return nil
+	return done
 }
 
 func (in *Ingest) receive(ctx context.Context, consumer io.Writer) error {
@@ -327,5 +337,6 @@ func (in *Ingest) drop(ctx context.Context, cause error) error {
 	if err := in.open(ctx); err != nil {
 		return errors.Join(cause, err)
 	}
+	in.host = "" // the blob starts anew
 	return cause
 }

@@ -18,12 +18,21 @@ import (
 
 const sourcePrefix = labels.LabelDistributionSource + "."
 
-// Present emits that b need not be fetched. If the blob is in the store it gets
+// Present emits that b need not be fetched, unless this Fetcher has fetched it, or
+// has emitted that before: platforms may share a blob. If the blob is in the store it gets
 // those labels of set that it lacks; of a list of distribution sources, those
 // entries.
 func (f *Fetcher) Present(ctx context.Context, b Blob, set map[string]string) error {
-	f.emit.Emit(b.event(progress.Present))
+	f.settle(b.event(progress.Present))
 	return f.Label(ctx, b.Desc.Digest, set)
+}
+
+// settle reports that a blob is whole. That it is present is said once.
+func (f *Fetcher) settle(e progress.Event) {
+	_, again := f.settled.LoadOrStore(e.Digest, true)
+	if e.Kind == progress.FetchDone || !again {
+		f.emit.Emit(e)
+	}
 }
 
 // Label gives the blob dgst, if it is in the store, those labels of set that

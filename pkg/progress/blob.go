@@ -20,6 +20,7 @@ type BlobState struct {
 	Attempt                int   // of the retry that is being waited for, else 0
 	Present                bool  // nothing had to be fetched
 
+	moved                     int64 // bytes that came over the network
 	willUnpack                bool
 	fetch, unpack, hash       step
 	fetched, unpacked, hashed meter
@@ -111,6 +112,14 @@ func (b *BlobState) Amount(now time.Time) (amount Bytes, perSecond float64) {
 		return Bytes{b.Fetched, b.Size}, 0
 	}
 	return Bytes{Done: b.Size}, 0
+}
+
+// reused returns how many bytes of the blob did not have to be fetched.
+func (b *BlobState) reused() int64 {
+	if b.Present {
+		return b.Size
+	}
+	return b.Resumed
 }
 
 // isOver reports whether nothing remains to be done for the blob.

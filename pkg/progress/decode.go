@@ -87,7 +87,7 @@ func parseEvent(line []byte) (Event, error) {
 func (r record) read() Event {
 	e := Event{
 		Kind: r.Event, Ref: r.Ref, Refs: r.Refs, Digest: r.Digest, MediaType: r.MediaType, Blob: r.Kind,
-		Phase: r.Phase, ChainID: r.ChainID, Previous: r.Previous, Host: r.Host, Engine: r.Engine,
+		Phase: r.Phase, ChainID: r.ChainID, Previous: r.Previous, NewLabels: r.NewLabels, Host: r.Host, Engine: r.Engine,
 		Attempt: r.Attempt, Reason: r.Reason, Message: r.Message,
 		Duration: ofMillis(r.Duration), Wait: ofMillis(r.WaitMs),
 	}

@@ -37,6 +37,7 @@ type record struct {
 	ChainID   digest.Digest `json:"chainID,omitempty"`
 	Changed   *bool         `json:"changed,omitempty"`
 	Previous  digest.Digest `json:"previousDigest,omitempty"`
+	NewLabels []string      `json:"newLabels,omitempty"`
 	Images    *int          `json:"images,omitempty"`
 	Failed    *int          `json:"failed,omitempty"`
 	Fetched   *int64        `json:"bytesFetched,omitempty"`
@@ -148,9 +149,9 @@ func newRecord(e Event) record {
 func (enc *Encoder) register(r record, e Event) {
 	r.Event, r.Status = digestLine, "Digest: "+e.Digest.String()
 	enc.write(r)
-	r.Event, r.Changed, r.Previous = e.Kind, &e.Changed, e.Previous
+	r.Event, r.Changed, r.Previous, r.NewLabels = e.Kind, &e.Changed, e.Previous, e.NewLabels
 	r.Status = "Status: Image is up to date for " + familiar(e.Ref)
-	if e.Changed {
+	if e.Changed && e.Previous != e.Digest {
 		r.Status = "Status: Downloaded newer image for " + familiar(e.Ref)
 	}
 	r.Engine, r.Duration = e.Engine, known(e.Duration)

@@ -64,8 +64,9 @@ const (
 	// passed through it).
 	PhaseDone Kind = "phase"
 	// Registered reports that the image record Ref points to Digest. Changed is
-	// false when it did so before; Previous is the target of the record before,
-	// empty if there was none. Traffic is where its bytes came from, Duration how
+	// false when it did so before and lacked none of the labels that were asked
+	// for, else NewLabels has their keys; Previous is the target of the record
+	// before, empty if there was none. Traffic is where its bytes came from, Duration how
 	// long it took and Engine what did it.
 	Registered Kind = "register"
 	// Warning reports Message, Error reports the failure Err of Ref.
@@ -107,7 +108,7 @@ type Bytes struct {
 // Traffic is where the bytes of an image came from.
 type Traffic struct {
 	Fetched int64 // over the network
-	Reused  int64 // from the content store
+	Reused  int64 // bytes of wanted blobs that did not have to be
 }
 
 // Counts sums up the images of a call.
@@ -141,6 +142,7 @@ type Event struct {
 	Reason    string
 	Message   string
 	Changed   bool
+	NewLabels []string
 	Err       error
 }
 

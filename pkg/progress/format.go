@@ -84,6 +84,19 @@ func Average(n int64, d time.Duration) float64 {
 	return float64(n) / d.Seconds()
 }
 
+// ratedFrom is how many bytes it takes for a mean speed to say something about a
+// link: fewer take as long as it takes to ask for them.
+const ratedFrom = 1_000_000
+
+// MeanSpeed formats the speed of n bytes in d; it is empty where they are too few
+// to have one.
+func MeanSpeed(n int64, d time.Duration) string {
+	if n < ratedFrom || d <= 0 {
+		return ""
+	}
+	return Speed(Average(n, d))
+}
+
 // Duration formats d to about three digits: "250ms", "6.1s", "1m23s".
 func Duration(d time.Duration) string {
 	switch {

@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -37,12 +38,14 @@ const (
 	Created   Outcome = "new"
 	Updated   Outcome = "changed"
 	Unchanged Outcome = "up to date"
-	Failed    Outcome = "failed"
+	// Relabelled is an image of which only labels are new.
+	Relabelled Outcome = "relabelled"
+	Failed     Outcome = "failed"
 	// Checked is the end of a check, whatever it found.
 	Checked Outcome = "checked"
 )
 
-// Totals sums up the work of a call.
+// Totals sums up the work of a call. What several images have counts once.
 type Totals struct {
 	Fetched, Size      int64 // bytes held and wanted of the blobs that are not present, and hashed by a check
 	Layers, LayersDone int
@@ -54,6 +57,7 @@ type Totals struct {
 // Totals returns the sums over all images.
 func (s *State) Totals() Totals {
 	var t Totals
+	blobs := map[digest.Digest][]*BlobState{}
 	for _, img := range s.Images {
 		t.BytesFetched += img.Fetched
 		t.BytesReused += img.Reused
@@ -62,11 +66,17 @@ func (s *State) Totals() Totals {
 		}
 		for _, b := range img.Blobs {
 			t.add(b)
+			blobs[b.Digest] = append(blobs[b.Digest], b)
 		}
+	}
+	for _, same := range blobs {
+		t.BytesReused -= countedAgain(same)
+		t.countLayer(same)
 	}
 	return t
 }
 
+// add adds the bytes of one image's blob.
 func (t *Totals) add(b *BlobState) {
 	if b.hash != idle {
 		t.Fetched += b.Hashed
@@ -76,13 +86,30 @@ func (t *Totals) add(b *BlobState) {
 		t.Fetched += b.Fetched
 		t.Size += max(b.Size, b.Fetched)
 	}
-	if b.Kind != Layer {
+}
+
+// countLayer counts a layer, which is done when it is done for every image.
+func (t *Totals) countLayer(same []*BlobState) {
+	if same[0].Kind != Layer {
 		return
 	}
 	t.Layers++
-	if b.isOver() {
+	if !slices.ContainsFunc(same, func(b *BlobState) bool { return !b.isOver() }) {
 		t.LayersDone++
 	}
+}
+
+// countedAgain returns how many bytes of a blob several images reused that one of
+// them had fetched or reused before.
+func countedAgain(same []*BlobState) int64 {
+	if len(same) < 2 {
+		return 0
+	}
+	var size, reused, moved int64
+	for _, b := range same {
+		size, reused, moved = max(size, b.Size), reused+b.reused(), moved+b.moved
+	}
+	return reused - min(reused, max(size-moved, 0))
 }
 
 // Rate returns the bytes per second that came over the network lately, or were
@@ -131,13 +158,14 @@ func (s *State) Apply(e Event) {
 func (s *State) applyBlob(e Event) {
 	img := s.Image(e.Ref)
 	b := img.blob(e.Digest)
-	before, hashed := b.Fetched, b.Hashed
+	before, resumed, hashed := b.Fetched, b.Resumed, b.Hashed
+	present := b.Present
 	b.apply(e)
-	if e.Kind == Present {
-		img.Reused += b.Size
+	if e.Kind == Present && !present {
+		img.Reused += b.Size - resumed
 	}
-	if e.Kind == FetchStart {
-		img.Reused += b.Resumed
+	if e.Kind == FetchStart { // again if what came before was wrong
+		img.Reused += b.Resumed - resumed
 		s.moved.add(e.Time, 0)
 	}
 	if e.Kind == VerifyProgress || e.Kind == VerifyDone {
@@ -146,6 +174,7 @@ func (s *State) applyBlob(e Event) {
 	}
 	if e.Kind == FetchProgress || e.Kind == FetchDone {
 		moved := max(b.Fetched-before, 0)
+		b.moved += moved
 		img.Fetched += moved
 		s.moved.add(e.Time, moved)
 		b.fetched.add(e.Time, moved)
@@ -196,6 +225,8 @@ func (img *Image) register(e Event) {
 		img.Outcome = Unchanged
 	case e.Previous == "":
 		img.Outcome = Created
+	case e.Previous == e.Digest:
+		img.Outcome = Relabelled
 	default:
 		img.Outcome = Updated
 	}

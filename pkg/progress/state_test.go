@@ -122,6 +122,47 @@ func TestTotals(t *testing.T) {
 	}
 }
 
+// TestSharedBlobsCountOnce: of two images with the same layer, one fetched it and
+// the other reused it; of two that failed in its middle, each had a part.
+func TestSharedBlobsCountOnce(t *testing.T) {
+	const second = "quay.io/a:v1"
+	blob := func(ref string, events ...progress.Event) (all []progress.Event) {
+		for _, e := range events {
+			e.Ref, e.Digest, e.Blob = ref, scene.Layer, progress.Layer
+			e.Bytes.Total = 10 * scene.MB
+			all = append(all, e)
+		}
+		return all
+	}
+	part := func(done int64) progress.Bytes { return progress.Bytes{Done: done * scene.MB} }
+	whole := []progress.Event{{Kind: progress.FetchStart}, {Kind: progress.FetchDone}}
+	there := []progress.Event{{Kind: progress.Present}}
+	for _, tt := range []struct {
+		name          string
+		first, second []progress.Event
+		want          progress.Traffic
+	}{
+		{"fetched, then there", whole, there, progress.Traffic{Fetched: 10 * scene.MB}},
+		{"there twice", there, there, progress.Traffic{Reused: 10 * scene.MB}},
+		{"begun, then finished",
+			[]progress.Event{{Kind: progress.FetchStart}, {Kind: progress.FetchProgress, Bytes: part(4)}},
+			[]progress.Event{{Kind: progress.FetchStart, Bytes: part(4)}, {Kind: progress.FetchDone}},
+			progress.Traffic{Fetched: 10 * scene.MB}},
+		{"held from before, begun, finished",
+			[]progress.Event{{Kind: progress.FetchStart, Bytes: part(3)}, {Kind: progress.FetchProgress, Bytes: part(4)}},
+			[]progress.Event{{Kind: progress.FetchStart, Bytes: part(4)}, {Kind: progress.FetchDone}},
+			progress.Traffic{Fetched: 7 * scene.MB, Reused: 3 * scene.MB}},
+		{"wrong bytes, then the right ones, then there",
+			[]progress.Event{{Kind: progress.FetchStart}, {Kind: progress.FetchProgress, Bytes: part(4)}, {Kind: progress.FetchStart}, {Kind: progress.FetchDone}},
+			there, progress.Traffic{Fetched: 14 * scene.MB}},
+	} {
+		sum := folded(append(blob(scene.Debian, tt.first...), blob(second, tt.second...)...)...).Totals()
+		if got := (progress.Traffic{Fetched: sum.BytesFetched, Reused: sum.BytesReused}); got != tt.want || sum.Layers != 1 {
+			t.Errorf("%s: got %+v of %d layers, want %+v of one", tt.name, got, sum.Layers, tt.want)
+		}
+	}
+}
+
 func TestOutcome(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -130,6 +171,7 @@ func TestOutcome(t *testing.T) {
 	}{
 		{"no record before", progress.Event{Kind: progress.Registered, Changed: true}, progress.Created},
 		{"another target before", progress.Event{Kind: progress.Registered, Changed: true, Previous: scene.Nth(1)}, progress.Updated},
+		{"labels", progress.Event{Kind: progress.Registered, Digest: scene.Index, Changed: true, Previous: scene.Index, NewLabels: []string{"team"}}, progress.Relabelled},
 		{"same target", progress.Event{Kind: progress.Registered, Previous: scene.Index}, progress.Unchanged},
 		{"failure", progress.Event{Kind: progress.Error, Err: scene.Reset()}, progress.Failed},
 		{"nothing yet", progress.Event{Kind: progress.Resolved}, ""},

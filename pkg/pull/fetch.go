@@ -27,14 +27,13 @@ const metadataFetches = 4
 // promise. What other clients remove meanwhile is fetched again.
 func (r *run) fetch(ctx context.Context) error {
 	for round := 1; ; round++ {
-		r.metadata.Store(0)
 		err := r.fetchAll(ctx)
 		if err == nil {
 			err = r.p.checkPromised(ctx, r.plan)
 		}
 		switch {
 		case err == nil:
-			r.count(r.unpacker.Fetched() + r.metadata.Load())
+			r.count(r.unpacker.Fetched())
 			return nil
 		case !vanished(err):
 			return r.p.fail(ctx, StageFetch, r.plan.Request.Ref, err)
@@ -143,7 +142,7 @@ func (r *run) fetchOthers(ctx context.Context) error {
 }
 
 func (r *run) fetchOther(ctx context.Context, desc ocispec.Descriptor) error {
-	pl := &planner{p: r.p, fetcher: r.fetcher, plan: r.plan}
+	pl := &planner{p: r.p, fetcher: r.fetcher, plan: r.plan, ledger: r.ledger}
 	manifest, err := pl.manifest(ctx, desc, progress.Manifest)
 	if err != nil {
 		return err
@@ -157,6 +156,8 @@ func (r *run) fetchOther(ctx context.Context, desc ocispec.Descriptor) error {
 	if err != nil {
 		return err
 	}
+	r.ledger.want(manifest.Desc)
+	r.ledger.want(config.Desc)
 	return errors.Join(r.storeDocument(ctx, config, r.plan.labels(config)), r.storeDocument(ctx, manifest, r.plan.labels(manifest)))
 }
 
@@ -177,9 +178,6 @@ func (r *run) storeDocument(ctx context.Context, d Document, labels map[string]s
 	if err := r.write(ctx, d, labels); err != nil {
 		return err
 	}
-	if d.Fetched {
-		r.metadata.Add(d.Desc.Size)
-	}
 	r.tellDocument(d, time.Since(start))
 	return nil
 }
@@ -187,8 +185,8 @@ func (r *run) storeDocument(ctx context.Context, d Document, labels map[string]s
 // tellDocument reports that a document is in the store, and how long it took to
 // put it there.
 func (r *run) tellDocument(d Document, took time.Duration) {
-	e := progress.Event{Kind: progress.Present, Ref: r.plan.Name, Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType}
-	e.Bytes.Total = d.Desc.Size
+	e := d.event()
+	e.Kind, e.Ref = progress.Present, r.plan.Name
 	if d.Fetched {
 		e.Kind, e.Bytes.Done, e.Host, e.Duration = progress.FetchDone, d.Desc.Size, r.plan.Host, took
 	}

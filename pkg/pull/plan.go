@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -39,10 +40,19 @@ type Plan struct {
 	// kept as metadata.
 	Others []ocispec.Descriptor
 	Images []Selected
+	// Kept are those of Others, and their configs, that are in the store. Until
+	// that was asked for it is empty.
+	Kept []Document
+	// Fetched is how many bytes of documents came over the network to make the
+	// plan.
+	Fetched map[digest.Digest]int64
 	// Missing is what of all this is not in the store as the pull will leave it.
 	Missing Missing
 	// Previous is the target that the name has now, if any.
 	Previous digest.Digest
+	// NewLabels are the keys of Request.Labels that the record of the name does
+	// not have, or has with another value.
+	NewLabels []string
 }
 
 // Document is a small blob that is held in memory.
@@ -52,6 +62,11 @@ type Document struct {
 	Body     []byte
 	Children []ocispec.Descriptor
 	Fetched  bool // it came over the network
+}
+
+// event describes d.
+func (d Document) event() progress.Event {
+	return progress.Event{Blob: d.Kind, Digest: d.Desc.Digest, MediaType: d.Desc.MediaType, Bytes: progress.Bytes{Total: d.Desc.Size}}
 }
 
 // Selected is one image to fetch and, with Unpack, to unpack.
@@ -137,19 +152,21 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 		Bytes: progress.Bytes{Total: target.Desc.Size}, Host: target.Host, Duration: time.Since(start),
 	})
 	pl := p.newPlanner(r, target)
+	pl.ledger.fetch(target.Desc.Digest, int64(len(target.Body)))
 	if err := p.judgeTarget(ctx, pl.plan); err != nil {
 		return nil, p.fail(ctx, StageVerify, r.Ref, err)
 	}
 	if err := pl.build(ctx); err != nil {
 		return nil, p.fail(ctx, StagePlan, r.Ref, err)
 	}
+	pl.plan.Fetched = pl.ledger.all()
 	p.phase(r.Ref, progress.Resolve, start, pl.held)
 	return pl.plan, nil
 }
 
 func (p *Puller) newPlanner(r Request, target source.Target) *planner {
 	return &planner{
-		p: p, fetcher: p.fetcher(), target: target,
+		p: p, fetcher: p.fetcher(), target: target, ledger: newLedger(nil),
 		plan: &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
 	}
 }
@@ -160,6 +177,7 @@ type planner struct {
 	fetcher *fetch.Fetcher
 	target  source.Target
 	plan    *Plan
+	ledger  *ledger
 	held    int64 // bytes of all documents that were read
 	layers  int   // of all images
 	offline bool  // what is not in the store is not found
@@ -173,11 +191,27 @@ func (pl *planner) build(ctx context.Context) error {
 	if previous != nil {
 		pl.plan.Previous = previous.Target.Digest
 	}
+	pl.plan.NewLabels = newLabels(previous, pl.plan.Request.Labels)
 	manifests, err := pl.walk(ctx)
 	if err != nil {
 		return err
 	}
 	return pl.selectImages(ctx, manifests)
+}
+
+// newLabels returns the keys of want, sorted, whose values the record does not
+// have. There may be no record.
+func newLabels(record *images.Image, want map[string]string) []string {
+	var lacking []string
+	for key, value := range want {
+		if record == nil {
+			lacking = append(lacking, key)
+		} else if has, ok := record.Labels[key]; !ok || has != value {
+			lacking = append(lacking, key)
+		}
+	}
+	slices.Sort(lacking)
+	return lacking
 }
 
 // walk adds the indexes of the target to the plan and returns the manifests
@@ -211,7 +245,7 @@ func (pl *planner) add(d Document) {
 // manifest returns an index or manifest, from the store if it is there.
 func (pl *planner) manifest(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob) (Document, error) {
 	if desc.Digest == pl.target.Desc.Digest {
-		return Document{Desc: desc, Kind: kind, Body: pl.target.Body, Fetched: true}, nil
+		return Document{Desc: desc, Kind: kind, Body: pl.target.Body, Fetched: !pl.offline}, nil
 	}
 	return pl.document(ctx, desc, kind, func() ([]byte, error) {
 		t, err := pl.p.Source.Manifest(ctx, pl.plan.Request.Ref, desc)
@@ -246,6 +280,7 @@ func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind p
 	}
 	d.Fetched = true
 	d.Body, err = get()
+	pl.ledger.fetch(desc.Digest, int64(len(d.Body)))
 	return d, err
 }
 

@@ -33,7 +33,7 @@ const (
 // pull pulls r as its policy wants it. A digest that is whole in the store needs
 // no network under any policy, since it cannot have changed.
 func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
-	var held *Result
+	var held *run
 	var err error
 	if r.Policy == PolicyMissing || r.Policy == PolicyNewer || r.Policy == PolicyNever || r.Ref.Digest != "" {
 		if held, err = p.findComplete(ctx, r); err != nil {
@@ -42,24 +42,31 @@ func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 	}
 	switch {
 	case held != nil && (r.Policy != PolicyNewer || r.Ref.Digest != ""):
-		return p.keepHeld(ctx, r, held)
+		return held.keep(ctx)
 	case held == nil && r.Policy == PolicyNever:
 		return nil, p.fail(ctx, StagePlan, r.Ref, failure.New(errdefs.ErrNotFound, "not whole in the store, and by its policy no registry is asked"))
 	}
 	result, err := p.fetchNew(ctx, r)
 	if held != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) && errors.As(err, new(*source.Error)) {
 		p.warn(r.Ref, "keeping the image that is there: %v", err)
-		return p.keepHeld(ctx, r, held)
+		return held.keep(ctx)
 	}
 	return result, err
 }
 
-// keepHeld is content with an image that was whole, if the caller's policy is.
-func (p *Puller) keepHeld(ctx context.Context, r Request, held *Result) (*Result, error) {
-	if err := p.judgeOwn(ctx, r.Ref, held.Target); err != nil {
-		return nil, p.fail(ctx, StageVerify, r.Ref, err)
+// keep is content with an image that was whole, if the caller's policy is. Its
+// record gets the labels of the request that it lacks.
+func (r *run) keep(ctx context.Context) (*Result, error) {
+	p, ref := r.p, r.plan.Request.Ref
+	if err := p.judgeOwn(ctx, ref, r.plan.Target); err != nil {
+		return nil, p.fail(ctx, StageVerify, ref, err)
 	}
-	return p.relabel(ctx, r, held)
+	if r.plan.writesRecord() {
+		if err := r.relabel(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r.present(), nil
 }
 
 // fetchNew plans and runs r. Run surveys the store, so the plan need not.
@@ -71,31 +78,31 @@ func (p *Puller) fetchNew(ctx context.Context, r Request) (*Result, error) {
 	return p.Run(ctx, pl)
 }
 
-// findComplete returns the result of a pull that finds everything in the store:
+// findComplete returns a run that has nothing to do, because it finds everything in the store:
 // the record, the documents, and each wanted layer as a snapshot, or as a blob
 // where nothing is to be unpacked. It is nil if something is missing.
-func (p *Puller) findComplete(ctx context.Context, r Request) (*Result, error) {
-	return endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*Result, error) {
+func (p *Puller) findComplete(ctx context.Context, r Request) (*run, error) {
+	return endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*run, error) {
 		held, err := p.lookUp(ctx, r)
 		return held, p.fail(ctx, StagePlan, r.Ref, err)
 	})
 }
 
-func (p *Puller) lookUp(ctx context.Context, r Request) (*Result, error) {
+func (p *Puller) lookUp(ctx context.Context, r Request) (*run, error) {
 	record, err := p.Store.Image(ctx, r.Ref.Name)
 	if err != nil || record == nil || r.Ref.Digest != "" && r.Ref.Digest != record.Target.Digest {
 		return nil, err
 	}
-	result, err := p.inspectImage(ctx, r, record)
+	held, err := p.inspectImage(ctx, r, record)
 	if errdefs.IsNotFound(err) || errdefs.IsDataLoss(err) {
 		return nil, nil
 	}
-	return result, err
+	return held, err
 }
 
 // inspectImage plans r without a network and checks that nothing is missing
 // that the record promises.
-func (p *Puller) inspectImage(ctx context.Context, r Request, record *images.Image) (*Result, error) {
+func (p *Puller) inspectImage(ctx context.Context, r Request, record *images.Image) (*run, error) {
 	body, err := content.ReadBlob(ctx, p.Store.Content, record.Target)
 	if err != nil {
 		return nil, err
@@ -108,22 +115,22 @@ func (p *Puller) inspectImage(ctx context.Context, r Request, record *images.Ima
 	if err := p.checkPromised(ctx, pl.plan); err != nil {
 		return nil, err
 	}
-	run := p.newRun(*pl.plan)
-	run.count(0)
-	return run.result, nil
+	if err := p.findKept(ctx, pl.plan); err != nil {
+		return nil, err
+	}
+	return p.newRun(*pl.plan), nil
 }
 
 // relabel gives the record of an image that was whole the labels of the
 // request.
-func (p *Puller) relabel(ctx context.Context, r Request, held *Result) (*Result, error) {
-	if len(held.Labels) == 0 {
-		return held, nil
-	}
-	return endure(p.Store.Context(ctx), p, StageRegister, r.Ref, func(ctx context.Context) (*Result, error) {
-		err := p.Store.Register(ctx, images.Image{Name: held.Name, Target: held.Target, Labels: held.Labels})
+func (r *run) relabel(ctx context.Context) error {
+	p, pl := r.p, r.plan
+	_, err := endure(p.Store.Context(ctx), p, StageRegister, pl.Request.Ref, func(ctx context.Context) (struct{}, error) {
+		err := p.Store.Register(ctx, images.Image{Name: pl.Name, Target: pl.Target, Labels: pl.Request.Labels})
 		if err == nil {
 			err = p.Store.Flush()
 		}
-		return held, p.fail(ctx, StageRegister, r.Ref, err)
+		return struct{}{}, p.fail(ctx, StageRegister, pl.Request.Ref, err)
 	})
+	return err
 }

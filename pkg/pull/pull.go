@@ -99,7 +99,7 @@ func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
 	}
 	result.Duration = time.Since(start)
 	p.Progress.Emit(progress.Event{
-		Kind: progress.Registered, Ref: result.Name, Digest: result.Target.Digest, Changed: result.Changed, Previous: result.Previous,
+		Kind: progress.Registered, Ref: result.Name, Digest: result.Target.Digest, Changed: result.Changed, Previous: result.Previous, NewLabels: result.NewLabels,
 		Engine: string(result.Engine), Duration: result.Duration, Traffic: progress.Traffic{Fetched: result.Fetched, Reused: result.Reused},
 	})
 	return result, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -54,30 +55,32 @@ func (r *run) unregister(ctx context.Context) error {
 // reports every blob. Nothing is written, and no lease is taken: the record that
 // is there keeps everything that it promises.
 func (r *run) present() *Result {
-	var fetched int64
 	for _, d := range r.plan.Documents {
-		if d.Fetched {
-			fetched += d.Desc.Size
-		}
 		r.tellDocument(d, 0)
 	}
+	for _, d := range r.plan.Kept {
+		r.ledger.want(d.Desc)
+		r.tellDocument(d, 0)
+	}
+	seen := map[digest.Digest]bool{}
 	for _, sel := range r.plan.Images {
 		for e := range sel.layerEvents {
-			e.Kind, e.Ref = progress.Present, r.plan.Name
-			r.p.Progress.Emit(e)
+			if e.Kind, e.Ref = progress.Present, r.plan.Name; !seen[e.Digest] {
+				r.p.Progress.Emit(e)
+			}
+			seen[e.Digest] = true
 		}
 	}
-	r.count(fetched)
+	r.count(nil)
 	return r.result
 }
 
-// count sums up what came over the network and what was there.
-func (r *run) count(fetched int64) {
-	r.result.Fetched = fetched
+// count sums up what came over the network, of which the bytes of layers are
+// given, and what was there.
+func (r *run) count(layers map[digest.Digest]int64) {
+	all := newLedger(r.ledger.all())
+	all.wanted = r.ledger.wanted
+	all.add(layers)
+	r.result.Fetched, r.result.Reused = all.traffic()
 	r.result.Unpacked = r.unpacker.Unpacked()
-	var wanted int64
-	for desc := range r.plan.blobs {
-		wanted += desc.Size
-	}
-	r.result.Reused = max(wanted-fetched, 0)
 }

@@ -81,17 +81,22 @@ type Result struct {
 	Name         string // canonical name registered
 	Target       ocispec.Descriptor
 	Platforms    []Platform
-	Changed      bool          // the record is new or points to another target
+	Changed      bool          // the record is new, or points to another target, or got labels
 	Previous     digest.Digest // target of the record before, if there was one
 	Host         string        // that resolved the reference
 	Engine       Engine
 	EngineReason string
 	Fetched      int64 // bytes that came over the network
-	Reused       int64 // bytes of wanted blobs that were in the content store
+	Reused       int64 // bytes of wanted blobs, each counted once, that did not have to
 	Unpacked     int64 // uncompressed bytes applied
 	Duration     time.Duration
 	Labels       map[string]string // that the request put on the record
+	NewLabels    []string          // keys of those that the record did not have like that
 }
+
+// NewTarget reports whether the record is new or points to another target than
+// before.
+func (r *Result) NewTarget() bool { return r.Changed && r.Previous != r.Target.Digest }
 
 // Platform is one platform of a pulled image.
 type Platform struct {

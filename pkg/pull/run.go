@@ -3,7 +3,6 @@ package pull
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -56,18 +55,21 @@ type run struct {
 	result   *Result
 	before   *images.Image // the record of the name, nil if there was none
 	mu       sync.Mutex    // guards the engine of result
-	metadata atomic.Int64  // bytes of documents that came over the network
+	ledger   *ledger       // without what the unpacker fetched
 	fetched  time.Time     // when all layers were there
 }
 
 func (p *Puller) newRun(pl Plan) *run {
 	r := &run{
-		p: p, plan: &pl, fetcher: p.fetcher(), source: fetch.From(pl.Request.Ref),
+		p: p, plan: &pl, fetcher: p.fetcher(), source: fetch.From(pl.Request.Ref), ledger: newLedger(pl.Fetched),
 		result: &Result{
 			Name: pl.Name, Target: pl.Target, Host: pl.Host, Previous: pl.Previous,
-			Changed: pl.Previous != pl.Target.Digest, Labels: pl.Request.Labels,
+			Changed: pl.writesRecord(), Labels: pl.Request.Labels, NewLabels: pl.NewLabels,
 			Engine: EngineClient, EngineReason: "nothing to unpack",
 		},
+	}
+	for desc := range pl.blobs {
+		r.ledger.want(desc)
 	}
 	for _, sel := range pl.Images {
 		r.result.Platforms = append(r.result.Platforms, sel.pulled())

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -62,7 +63,7 @@ func (pl *Plan) mayBeDone() bool {
 }
 
 func (pl *Plan) writesRecord() bool {
-	return pl.Previous != pl.Target.Digest || len(pl.Request.Labels) > 0
+	return pl.Previous != pl.Target.Digest || len(pl.NewLabels) > 0
 }
 
 // survey finds out what of pl is missing, and how much room there is for it.
@@ -71,7 +72,7 @@ func (p *Puller) survey(ctx context.Context, pl *Plan) (store.FreeSpace, error) 
 	if err := s.askAll(ctx); err != nil {
 		return s.space, err
 	}
-	pl.Missing = s.missing(ctx)
+	pl.Missing, pl.Kept = s.missing(ctx), s.kept
 	return s.space, nil
 }
 
@@ -104,6 +105,7 @@ type survey struct {
 	blobs     map[digest.Digest]*content.Info // of those asked for; nil is not there
 	snapshots map[digest.Digest]bool          // of those asked for, by chain ID
 	others    map[digest.Digest]bool          // manifests of other platforms, with their configs
+	kept      []Document                      // those of others that are there
 	begun     map[string]int64                // bytes of ingests, by ref
 	leases    int
 }
@@ -125,9 +127,7 @@ func (s *survey) askAll(ctx context.Context) error {
 		ask(s.askSpace)
 		ask(s.askLeases)
 		ask(s.askIngests)
-		for _, desc := range s.pl.Others {
-			ask(func(ctx context.Context) error { return s.askOther(ctx, desc.Digest) })
-		}
+		s.askOthers(ask)
 		s.askContents(ask, func(Selected) bool { return true })
 	})
 }
@@ -218,18 +218,38 @@ func (s *survey) askSnapshot(ctx context.Context, id, parent digest.Digest) erro
 	return err
 }
 
+// askOthers asks for what is kept of other platforms.
+func (s *survey) askOthers(ask func(func(context.Context) error)) {
+	for _, desc := range s.pl.Others {
+		ask(func(ctx context.Context) error { return s.askOther(ctx, desc.Digest) })
+	}
+}
+
+// findKept finds out what of other platforms the store has.
+func (p *Puller) findKept(ctx context.Context, pl *Plan) error {
+	s := p.newSurvey(pl)
+	err := s.ask(ctx, s.askOthers)
+	pl.Kept = s.kept
+	return err
+}
+
 // askOther asks for a manifest of another platform, and for the config that it
 // keeps.
 func (s *survey) askOther(ctx context.Context, dgst digest.Digest) error {
-	info, there, err := s.p.lookUpBlob(ctx, dgst)
-	if config := info.Labels[image.LabelConfig]; there && config != "" {
-		_, there, err = s.p.lookUpBlob(ctx, digest.Digest(config))
+	manifest, there, err := s.p.lookUpBlob(ctx, dgst)
+	kept := []Document{{Desc: ocispec.Descriptor{Digest: dgst, Size: manifest.Size}, Kind: progress.Manifest}}
+	if config := digest.Digest(manifest.Labels[image.LabelConfig]); there && config != "" {
+		var info content.Info
+		info, there, err = s.p.lookUpBlob(ctx, config)
+		kept = append(kept, Document{Desc: ocispec.Descriptor{Digest: config, Size: info.Size}, Kind: progress.Config})
 	} else {
 		there = false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.others[dgst] = there
+	if s.others[dgst] = there; there {
+		s.kept = append(s.kept, kept...)
+	}
 	return err
 }
 

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -23,14 +26,18 @@ import (
 // can be seen afterwards: the documents, the layers and the snapshots.
 func (r *run) transfer(ctx context.Context) (*Result, error) {
 	p, pl, ref := r.p, r.plan, r.plan.Request.Ref
-	settings, err := p.transferSettings(ref)
+	settings, err := p.transferSettings(ctx, ref)
 	if err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
 	if r.before, err = p.Store.Image(ctx, pl.Name); err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
-	t := &transferProgress{p: p, ref: ref, fetched: map[digest.Digest]bool{}}
+	before, err := p.holds(ctx, pl)
+	if err != nil {
+		return nil, p.fail(ctx, StageFetch, ref, err)
+	}
+	t := &transferProgress{p: p, ref: ref, before: before, fetched: map[digest.Digest]bool{}}
 	err = p.Store.Transfer(ctx, store.Transfer{
 		Source: p.transferRef(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
 		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
@@ -44,7 +51,9 @@ func (r *run) transfer(ctx context.Context) (*Result, error) {
 		return nil, p.fail(ctx, StageFetch, ref, errors.Join(err, r.unregister(ctx)))
 	}
 	r.result.Engine, r.result.EngineReason = EngineTransfer, cmp.Or(pl.EngineReason, "asked for")
-	r.count(t.bytes(pl))
+	if err := r.countTransfer(ctx, t); err != nil {
+		return nil, p.fail(ctx, StageFetch, ref, err)
+	}
 	return r.result, nil
 }
 
@@ -56,8 +65,10 @@ func (r *run) transferInstead(ctx context.Context, cause error) (*Result, error)
 	if err == nil {
 		pl.Request.Engine, pl.EngineReason = EngineTransfer, store.ErrNoApplier.Error()
 		var result *Result
-		if result, err = r.p.newRun(pl).transfer(ctx); err == nil {
-			result.Fetched += r.unpacker.Fetched() + r.metadata.Load()
+		instead := r.p.newRun(pl)
+		instead.ledger = r.ledger
+		instead.ledger.add(r.unpacker.Fetched())
+		if result, err = instead.transfer(ctx); err == nil {
 			return result, nil
 		}
 	}
@@ -70,19 +81,19 @@ func (p *Puller) transferable(ctx context.Context, r Request) error {
 	if len(r.NotForTransfer) > 0 {
 		return failure.New(errdefs.ErrFailedPrecondition, "engine transfer cannot honour %s", strings.Join(r.NotForTransfer, ", "))
 	}
-	if _, err := p.transferSettings(r.Ref); err != nil {
+	if _, err := p.transferSettings(ctx, r.Ref); err != nil {
 		return err
 	}
 	return p.Store.CanTransfer(ctx)
 }
 
 // transferSettings asks the source how the daemon could pull ref in its place.
-func (p *Puller) transferSettings(ref source.Ref) (source.TransferSettings, error) {
+func (p *Puller) transferSettings(ctx context.Context, ref source.Ref) (source.TransferSettings, error) {
 	from, ok := p.Source.(source.Transferable)
 	if !ok {
 		return source.TransferSettings{}, failure.New(errdefs.ErrFailedPrecondition, "the daemon cannot read where %s is pulled from", ref)
 	}
-	return from.TransferSettings(ref)
+	return from.TransferSettings(ctx, ref)
 }
 
 // transferRef is what the daemon resolves: what was judged here must not be
@@ -124,7 +135,8 @@ func (pl *Plan) platforms() []ocispec.Platform {
 type transferProgress struct {
 	p       *Puller
 	ref     source.Ref
-	fetched map[digest.Digest]bool
+	before  holding
+	fetched map[digest.Digest]bool // layers that were reported to be
 }
 
 func (t *transferProgress) report(now transfer.Progress) {
@@ -136,10 +148,10 @@ func (t *transferProgress) report(now transfer.Progress) {
 		Bytes: progress.Bytes{Done: now.Progress, Total: now.Desc.Size},
 	}
 	switch now.Event {
-	case "already exists":
-		t.emit(e, progress.Present)
 	case "downloading":
-		t.emit(e, progress.FetchProgress)
+		if t.before.lacks(e.Digest) {
+			t.emit(e, progress.FetchProgress)
+		}
 	case "complete":
 		t.done(e)
 	case "extracting":
@@ -157,9 +169,10 @@ func (t *transferProgress) emit(e progress.Event, kind progress.Kind) {
 	t.p.Progress.Emit(e)
 }
 
-// done reports, once, that a layer is in the content store.
+// done reports, once, that a layer was fetched. What the daemon says of one that
+// it had is left to the end: it counts the bytes of other namespaces as fetched.
 func (t *transferProgress) done(e progress.Event) {
-	if t.fetched[e.Digest] {
+	if t.fetched[e.Digest] || !t.before.lacks(e.Digest) {
 		return
 	}
 	t.fetched[e.Digest] = true
@@ -167,15 +180,101 @@ func (t *transferProgress) done(e progress.Event) {
 	t.emit(e, progress.FetchDone)
 }
 
-// bytes is the size of the layers that the daemon fetched.
-func (t *transferProgress) bytes(pl *Plan) int64 {
-	var sum int64
-	for _, sel := range pl.Images {
-		for _, l := range sel.Layers {
-			if t.fetched[l.Digest] {
-				sum += l.Size
-			}
+// holding is what the daemon has of a plan before it transfers the image.
+type holding struct {
+	lacking   map[digest.Digest]bool // blobs of the plan that the namespace does not have
+	elsewhere map[digest.Digest]bool // those of them that another namespace has
+	kept      map[digest.Digest]bool // documents of other platforms that it has
+}
+
+// lacks reports whether a blob of the plan has to come over the network.
+func (h holding) lacks(dgst digest.Digest) bool { return h.lacking[dgst] && !h.elsewhere[dgst] }
+
+func (p *Puller) holds(ctx context.Context, pl *Plan) (holding, error) {
+	blobs, err := p.askBlobs(ctx, pl)
+	if err != nil {
+		return holding{}, err
+	}
+	h := holding{lacking: map[digest.Digest]bool{}, kept: map[digest.Digest]bool{}}
+	for _, d := range pl.Kept {
+		h.kept[d.Desc.Digest] = true
+	}
+	for desc := range pl.blobs {
+		if blobs[desc.Digest] == nil {
+			h.lacking[desc.Digest] = true
 		}
 	}
-	return sum
+	h.elsewhere, err = p.Store.Elsewhere(ctx, slices.Collect(maps.Keys(h.lacking)))
+	return h, err
+}
+
+// askBlobs asks for every blob of pl and for what is kept of other platforms.
+func (p *Puller) askBlobs(ctx context.Context, pl *Plan) (map[digest.Digest]*content.Info, error) {
+	s := p.newSurvey(pl)
+	err := s.ask(ctx, func(ask func(func(context.Context) error)) {
+		s.askOthers(ask)
+		s.askContents(ask, func(Selected) bool { return true })
+	})
+	pl.Kept = s.kept
+	return s.blobs, err
+}
+
+// countTransfer counts as fetched what the namespace has now and did not have
+// before, except what the daemon had in another one. Documents that the plan
+// needed count once.
+func (r *run) countTransfer(ctx context.Context, t *transferProgress) error {
+	blobs, err := r.p.askBlobs(ctx, r.plan)
+	if err != nil {
+		return err
+	}
+	fetched := r.ledger.all()
+	for desc := range r.plan.blobs {
+		if t.before.lacks(desc.Digest) && blobs[desc.Digest] != nil {
+			fetched[desc.Digest] = desc.Size
+		}
+	}
+	var added []digest.Digest
+	for _, d := range r.plan.Kept {
+		r.ledger.want(d.Desc)
+		if !t.before.kept[d.Desc.Digest] {
+			added = append(added, d.Desc.Digest)
+		}
+	}
+	elsewhere, err := r.p.Store.Elsewhere(ctx, added)
+	if err != nil {
+		return err
+	}
+	for _, d := range r.plan.Kept {
+		if slices.Contains(added, d.Desc.Digest) && !elsewhere[d.Desc.Digest] {
+			fetched[d.Desc.Digest] = d.Desc.Size
+		}
+	}
+	r.ledger.setFetched(fetched)
+	r.settle(t.fetched)
+	r.count(nil)
+	return nil
+}
+
+// settle reports of every blob but those that were told of whether it came over
+// the network.
+func (r *run) settle(told map[digest.Digest]bool) {
+	fetched := r.ledger.all()
+	told = maps.Clone(told)
+	settle := func(e progress.Event) {
+		if told[e.Digest] {
+			return
+		}
+		told[e.Digest] = true
+		e.Kind, e.Ref = progress.Present, r.plan.Name
+		if fetched[e.Digest] > 0 {
+			e.Kind, e.Bytes.Done = progress.FetchDone, e.Bytes.Total
+		}
+		r.p.Progress.Emit(e)
+	}
+	for _, d := range slices.Concat(r.plan.Documents, r.plan.Kept) {
+		settle(d.event())
+	}
+	for _, sel := range r.plan.Images {
+		sel.layerEvents(func(e progress.Event) bool { settle(e); return true })
+	}
 }

@@ -14,7 +14,7 @@ import (
 
 // TransferSettings implements source.Transferable: it returns the settings for ref that
 // containerd's transfer service can take over.
-func (r *Registry) TransferSettings(ref source.Ref) (source.TransferSettings, error) {
+func (r *Registry) TransferSettings(ctx context.Context, ref source.Ref) (source.TransferSettings, error) {
 	// The daemon looks for the host as it is typed.
 	dirs, err := hosts.DirsOf(r.opts.Hosts.Dirs, ref.TypedHost())
 	if err != nil {
@@ -27,7 +27,11 @@ func (r *Registry) TransferSettings(ref source.Ref) (source.TransferSettings, er
 	if len(lost) > 0 {
 		return source.TransferSettings{}, failure.New(errdefs.ErrFailedPrecondition, "the daemon cannot take over %s", strings.Join(lost, ", "))
 	}
-	d := source.TransferSettings{PlainHTTP: r.opts.Hosts.PlainHTTP}
+	plain, err := r.speaksHTTP(ctx, ref)
+	if err != nil {
+		return source.TransferSettings{}, err
+	}
+	d := source.TransferSettings{PlainHTTP: plain}
 	if len(dirs) == 1 {
 		d.HostsDir = dirs[0]
 	}
@@ -37,6 +41,20 @@ func (r *Registry) TransferSettings(ref source.Ref) (source.TransferSettings, er
 		}
 	}
 	return d, nil
+}
+
+// speaksHTTP reports whether the reference's own host is asked over plain HTTP:
+// because the settings say so, or because it is on loopback and has answered so.
+// A daemon that is not told begins with HTTPS and believes any certificate.
+func (r *Registry) speaksHTTP(ctx context.Context, ref source.Ref) (bool, error) {
+	up, err := r.upstream(ctx, ref)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(up.hosts, func(h *host) bool {
+		known := h.knownScheme.Load()
+		return !h.Mirror && known != nil && *known == "http"
+	}), nil
 }
 
 // undelegable names what is set and cannot be told to the transfer service.

@@ -83,7 +83,7 @@ type Transferable interface {
 	// TransferSettings returns what the service has to know to pull ref. Settings that
 	// it cannot take over are an errdefs.ErrFailedPrecondition that names them:
 	// nothing is left out silently.
-	TransferSettings(ref Ref) (TransferSettings, error)
+	TransferSettings(ctx context.Context, ref Ref) (TransferSettings, error)
 }
 
 // TransferSettings holds the settings of a Source that can be handed to another

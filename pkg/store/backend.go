@@ -32,6 +32,8 @@ type Backend interface {
 	// Folders are those of the blobs and of the snapshots, each empty if it is
 	// not known, or not proven to be the one that this process sees.
 	Folders(ctx context.Context) (content, snapshots string)
+	// Namespaces is that of Store.
+	Namespaces(ctx context.Context) ([]string, error)
 	// Collect is that of Store.
 	Collect(ctx context.Context, what What) error
 	// Sweep deletes the stale leases and what only they held, and returns what

@@ -261,7 +261,7 @@ func (l *layer) fill(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
-		l.u.fetched.Add(in.Fetched())
+		l.u.fetched.add(l.desc.Digest, in.Fetched())
 		err = errors.Join(err, in.Close())
 	}()
 	if in.Offset() == 0 {
@@ -276,7 +276,9 @@ func (l *layer) fetchThenApply(ctx context.Context, in *fetch.Ingest) error {
 	if err := in.Receive(ctx, io.Discard); err != nil {
 		return err
 	}
-	l.phase(progress.Fetch, time.Since(start), in.Fetched())
+	if in.Fetched() > 0 {
+		l.phase(progress.Fetch, time.Since(start), in.Fetched())
+	}
 	if err := in.Commit(ctx, l.img.Source.Labels); err != nil {
 		return err
 	}

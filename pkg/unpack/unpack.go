@@ -16,6 +16,7 @@ package unpack
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,7 +57,7 @@ type Unpacker struct {
 	pipeline  *pipeline.Pipeline
 	blobs     *locker.Locker // a blob is fetched once, however many images want it
 	chains    *locker.Locker // a chain ID is unpacked once
-	fetched   atomic.Int64
+	fetched   tally
 	unpacked  atomic.Int64
 	brought   sync.Map // digests of blobs that were fetched, or found in the content store
 	first     chan struct{}
@@ -90,8 +91,29 @@ func New(o Options) *Unpacker {
 	}
 }
 
-// Fetched returns how many bytes of layers came over the network so far.
-func (u *Unpacker) Fetched() int64 { return u.fetched.Load() }
+// Fetched returns how many bytes of each layer came over the network so far.
+func (u *Unpacker) Fetched() map[digest.Digest]int64 { return u.fetched.all() }
+
+// tally counts the bytes of each blob. Its zero value is ready.
+type tally struct {
+	mu    sync.Mutex
+	bytes map[digest.Digest]int64
+}
+
+func (t *tally) add(dgst digest.Digest, n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.bytes == nil {
+		t.bytes = map[digest.Digest]int64{}
+	}
+	t.bytes[dgst] += n
+}
+
+func (t *tally) all() map[digest.Digest]int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.bytes)
+}
 
 // Unpacked returns how many uncompressed bytes were applied so far.
 func (u *Unpacker) Unpacked() int64 { return u.unpacked.Load() }
@@ -159,8 +181,10 @@ func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor
 	start := time.Now()
 	u.phase(img.event(desc), progress.Wait, start.Sub(asked), 0)
 	n, err := u.fetcher.Store(ctx, img.blob(desc), img.Source.Labels)
-	u.phase(img.event(desc), progress.Fetch, time.Since(start), n)
-	u.fetched.Add(n)
+	if n > 0 {
+		u.phase(img.event(desc), progress.Fetch, time.Since(start), n)
+	}
+	u.fetched.add(desc.Digest, n)
 	if err == nil {
 		u.note(desc.Digest)
 	}

@@ -115,7 +115,7 @@ func fetchText(b *progress.BlobState) string {
 // beat is how far a running blob has come.
 func beat(b *progress.BlobState) string {
 	var parts []string
-	if b.Fetched > 0 || b.IsFetching() {
+	if !b.Present && (b.Fetched > 0 || b.IsFetching()) {
 		parts = append(parts, fmt.Sprintf("fetched %s of %s", progress.Size(b.Fetched), progress.Size(b.Size)))
 	}
 	if b.IsUnpacking() {
@@ -136,8 +136,12 @@ func beat(b *progress.BlobState) string {
 
 // closing is the summary line of an image.
 func closing(img *progress.Image, e progress.Event) string {
-	text := fmt.Sprintf("%s: %s, %s fetched, %s reused, %s, %s", printable.Line(img.Ref), img.Outcome,
-		progress.Size(img.Fetched), progress.Size(img.Reused), progress.Duration(img.Duration), progress.Speed(progress.Average(img.Fetched, img.Duration)))
+	outcome := string(img.Outcome)
+	if img.Outcome == progress.Relabelled {
+		outcome += list(e.NewLabels...)
+	}
+	text := fmt.Sprintf("%s: %s, %s", printable.Line(img.Ref), outcome,
+		traffic(progress.Traffic{Fetched: img.Fetched, Reused: img.Reused}, img.Duration))
 	if e.Engine != "" {
 		text += ", engine " + e.Engine
 	}
@@ -151,8 +155,17 @@ func callClosing(s *progress.State, e progress.Event) string {
 		return ""
 	}
 	t := s.Totals()
-	return fmt.Sprintf("%d images: %d failed, %s fetched, %s reused, %s, %s", e.Counts.Images, e.Counts.Failed,
-		progress.Size(t.BytesFetched), progress.Size(t.BytesReused), progress.Duration(e.Duration), progress.Speed(progress.Average(t.BytesFetched, e.Duration)))
+	return fmt.Sprintf("%s: %d failed, %s", progress.Plural(e.Counts.Images, "image"), e.Counts.Failed,
+		traffic(progress.Traffic{Fetched: t.BytesFetched, Reused: t.BytesReused}, e.Duration))
+}
+
+// traffic is where bytes came from, and how fast those that were fetched came.
+func traffic(t progress.Traffic, took time.Duration) string {
+	text := fmt.Sprintf("%s fetched, %s reused, %s", progress.Size(t.Fetched), progress.Size(t.Reused), progress.Duration(took))
+	if rate := progress.MeanSpeed(t.Fetched, took); rate != "" {
+		text += ", " + rate
+	}
+	return text
 }
 
 // mediaName is a media type in one word: "index" or "manifest", also for Docker's

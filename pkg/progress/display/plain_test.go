@@ -57,8 +57,8 @@ docker.io/library/debian:latest: retry 2 in 1m30s: rate-limit (registry-1.docker
 docker.io/library/debian:latest: retry 1 in 0ms: status (registry-1.docker.io)
 warning: password on the command line
 docker.io/library/debian:latest: new, 48.5 MB fetched, 0 B reused, 6.1s, 7.9 MB/s, engine client
-quay.io/a:v1: changed, 1 B fetched, 1.0 MB reused, 90ms, 11 B/s, engine daemon
-quay.io/a:v2: up to date, 0 B fetched, 1.5 TB reused, 0ms, 0 B/s
+quay.io/a:v1: changed, 1 B fetched, 1.0 MB reused, 90ms, engine daemon
+quay.io/a:v2: up to date, 0 B fetched, 1.5 TB reused, 0ms
 4 images: 1 failed, 48.5 MB fetched, 1.5 TB reused, 1m23s, 584.2 kB/s
 `
 	if diff := cmp.Diff(want[1:], stream(t, display.Options{}, events...)); diff != "" {

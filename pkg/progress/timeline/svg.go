@@ -216,13 +216,15 @@ func (t *Timeline) sums() []total {
 	all := []total{
 		{"time", progress.Duration(took)},
 		{"fetched", progress.Size(sum.BytesFetched)},
-		{"rate", progress.Speed(progress.Average(sum.BytesFetched, took))},
-		{"reused", progress.Size(sum.BytesReused)},
-		{"unpacked", progress.Size(unpacked)},
-		{"layers", fmt.Sprintf("%d/%d", sum.LayersDone, sum.Layers)},
-		{"retries", fmt.Sprint(t.state.Retries)},
 	}
-	return all
+	if rate := progress.MeanSpeed(sum.BytesFetched, took); rate != "" {
+		all = append(all, total{"rate", rate})
+	}
+	return append(all,
+		total{"reused", progress.Size(sum.BytesReused)},
+		total{"unpacked", progress.Size(unpacked)},
+		total{"layers", fmt.Sprintf("%d/%d", sum.LayersDone, sum.Layers)},
+		total{"retries", fmt.Sprint(t.state.Retries)})
 }
 
 func (p *picture) totals() {

@@ -51,6 +51,11 @@ func (d *daemon) isVersion2(ctx context.Context) (bool, error) {
 	return !strings.HasPrefix(strings.TrimPrefix(version, "v"), "1."), nil
 }
 
+// Namespaces implements store.Backend.
+func (d *daemon) Namespaces(ctx context.Context) ([]string, error) {
+	return d.client.NamespaceService().List(ctx)
+}
+
 // identity is what a daemon calls itself for as long as its root exists.
 func (d *daemon) identity(ctx context.Context) (string, error) {
 	server, err := d.client.Server(ctx)

@@ -67,6 +67,14 @@ func (r *root) contentDir() string { return filepath.Join(r.dir, contentDir) }
 // snapshotDir is the folder of the snapshotter.
 func (r *root) snapshotDir() string { return filepath.Join(r.dir, snapshotDir+r.parts.Name) }
 
+// Namespaces implements store.Backend.
+func (r *root) Namespaces(ctx context.Context) (names []string, err error) {
+	return names, r.db.View(func(tx *bolt.Tx) error {
+		names, err = metadata.NewNamespaceStore(tx).List(ctx)
+		return err
+	})
+}
+
 // Collect implements store.Backend. A root has no other collector, so everything
 // is collected whatever was asked for.
 func (r *root) Collect(ctx context.Context, _ store.What) error {

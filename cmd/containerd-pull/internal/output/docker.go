@@ -66,7 +66,7 @@ func (d *dockerPull) close(all []batch.Outcome) error {
 	}
 	for i, one := range all {
 		if one.Err == nil {
-			d.images[i].end(one.Result.Target.Digest, one.Result.Changed)
+			d.images[i].end(one.Result.Target.Digest, one.Result.NewTarget())
 		}
 		_, werr := d.w.Write(d.images[i].take())
 		err = errors.Join(err, werr)
@@ -194,10 +194,10 @@ func (d *dockerImage) line(dgst digest.Digest, status string) {
 }
 
 // end adds the closing lines.
-func (d *dockerImage) end(target digest.Digest, changed bool) {
+func (d *dockerImage) end(target digest.Digest, newer bool) {
 	d.open()
 	status := "Image is up to date for"
-	if changed {
+	if newer {
 		status = "Downloaded newer image for"
 	}
 	fmt.Fprintf(&d.text, "Digest: %s\nStatus: %s %s\n%s\n", target, status, d.asked().Familiar(), d.ref)

@@ -32,6 +32,7 @@ type shownPull struct {
 	BytesUnpacked  int64             `json:"bytesUnpacked"`
 	Retries        int               `json:"retries"`
 	DurationMs     int64             `json:"durationMs"`
+	NewLabels      []string          `json:"newLabels"`
 	Labels         map[string]string `json:"labels"`
 	Warnings       []string          `json:"warnings"`
 	Error          *shownError       `json:"error"`
@@ -91,7 +92,7 @@ func show(o batch.Outcome, describe func(error) progress.Failure) any {
 		Engine: string(r.Engine), EngineReason: r.EngineReason, SourceHost: r.Host,
 		BytesFetched: r.Fetched, BytesReused: r.Reused, BytesUnpacked: r.Unpacked,
 		Retries: o.Observed.Retries, DurationMs: r.Duration.Milliseconds(),
-		Labels: r.Labels, Warnings: warnings(o),
+		NewLabels: append([]string{}, r.NewLabels...), Labels: r.Labels, Warnings: warnings(o),
 	}
 	if shown.Labels == nil {
 		shown.Labels = map[string]string{}

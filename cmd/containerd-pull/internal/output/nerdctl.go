@@ -72,7 +72,7 @@ func manifestNode(o batch.Outcome, p pull.Platform) frameNode {
 // targetState returns the state of the target, which is fetched even if it is
 // in the store.
 func targetState(o batch.Outcome) string {
-	if !o.Result.Changed {
+	if !o.Result.NewTarget() {
 		return nodeExists
 	}
 	return blobState(o, o.Result.Target.Digest)
