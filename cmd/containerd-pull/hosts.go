@@ -15,11 +15,11 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 type hostsOptions struct {
@@ -202,7 +202,10 @@ func (o *hostsOptions) writeHostsFile(path string, f hosts.File) error {
 	if f.Secret {
 		mode = 0o600
 	}
-	if err := file.Write(path, f.Text, mode); err != nil {
+	if err := userfile.MakeFolder(path); err != nil {
+		return err
+	}
+	if err := userfile.Write(path, f.Text, mode); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(o.streams.out, path)

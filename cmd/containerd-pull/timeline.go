@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/timeline"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 type timelineOptions struct {
@@ -100,9 +100,13 @@ func drawing(path string) (func(*timeline.Timeline) []byte, error) {
 	}
 }
 
-// writeTimeline writes a picture as a whole or not at all.
+// writeTimeline writes a picture as a whole or not at all, and makes its folder if
+// that is missing.
 func writeTimeline(path string, picture []byte) error {
-	err := file.Write(path, picture, 0o644)
+	err := userfile.MakeFolder(path)
+	if err == nil {
+		err = userfile.Write(path, picture, 0o644)
+	}
 	if err == nil || store.IsStorage(err) {
 		return err
 	}

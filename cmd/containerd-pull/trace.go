@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
-	"os"
 	"runtime/trace"
 
 	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // addTrace gives the command the flag --trace FILE, which records what the
@@ -24,16 +26,17 @@ func addTrace(cmd *cobra.Command) {
 	}
 }
 
-// traced writes a trace of run to the file.
-func traced(path string, run func() error) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
+// traced writes a trace of run to the file, also if run fails. It is kept until
+// then: run may replace the process.
+func traced(path string, run func() error) error {
+	var kept bytes.Buffer
+	if err := trace.Start(&kept); err != nil {
 		return usagef("--trace: %w", err)
 	}
-	defer func() { err = cmp.Or(err, asOutput(f.Close())) }()
-	if err := trace.Start(f); err != nil {
-		return usagef("--trace: %w", err)
+	failed := run()
+	trace.Stop()
+	if err := userfile.Write(path, kept.Bytes(), 0o644); err != nil {
+		return cmp.Or(failed, usagef("--trace: %w", err))
 	}
-	defer trace.Stop()
-	return run()
+	return failed
 }

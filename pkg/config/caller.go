@@ -90,12 +90,13 @@ func (c Caller) UserFile() string {
 	return ""
 }
 
-// nerdctlFile is nerdctl's configuration; an empty NERDCTL_TOML means none.
-func (c Caller) nerdctlFile() string {
+// nerdctlFile is nerdctl's configuration, and whether NERDCTL_TOML names it; an
+// empty one means none.
+func (c Caller) nerdctlFile() (path string, named bool) {
 	if path, ok := c.Lookup("NERDCTL_TOML"); ok {
-		return path
+		return path, true
 	}
-	return c.NerdctlFile
+	return c.NerdctlFile, false
 }
 
 // Getenv returns a variable of the environment, empty if it is not set.

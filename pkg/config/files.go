@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 const (
@@ -18,6 +19,8 @@ const (
 type files struct {
 	documents []*file.Document // the weakest first
 	nerdctl   *nerdctlLayer    // nil if there is none
+	// leftOut are the files that were found and do not count.
+	leftOut []*userfile.Foreign
 }
 
 // readFiles reads the files of the caller and the one that is named, if any.
@@ -25,36 +28,82 @@ type files struct {
 func readFiles(caller Caller, named string) (*files, error) {
 	f := new(files)
 	for _, path := range caller.defaultFiles() {
-		if err := f.read(path, false); err != nil {
+		if err := f.found(path); err != nil {
+			return nil, err
+		}
+		if err := f.dropIns(path); err != nil {
 			return nil, err
 		}
 	}
 	if named != "" {
-		abs, err := filepath.Abs(named)
-		if err != nil {
-			return nil, fmt.Errorf("finding %s: %w", named, err)
-		}
-		if err := f.read(abs, true); err != nil {
+		if err := f.named(named); err != nil {
 			return nil, err
 		}
 	}
-	var err error
-	f.nerdctl, err = readNerdctl(caller.nerdctlFile())
-	return f, err
+	return f, f.readNerdctl(caller)
 }
 
-// read reads a file and its drop-ins.
-func (f *files) read(path string, required bool) error {
-	doc, err := file.Read(path)
-	switch {
-	case err == nil:
+// found reads a file if it is there and counts.
+func (f *files) found(path string) error {
+	doc, err := file.Reader(userfile.Found).Read(path)
+	if err == nil {
 		f.documents = append(f.documents, doc)
-	case required || !errors.Is(err, fs.ErrNotExist):
+	}
+	return f.leaveOut(err)
+}
+
+// leaveOut notes a file that does not count. It returns every other error, except
+// for one about a file that is not there.
+func (f *files) leaveOut(err error) error {
+	if foreign, ok := errors.AsType[*userfile.Foreign](err); ok {
+		f.leftOut = append(f.leftOut, foreign)
+		return nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// dropIns reads what lies in config.d beside a file.
+func (f *files) dropIns(path string) error {
+	names, err := file.DropIns(path)
+	if err != nil {
 		return err
 	}
-	dropIns, err := file.ReadDropIns(path)
-	f.documents = append(f.documents, dropIns...)
-	return err
+	for _, name := range names {
+		if err := f.found(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *files) named(path string) error {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("finding %s: %w", path, err)
+	}
+	doc, err := file.Reader(userfile.Named).Read(abs)
+	if err != nil {
+		return err
+	}
+	f.documents = append(f.documents, doc)
+	return f.dropIns(abs)
+}
+
+func (f *files) readNerdctl(caller Caller) error {
+	path, named := caller.nerdctlFile()
+	read := file.Reader(userfile.Found)
+	if named {
+		read = userfile.Named
+	}
+	var err error
+	f.nerdctl, err = readNerdctl(path, read)
+	if named && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return f.leaveOut(err)
 }
 
 // check finds what is wrong in all documents.

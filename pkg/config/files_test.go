@@ -3,11 +3,16 @@ package config_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 const (
@@ -227,7 +232,6 @@ func TestSecretsInOpenFiles(t *testing.T) {
 		{"closed", secret, 0o600, ""},
 		{"readable by the group", secret, 0o640, "chmod 600 "},
 		{"readable by all", secret, 0o604, "chmod 600 "},
-		{"writable by others", secret, 0o622, "chmod 600 "},
 		{"in a profile", "[profiles.p]\ncredentials = { source = 'identity-token', identity_token = 'canary' }", 0o644, "chmod 600 "},
 		{"a proxy's password", "proxy = 'http://me:canary@proxy.example.com:3128'", 0o644, "chmod 600 "},
 		{"a proxy without a password", "proxy = 'http://me@proxy.example.com:3128'", 0o644, ""},
@@ -260,5 +264,65 @@ func TestNamedFileHasToExist(t *testing.T) {
 	_, _, err = call{args: []string{"--config", "$ROOT"}}.settings(t)
 	if err == nil || !strings.Contains(err.Error(), "is not a file") {
 		t.Errorf("got error %v, want one for a folder", err)
+	}
+}
+
+// TestM6FilesOfOthers: as root, what others can write counts neither as a file that
+// was found, nor as a drop-in, nor as nerdctl's; as a file that was named it is an
+// error.
+func TestM6FilesOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const (
+		evil   = "namespace = 'evil'\n"
+		user   = "/home/.config/containerd-pull/config.toml"
+		dropIn = "/home/.config/containerd-pull/config.d/10.toml"
+	)
+	for name, tc := range map[string]struct {
+		file  string
+		spoil func(path string) error
+		blame string // what the warning names, below the root; empty if the file counts
+	}{
+		"all is root's":            {system, func(string) error { return nil }, ""},
+		"a file for all":           {system, func(p string) error { return os.Chmod(p, 0o666) }, system},
+		"a file for the group":     {system, func(p string) error { return os.Chmod(p, 0o620) }, system},
+		"another's file":           {system, func(p string) error { return os.Chown(p, 4242, 0) }, system},
+		"another's folder":         {system, func(p string) error { return os.Chown(filepath.Dir(p), 4242, 0) }, filepath.Dir(system)},
+		"another's home":           {user, func(p string) error { return os.Chown(filepath.Dir(filepath.Dir(p)), 4242, 0) }, filepath.Dir(filepath.Dir(user))},
+		"nerdctl's, another's":     {nerdctl, func(p string) error { return os.Chown(p, 4242, 0) }, nerdctl},
+		"drop-in in sticky":        {dropIn, func(p string) error { return unix.Chmod(filepath.Dir(p), 0o1777) }, ""},
+		"drop-in of another":       {dropIn, func(p string) error { return os.Chown(p, 4242, 0) }, dropIn},
+		"drop-in in a folder 0777": {dropIn, func(p string) error { return os.Chmod(filepath.Dir(p), 0o777) }, filepath.Dir(dropIn)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := call{files: map[string]string{tc.file: evil}, env: map[string]string{"HOME": "$ROOT/home"}, spoil: map[string]func(string) error{tc.file: tc.spoil}}
+			settings, root, err := c.settings(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, err := settings.Resolve(source.Ref{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			warnings := settings.Warnings()
+			if tc.blame == "" {
+				if cfg.Store.Namespace != "evil" || len(warnings) > 0 {
+					t.Errorf("got namespace %s and warnings %q, want the file to count", cfg.Store.Namespace, warnings)
+				}
+				return
+			}
+			if cfg.Store.Namespace != "default" || len(warnings) != 1 || !strings.Contains(warnings[0], root+tc.file+" is left out: ") || !strings.Contains(warnings[0], root+tc.blame) {
+				t.Errorf("got namespace %s and warnings %q, want one that names %s and %s", cfg.Store.Namespace, warnings, tc.file, tc.blame)
+			}
+		})
+	}
+	for mode, want := range map[os.FileMode]bool{0o644: true, 0o600: true, 0o664: false, 0o646: false} {
+		c := call{files: map[string]string{"/named.toml": evil}, args: []string{"--config", "$ROOT/named.toml"},
+			spoil: map[string]func(string) error{"/named.toml": func(p string) error { return errors.Join(os.Chmod(p, mode), os.Chown(p, 4242, 4242)) }}}
+		_, _, err := c.settings(t)
+		if _, foreign := errors.AsType[*userfile.Foreign](err); foreign == want || (err == nil) != want {
+			t.Errorf("another's file of mode %v, named: got %v, want it to count: %v", mode, err, want)
+		}
 	}
 }

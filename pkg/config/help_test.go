@@ -20,7 +20,8 @@ type call struct {
 	env   map[string]string
 	files map[string]string // by path, absolute from the root
 	modes map[string]os.FileMode
-	uid   int // of the user; the files are those of the user who runs the tests
+	spoil map[string]func(path string) error // lets another user at a file
+	uid   int                                // of the user; the files are those of the user who runs the tests
 	ref   string
 }
 
@@ -38,6 +39,11 @@ func (c call) caller(t *testing.T) config.Caller {
 	}
 	for name, mode := range c.modes {
 		if err := os.Chmod(filepath.Join(root, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, spoil := range c.spoil {
+		if err := spoil(filepath.Join(root, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

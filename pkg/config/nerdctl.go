@@ -2,9 +2,7 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"reflect"
 	"slices"
@@ -30,15 +28,12 @@ func (f *nerdctlLayer) lookup(s *Setting) (settingValue, bool, error) {
 	return found, ok, nil
 }
 
-// readNerdctl reads nerdctl's file; it returns nil if there is none.
-func readNerdctl(path string) (*nerdctlLayer, error) {
+// readNerdctl reads nerdctl's file; it returns nil without a path.
+func readNerdctl(path string, read file.Reader) (*nerdctlLayer, error) {
 	if path == "" {
 		return nil, nil
 	}
-	doc, err := file.ReadTOML(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	doc, err := read.ReadTOML(path)
 	if err != nil {
 		return nil, err
 	}

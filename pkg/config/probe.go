@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // Probe finds what a configuration names and a pull would miss: files that
@@ -57,11 +58,14 @@ func readable(where, path string) error {
 	if path == "" {
 		return nil
 	}
-	f, err := os.Open(path)
+	_, err := userfile.Named(path, file.MaxSize)
+	if _, ok := errors.AsType[*userfile.Foreign](err); ok {
+		return fmt.Errorf("%s: %w", where, err)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", where, path, file.Reason(err))
 	}
-	return f.Close()
+	return nil
 }
 
 func helperThere(where, helper string) error {

@@ -6,6 +6,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // Settings are all sources, read.
@@ -59,12 +60,22 @@ func (f *Flags) NamedFile(caller Caller) (string, error) {
 // Findings lists what is wrong in the files.
 func (s *Settings) Findings() []*file.Error { return s.files.check(s.caller) }
 
-// Warnings lists what looks wrong in nerdctl's file, which only nerdctl judges.
+// Warnings lists the files that are left out, and what looks wrong in nerdctl's
+// file, which only nerdctl judges.
 func (s *Settings) Warnings() []string {
-	if s.files.nerdctl == nil {
-		return nil
+	list := warningsOf(s.files.leftOut)
+	if s.files.nerdctl != nil {
+		list = append(list, s.files.nerdctl.warnings...)
 	}
-	return s.files.nerdctl.warnings
+	return list
+}
+
+func warningsOf(leftOut []*userfile.Foreign) []string {
+	var list []string
+	for _, f := range leftOut {
+		list = append(list, f.Warning())
+	}
+	return list
 }
 
 // Files lists the files that were read, the weakest first.

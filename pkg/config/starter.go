@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // InitProfile adds a profile to a file, with every key in comments, and makes
@@ -23,22 +24,34 @@ func InitProfile(path, name string) error {
 	if ext := filepath.Ext(path); ext == ".yaml" || ext == ".yml" {
 		return fmt.Errorf("%s: a profile is written as TOML", path)
 	}
-	old, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	old, err := oldText(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		old.Mode, err = 0o600, userfile.MakeFolder(path)
+	}
+	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, file.Reason(err))
 	}
-	doc, err := file.Parse(path, old)
+	doc, err := file.Parse(path, old.Data)
 	if err != nil {
 		return err
 	}
 	if slices.Contains(doc.Profiles(), name) {
 		return &file.Error{File: path, Line: doc.Line([]string{file.ProfilesKey, name}), Err: fmt.Errorf("profile %q exists", name), Remedy: "choose another name"}
 	}
-	text := string(old)
+	text := string(old.Data)
 	if text != "" {
 		text = strings.TrimRight(text, "\n") + "\n\n"
 	}
-	return file.Write(path, []byte(text+starter(name)), 0o600)
+	return userfile.Write(path, []byte(text+starter(name)), old.Mode)
+}
+
+// oldText is what a profile is added to: nothing, if it is written to a device or
+// a pipe.
+func oldText(path string) (userfile.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe|fs.ModeSocket) != 0 {
+		return userfile.File{}, nil
+	}
+	return userfile.Named(path, file.MaxSize)
 }
 
 // starter is a profile in which everything is commented out.

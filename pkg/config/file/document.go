@@ -1,4 +1,4 @@
-// Package file reads and writes configuration files. A Document is one file,
+// Package file reads configuration files. A Document is one file,
 // parsed, that knows in which line each key stands and who may read it; a Layer
 // is what several of them hold, the stronger ones over the weaker.
 //
@@ -15,9 +15,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // ProfilesKey is the table that holds the profiles of a file, by name.
@@ -33,16 +34,22 @@ type Document struct {
 	owner int         // uid
 }
 
-// maxSize bounds what is read as configuration, so that the name of a device or
+// MaxSize bounds what is read as configuration, so that the name of a device or
 // an archive gives an error and does not fill the memory.
-const maxSize = 4 << 20
+const MaxSize = 4 << 20
 
-// Read reads and parses a file: TOML, or YAML if the name says so. Its error
-// wraps fs.ErrNotExist if there is none.
-func Read(path string) (*Document, error) { return read(path, parserOf(path)) }
+// Reader reads a file of at most so many bytes: userfile.Found or userfile.Named.
+type Reader func(path string, most int64) (userfile.File, error)
+
+// Read reads and parses a file: TOML, or YAML if the name says so. Its error wraps
+// fs.ErrNotExist if there is none, and is a *userfile.Foreign if the file does not
+// count.
+func (r Reader) Read(path string) (*Document, error) { return r.parse(path, parserOf(path)) }
 
 // ReadTOML is Read for a file that is TOML under any name.
-func ReadTOML(path string) (*Document, error) { return read(path, (*Document).parseTOML) }
+func (r Reader) ReadTOML(path string) (*Document, error) {
+	return r.parse(path, (*Document).parseTOML)
+}
 
 // Parse parses TOML, or YAML if the name says so.
 func Parse(path string, data []byte) (*Document, error) { return parse(path, data, parserOf(path)) }
@@ -59,27 +66,28 @@ func parserOf(path string) parser {
 	}
 }
 
-func read(path string, by parser) (*Document, error) {
-	info, err := os.Stat(path)
+func (r Reader) parse(path string, by parser) (*Document, error) {
+	content, err := r(path, MaxSize)
 	if err != nil {
-		return nil, &Error{File: path, Err: Reason(err)}
+		return nil, unreadable(path, err)
 	}
-	if !info.Mode().IsRegular() && info.Mode()&os.ModeNamedPipe == 0 && info.Mode()&os.ModeCharDevice == 0 {
-		return nil, &Error{File: path, Err: errors.New("is not a file"), Remedy: "name a TOML or YAML file"}
-	}
-	if info.Size() > maxSize {
-		return nil, &Error{File: path, Err: fmt.Errorf("got %d bytes, want at most %d", info.Size(), maxSize)}
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, &Error{File: path, Err: Reason(err)}
-	}
-	d, err := parse(path, data, by)
+	d, err := parse(path, content.Data, by)
 	if err != nil {
 		return nil, err
 	}
-	d.open, d.owner = info.Mode().Perm()&0o077, int(info.Sys().(*syscall.Stat_t).Uid)
+	d.open, d.owner = content.Mode&0o077, content.UID
 	return d, nil
+}
+
+func unreadable(path string, err error) error {
+	if _, ok := errors.AsType[*userfile.Foreign](err); ok {
+		return err // it names the file
+	}
+	e := &Error{File: path, Err: Reason(err)}
+	if errors.Is(err, userfile.ErrNoFile) {
+		e.Remedy = "name a TOML or YAML file"
+	}
+	return e
 }
 
 func parse(path string, data []byte, by parser) (*Document, error) {
@@ -93,22 +101,14 @@ func parse(path string, data []byte, by parser) (*Document, error) {
 // dropInDir is the folder beside a file whose files are read after it.
 const dropInDir = "config.d"
 
-// ReadDropIns reads what lies in config.d beside a file, the weakest first.
-func ReadDropIns(path string) ([]*Document, error) {
+// DropIns lists the files in config.d beside a file, the weakest first.
+func DropIns(path string) ([]string, error) {
 	names, err := filepath.Glob(filepath.Join(filepath.Dir(path), dropInDir, "*.toml"))
 	if err != nil {
 		return nil, fmt.Errorf("listing %s beside %s: %w", dropInDir, path, err)
 	}
 	slices.Sort(names)
-	var all []*Document
-	for _, name := range names {
-		doc, err := Read(name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, doc)
-	}
-	return all, nil
+	return names, nil
 }
 
 // At returns what stands at a path of tables.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 func parse(t *testing.T, name, text string) *file.Document {
@@ -88,11 +89,11 @@ func TestRead(t *testing.T) {
 	if err := os.WriteFile(large, make([]byte, 4<<20+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.Read(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := file.Reader(userfile.Named).Read(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: got error %v, want %v", err, fs.ErrNotExist)
 	}
 	for _, path := range []string{dir, large} {
-		if _, err := file.Read(path); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, err := file.Reader(userfile.Named).Read(path); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: got error %v, want one that refuses it", path, err)
 		}
 	}
@@ -104,10 +105,10 @@ func TestReadTOML(t *testing.T) {
 	if err := os.WriteFile(path, []byte("a = 1\nlist = ['x']\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.Read(path); err == nil {
+	if _, err := file.Reader(userfile.Named).Read(path); err == nil {
 		t.Error("got no error from TOML read as YAML")
 	}
-	d, err := file.ReadTOML(path)
+	d, err := file.Reader(userfile.Named).ReadTOML(path)
 	if err != nil || d.Line([]string{"list"}) != 2 {
 		t.Fatalf("got error %v and line %d, want none and 2", err, d.Line([]string{"list"}))
 	}
@@ -165,25 +166,5 @@ func TestLayer(t *testing.T) {
 	}
 	if f, ok := p.Lookup("name"); !ok || f.Raw != "c" || f.Place.Line("name") != 8 {
 		t.Errorf("name in the profile: got %v in line %d, want c in line 8", f.Raw, f.Place.Line("name"))
-	}
-}
-
-func TestWrite(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "made", "x.toml")
-	for _, text := range []string{"first", "second"} {
-		if err := file.Write(path, []byte(text), 0o640); err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(path)
-		if err != nil || string(got) != text {
-			t.Errorf("got %q, %v; want %q", got, err, text)
-		}
-	}
-	info, err := os.Stat(path)
-	if err != nil || info.Mode() != 0o640 {
-		t.Errorf("mode: got %v, %v; want 0640", info.Mode(), err)
-	}
-	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
-		t.Errorf("got %d files, want no temporary one", len(left))
 	}
 }

@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // remote asks a registry as a pull would, or returns what it answered within
@@ -222,5 +222,5 @@ func (a answers) put(key string, names []string) {
 			_ = os.Remove(filepath.Join(folder.Name(), e.Name()))
 		}
 	}
-	_ = file.Write(filepath.Join(folder.Name(), key), []byte(strings.Join(names, "\n")), 0o600)
+	_ = userfile.Write(filepath.Join(folder.Name(), key), []byte(strings.Join(names, "\n")), 0o600)
 }

@@ -1,0 +1,169 @@
+package userfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Write writes a file as a whole or not at all, into a folder that exists: beside
+// the file, and then it renames. The mode is that of a new file; one that is
+// replaced gets no bit that it did not have.
+//
+// A link stays one: what it leads to is replaced, unless it is another user's
+// link, which is a *ForeignLink. Its error is a *fs.PathError. A device, a pipe and an open descriptor, such as
+// /dev/stdout, are written to.
+func Write(path string, data []byte, mode fs.FileMode) error {
+	w, err := follow(path, self().judgeLink)
+	if err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: reason(err)}
+	}
+	defer w.close()
+	if w.absent || isKind(w.st, unix.S_IFREG) && !w.magic {
+		err = w.replace(data, mode)
+	} else {
+		err = w.writeOpen(data)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: reason(err)}
+	}
+	return nil
+}
+
+// MakeFolder makes the folder of a file that is to be written, where that is the
+// caller's intention.
+func MakeFolder(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the folder of %s: %w", path, err)
+	}
+	return nil
+}
+
+// reason takes the path out of an error, for messages that name the file.
+func reason(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}
+
+// ForeignLink is the error for a link of another user on the way to a file that is
+// to be written.
+type ForeignLink struct {
+	Link string
+	UID  int
+}
+
+func (e *ForeignLink) Error() string {
+	return fmt.Sprintf("%s is a link of uid %d", e.Link, e.UID)
+}
+
+// Hint says what to do about it.
+func (e *ForeignLink) Hint() string { return "name the file that it leads to" }
+
+// judgeLink refuses links of other users, which could lead into any file of this
+// one's. An ordinary user may also follow those of the owner of a folder in it.
+func (u user) judgeLink(e entry) error {
+	if !isKind(e.st, unix.S_IFLNK) || u.trusts(e) {
+		return nil
+	}
+	var in unix.Stat_t
+	if err := unix.Fstat(int(e.dir.Fd()), &in); err != nil {
+		return err
+	}
+	if !u.strict && in.Uid == e.st.Uid && in.Mode&0o002 == 0 {
+		return nil
+	}
+	return &ForeignLink{e.path, int(e.st.Uid)}
+}
+
+// replace writes a new file beside the last entry and renames it over that.
+func (w *way) replace(data []byte, mode fs.FileMode) error {
+	if !w.absent {
+		mode &= fs.FileMode(w.st.Mode & 0o777)
+	}
+	dir := int(w.dir.Fd())
+	f, name, err := w.createBeside()
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err == nil {
+		err = unix.Renameat(dir, name, dir, w.name)
+	}
+	if err != nil {
+		return errors.Join(err, unix.Unlinkat(dir, name, 0))
+	}
+	return nil
+}
+
+// createBeside creates a hidden file with a name of its own.
+func (w *way) createBeside() (*os.File, string, error) {
+	for {
+		name := fmt.Sprintf(".%s.%d", w.name[:min(len(w.name), 200)], rand.Uint64())
+		fd, err := unix.Openat(int(w.dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		return os.NewFile(uintptr(fd), filepath.Join(w.path, name)), name, nil
+	}
+}
+
+// writeOpen writes to what is no file of a folder.
+func (w *way) writeOpen(data []byte) error {
+	if isKind(w.st, unix.S_IFDIR) {
+		return unix.EISDIR
+	}
+	f, err := w.openToWrite()
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// openToWrite opens a device or a pipe. A descriptor of this process is
+// duplicated, so that what is written follows what was written to it.
+func (w *way) openToWrite() (*os.File, error) {
+	if n, ok := w.descriptor(); ok {
+		fd, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), w.name), nil
+	}
+	flags := unix.O_WRONLY | unix.O_NOCTTY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	if !w.magic {
+		flags |= unix.O_NOFOLLOW
+	}
+	for until := time.Now().Add(streamTime); ; time.Sleep(readerPoll) {
+		fd, err := unix.Openat(int(w.dir.Fd()), w.name, flags, 0)
+		if errors.Is(err, unix.ENXIO) && isKind(w.st, unix.S_IFIFO) && time.Now().Before(until) {
+			continue // no program reads from the pipe yet
+		}
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), w.name), nil
+	}
+}
+
+const readerPoll = 20 * time.Millisecond
+
+// descriptor is the number of an open file of this process.
+func (w *way) descriptor() (int, bool) {
+	n, err := strconv.Atoi(w.name)
+	own := w.path == "/proc/self/fd" || w.path == "/proc/thread-self/fd" || w.path == fmt.Sprintf("/proc/%d/fd", os.Getpid())
+	return n, w.magic && own && err == nil
+}
