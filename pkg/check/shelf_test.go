@@ -215,6 +215,10 @@ func (m *memory) Resolve(context.Context, source.Ref) (source.Target, error) {
 	return source.Target{Desc: m.target.Desc, Body: m.target.Raw, Host: "memory"}, nil
 }
 
+func (m *memory) Refresh(ctx context.Context, ref source.Ref, _ source.Target) (source.Target, error) {
+	return m.Resolve(ctx, ref)
+}
+
 func (m *memory) Manifest(_ context.Context, _ source.Ref, desc ocispec.Descriptor) (source.Target, error) {
 	body, err := m.get(desc.Digest)
 	return source.Target{Desc: desc, Body: body, Host: "memory"}, err

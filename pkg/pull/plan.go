@@ -143,7 +143,7 @@ func (p *Puller) Plan(ctx context.Context, r Request) (*Plan, error) {
 // resolve makes a plan that does not say yet what is missing.
 func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 	start := time.Now()
-	target, err := p.Source.Resolve(ctx, r.Ref)
+	target, err := p.askTarget(ctx, r.Ref)
 	if err != nil {
 		return nil, p.fail(ctx, StageResolve, r.Ref, err)
 	}
@@ -162,6 +162,24 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 	pl.plan.Fetched = pl.ledger.all()
 	p.phase(r.Ref, progress.Resolve, start, pl.held)
 	return pl.plan, nil
+}
+
+// askTarget asks what ref points to. Where the store knows what it pointed to, the
+// question costs no document while that is still so: registries count how many
+// are fetched, not how often is asked.
+func (p *Puller) askTarget(ctx context.Context, ref source.Ref) (source.Target, error) {
+	record, err := p.Store.Image(ctx, ref.Name)
+	if err != nil {
+		return source.Target{}, err
+	}
+	if record == nil || ref.Digest != "" {
+		return p.Source.Resolve(ctx, ref)
+	}
+	body, err := content.ReadBlob(ctx, p.Store.Content, record.Target)
+	if err != nil { // the pull mends it
+		return p.Source.Resolve(ctx, ref)
+	}
+	return p.Source.Refresh(ctx, ref, source.Target{Desc: record.Target, Body: body})
 }
 
 func (p *Puller) newPlanner(r Request, target source.Target) *planner {
@@ -245,7 +263,7 @@ func (pl *planner) add(d Document) {
 // manifest returns an index or manifest, from the store if it is there.
 func (pl *planner) manifest(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob) (Document, error) {
 	if desc.Digest == pl.target.Desc.Digest {
-		return Document{Desc: desc, Kind: kind, Body: pl.target.Body, Fetched: !pl.offline}, nil
+		return Document{Desc: desc, Kind: kind, Body: pl.target.Body, Fetched: !pl.offline && !pl.target.Unchanged}, nil
 	}
 	return pl.document(ctx, desc, kind, func() ([]byte, error) {
 		t, err := pl.p.Source.Manifest(ctx, pl.plan.Request.Ref, desc)

@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -92,4 +93,47 @@ func TestPolicyLabels(t *testing.T) {
 			t.Errorf("got labels %v, want a=1 and b=2", got)
 		}
 	})
+}
+
+// TestUpdateCheck: under each policy that asks, an image that has not changed costs
+// one HEAD and no GET, so that ten images every five minutes stay below the limit
+// of Docker Hub, which counts no HEAD (hub-feedback#2093, harbor#13112). One that has
+// changed costs one GET of each document that is new.
+func TestUpdateCheck(t *testing.T) {
+	for _, policy := range []pull.Policy{pull.PolicyAlways, pull.PolicyNewer} {
+		each(t, twoPlaces(), func(t *testing.T, s *site) {
+			reg := testregistry.Start(t, testregistry.Options{})
+			ref := testregistry.Push(t, reg, "team/app:1", small(t, "first", pulltest.Gzip, pulltest.Spec{}))
+			s.mustPull(ref)
+			reg.ResetLog()
+			for range 3 {
+				if got := s.mustPull(ref, withPolicy(policy)); got.Changed || got.Fetched != 0 {
+					t.Errorf("%s: got changed %v and %d bytes fetched, want false and none", policy, got.Changed, got.Fetched)
+				}
+			}
+			for _, req := range reg.Requests() {
+				if req.Method != http.MethodHead || req.Kind() != "manifests" {
+					t.Errorf("%s: got %s %s for an unchanged image, want HEAD of the manifest alone", policy, req.Method, req.Path)
+				}
+			}
+			if n := len(reg.Requests()); n != 3 {
+				t.Errorf("%s: got %d requests for three checks, want 3", policy, n)
+			}
+			testregistry.Push(t, reg, "team/app:1", small(t, "second", pulltest.Gzip, pulltest.Spec{}))
+			reg.ResetLog()
+			if !s.mustPull(ref, withPolicy(policy)).Changed {
+				t.Errorf("%s: got an unchanged image, want the new one", policy)
+			}
+			gets := 0
+			for _, req := range reg.Requests() {
+				if req.Method == http.MethodGet && req.Kind() == "manifests" {
+					gets++
+				}
+			}
+			if gets != 1 {
+				t.Errorf("%s: got %d GETs of manifests for a changed image, want 1", policy, gets)
+			}
+			s.noLitter()
+		})
+	}
 }

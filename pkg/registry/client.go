@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,7 +92,7 @@ func (r *Registry) send(ctx context.Context, h *host, u *url.URL, c call, author
 // request makes the part of a request that any host may see. It asks for the
 // bytes as they are, because only those have the digest.
 func (r *Registry) request(ctx context.Context, u *url.URL, c call) *http.Request {
-	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
+	req := (&http.Request{Method: cmp.Or(c.method, http.MethodGet), URL: u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
 	req.Header.Set("User-Agent", r.opts.UserAgent)
 	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("Accept", c.accept)

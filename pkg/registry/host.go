@@ -77,6 +77,7 @@ type host struct {
 
 	knownScheme atomic.Pointer[string] // the scheme that was found to work
 	private     atomic.Bool            // it was reached at a loopback or private address
+	refusesHead atomic.Bool            // of manifests, which it gives out
 
 	mu      sync.Mutex
 	gone    *source.Error // why it is not asked again in this run
@@ -328,6 +329,7 @@ func (r *Registry) Blame(ref source.Ref, desc ocispec.Descriptor, host string, e
 // call is one question to any host that may answer it.
 type call struct {
 	op     string // of source.Error
+	method string // GET if it is empty
 	ref    source.Ref
 	digest digest.Digest // empty for a tag
 	kind   string        // manifests, blobs, tags or _catalog

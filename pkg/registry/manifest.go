@@ -36,8 +36,20 @@ func manifestTypes() []string {
 // resolve. The digest of the target is that of the bytes, and if ref has one,
 // that one.
 func (r *Registry) Resolve(ctx context.Context, ref source.Ref) (source.Target, error) {
+	return r.resolve(ctx, ref, nil)
+}
+
+// resolve asks, where known is not nil, each host first whether ref still points to
+// that.
+func (r *Registry) resolve(ctx context.Context, ref source.Ref, known *known) (source.Target, error) {
 	c := call{op: "resolve", ref: ref, digest: ref.Digest, kind: "manifests", object: ref.Object()}
-	t, err := r.document(ctx, c, ocispec.Descriptor{Digest: ref.Digest})
+	want := ocispec.Descriptor{Digest: ref.Digest}
+	t, err := r.document(ctx, c, func(h *host, c call) (source.Target, error) {
+		if known != nil && !h.refusesHead.Load() && known.mayAsk(h) {
+			return r.refreshFrom(ctx, h, c, known.Target)
+		}
+		return r.documentFrom(ctx, h, c, want)
+	})
 	if err != nil {
 		return source.Target{}, fmt.Errorf("resolving %s: %w", ref, err)
 	}
@@ -51,7 +63,7 @@ func (r *Registry) Manifest(ctx context.Context, ref source.Ref, desc ocispec.De
 	if err := r.checkDescriptor(desc); err != nil {
 		return source.Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
 	}
-	t, err := r.document(ctx, c, desc)
+	t, err := r.document(ctx, c, func(h *host, c call) (source.Target, error) { return r.documentFrom(ctx, h, c, desc) })
 	if err != nil {
 		return source.Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
 	}
@@ -68,14 +80,14 @@ func (r *Registry) checkDescriptor(desc ocispec.Descriptor) error {
 	return source.ValidDigest(desc.Digest)
 }
 
-// document fetches a document that fits want from any host.
-func (r *Registry) document(ctx context.Context, c call, want ocispec.Descriptor) (source.Target, error) {
+// document gets a document from any host.
+func (r *Registry) document(ctx context.Context, c call, from func(*host, call) (source.Target, error)) (source.Target, error) {
 	c.accept = strings.Join(append(manifestTypes(), "*/*;q=0.1"), ", ")
 	up, err := r.upstream(ctx, c.ref)
 	if err != nil {
 		return source.Target{}, err
 	}
-	return rounds(ctx, r, up, c, func(h *host) (source.Target, error) { return r.documentFrom(ctx, h, c, want) })
+	return rounds(ctx, r, up, c, func(h *host) (source.Target, error) { return from(h, c) })
 }
 
 // rounds makes rounds over the hosts, with waits in between, until one answers or
@@ -133,6 +145,7 @@ func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocisp
 	if err != nil {
 		return source.Target{}, err
 	}
+	r.noteRateLimit(ctx, h, c, resp.Header)
 	body, err := r.readDocument(resp)
 	if cause := contextError(ctx); err != nil && cause != nil {
 		return source.Target{}, cause

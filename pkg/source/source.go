@@ -23,6 +23,9 @@ type Target struct {
 	Desc ocispec.Descriptor
 	Body []byte
 	Host string
+	// Unchanged is set by Refresh if this is the target that the caller had: no
+	// document was transferred.
+	Unchanged bool
 }
 
 // Range is a part of a blob. The zero value is all of it.
@@ -60,6 +63,9 @@ type Source interface {
 	// Resolve returns what ref points to. The digest of the target is that of
 	// its bytes, and if ref has one, that one.
 	Resolve(ctx context.Context, ref Ref) (Target, error)
+	// Refresh is Resolve for a ref that pointed to known when it was asked for
+	// last. If it still does, that is found out without a transfer of the document.
+	Refresh(ctx context.Context, ref Ref, known Target) (Target, error)
 	// Manifest returns a document that another one of ref's repository names,
 	// with the digest, size and type that desc promises.
 	Manifest(ctx context.Context, ref Ref, desc ocispec.Descriptor) (Target, error)

@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+)
+
+// known is a target that the caller has, and which hosts were asked about it.
+type known struct {
+	source.Target
+	mu    sync.Mutex
+	asked map[*host]bool
+}
+
+// Refresh implements source.Source. It asks with HEAD, which registries do not
+// count as a pull. Where that brings no answer, as with registries that do not
+// have it or leave the digest out, it is Resolve.
+func (r *Registry) Refresh(ctx context.Context, ref source.Ref, had source.Target) (source.Target, error) {
+	if ref.Digest != "" {
+		return r.Resolve(ctx, ref)
+	}
+	desc, err := describe(had.Body, http.Header{"Content-Type": {had.Desc.MediaType}}, had.Desc)
+	if err != nil { // what the caller has is not what the registry gave out
+		return r.Resolve(ctx, ref)
+	}
+	had.Desc = desc
+	return r.resolve(ctx, ref, &known{Target: had, asked: map[*host]bool{}})
+}
+
+// mayAsk reports whether h was not asked in this Refresh.
+func (k *known) mayAsk(h *host) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	asked := k.asked[h]
+	k.asked[h] = true
+	return !asked
+}
+
+// refreshFrom asks h for the digest and fetches the document if that is another one
+// or does not come.
+func (r *Registry) refreshFrom(ctx context.Context, h *host, c call, had source.Target) (source.Target, error) {
+	got, err := r.headDigest(ctx, h, c)
+	if err != nil {
+		return source.Target{}, err
+	}
+	if got == had.Desc.Digest {
+		return source.Target{Desc: had.Desc, Body: had.Body, Host: h.Name, Unchanged: true}, nil
+	}
+	t, err := r.documentFrom(ctx, h, c, ocispec.Descriptor{})
+	if err == nil && got == "" {
+		h.refusesHead.Store(true)
+	}
+	return t, err
+}
+
+// headDigest returns the digest that h has for a tag, empty if it does not say. Its
+// error is one that a GET would meet as well.
+func (r *Registry) headDigest(ctx context.Context, h *host, c call) (digest.Digest, error) {
+	c.method = http.MethodHead
+	resp, err := r.ask(ctx, h, c)
+	if err != nil && isRefusedHead(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	drain(resp)
+	r.noteRateLimit(ctx, h, c, resp.Header)
+	return digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
+}
+
+// isRefusedHead reports whether a GET may do better: after a status, unless it wants
+// fewer requests or is a token server's, and after a connection that broke.
+func isRefusedHead(err error) bool {
+	e, ok := errors.AsType[*source.Error](err)
+	if !ok || e.Op == "token" || errdefs.IsResourceExhausted(e) {
+		return false
+	}
+	return e.Status != 0 || Reason(err) == "reset"
+}
