@@ -152,7 +152,9 @@ func (p *Puller) resolve(ctx context.Context, r Request) (*Plan, error) {
 		Bytes: progress.Bytes{Total: target.Desc.Size}, Host: target.Host, Duration: time.Since(start),
 	})
 	pl := p.newPlanner(r, target)
-	pl.ledger.fetch(target.Desc.Digest, int64(len(target.Body)))
+	if !target.Unchanged {
+		pl.ledger.fetch(target.Desc.Digest, int64(len(target.Body)))
+	}
 	if err := p.judgeTarget(ctx, pl.plan); err != nil {
 		return nil, p.fail(ctx, StageVerify, r.Ref, err)
 	}
