@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -38,13 +39,11 @@ type comparison struct {
 func (w *walk) compare(ctx context.Context, p *repairUnit) error {
 	dirs, err := w.folders(ctx, p)
 	if err != nil {
-		return err
+		return fmt.Errorf("--deep needs the files of the snapshots: %w", err)
 	}
+	defer store.CloseAll(dirs)
 	known := map[string]bool{}
-	for i, name := range p.chain {
-		if dirs[i] == "" {
-			return nil // a snapshot is missing, and with it all above
-		}
+	for i, name := range p.chain[:len(dirs)] { // where a snapshot is missing, all above it are
 		c := w.trees[name]
 		if c == nil {
 			if c, err = w.compareOne(ctx, p, i, dirs[:i+1], known); err != nil {
@@ -91,36 +90,40 @@ func (w *walk) addComparison(p *repairUnit, i int, c *comparison) {
 	}
 }
 
-// folders finds the folder of each snapshot of the chain, bottom first, empty
-// for one that is not there.
-func (w *walk) folders(ctx context.Context, p *repairUnit) ([]string, error) {
-	dirs := make([]string, len(p.chain))
+// folders opens the folder of each snapshot of the chain that there is, bottom
+// first; one that is gone is nil.
+func (w *walk) folders(ctx context.Context, p *repairUnit) ([]*os.File, error) {
 	there := 0
 	for there < len(p.chain) && w.hasSnapshot(p.chain[there]) {
 		there++
 	}
 	if there == 0 {
-		return dirs, nil
+		return nil, nil
 	}
 	if w.copies() {
-		for i := range there {
-			all, err := w.Store.Lowers(ctx, p.chain[i])
-			if err != nil {
-				return nil, err
-			}
-			dirs[i] = all[0]
-		}
-		return dirs, nil
+		return w.copiesOf(ctx, p.chain[:there])
 	}
 	all, err := w.Store.Lowers(ctx, p.chain[there-1])
 	if err != nil {
 		return nil, err
 	}
 	if len(all) != there {
+		store.CloseAll(all)
 		return nil, failure.New(errdefs.ErrFailedPrecondition, "the snapshotter shows %d folders for %d layers", len(all), there)
 	}
-	for i := range there {
-		dirs[i] = all[there-1-i]
+	slices.Reverse(all)
+	return all, nil
+}
+
+// copiesOf opens the folders of snapshots that have one each.
+func (w *walk) copiesOf(ctx context.Context, chain []string) (dirs []*os.File, err error) {
+	for _, name := range chain {
+		all, err := w.Store.Lowers(ctx, name)
+		if err != nil {
+			store.CloseAll(dirs)
+			return nil, err
+		}
+		dirs = append(dirs, all...)
 	}
 	return dirs, nil
 }
@@ -130,17 +133,14 @@ func (w *walk) copies() bool { return w.Store.Name == store.Native }
 
 // compareOne applies layer i of p beside its snapshot and compares the two.
 // dirs are the folders of the snapshots up to that one.
-func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []string, known map[string]bool) (c *comparison, err error) {
+func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []*os.File, known map[string]bool) (c *comparison, err error) {
 	switch v := p.verdicts[i]; {
 	case v.kind == Missing:
 		return &comparison{skipped: "the layer is not in the content store"}, nil
 	case v.kind != "":
 		return &comparison{skipped: "the layer is corrupt"}, nil
 	}
-	if _, err := os.Lstat(dirs[i]); errors.Is(err, os.ErrNotExist) {
-		if _, err := os.Stat(filepath.Dir(filepath.Dir(dirs[i]))); err != nil {
-			return nil, failure.New(errdefs.ErrFailedPrecondition, "--deep needs the daemon's files: %w", err)
-		}
+	if dirs[i] == nil {
 		return &comparison{gone: true}, nil
 	}
 	parent := ""
@@ -152,7 +152,7 @@ func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []stri
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, scratch.close(ctx)) }()
-	got, err := w.apply(ctx, scratch.dir, p, i, dirs[:i])
+	got, err := w.apply(ctx, scratch.upper.Dir, p, i, dirs[:i])
 	switch {
 	case errdefs.IsNotFound(err): // it was collected meanwhile
 		return &comparison{skipped: "the layer is not in the content store"}, nil
@@ -163,7 +163,7 @@ func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []stri
 	case got != p.diffIDs[i]:
 		return &comparison{kind: DiffID, text: fmt.Sprintf("got diff ID %s, want %s", got, p.diffIDs[i])}, nil
 	}
-	t := trees{got: dirs[i], want: scratch.dir, known: known, stop: func() error { return context.Cause(ctx) }}
+	t := trees{got: beneath.Path(dirs[i]), want: beneath.Path(scratch.upper.Dir), known: known, stop: func() error { return context.Cause(ctx) }}
 	if err = t.compare(); err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []stri
 type scratch struct {
 	store *store.Store
 	key   string
-	dir   string
+	upper *store.Upper
 }
 
 // scratch makes one on the snapshotter's own file system, under the lease of
@@ -185,20 +185,21 @@ func (w *walk) scratch(ctx context.Context, parent string) (*scratch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing a snapshot: %w", err)
 	}
-	ok, reason := w.Store.Writable(ctx, s.key, mounts)
-	upper, plain := store.UpperOf(mounts)
-	if !ok || !plain || upper.Dir == "" {
-		if ok {
-			reason = "the snapshot is not a plain folder"
-		}
+	ok, reason := w.Store.Writable()
+	if ok {
+		s.upper, reason = w.Store.Upper(ctx, s.key, mounts)
+	}
+	if s.upper == nil || s.upper.Dir == nil {
 		err := failure.New(errdefs.ErrFailedPrecondition, "the files cannot be compared: %s", reason)
 		return nil, errors.Join(err, s.close(ctx))
 	}
-	s.dir = upper.Dir
 	return s, nil
 }
 
 func (s *scratch) close(ctx context.Context) error {
+	if s.upper != nil {
+		s.upper.Close()
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	if err := s.store.Snapshotter.Remove(ctx, s.key); err != nil && !errdefs.IsNotFound(err) {
@@ -209,7 +210,7 @@ func (s *scratch) close(ctx context.Context) error {
 
 // apply applies layer i of p to dir as it was when its snapshot was made, and
 // returns its diff ID.
-func (w *walk) apply(ctx context.Context, dir string, p *repairUnit, i int, lowers []string) (digest.Digest, error) {
+func (w *walk) apply(ctx context.Context, dir *os.File, p *repairUnit, i int, lowers []*os.File) (digest.Digest, error) {
 	o := lay.Options{Whiteouts: lay.InPlace}
 	if i > 0 && !w.copies() {
 		o.Whiteouts = lay.Overlay
@@ -218,18 +219,12 @@ func (w *walk) apply(ctx context.Context, dir string, p *repairUnit, i int, lowe
 	if err != nil || got != p.diffIDs[i] || o.Whiteouts == lay.InPlace {
 		return got, err
 	}
-	return got, lay.Inherit(dir, nearestFirst(lowers), done.Implicit)
+	nearestFirst := slices.Clone(lowers)
+	slices.Reverse(nearestFirst)
+	return got, lay.Inherit(dir, nearestFirst, done.Implicit)
 }
 
-func nearestFirst(dirs []string) []string {
-	var all []string
-	for i := len(dirs) - 1; i >= 0; i-- {
-		all = append(all, dirs[i])
-	}
-	return all
-}
-
-func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir string, algorithm digest.Algorithm, o lay.Options) (res lay.Result, got digest.Digest, err error) {
+func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir *os.File, algorithm digest.Algorithm, o lay.Options) (res lay.Result, got digest.Digest, err error) {
 	plain, err := openLayer(ctx, from, desc)
 	if err != nil {
 		return res, "", err

@@ -228,7 +228,8 @@ func (s *site) folder(img *pulltest.Image, n int) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return lowers[0]
+	defer store.CloseAll(lowers)
+	return lowers[0].Name()
 }
 
 // spoil changes a file in place, without its name, mode or size.

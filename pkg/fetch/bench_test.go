@@ -127,9 +127,11 @@ func inPlace(t *testing.T, size int) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ok, why := b.store.Writable(b.ctx, t.Name(), mounts); !ok {
+	u, why := b.store.Upper(b.ctx, t.Name(), mounts)
+	if u == nil {
 		t.Fatalf("the file system is not shared: %s", why)
 	}
+	u.Close()
 	return b
 }
 

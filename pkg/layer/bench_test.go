@@ -48,7 +48,7 @@ func BenchmarkApply(b *testing.B) {
 	for name, data := range layers {
 		b.Run(name+"/layer", func(b *testing.B) {
 			measure(b, data, func(root string) error {
-				_, err := layer.Apply(b.Context(), root, bytes.NewReader(data), layer.Options{})
+				_, err := layer.ApplyTo(b.Context(), root, bytes.NewReader(data), layer.Options{})
 				return err
 			})
 		})

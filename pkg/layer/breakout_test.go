@@ -105,7 +105,7 @@ func breakOut(t *testing.T, s stage, apply applyFunc, whiteouts layer.Whiteouts,
 	if err != nil {
 		return // refusing is as good
 	}
-	if err := layer.Inherit(s.root, []string{lower}, res.Implicit); err != nil {
+	if err := layer.InheritTo(s.root, []string{lower}, res.Implicit); err != nil {
 		t.Errorf("inheriting: %v", err)
 	}
 }
@@ -123,11 +123,11 @@ func TestInheritStaysInside(t *testing.T) {
 	if err := os.Symlink(secret, filepath.Join(lower, "d")); err != nil {
 		t.Fatal(err)
 	}
-	res, err := layer.Apply(t.Context(), s.root, bytes.NewReader(archive(t, file("d/f", ""))), layer.Options{})
+	res, err := layer.ApplyTo(t.Context(), s.root, bytes.NewReader(archive(t, file("d/f", ""))), layer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := layer.Inherit(s.root, []string{lower}, res.Implicit); err != nil {
+	if err := layer.InheritTo(s.root, []string{lower}, res.Implicit); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(filepath.Join(s.root, "d"))

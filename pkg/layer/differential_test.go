@@ -56,7 +56,7 @@ var settings = map[string]setting{"in place": first, "overlay": upper, "overlay 
 
 type applyFunc func(context.Context, string, io.Reader, layer.Options) (layer.Result, error)
 
-var appliers = map[string]applyFunc{"openat2": layer.Apply, "walking": layer.ApplyByWalking}
+var appliers = map[string]applyFunc{"openat2": layer.ApplyTo, "walking": layer.ApplyByWalking}
 
 // stage is a folder with the root of a layer among files that must not change.
 type stage struct {
@@ -177,7 +177,7 @@ func (sc *scene) apply(t testing.TB, apply applyFunc, data []byte) outcome {
 	before := s.around(t)
 	res, err := apply(t.Context(), s.root, bytes.NewReader(data), layer.Options{Whiteouts: sc.whiteouts()})
 	if err == nil {
-		err = layer.Inherit(s.root, sc.lowers, res.Implicit)
+		err = layer.InheritTo(s.root, sc.lowers, res.Implicit)
 	}
 	if diff := cmp.Diff(before, s.around(t)); diff != "" {
 		t.Errorf("changes outside the root (-before +after):\n%s", diff)

@@ -22,6 +22,14 @@ func Example() {
 	defer os.RemoveAll(work)
 	lower, upper := filepath.Join(work, "1"), filepath.Join(work, "2")
 
+	open := func(root string) *os.File { // the process ends with the example
+		dir, err := os.Open(root)
+		if err != nil {
+			log.Fatal(err)
+		}
+		return dir
+	}
+
 	apply := func(root string, whiteouts layer.Whiteouts, hdr tar.Header) layer.Result {
 		if err := os.Mkdir(root, 0o755); err != nil {
 			log.Fatal(err)
@@ -35,7 +43,7 @@ func Example() {
 		if err := w.Close(); err != nil {
 			log.Fatal(err)
 		}
-		res, err := layer.Apply(context.Background(), root, &stream, layer.Options{Whiteouts: whiteouts})
+		res, err := layer.Apply(context.Background(), open(root), &stream, layer.Options{Whiteouts: whiteouts})
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -52,7 +60,7 @@ func Example() {
 		return info.Mode()
 	}
 	fmt.Println(len(res.Implicit), "implicit:", mode())
-	if err := layer.Inherit(upper, []string{lower}, res.Implicit); err != nil {
+	if err := layer.Inherit(open(upper), []*os.File{open(lower)}, res.Implicit); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("inherited:", mode())

@@ -2,12 +2,56 @@ package layer
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
 )
 
-// ApplyByWalking is Apply on a kernel without openat2.
+// ApplyTo is Apply for tests that have a path.
+func ApplyTo(ctx context.Context, root string, r io.Reader, o Options) (Result, error) {
+	return applyTo(ctx, root, r, o, openTree)
+}
+
+// ApplyByWalking is ApplyTo on a kernel without openat2.
 func ApplyByWalking(ctx context.Context, root string, r io.Reader, o Options) (Result, error) {
-	return apply(ctx, root, r, o, openTreeByWalking)
+	return applyTo(ctx, root, r, o, openTreeByWalking)
+}
+
+func applyTo(ctx context.Context, root string, r io.Reader, o Options, open func(*os.File, int) (*tree, error)) (Result, error) {
+	dir, err := os.Open(root)
+	if err != nil {
+		return Result{}, err
+	}
+	res, err := apply(ctx, dir, r, o, open)
+	return res, errors.Join(err, dir.Close())
+}
+
+// InheritTo is Inherit for tests that have paths.
+func InheritTo(root string, lowers []string, dirs []Directory) error {
+	all := make([]*os.File, 0, len(lowers)+1)
+	defer func() {
+		for _, f := range all {
+			f.Close()
+		}
+	}()
+	for _, path := range append([]string{root}, lowers...) {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		all = append(all, f)
+	}
+	return Inherit(all[0], all[1:], dirs)
+}
+
+// MeasureIn is Usage.Measure for tests that have a path.
+func MeasureIn(u Usage, root string) (inodes, bytes int64, ok bool) {
+	dir, err := os.Open(root)
+	if err != nil {
+		return 0, 0, false
+	}
+	defer dir.Close()
+	return u.Measure(dir)
 }
 
 // MaxHandles is how many directories Apply keeps open.

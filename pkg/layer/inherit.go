@@ -3,6 +3,7 @@ package layer
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 
@@ -15,14 +16,14 @@ const lowerHandles = 8
 // Inherit gives the directories that Apply made in the upper directory root
 // without an entry of their own the attributes that they have below: owner,
 // mode, times and extended attributes. lowers are the upper directories of the
-// layers below, nearest first. It is called after Apply, when all the layers
-// below are complete.
+// layers below, nearest first; all are open and stay so. It is called after Apply,
+// when all the layers below are complete.
 //
 // A directory takes after the nearest layer that has it. A layer in which the
 // name is something else, or is below something else, ends the search; what is
 // found nowhere keeps root:root 0755. containerd does the same while it
 // applies.
-func Inherit(root string, lowers []string, dirs []Directory) (err error) {
+func Inherit(root *os.File, lowers []*os.File, dirs []Directory) (err error) {
 	if len(dirs) == 0 || len(lowers) == 0 {
 		return nil
 	}

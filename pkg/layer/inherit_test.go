@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/layer"
@@ -15,11 +16,11 @@ func inherit(t *testing.T, below [][]entry, entries ...entry) string {
 	t.Helper()
 	sc := newScene(t, upper, archives(t, below)...)
 	root := t.TempDir()
-	res, err := layer.Apply(t.Context(), root, bytes.NewReader(archive(t, entries...)), layer.Options{})
+	res, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(archive(t, entries...)), layer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := layer.Inherit(root, sc.lowers, res.Implicit); err != nil {
+	if err := layer.InheritTo(root, sc.lowers, res.Implicit); err != nil {
 		t.Fatal(err)
 	}
 	return root
@@ -55,12 +56,12 @@ func TestInheritTwice(t *testing.T) {
 	needRoot(t)
 	sc := newScene(t, upper, archive(t, dir("d", mode(0o1711), xattr("user.a", "1"))))
 	root := t.TempDir()
-	res, err := layer.Apply(t.Context(), root, bytes.NewReader(archive(t, file("d/f", ""))), layer.Options{})
+	res, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(archive(t, file("d/f", ""))), layer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := layer.Inherit(root, sc.lowers, res.Implicit); err != nil {
+		if err := layer.InheritTo(root, sc.lowers, res.Implicit); err != nil {
 			t.Fatal(err)
 		}
 		wantMode(t, filepath.Join(root, "d"), os.ModeDir|os.ModeSticky|0o711)
@@ -68,15 +69,20 @@ func TestInheritTwice(t *testing.T) {
 }
 
 func TestInheritWithoutAnything(t *testing.T) {
-	missing := filepath.Join(t.TempDir(), "missing")
-	if err := layer.Inherit(missing, nil, nil); err != nil {
+	root := t.TempDir()
+	if err := layer.InheritTo(root, nil, nil); err != nil {
 		t.Errorf("no directories, no layers: got error %v, want none", err)
 	}
-	res, err := layer.Apply(t.Context(), t.TempDir(), bytes.NewReader(archive(t, file("d/f", "", mine()))), layer.Options{})
+	res, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(archive(t, file("d/f", "", mine()))), layer.Options{Whiteouts: layer.Overlay})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := layer.Inherit(missing, []string{missing}, res.Implicit); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("missing root: got error %v, want %v", err, os.ErrNotExist)
+	closed, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	if err := layer.Inherit(closed, []*os.File{closed}, res.Implicit); !errors.Is(err, syscall.EBADF) {
+		t.Errorf("closed root: got error %v, want %v", err, syscall.EBADF)
 	}
 }

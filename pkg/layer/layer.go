@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
@@ -57,8 +58,9 @@ type Result struct {
 // It is an errdefs.ErrInvalidArgument.
 var ErrLimit error = failure.New(errdefs.ErrInvalidArgument, "over the limit")
 
-// Apply applies the tar stream r to the directory root. It reads r to its very
-// end: what follows the end of the archive is part of a layer's diff ID.
+// Apply applies the tar stream r to the directory root, which is open and stays so.
+// It reads r to its very end: what follows the end of the archive is part of a
+// layer's diff ID.
 //
 // An archive that is malformed, or that containerd refuses, is an
 // errdefs.ErrInvalidArgument. Errors of r and of the file system keep their
@@ -66,11 +68,11 @@ var ErrLimit error = failure.New(errdefs.ErrInvalidArgument, "over the limit")
 //
 // Nothing else may change root meanwhile. Even then nothing outside of it would
 // be touched.
-func Apply(ctx context.Context, root string, r io.Reader, o Options) (Result, error) {
+func Apply(ctx context.Context, root *os.File, r io.Reader, o Options) (Result, error) {
 	return apply(ctx, root, r, o, openTree)
 }
 
-func apply(ctx context.Context, root string, r io.Reader, o Options, open func(string, int) (*tree, error)) (res Result, err error) {
+func apply(ctx context.Context, root *os.File, r io.Reader, o Options, open func(*os.File, int) (*tree, error)) (res Result, err error) {
 	t, err := open(root, maxHandles)
 	if err != nil {
 		return Result{}, err

@@ -28,7 +28,7 @@ func TestApplyCountsAndReadsToTheEnd(t *testing.T) {
 	data := archive(t, dir("d", mine()), file("d/f", "hello", mine()))
 	data = append(data, strings.Repeat("trailing", 100_000)...)
 	r := bytes.NewReader(data)
-	res, err := layer.Apply(t.Context(), t.TempDir(), iotest.HalfReader(r), layer.Options{})
+	res, err := layer.ApplyTo(t.Context(), t.TempDir(), iotest.HalfReader(r), layer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestApplyCountsAndReadsToTheEnd(t *testing.T) {
 func TestImplicitDirectories(t *testing.T) {
 	data := archive(t, file("a/b/f", "", mine()), dir("a/c", mine()), file("d/f", "", mine()))
 	for whiteouts, want := range map[layer.Whiteouts]int{layer.Overlay: 3, layer.InPlace: 0} {
-		res, err := layer.Apply(t.Context(), t.TempDir(), bytes.NewReader(data), layer.Options{Whiteouts: whiteouts})
+		res, err := layer.ApplyTo(t.Context(), t.TempDir(), bytes.NewReader(data), layer.Options{Whiteouts: whiteouts})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestWarnings(t *testing.T) {
 	for i := range 30 {
 		entries = append(entries, file("h", "", mine(), xattr(fmt.Sprintf("trusted.%d", i), "1")))
 	}
-	res, err := layer.Apply(t.Context(), t.TempDir(), bytes.NewReader(archive(t, entries...)), layer.Options{})
+	res, err := layer.ApplyTo(t.Context(), t.TempDir(), bytes.NewReader(archive(t, entries...)), layer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestTruncated(t *testing.T) {
 	refused := 0
 	for n := 0; n < len(whole); n += step {
 		want := applyOracle(t, t.TempDir(), bytes.NewReader(whole[:n]))
-		_, got := layer.Apply(t.Context(), t.TempDir(), bytes.NewReader(whole[:n]), layer.Options{})
+		_, got := layer.ApplyTo(t.Context(), t.TempDir(), bytes.NewReader(whole[:n]), layer.Options{})
 		if (want != nil) != errdefs.IsInvalidArgument(got) || (want != nil) != (got != nil) {
 			t.Errorf("cut after %d of %d bytes: got error %v, want an invalid argument for %v", n, len(whole), got, want)
 		}
@@ -102,7 +102,7 @@ func TestTruncated(t *testing.T) {
 }
 
 func TestNoArchive(t *testing.T) {
-	_, err := layer.Apply(t.Context(), t.TempDir(), strings.NewReader(strings.Repeat("no archive", 1000)), layer.Options{})
+	_, err := layer.ApplyTo(t.Context(), t.TempDir(), strings.NewReader(strings.Repeat("no archive", 1000)), layer.Options{})
 	if !errdefs.IsInvalidArgument(err) {
 		t.Errorf("got error %v, want an invalid argument", err)
 	}
@@ -124,7 +124,7 @@ func TestRefusedEntriesAreInvalid(t *testing.T) {
 		"link without a target":       {symlink("l", "", mine())},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := layer.Apply(t.Context(), t.TempDir(), bytes.NewReader(archive(t, entries...)), layer.Options{})
+			_, err := layer.ApplyTo(t.Context(), t.TempDir(), bytes.NewReader(archive(t, entries...)), layer.Options{})
 			if !errdefs.IsInvalidArgument(err) {
 				t.Fatalf("got error %v, want an invalid argument", err)
 			}
@@ -142,7 +142,7 @@ func TestSourceErrorSurvives(t *testing.T) {
 	whole := archive(t, file("f", strings.Repeat("x", 700), mine()))
 	for _, n := range []int{0, 100, 512, 1000, len(whole) - 512, len(whole)} {
 		r := io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(broken))
-		_, err := layer.Apply(t.Context(), t.TempDir(), r, layer.Options{})
+		_, err := layer.ApplyTo(t.Context(), t.TempDir(), r, layer.Options{})
 		if !errors.Is(err, broken) || errdefs.IsInvalidArgument(err) {
 			t.Errorf("broken after %d bytes: got error %v, want %v and nothing about the archive", n, err, broken)
 		}
@@ -153,7 +153,7 @@ func TestCancel(t *testing.T) {
 	reason := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(reason)
-	_, err := layer.Apply(ctx, t.TempDir(), bytes.NewReader(archive(t, file("f", "", mine()))), layer.Options{})
+	_, err := layer.ApplyTo(ctx, t.TempDir(), bytes.NewReader(archive(t, file("f", "", mine()))), layer.Options{})
 	if !errors.Is(err, reason) {
 		t.Errorf("got error %v, want %v", err, reason)
 	}
@@ -165,7 +165,7 @@ func TestCancelWithinAFile(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	whole := archive(t, file("f", strings.Repeat("x", 4<<20), mine()))
 	r := &trigger{r: bytes.NewReader(whole), after: 1 << 20, do: func() { cancel(reason) }}
-	_, err := layer.Apply(ctx, t.TempDir(), r, layer.Options{})
+	_, err := layer.ApplyTo(ctx, t.TempDir(), r, layer.Options{})
 	if !errors.Is(err, reason) {
 		t.Errorf("got error %v, want %v", err, reason)
 	}
@@ -194,7 +194,7 @@ func (r *trigger) Read(p []byte) (int, error) {
 func TestMaxBytes(t *testing.T) {
 	whole := archive(t, file("f", strings.Repeat("x", 5000), mine()))
 	for limit, ok := range map[int64]bool{0: true, int64(len(whole)): true, int64(len(whole)) - 1: false, 100: false} {
-		_, err := layer.Apply(t.Context(), t.TempDir(), bytes.NewReader(whole), layer.Options{MaxBytes: limit})
+		_, err := layer.ApplyTo(t.Context(), t.TempDir(), bytes.NewReader(whole), layer.Options{MaxBytes: limit})
 		if (err == nil) != ok || err != nil && !errors.Is(err, layer.ErrLimit) {
 			t.Errorf("limit %d: got error %v, want success = %v, else %v", limit, err, ok, layer.ErrLimit)
 		}
@@ -207,7 +207,7 @@ func TestSparse(t *testing.T) {
 	const size = 1 << 20
 	data := sparseArchive(t, size)
 	root := t.TempDir()
-	if _, err := layer.Apply(t.Context(), root, bytes.NewReader(data), layer.Options{MaxBytes: size}); err != nil {
+	if _, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(data), layer.Options{MaxBytes: size}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(filepath.Join(root, "sparse"))
@@ -217,7 +217,7 @@ func TestSparse(t *testing.T) {
 	if !bytes.Equal(got, make([]byte, size)) {
 		t.Errorf("got %d bytes, want %d zeros", len(got), size)
 	}
-	_, err = layer.Apply(t.Context(), t.TempDir(), bytes.NewReader(data), layer.Options{MaxBytes: size - 1})
+	_, err = layer.ApplyTo(t.Context(), t.TempDir(), bytes.NewReader(data), layer.Options{MaxBytes: size - 1})
 	if !errors.Is(err, layer.ErrLimit) {
 		t.Errorf("got error %v, want %v", err, layer.ErrLimit)
 	}
@@ -232,24 +232,28 @@ func TestFullFileSystem(t *testing.T) {
 	}
 	t.Cleanup(func() { unix.Unmount(root, unix.MNT_DETACH) })
 	big := archive(t, file("f", strings.Repeat("x", 2<<20)))
-	if _, err := layer.Apply(t.Context(), root, bytes.NewReader(big), layer.Options{}); !isFull(err) {
+	if _, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(big), layer.Options{}); !isFull(err) {
 		t.Errorf("too many bytes: got error %v, want %v", err, syscall.ENOSPC)
 	}
 	var many []entry
 	for i := range 100 {
 		many = append(many, dir(fmt.Sprintf("d%d", i)))
 	}
-	if _, err := layer.Apply(t.Context(), root, bytes.NewReader(archive(t, many...)), layer.Options{}); !isFull(err) {
+	if _, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(archive(t, many...)), layer.Options{}); !isFull(err) {
 		t.Errorf("too many files: got error %v, want %v", err, syscall.ENOSPC)
 	}
 }
 
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) && !errdefs.IsInvalidArgument(err) }
 
-func TestMissingRoot(t *testing.T) {
-	missing := filepath.Join(t.TempDir(), "missing")
-	if _, err := layer.Apply(t.Context(), missing, bytes.NewReader(nil), layer.Options{}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got error %v, want %v", err, os.ErrNotExist)
+func TestClosedRoot(t *testing.T) {
+	root, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.Close()
+	if _, err := layer.Apply(t.Context(), root, bytes.NewReader(nil), layer.Options{}); !errors.Is(err, syscall.EBADF) {
+		t.Errorf("got error %v, want %v", err, syscall.EBADF)
 	}
 }
 
@@ -264,7 +268,7 @@ func TestDescriptors(t *testing.T) {
 			lower := t.TempDir()
 			res, err := apply(t.Context(), root, bytes.NewReader(archive(t, c.apply...)), layer.Options{})
 			if err == nil {
-				err = layer.Inherit(root, []string{lower, root}, res.Implicit)
+				err = layer.InheritTo(root, []string{lower, root}, res.Implicit)
 			}
 			if got := openDescriptors(t); got != before {
 				t.Errorf("%s, %s, error %v: got %d open descriptors, want %d", name, kind, err, got, before)
@@ -321,7 +325,7 @@ func TestIdentityStaysInside(t *testing.T) {
 	}
 	for range rounds {
 		root := t.TempDir()
-		if _, err := layer.Apply(t.Context(), root, bytes.NewReader(data), layer.Options{}); err != nil {
+		if _, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(data), layer.Options{}); err != nil {
 			t.Error(err)
 		}
 		wantOwner(t, filepath.Join(root, "f77"), 1077, 2077)

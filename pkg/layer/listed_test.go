@@ -40,7 +40,7 @@ func TestL11FolderListedOftenTakesLittle(t *testing.T) {
 		}
 		w.CloseWithError(all.Close())
 	}()
-	if _, err := layer.Apply(t.Context(), root, r, layer.Options{Whiteouts: layer.Overlay}); err != nil {
+	if _, err := layer.ApplyTo(t.Context(), root, r, layer.Options{Whiteouts: layer.Overlay}); err != nil {
 		t.Fatal(err)
 	}
 	if peak > 12<<20 {
@@ -62,7 +62,7 @@ func TestL11TimesOfFoldersListedAgain(t *testing.T) {
 		entries = append(entries, dir("l/a", at(stamp(3)), mine()), dir("a", at(stamp(4)), mine()))
 	}
 	root := t.TempDir()
-	if _, err := layer.Apply(t.Context(), root, strings.NewReader(string(archive(t, entries...))), layer.Options{Whiteouts: layer.Overlay}); err != nil {
+	if _, err := layer.ApplyTo(t.Context(), root, strings.NewReader(string(archive(t, entries...))), layer.Options{Whiteouts: layer.Overlay}); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(filepath.Join(root, "a"))

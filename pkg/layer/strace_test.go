@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 func child(root, name string) int {
 	data, err := os.ReadFile(name)
 	if err == nil {
-		_, err = layer.Apply(context.Background(), root, bytes.NewReader(data), layer.Options{})
+		_, err = layer.ApplyTo(context.Background(), root, bytes.NewReader(data), layer.Options{})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

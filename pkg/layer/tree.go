@@ -3,6 +3,7 @@ package layer
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 
@@ -60,8 +61,9 @@ type tree struct {
 // opener opens the directory at a path that is free of links.
 type opener func(path string) (*dir, error)
 
-// openTree opens root, with at most limit of its directories open at a time.
-func openTree(root string, limit int) (*tree, error) {
+// openTree takes a handle of its own on root, and has at most limit of its
+// directories open at a time.
+func openTree(root *os.File, limit int) (*tree, error) {
 	t, err := openTreeByWalking(root, limit)
 	if err != nil {
 		return nil, err
@@ -76,10 +78,10 @@ func openTree(root string, limit int) (*tree, error) {
 }
 
 // openTreeByWalking is openTree for kernels without openat2.
-func openTreeByWalking(root string, limit int) (*tree, error) {
-	fd, err := unix.Open(root, pathFlags, 0)
+func openTreeByWalking(root *os.File, limit int) (*tree, error) {
+	fd, err := unix.Openat(int(root.Fd()), ".", pathFlags, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening the layer's root %q: %w", root, err)
+		return nil, fmt.Errorf("opening the layer's root %q: %w", root.Name(), err)
 	}
 	return &tree{root: &dir{fd: fd}, limit: limit, dirs: map[string]*dir{}, aliases: map[string]string{}}, nil
 }

@@ -81,20 +81,15 @@ func (u *Usage) lose() { *u = Usage{} }
 // find in root, that of Apply, after Inherit. It looks only at directories and
 // at files of more than a few blocks. ok is false if the usage is unknown and
 // takes fs.DiskUsage, always if Apply removed something.
-func (u Usage) Measure(root string) (inodes, bytes int64, ok bool) {
+func (u Usage) Measure(root *os.File) (inodes, bytes int64, ok bool) {
 	if !u.known {
 		return 0, 0, false
 	}
-	fd, err := unix.Open(root, pathFlags, 0)
-	if err != nil {
-		return 0, 0, false
-	}
-	defer unix.Close(fd)
 	blocks := u.blocks
 	for _, p := range u.later {
 		var st unix.Stat_t
 		d := dir{path: p.dir}
-		if err := statAt(fd, d.join(p.name), &st); err != nil {
+		if err := statAt(int(root.Fd()), d.join(p.name), &st); err != nil {
 			return 0, 0, false
 		}
 		blocks += st.Blocks

@@ -33,7 +33,7 @@ func usage(t testing.TB, root string) fs.Usage {
 func checkUsage(t testing.TB, root string, u layer.Usage) bool {
 	t.Helper()
 	want := usage(t, root)
-	inodes, size, ok := u.Measure(root)
+	inodes, size, ok := layer.MeasureIn(u, root)
 	if got := (fs.Usage{Inodes: inodes, Size: size}); ok && got != want {
 		t.Errorf("got usage %+v, want that of containerd %+v", got, want)
 	}
@@ -113,7 +113,7 @@ type counted struct {
 func count(t *testing.T, dir string, data []byte, w layer.Whiteouts) (counted, error) {
 	t.Helper()
 	c := counted{root: subdir(t, dir)}
-	res, err := layer.Apply(t.Context(), c.root, bytes.NewReader(data), layer.Options{Whiteouts: w})
+	res, err := layer.ApplyTo(t.Context(), c.root, bytes.NewReader(data), layer.Options{Whiteouts: w})
 	if err != nil {
 		return c, err
 	}
@@ -266,7 +266,7 @@ func TestUsageElsewhere(t *testing.T) {
 	}
 	root := mounted(t, "tmpfs", nil)
 	apply := func() layer.Usage {
-		res, err := layer.Apply(t.Context(), root, bytes.NewReader(data), layer.Options{})
+		res, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(data), layer.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,7 +285,7 @@ func TestUsageElsewhere(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(root, "d")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok := usage.Measure(root); ok {
+	if _, _, ok := layer.MeasureIn(usage, root); ok {
 		t.Error("directory gone: got a known usage, want an unknown one")
 	}
 }

@@ -48,7 +48,7 @@ func (s *site) usages() map[string]fs.Usage {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		want, err := fs.DiskUsage(s.t.Context(), dirs[0])
+		want, err := fs.DiskUsage(s.t.Context(), dirs[0].Name())
 		if err != nil {
 			s.t.Fatal(err)
 		}

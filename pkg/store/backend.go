@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"os"
+	"path"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
@@ -24,14 +26,13 @@ type Backend interface {
 	Attach(ctx context.Context) (attached context.Context, end func(), err error)
 	// Disconnected is that of Store.
 	Disconnected(ctx context.Context) bool
-	// SharesFiles reports whether this process sees the files of the snapshot
-	// key under the paths of mounts, and says why, or why not.
-	SharesFiles(ctx context.Context, key string, mounts []mount.Mount) (bool, string)
+	// Upper is that of Store; why it has one is said too.
+	Upper(ctx context.Context, key string, mounts []mount.Mount) (u *Upper, why string)
 	// SyncsApplied reports whether Parts.Applier heeds the wish to sync.
 	SyncsApplied(ctx context.Context) (bool, error)
-	// Folders are those of the blobs and of the snapshots, each empty if it is
-	// not known, or not proven to be the one that this process sees.
-	Folders(ctx context.Context) (content, snapshots string)
+	// Folders are those of the blobs and of the snapshots, each nil if it is not
+	// known, or not proven to be the one that this process sees.
+	Folders(ctx context.Context) (content, snapshots *Place)
 	// Namespaces is that of Store.
 	Namespaces(ctx context.Context) ([]string, error)
 	// Collect is that of Store.
@@ -44,6 +45,16 @@ type Backend interface {
 	// Close is that of Store.
 	Close() error
 }
+
+// Place is a folder that is open, or the way to one that will be made: containerd
+// 1.7 makes its content folder when the first blob comes.
+type Place struct {
+	Dir  *os.File // belongs to the backend
+	Rest string   // what is not there yet beneath Dir
+}
+
+// Path is for people to read.
+func (p *Place) Path() string { return path.Join(p.Dir.Name(), p.Rest) }
 
 // Parts are containerd's own interfaces to a backend.
 type Parts struct {

@@ -313,23 +313,24 @@ func isWritable(t *testing.T, s *store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if ok, why := s.Writable(); !ok {
+		t.Fatalf("got %q, want the snapshots writable", why)
+	}
 	for range 2 { // the second answer is remembered
-		if ok, why := s.Writable(ctx, "extract-1", mounts); !ok || why == "" {
-			t.Fatalf("got %v because %q, want the snapshot writable", ok, why)
+		upper, why := s.Upper(ctx, "extract-1", mounts)
+		if upper == nil || upper.Dir == nil || why == "" {
+			t.Fatalf("got %+v because %q, want the snapshot open", upper, why)
 		}
+		left, err := upper.Dir.Readdirnames(-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) != 0 {
+			t.Errorf("got %v left by the proof, want nothing", left)
+		}
+		upper.Close()
 	}
-	upper, ok := store.UpperOf(mounts)
-	if !ok {
-		t.Fatalf("got mounts %v, want a plain folder", mounts)
-	}
-	left, err := os.ReadDir(upper.Dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(left) != 0 {
-		t.Errorf("got %v left by the proof, want nothing", left)
-	}
-	if err := os.WriteFile(filepath.Join(upper.Dir, "file"), []byte("text"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(mounts[0].Source, "file"), []byte("text"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Snapshotter.Commit(ctx, "layer", "extract-1"); err != nil {
@@ -339,7 +340,7 @@ func isWritable(t *testing.T, s *store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(filepath.Join(dirs[0], "file")); err != nil || !bytes.Equal(got, []byte("text")) {
+	if got, err := os.ReadFile(filepath.Join(dirs[0].Name(), "file")); err != nil || !bytes.Equal(got, []byte("text")) {
 		t.Errorf("got %q and %v in the committed snapshot, want the file", got, err)
 	}
 }

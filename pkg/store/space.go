@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -22,7 +21,7 @@ const (
 
 // Space is what the file system of a folder has free.
 type Space struct {
-	Path   string
+	Path   string // for people to read
 	Device uint64 // the same for folders of one file system
 	// Bytes that root can still write; what is reserved for root counts.
 	Bytes int64
@@ -31,6 +30,8 @@ type Space struct {
 	ReadOnly bool
 	// Compresses reports whether files may take less than their size.
 	Compresses bool
+
+	place *Place
 }
 
 // FreeSpace is the space for blobs and for snapshots. A folder that is not known,
@@ -48,7 +49,7 @@ func (r FreeSpace) Holds(dgst digest.Digest) bool {
 	if r.Content == nil {
 		return false
 	}
-	_, err := os.Stat(contentdir.BlobFile(r.Content.Path, dgst))
+	_, err := r.Content.blobSize(dgst)
 	return !errors.Is(err, os.ErrNotExist)
 }
 
@@ -58,8 +59,16 @@ func (r FreeSpace) Misfits(desc ocispec.Descriptor) bool {
 	if r.Content == nil {
 		return false
 	}
-	info, err := os.Stat(contentdir.BlobFile(r.Content.Path, desc.Digest))
-	return err == nil && info.Size() != desc.Size
+	size, err := r.Content.blobSize(desc.Digest)
+	return err == nil && size != desc.Size
+}
+
+// blobSize is the size of a blob's file in a content folder.
+func (s *Space) blobSize(dgst digest.Digest) (int64, error) {
+	var st unix.Stat_t
+	name := contentdir.BlobFile(s.place.Rest, dgst)
+	err := unix.Fstatat(int(s.place.Dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return st.Size, err
 }
 
 // FreeSpace looks at the space for a pull. Of snapshotters, only those are known
@@ -74,36 +83,23 @@ func (s *Store) FreeSpace(ctx context.Context) FreeSpace {
 }
 
 // spaceOf is nil for a folder that is not known.
-func spaceOf(path string) *Space {
-	if path == "" {
+func spaceOf(place *Place) *Space {
+	if place == nil {
 		return nil
 	}
 	var fs unix.Statfs_t
 	var st unix.Stat_t
-	there := Existing(path)
-	if unix.Statfs(there, &fs) != nil || unix.Stat(there, &st) != nil {
+	if fd := int(place.Dir.Fd()); unix.Fstatfs(fd, &fs) != nil || unix.Fstat(fd, &st) != nil {
 		return nil
 	}
 	space := &Space{
-		Path: path, Device: st.Dev, Bytes: int64(fs.Bfree) * fs.Bsize,
+		Path: place.Path(), Device: st.Dev, Bytes: int64(fs.Bfree) * fs.Bsize,
 		Inodes: int64(fs.Ffree), ReadOnly: fs.Flags&unix.ST_RDONLY != 0,
 		Compresses: slices.Contains([]uint32{unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, bcachefsMagic, zfsMagic}, uint32(fs.Type)),
+		place:      place,
 	}
 	if fs.Files == 0 {
 		space.Inodes = -1
 	}
 	return space
-}
-
-// Existing is path, or the folder above in which it will be made: containerd 1.7
-// makes its content folder when the first blob comes.
-func Existing(path string) string {
-	for {
-		_, err := os.Lstat(path)
-		above := filepath.Dir(path)
-		if !errors.Is(err, os.ErrNotExist) || above == path {
-			return path
-		}
-		path = above
-	}
 }

@@ -1,41 +1,162 @@
 package store_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-func TestUpperOf(t *testing.T) {
-	tests := []struct {
-		name   string
-		mounts []mount.Mount
-		want   store.Upper
-		ok     bool
-	}{
-		{"bind", []mount.Mount{{Type: "bind", Source: "/r/1/fs", Options: []string{"rw", "rbind"}}}, store.Upper{Dir: "/r/1/fs"}, true},
-		{
-			"overlay", []mount.Mount{{Type: "overlay", Source: "overlay", Options: []string{"workdir=/r/3/work", "upperdir=/r/3/fs", "lowerdir=/r/2/fs:/r/1/fs"}}},
-			store.Upper{Dir: "/r/3/fs", Lowers: []string{"/r/2/fs", "/r/1/fs"}, Overlay: true}, true,
-		},
-		{
-			"view", []mount.Mount{{Type: "overlay", Options: []string{"lowerdir=/r/2/fs:/r/1/fs"}}},
-			store.Upper{Lowers: []string{"/r/2/fs", "/r/1/fs"}, Overlay: true}, true,
-		},
-		{"overlay without folders", []mount.Mount{{Type: "overlay", Options: []string{"index=off"}}}, store.Upper{Overlay: true}, false},
-		{"nothing", nil, store.Upper{}, false},
-		{"two", []mount.Mount{{Type: "bind", Source: "/a"}, {Type: "bind", Source: "/b"}}, store.Upper{}, false},
-		{"a device", []mount.Mount{{Type: "ext4", Source: "/dev/mapper/x"}}, store.Upper{}, false},
-	}
-	for _, tt := range tests {
-		got, ok := store.UpperOf(tt.mounts)
-		if diff := cmp.Diff(tt.want, got); diff != "" || ok != tt.ok {
-			t.Errorf("%s: got ok %v, want %v; folders differ (-want +got):\n%s", tt.name, ok, tt.ok, diff)
+// snapshotterRoot is a folder as overlayfs lays it out, with three snapshots.
+func snapshotterRoot(t *testing.T) *os.File {
+	t.Helper()
+	dir := t.TempDir()
+	for _, n := range []string{"1", "2", "3"} {
+		if err := os.MkdirAll(filepath.Join(dir, "snapshots", n, "fs"), 0o700); err != nil {
+			t.Fatal(err)
 		}
+	}
+	root, err := beneath.Root(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return root
+}
+
+// names are those of open files beneath root, "" for one that is gone.
+func names(root *os.File, files ...*os.File) []string {
+	all := []string{}
+	for _, f := range files {
+		if f == nil {
+			all = append(all, "")
+			continue
+		}
+		all = append(all, strings.TrimPrefix(f.Name(), root.Name()+"/snapshots/"))
+	}
+	return all
+}
+
+// TestOpenUpper opens what snapshotters of plain folders name.
+func TestOpenUpper(t *testing.T) {
+	root := snapshotterRoot(t)
+	in := func(options ...string) []string {
+		for i := range options {
+			options[i] = strings.ReplaceAll(options[i], "R/", root.Name()+"/snapshots/")
+		}
+		return options
+	}
+	for _, tt := range []struct {
+		name   string
+		mount  mount.Mount
+		upper  []string
+		lowers []string
+	}{
+		{"bind", mount.Mount{Type: "bind", Source: in("R/1/fs")[0], Options: []string{"rw", "rbind"}}, []string{"1/fs"}, []string{}},
+		{"copy", mount.Mount{Type: "bind", Source: in("R/2")[0], Options: []string{"rw", "rbind"}}, []string{"2"}, []string{}},
+		{"overlay", mount.Mount{Type: "overlay", Source: "overlay", Options: in("workdir=R/3/work", "upperdir=R/3/fs", "lowerdir=R/2/fs:R/1/fs")}, []string{"3/fs"}, []string{"2/fs", "1/fs"}},
+		{"view", mount.Mount{Type: "overlay", Options: in("lowerdir=R/2/fs:R/1/fs")}, nil, []string{"2/fs", "1/fs"}},
+		{"view of one", mount.Mount{Type: "bind", Source: in("R/2/fs")[0], Options: []string{"ro", "rbind"}}, nil, []string{"2/fs"}},
+		{"one is gone", mount.Mount{Type: "overlay", Options: in("lowerdir=R/2/fs:R/9/fs")}, nil, []string{"2/fs", ""}},
+	} {
+		u, err := store.OpenUpper(root, []mount.Mount{tt.mount})
+		if err != nil {
+			t.Errorf("%s: got %v, want it open", tt.name, err)
+			continue
+		}
+		lowers, err := u.Lowers()
+		if diff := cmp.Diff(tt.lowers, names(root, lowers...)); diff != "" || err != nil {
+			t.Errorf("%s: %v, lower folders (-want +got):\n%s", tt.name, err, diff)
+		}
+		if tt.upper == nil != (u.Dir == nil) || u.Dir != nil && names(root, u.Dir)[0] != tt.upper[0] {
+			t.Errorf("%s: got %v, want %v", tt.name, u.Dir, tt.upper)
+		}
+		if u.Overlay != (tt.mount.Type == "overlay") || u.HasLowers != (len(tt.lowers) > 0) {
+			t.Errorf("%s: got %+v", tt.name, u)
+		}
+		store.CloseAll(lowers)
+		u.Close()
+	}
+}
+
+// TestH3OpenUpperStaysBeneath: whatever mounts name, only folders of the snapshotter
+// are opened, in folders that are the snapshotter's alone.
+func TestH3OpenUpperStaysBeneath(t *testing.T) {
+	root := snapshotterRoot(t)
+	base := root.Name()
+	outside := t.TempDir()
+	for _, link := range []struct{ at, to string }{{"linked", outside}, {"snapshots/2/linked", outside}, {"snapshots/up", "../.."}, {"snapshots/proc", "/proc/self/cwd"}} {
+		if err := os.Symlink(link.to, filepath.Join(base, link.at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(base+"/snapshots/open", 0o700), os.Mkdir(base+"/snapshots/open/fs", 0o700), os.Chmod(base+"/snapshots/open", 0o777),
+		os.WriteFile(base+"/snapshots/1/file", nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{
+		outside, "/", "", "relative", "/etc", base, base + "/", base + "/..", base + "/../" + filepath.Base(outside), base + "x/snapshots/1/fs",
+		base + "/snapshots/../..", base + "/snapshots/1/../../../x", base + "/linked", base + "/linked/.", base + "/snapshots/2/linked",
+		base + "/snapshots/up", base + "/snapshots/up/" + filepath.Base(base), base + "/snapshots/proc", base + "/snapshots/1/file",
+		base + "/snapshots/open/fs", "/proc/self/root" + base + "/snapshots/1/fs", base + "/snapshots/absent/fs",
+	} {
+		for name, m := range map[string]mount.Mount{
+			"bind":        {Type: "bind", Source: dir, Options: []string{"rw"}},
+			"upper":       {Type: "overlay", Options: []string{"upperdir=" + dir, "lowerdir=" + base + "/snapshots/1/fs"}},
+			"second word": {Type: "overlay", Options: []string{"upperdir=" + base + "/snapshots/1/fs", "upperdir=" + dir}},
+		} {
+			if u, err := store.OpenUpper(root, []mount.Mount{m}); err == nil && (u.Dir != nil || dir != "") {
+				t.Errorf("%s %q: got %v open, want an error", name, dir, u.Dir)
+			}
+		}
+		u, err := store.OpenUpper(root, []mount.Mount{{Type: "overlay", Options: []string{"lowerdir=" + base + "/snapshots/1/fs:" + dir}}})
+		if err != nil {
+			continue
+		}
+		if lowers, err := u.Lowers(); err == nil && lowers[1] != nil {
+			t.Errorf("lower %q: got %v open, want an error", dir, lowers[1].Name())
+		}
+	}
+	for name, mounts := range map[string][]mount.Mount{
+		"nothing": nil, "two": {{Type: "bind", Source: base + "/snapshots/1/fs"}, {Type: "bind", Source: base + "/snapshots/2/fs"}},
+		"a device": {{Type: "ext4", Source: "/dev/mapper/x"}}, "an overlay without folders": {{Type: "overlay", Options: []string{"index=off"}}},
+	} {
+		if u, err := store.OpenUpper(root, mounts); err == nil {
+			t.Errorf("%s: got %+v, want an error", name, u)
+		}
+	}
+}
+
+// TestH3EmptyFollowsNoLink, and works on the folder that was opened, wherever its
+// path leads by then.
+func TestH3EmptyFollowsNoLink(t *testing.T) {
+	top := t.TempDir()
+	in := func(name string) string { return filepath.Join(top, name) }
+	if err := errors.Join(os.MkdirAll(in("full/d/e"), 0o755), os.MkdirAll(in("kept/d"), 0o755), os.WriteFile(in("full/d/f"), nil, 0o600),
+		os.WriteFile(in("kept/d/f"), nil, 0o600), os.Symlink(in("kept"), in("full/link")), os.Symlink(in("kept/d"), in("full/d/link"))); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(in("full"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := errors.Join(os.Rename(in("full"), in("moved")), os.Symlink("kept", in("full")), store.Empty(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(in("moved")); len(left) > 0 || err != nil {
+		t.Errorf("got %v and %v left, want nothing", left, err)
+	}
+	if _, err := os.Stat(in("kept/d/f")); err != nil {
+		t.Errorf("got %v for a file behind a link, want it kept", err)
 	}
 }
 

@@ -180,7 +180,10 @@ func (c *chain) writable(ctx context.Context, first *layer) (bool, string) {
 	if first.done { // by a remote snapshotter, which makes layers itself
 		return false, "the snapshotter fills its snapshots itself"
 	}
-	return c.u.store.Writable(ctx, first.key, first.mounts)
+	if ok, why := c.u.store.Writable(); !ok {
+		return false, why
+	}
+	return first.open(ctx)
 }
 
 func isEncrypted(desc ocispec.Descriptor) bool {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"runtime/trace"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,10 +67,8 @@ type layer struct {
 	key       string // of the active snapshot, "" if there is none
 	preparent string // the parent that it was prepared with
 	mounts    []mount.Mount
-	done      bool     // the snapshot exists already
-	dir       string   // where its files are written, "" if that is not a plain folder
-	lowers    []string // folders of the layers below that the mount names
-	overlay   bool
+	done      bool         // the snapshot exists already
+	upper     *store.Upper // where its files are written; nil if this process must not
 	implicit  []lay.Directory
 	usage     lay.Usage
 }
@@ -133,9 +132,7 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 		mounts, err := l.createSnapshot(ctx, key, parent)
 		if err == nil {
 			l.key, l.preparent, l.mounts = key, parent, mounts
-			upper, _ := store.UpperOf(mounts)
-			l.dir, l.lowers, l.overlay = upper.Dir, upper.Lowers, upper.Overlay
-			return nil
+			return l.openDirect(ctx)
 		}
 		failed = err
 		if errdefs.IsUnknown(err) { // a folder that a killed daemon left is in the way; the next has another number
@@ -150,6 +147,41 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 		}
 	}
 	return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, failed)
+}
+
+// openDirect opens the snapshot where it is settled that this process writes it.
+// An embedded root is this process's own, whichever applier writes there.
+func (l *layer) openDirect(ctx context.Context) error {
+	if l.isStaged() || !l.c.direct && !l.u.store.Traits().AppliesHere {
+		return nil
+	}
+	if ok, why := l.open(ctx); !ok && l.c.direct {
+		return failure.New(errdefs.ErrFailedPrecondition, "opening the snapshot of layer %s: %s", l.desc.Digest, why)
+	}
+	return nil
+}
+
+// open opens the folder of the snapshot, and says why, or why not.
+func (l *layer) open(ctx context.Context) (bool, string) {
+	upper, why := l.u.store.Upper(ctx, l.key, l.mounts)
+	if upper == nil {
+		return false, why
+	}
+	if upper.Dir == nil {
+		upper.Close()
+		return false, "the snapshot is for reading only"
+	}
+	l.close()
+	l.upper = upper
+	return true, why
+}
+
+// close closes the folder of the snapshot.
+func (l *layer) close() {
+	if l.upper != nil {
+		l.upper.Close()
+		l.upper = nil
+	}
 }
 
 // createSnapshot prepares a snapshot. It must not be cancelled in between: a
@@ -357,17 +389,26 @@ func (l *layer) inherit(ctx context.Context) error {
 	if len(l.implicit) == 0 || l.parent == "" {
 		return nil
 	}
-	lowers := l.lowers
-	if lowers == nil {
-		var err error
-		if lowers, err = l.u.store.Lowers(ctx, l.parent); err != nil {
-			return err
-		}
+	lowers, err := l.lowers(ctx)
+	if err == nil && slices.Contains(lowers, nil) {
+		err = fmt.Errorf("the folder of a layer below is gone: %w", os.ErrNotExist)
 	}
-	if err := lay.Inherit(l.dir, lowers, l.implicit); err != nil {
+	if err == nil {
+		err = lay.Inherit(l.upper.Dir, lowers, l.implicit)
+	}
+	store.CloseAll(lowers)
+	if err != nil {
 		return fmt.Errorf("completing the directories of layer %s: %w", l.desc.Digest, err)
 	}
 	return nil
+}
+
+// lowers opens the folders of the layers below, nearest first.
+func (l *layer) lowers(ctx context.Context) ([]*os.File, error) {
+	if l.upper.HasLowers {
+		return l.upper.Lowers()
+	}
+	return l.u.store.Lowers(ctx, l.parent)
 }
 
 // commit makes the layer visible under its chain ID. It must be called in
@@ -396,16 +437,17 @@ func (l *layer) commit(ctx context.Context) error {
 		return fmt.Errorf("committing layer %s: %w", l.desc.Digest, err)
 	}
 	l.key, l.done = "", true
+	l.close()
 	l.phase(progress.Commit, time.Since(start), 0)
 	return nil
 }
 
 // measured passes what is in the layer to a store that takes it, if that is known.
 func (l *layer) measured(ctx context.Context) context.Context {
-	if !l.u.store.Traits().TakesUsage {
+	if l.upper == nil || !l.u.store.Traits().TakesUsage {
 		return ctx
 	}
-	inodes, bytes, ok := l.usage.Measure(l.dir)
+	inodes, bytes, ok := l.usage.Measure(l.upper.Dir)
 	if !ok {
 		return ctx
 	}
@@ -426,20 +468,13 @@ func (l *layer) phase(p progress.Phase, d time.Duration, n int64) {
 	l.u.phase(l.event(progress.PhaseDone), p, d, n)
 }
 
-// sync puts the unpacked files on stable storage, if that was asked for and the
-// daemon has not done it.
+// sync puts the files that this process has unpacked on stable storage, if that
+// was asked for. A daemon does that itself.
 func (l *layer) sync() error {
-	if !l.u.syncFS || l.dir == "" {
+	if !l.u.syncFS || l.upper == nil {
 		return nil
 	}
-	f, err := os.Open(l.dir)
-	if errors.Is(err, os.ErrNotExist) { // in another mount namespace: the daemon has done it
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("syncing layer %s: %w", l.desc.Digest, err)
-	}
-	if err := errors.Join(unix.Syncfs(int(f.Fd())), f.Close()); err != nil {
+	if err := unix.Syncfs(int(l.upper.Dir.Fd())); err != nil {
 		return fmt.Errorf("syncing layer %s: %w", l.desc.Digest, err)
 	}
 	return nil
@@ -452,6 +487,7 @@ func (l *layer) abort(ctx context.Context) {
 	if l.key == "" {
 		return
 	}
+	defer l.close()
 	if errors.Is(context.Cause(ctx), store.ErrUnavailable) {
 		l.key, l.mounts = "", nil
 		return
@@ -468,11 +504,11 @@ func (l *layer) abort(ctx context.Context) {
 }
 
 // remove removes the active snapshot. If the disk is too full for that, its files
-// are deleted first.
+// are deleted first, where this process has written them.
 func (l *layer) remove(ctx context.Context) error {
 	err := l.u.store.Snapshotter.Remove(ctx, l.key)
-	if errors.Is(store.WithErrno(err), unix.ENOSPC) && l.dir != "" {
-		if err := store.Empty(l.dir); err != nil {
+	if errors.Is(store.WithErrno(err), unix.ENOSPC) && l.upper != nil {
+		if err := store.Empty(l.upper.Dir); err != nil {
 			return err
 		}
 		err = l.u.store.Snapshotter.Remove(ctx, l.key)

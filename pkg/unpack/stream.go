@@ -100,7 +100,7 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	if l.blobOnly {
 		return bound.explain(drain(plain, bound.bytes))
 	}
-	result, err := lay.Apply(ctx, l.dir, plain, l.applyOptions(bound))
+	result, err := lay.Apply(ctx, l.upper.Dir, plain, l.applyOptions(bound))
 	l.phase(progress.Apply, plain.Busy(), plain.Count())
 	l.implicit, l.usage = result.Implicit, result.Usage
 	l.warn(result.Warnings)
@@ -145,7 +145,7 @@ func (l *layer) warn(all []string) {
 // else is applied in place.
 func (l *layer) applyOptions(b bound) lay.Options {
 	o := lay.Options{Whiteouts: lay.InPlace, MaxBytes: b.bytes}
-	if l.overlay || l.preparent != l.parent {
+	if l.upper.Overlay || l.preparent != l.parent {
 		o.Whiteouts = lay.Overlay
 	}
 	return o

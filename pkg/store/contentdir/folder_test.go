@@ -308,7 +308,19 @@ func TestOpenIngest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	file := contentdir.OpenIngest(root, "two", "layer", os.O_RDONLY)
+	dir, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	status, err := f.Status(t.Context(), "two/2/layer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func(ns, ref string, late time.Duration) *os.File {
+		return contentdir.OpenIngest(dir, ns, ref, status.StartedAt.Add(late), os.O_RDONLY)
+	}
+	file := find("two", "layer", 0)
 	if file == nil {
 		t.Fatal("the ingest was not found")
 	}
@@ -316,12 +328,15 @@ func TestOpenIngest(t *testing.T) {
 	if got, err := io.ReadAll(file); err != nil || string(got) != "two/2/layer" {
 		t.Errorf("got %q and %v, want the ingest of the namespace", got, err)
 	}
+	if other := find("two", "layer", time.Nanosecond); other != nil {
+		t.Errorf("got %s, want no ingest that was begun at another time", other.Name())
+	}
 	data := filepath.Join(root, "ingest", digest.FromString("two/2/layer").Encoded(), "data")
 	if err := errors.Join(os.Remove(data), os.Symlink("/etc/hostname", data)); err != nil {
 		t.Fatal(err)
 	}
-	for _, at := range [][3]string{{root, "two", "layer"}, {root, "three", "layer"}, {root, "one", "absent"}, {"/nowhere", "one", "layer"}} {
-		if file := contentdir.OpenIngest(at[0], at[1], at[2], os.O_RDONLY); file != nil {
+	for _, at := range [][2]string{{"two", "layer"}, {"three", "layer"}, {"one", "absent"}, {"one", "layer"}} {
+		if file := find(at[0], at[1], 0); file != nil {
 			t.Errorf("got %s for %v, want none", file.Name(), at)
 		}
 	}

@@ -8,14 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/filters"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
@@ -132,25 +130,4 @@ func fileSize(path string) int64 {
 		return 0
 	}
 	return info.Size()
-}
-
-// OpenIngest opens the file in which a daemon, whose content folder is root,
-// collects the ingest ref of namespace ns. It is nil if this process cannot see
-// that file.
-func OpenIngest(root, ns, ref string, flags int) *os.File {
-	dirs, err := ingestsIn(root)
-	if err != nil {
-		return nil
-	}
-	for _, dir := range dirs {
-		// A daemon puts the namespace and a number before the ref.
-		status, err := statusIn(dir)
-		if err != nil || !strings.HasPrefix(status.Ref, ns+"/") || !strings.HasSuffix(status.Ref, "/"+ref) {
-			continue
-		}
-		if file, err := os.OpenFile(filepath.Join(dir, "data"), flags|unix.O_NOFOLLOW, 0); err == nil {
-			return file
-		}
-	}
-	return nil
 }

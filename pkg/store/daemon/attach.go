@@ -53,8 +53,9 @@ func (d *daemon) Disconnected(ctx context.Context) bool {
 type connection struct {
 	conn    *grpc.ClientConn
 	address string
-	timeout time.Duration // to wait for a daemon that is away
-	dials   atomic.Int64  // connections begun so far
+	timeout time.Duration        // to wait for a daemon that is away
+	dials   atomic.Int64         // connections begun so far
+	peer    atomic.Pointer[peer] // of the latest that was made
 
 	choose    func(context.Context) error // finds the snapshotter anew
 	mu        sync.Mutex

@@ -21,7 +21,7 @@ type daemon struct {
 	client *containerd.Client
 	parts  store.Parts // Name and Snapshotter as soon as it has answered once
 	traits atomic.Pointer[traits]
-	proof  proof
+	sites  []*site // of all daemons that have answered so far; guarded by connection.mu
 }
 
 // traits are what is known of the daemon that answers now.
@@ -29,8 +29,7 @@ type traits struct {
 	store.Traits
 	pid       int // 0 if it cannot be seen
 	transfers bool
-	// The folders of blobs and of snapshots as the daemon says, "" if not known.
-	contentRoot, snapshotRoot string
+	site      *site
 }
 
 // Parts implements store.Backend.
@@ -71,7 +70,12 @@ func (d *daemon) version(ctx context.Context) (string, error) {
 func (d *daemon) Flush() error { return nil }
 
 // Close implements store.Backend.
-func (d *daemon) Close() error { return d.client.Close() }
+func (d *daemon) Close() error {
+	for _, s := range d.sites {
+		s.close()
+	}
+	return d.client.Close()
+}
 
 // applier is the daemon's diff service, which may be switched off.
 type applier struct{ diff.Applier }

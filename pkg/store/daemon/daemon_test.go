@@ -132,9 +132,11 @@ func TestDisconnected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ok, why := s.Writable(again, "second proof", mounts); !ok {
-		t.Errorf("got %s, want the proof found again", why)
+	u, why := s.Upper(again, "second proof", mounts)
+	if u == nil {
+		t.Fatalf("got %s, want the proof found again", why)
 	}
+	u.Close()
 }
 
 // TestAttachGivesUp after the time that the connection may take.

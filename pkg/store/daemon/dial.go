@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -60,7 +61,7 @@ func Dial(ctx context.Context, o store.Options) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := knock(ctx, o); err != nil {
+	if err := knock(ctx, o); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	if _, err := d.resolve(ctx); err != nil {
@@ -80,8 +81,7 @@ func newDaemon(o store.Options) (*daemon, error) {
 	d.parts = store.Parts{
 		Content: &contentStore{
 			Store: client.ContentStore(), client: contentapi.NewContentClient(c.conn), buffers: &sync.Pool{},
-			root:   func() string { return d.traits.Load().contentRoot },
-			shared: d.proof.holds,
+			site: func() *site { return d.traits.Load().site },
 		},
 		Images:    client.ImageService(),
 		Leases:    client.LeasesService(),
@@ -90,12 +90,8 @@ func newDaemon(o store.Options) (*daemon, error) {
 		Hasher:    multibuffer.New(),
 	}
 	c.choose = func(ctx context.Context) error {
-		pid, err := knock(ctx, o)
-		if err != nil {
-			return err
-		}
 		ctx = namespaces.WithNamespace(ctx, o.Namespace)
-		return d.introspect(ctx, cmp.Or(d.parts.Name, o.Snapshotter), pid)
+		return d.introspect(ctx, cmp.Or(d.parts.Name, o.Snapshotter))
 	}
 	return d, nil
 }
@@ -118,7 +114,11 @@ func connect(address string, timeout time.Duration) (*connection, error) {
 	c := &connection{address: address, timeout: timeout}
 	dial := func(ctx context.Context, address string) (net.Conn, error) {
 		c.dials.Add(1)
-		return dialer.ContextDialer(ctx, address)
+		conn, err := dialer.ContextDialer(ctx, address)
+		if err == nil {
+			c.peer.Store(new(peerOf(conn)))
+		}
+		return conn, err
 	}
 	retry := backoff.Config{BaseDelay: firstRetry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
 	var err error
@@ -134,22 +134,21 @@ func connect(address string, timeout time.Duration) (*connection, error) {
 }
 
 // knock finds out at once what gRPC would only report as a time-out: no socket, no
-// permission, no process that listens. It returns the process that listens, if it
-// can be seen.
-func knock(ctx context.Context, o store.Options) (pid int, err error) {
+// permission, no process that listens.
+func knock(ctx context.Context, o store.Options) error {
 	d := net.Dialer{Timeout: o.ConnectTimeout}
 	conn, err := d.DialContext(ctx, "unix", o.Address)
 	if err == nil {
-		return peer(conn), conn.Close()
+		return conn.Close()
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		return 0, cause
+		return cause
 	}
 	var sys *os.SyscallError
 	if errors.As(err, &sys) {
 		err = sys.Err
 	}
-	return 0, fmt.Errorf("connecting to containerd at %s: %w: %w", o.Address, store.ErrUnavailable, err)
+	return fmt.Errorf("connecting to containerd at %s: %w: %w", o.Address, store.ErrUnavailable, err)
 }
 
 func asUnavailable(address string, err error) error {
@@ -162,7 +161,7 @@ func asUnavailable(address string, err error) error {
 // introspect finds the snapshotter and learns what else the daemon has: one call
 // lists all plugins that matter. Whether this process sees the files of its
 // snapshots is left to be proven.
-func (d *daemon) introspect(ctx context.Context, name string, pid int) error {
+func (d *daemon) introspect(ctx context.Context, name string) error {
 	if name == "" {
 		var err error
 		if name, err = namespaceDefault(ctx, d.client, d.parts.Namespace); err != nil {
@@ -178,27 +177,31 @@ func (d *daemon) introspect(ctx context.Context, name string, pid int) error {
 	if err != nil {
 		return err
 	}
-	d.traits.Store(newTraits(ctx, answer.Plugins, sn, pid))
-	d.proof.reset()
+	t := newTraits(ctx, answer.Plugins, sn, *d.peer.Load(), d.address)
+	d.sites = append(d.sites, t.site)
+	d.traits.Store(t)
 	if d.parts.Name == "" {
 		d.parts.Name = name
 	}
 	return nil
 }
 
-func newTraits(ctx context.Context, plugins []*introspectionapi.Plugin, sn *introspectionapi.Plugin, pid int) *traits {
-	t := &traits{
+func newTraits(ctx context.Context, plugins []*introspectionapi.Plugin, sn *introspectionapi.Plugin, p peer, address string) *traits {
+	s := &site{barred: p.trusted(address), snapshots: sn.Exports[exportRoot]}
+	for _, p := range ofType(plugins, pluginContent) {
+		s.content = p.Exports[exportRoot]
+	}
+	if s.snapshots == "" && s.content != "" { // as from native of containerd 1.6
+		s.snapshots = path.Join(path.Dir(s.content), pluginSnapshots+"."+sn.ID)
+	}
+	return &traits{
 		Traits: store.Traits{
 			Applies:   serves(plugins, serviceDiff),
 			Rebase:    slices.Contains(sn.Capabilities, snapshots.RebaseCap),
-			Verifiers: verifiersOf(ctx, plugins, pid),
+			Verifiers: verifiersOf(ctx, plugins, p.pid, s.barred),
 		},
-		pid: pid, transfers: serves(plugins, serviceTransfer), snapshotRoot: sn.Exports[exportRoot],
+		pid: p.pid, transfers: serves(plugins, serviceTransfer), site: s,
 	}
-	for _, p := range ofType(plugins, pluginContent) {
-		t.contentRoot = p.Exports[exportRoot]
-	}
-	return t
 }
 
 func ofType(all []*introspectionapi.Plugin, kind string) []*introspectionapi.Plugin {

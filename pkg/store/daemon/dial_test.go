@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 
@@ -20,36 +18,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
-
-// blindSnapshotter belongs to a daemon that does not see the files of this process:
-// one in another mount namespace, whose paths happen to exist here too.
-type blindSnapshotter struct{ snapshots.Snapshotter }
-
-func (blindSnapshotter) Usage(context.Context, string) (snapshots.Usage, error) {
-	return snapshots.Usage{Inodes: 1}, nil
-}
-
-// TestWritableIsProven and not believed because a path exists.
-func TestWritableIsProven(t *testing.T) {
-	pulltest.Need(t, pulltest.Root)
-	dir := t.TempDir()
-	mounts := []mount.Mount{{Type: "bind", Source: dir}}
-	s := daemon.Fake(store.Parts{Snapshotter: blindSnapshotter{}, Name: "overlayfs"})
-	if ok, why := s.Writable(t.Context(), "key", mounts); ok || !strings.Contains(why, dir) {
-		t.Errorf("got %v because %q, want no, because of %s", ok, why, dir)
-	}
-	left, err := filepath.Glob(filepath.Join(dir, ".*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(left) > 0 {
-		t.Errorf("got %v left behind, want nothing", left)
-	}
-	other := daemon.Fake(store.Parts{Snapshotter: blindSnapshotter{}, Name: "stargz"})
-	if ok, why := other.Writable(t.Context(), "key", mounts); ok || !strings.Contains(why, "stargz") {
-		t.Errorf("got %v because %q, want no, because of the snapshotter", ok, why)
-	}
-}
 
 func TestDialSaysWhatIsWrong(t *testing.T) {
 	deaf := filepath.Join(t.TempDir(), "sock")

@@ -2,6 +2,9 @@ package daemon
 
 import (
 	"context"
+	"os"
+
+	"github.com/containerd/containerd/v2/core/content"
 
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 
@@ -10,14 +13,16 @@ import (
 
 // VerifiersOf lets the tests show plugins that no containerd comes with.
 func VerifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin) store.Verifiers {
-	return verifiersOf(ctx, plugins, 0)
+	return verifiersOf(ctx, plugins, 0, nil)
+}
+
+// IngestOf is the file in which the daemon collects what w sends.
+func IngestOf(s *store.Store, w content.Writer, ns string) *os.File {
+	return s.Content.(*contentStore).ingest(w.(*sender), ns, os.O_RDONLY)
 }
 
 // ConfigFlag lets the tests read command lines of containerd.
 func ConfigFlag(args []string) (string, bool) { return configFlag(args) }
-
-// Fake is the Store of a daemon that has nothing but parts.
-func Fake(parts store.Parts) *store.Store { return store.New(&daemon{parts: parts}) }
 
 // AsRefusal lets the tests show messages of a daemon.
 func AsRefusal(err error) error { return asRefusal(err) }

@@ -2,41 +2,69 @@ package daemon
 
 import (
 	"context"
+	"io"
 	"os"
-	"path/filepath"
+	"path"
 	"strings"
 
+	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// The file in which a daemon keeps its identity, in its root.
+const (
+	identityDir  = "io.containerd.grpc.v1.introspection"
+	identityFile = "uuid"
+	maxIdentity  = 128 // bytes
 )
 
 // Folders implements store.Backend. The folders are those that the daemon says,
 // as far as they can be proven to be the ones that this process sees.
-func (d *daemon) Folders(ctx context.Context) (content, snapshots string) {
+func (d *daemon) Folders(ctx context.Context) (content, snapshots *store.Place) {
 	t := d.traits.Load()
-	if t.contentRoot == "" || !d.sees(ctx, t.contentRoot) {
-		return "", ""
+	content = t.site.place(t.site.content)
+	if content == nil || !d.sees(ctx, t) || !t.shares(content) {
+		return nil, nil
 	}
-	if t.snapshotRoot == "" || !d.sharesFolder(t.snapshotRoot) {
-		return t.contentRoot, ""
+	snapshots = t.site.place(t.site.snapshots)
+	if snapshots == nil || !t.shares(snapshots) {
+		return content, nil
 	}
-	return t.contentRoot, t.snapshotRoot
+	return content, snapshots
 }
 
-// sees reports whether the content folder of the daemon is the one that lies
-// under its path here: the daemon's own identity lies beside it, and the process
-// behind the socket finds the same folder there.
-func (d *daemon) sees(ctx context.Context, content string) bool {
+// sees reports whether the daemon's own identity lies where it must, beside the
+// content folder.
+func (d *daemon) sees(ctx context.Context, t *traits) bool {
 	want, err := d.identity(ctx)
 	if err != nil || want == "" {
 		return false
 	}
-	got, err := os.ReadFile(filepath.Join(filepath.Dir(content), "io.containerd.grpc.v1.introspection", "uuid"))
-	return err == nil && strings.TrimSpace(string(got)) == want && d.sharesFolder(content)
+	root, err := t.site.folder(path.Dir(t.site.content))
+	if err != nil {
+		return false
+	}
+	got, err := readIdentity(root)
+	return err == nil && got == want
 }
 
-// sharesFolder reports whether path, or the folder in which it will be made, is
-// the same for the daemon and for this process.
-func (d *daemon) sharesFolder(path string) bool {
-	pid := d.traits.Load().pid
-	return pid > 0 && processFolder(pid).sharesFile(store.Existing(path)) == nil
+func readIdentity(root *os.File) (string, error) {
+	dir, err := beneath.Open(root, identityDir)
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	f, err := beneath.File(dir, identityFile, os.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxIdentity))
+	return strings.TrimSpace(string(text)), err
+}
+
+// shares reports whether the process behind the socket finds the same folder under
+// its path.
+func (t *traits) shares(place *store.Place) bool {
+	return t.pid > 0 && processFolder(t.pid).sharesFile(place.Dir.Name()) == nil
 }

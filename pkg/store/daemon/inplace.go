@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
@@ -44,7 +45,7 @@ type inPlace struct {
 
 // inPlace takes over an empty ingest, unless its file cannot be found.
 func (c *contentStore) inPlace(ctx context.Context, s *sender, ns string, o content.WriterOpts) content.Writer {
-	file := contentdir.OpenIngest(c.root(), ns, o.Ref, os.O_RDWR)
+	file := c.ingest(s, ns, os.O_RDWR)
 	if file == nil {
 		return s
 	}
@@ -70,7 +71,7 @@ func (w *inPlace) Follow() (*os.File, error) {
 	if w.file == nil {
 		return nil, os.ErrClosed
 	}
-	return os.Open(w.file.Name())
+	return os.Open(beneath.Path(w.file))
 }
 
 // Status implements content.Writer. If the ingest is whole it is the daemon's,

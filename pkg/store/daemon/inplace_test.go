@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -17,7 +18,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
 // large is a blob that is worth writing in place.
@@ -37,15 +37,29 @@ func shared(t *testing.T, d *testdaemon.Daemon) (*store.Store, context.Context) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ok, why := s.Writable(ctx, "proof", mounts); !ok {
+	u, why := s.Upper(ctx, "proof", mounts)
+	if u == nil {
 		t.Fatalf("the file system is not shared: %s", why)
 	}
+	u.Close()
 	return s, ctx
 }
 
-// ingestData is the file in which d collects the ingest ref of namespace ns.
-func ingestData(d *testdaemon.Daemon, ns, ref string) *os.File {
-	return contentdir.OpenIngest(filepath.Join(d.Root, "io.containerd.content.v1.content"), ns, ref, os.O_RDONLY)
+// ingestData is the file in which d collects the ingest ref of namespace ns, "" if
+// there is none.
+func ingestData(t *testing.T, d *testdaemon.Daemon, ns, ref string) string {
+	t.Helper()
+	refs, err := filepath.Glob(filepath.Join(d.Root, "io.containerd.content.v1.content/ingest/*/ref"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range refs {
+		text, err := os.ReadFile(name)
+		if err == nil && strings.HasPrefix(string(text), ns+"/") && strings.HasSuffix(string(text), "/"+ref) {
+			return filepath.Join(filepath.Dir(name), "data")
+		}
+	}
+	return ""
 }
 
 // TestInPlace writes blobs into the daemon's file, whatever becomes of that
@@ -75,12 +89,11 @@ func TestInPlace(t *testing.T) {
 				if _, err := w.Write(blob); err != nil {
 					t.Fatal(err)
 				}
-				file := ingestData(d, "default", "layer")
-				defer file.Close()
-				if info, err := file.Stat(); err != nil || info.Size() != desc.Size {
+				file := ingestData(t, d, "default", "layer")
+				if info, err := os.Stat(file); err != nil || info.Size() != desc.Size {
 					t.Errorf("got %v and %v before the commit, want all bytes in the daemon's file", info, err)
 				}
-				if err := strike(file.Name()); err != nil {
+				if err := strike(file); err != nil {
 					t.Fatal(err)
 				}
 				if status, err := w.Status(); err != nil || status.Offset != desc.Size || w.Digest() != desc.Digest {
@@ -119,9 +132,7 @@ func TestInPlaceIsVerified(t *testing.T) {
 	if _, err := w.Write(blob); err != nil {
 		t.Fatal(err)
 	}
-	found := ingestData(d, "default", "layer")
-	defer found.Close()
-	file, err := os.OpenFile(found.Name(), os.O_WRONLY, 0)
+	file, err := os.OpenFile(ingestData(t, d, "default", "layer"), os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,89 +1,156 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"golang.org/x/sys/unix"
 
+	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+const (
+	// recordsFile is where containerd's snapshotters keep their records.
+	recordsFile = "metadata.db"
+	// scans allows for records that the daemon moves while they are read.
+	scans = 3
 )
 
 // proof remembers whether this process sees the files of the daemon's snapshots.
 // The answer is the same for as long as the daemon is.
 type proof struct {
-	mu     sync.Mutex
-	known  bool // ok and reason are
-	ok     bool
-	reason string
+	mu      sync.Mutex
+	records finding // whether the folder of the snapshotter is the daemon's
+	files   finding // whether the daemon sees what is written to a snapshot
 }
 
-// reset forgets the answer: another daemon may have another.
-func (p *proof) reset() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.known = false
+// finding is an answer that is found once.
+type finding struct {
+	known bool
+	err   error
+}
+
+// once looks for the answer, unless it is known. What was interrupted says nothing.
+func (f *finding) once(ctx context.Context, look func() error) error {
+	if f.known {
+		return f.err
+	}
+	err := look()
+	if ctx.Err() == nil {
+		f.known, f.err = true, err
+	}
+	return err
 }
 
 // holds reports whether it is proven that the files are the same.
 func (p *proof) holds() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.known && p.ok
+	return p.files.known && p.files.err == nil
 }
 
-// SharesFiles implements store.Backend. It takes a proof: a file that this process
-// creates in the snapshot's folder must show up in the daemon's count. The answer
-// is found once for each daemon.
-func (d *daemon) SharesFiles(ctx context.Context, key string, mounts []mount.Mount) (bool, string) {
-	p := &d.proof
+// Upper implements store.Backend. It takes a proof, in this order: the daemon is
+// trusted; the key, which this process chose at random, is in the records of the
+// snapshotter's folder, which reads them and touches nothing else; and a file that is
+// created in the snapshot shows up in the daemon's count. A view takes no such file.
+func (d *daemon) Upper(ctx context.Context, key string, mounts []mount.Mount) (*store.Upper, string) {
+	u, err := d.traits.Load().site.upper(ctx, d.parts.Snapshotter, key, mounts)
+	if err != nil {
+		return nil, "cannot prove that the file system is shared with the daemon: " + err.Error()
+	}
+	return u, "shares the daemon's file system"
+}
+
+func (s *site) upper(ctx context.Context, sn snapshots.Snapshotter, key string, mounts []mount.Mount) (*store.Upper, error) {
+	root, err := s.folder(s.snapshots)
+	if err != nil {
+		return nil, err
+	}
+	p := &s.proof
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.known {
-		return p.ok, p.reason
+	if err := p.records.once(ctx, func() error { return recorded(root, key) }); err != nil {
+		return nil, err
 	}
-	ok, reason := d.prove(ctx, key, mounts)
-	if ctx.Err() == nil { // what was interrupted proves nothing
-		p.known, p.ok, p.reason = true, ok, reason
+	u, err := store.OpenUpper(root, mounts)
+	if err != nil || u.Dir == nil {
+		return u, err
 	}
-	return ok, reason
+	if err := p.files.once(ctx, func() error { return proveByNonce(ctx, sn, key, u.Dir) }); err != nil {
+		u.Close()
+		return nil, err
+	}
+	return u, nil
 }
 
-func (d *daemon) prove(ctx context.Context, key string, mounts []mount.Mount) (bool, string) {
-	upper, ok := store.UpperOf(mounts)
-	if !ok || upper.Dir == "" {
-		return false, "the snapshot is not a plain folder"
+// recorded is nil if key is in the records of the snapshotter whose folder is root:
+// then the daemon has written them since the key was chosen. They are only searched
+// for it, since the daemon keeps them locked.
+func recorded(root *os.File, key string) error {
+	f, err := beneath.File(root, recordsFile, os.O_RDONLY)
+	if err != nil {
+		return err
 	}
-	if err := d.proveByNonce(ctx, key, upper.Dir); err != nil {
-		return false, "cannot prove that the file system is shared with the daemon: " + err.Error()
+	defer f.Close()
+	for range scans {
+		found, err := contains(io.NewSectionReader(f, 0, 1<<62), []byte(key))
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", f.Name(), err)
+		}
+		if found {
+			return nil
+		}
 	}
-	return true, "shares the daemon's file system"
+	return fmt.Errorf("%s does not have the snapshot that containerd has just made", f.Name())
+}
+
+// contains reports whether r delivers text somewhere.
+func contains(r io.Reader, text []byte) (bool, error) {
+	buf := make([]byte, 256<<10+len(text))
+	kept := 0 // bytes that may begin the text
+	for {
+		n, err := io.ReadFull(r, buf[kept:])
+		if bytes.Contains(buf[:kept+n], text) {
+			return true, nil
+		}
+		switch err {
+		case nil:
+			kept = copy(buf, buf[len(buf)-len(text):])
+		case io.EOF, io.ErrUnexpectedEOF:
+			return false, nil
+		default:
+			return false, err
+		}
+	}
 }
 
 // proveByNonce creates a file in dir and asks the daemon whether it sees one
 // more.
-func (d *daemon) proveByNonce(ctx context.Context, key, dir string) error {
-	before, err := d.parts.Snapshotter.Usage(ctx, key)
+func proveByNonce(ctx context.Context, sn snapshots.Snapshotter, key string, dir *os.File) error {
+	before, err := sn.Usage(ctx, key)
 	if err != nil {
 		return fmt.Errorf("counting files: %w", err)
 	}
-	nonce := filepath.Join(dir, ".containerd-pull-"+rand.Text())
-	f, err := os.OpenFile(nonce, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	nonce := ".containerd-pull-" + rand.Text()
+	fd, err := unix.Openat(int(dir.Fd()), nonce, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("writing to %s: %w", dir.Name(), err)
 	}
-	after, err := d.parts.Snapshotter.Usage(ctx, key)
-	if err := errors.Join(err, f.Close(), os.Remove(nonce)); err != nil {
+	after, err := sn.Usage(ctx, key)
+	if err := errors.Join(err, unix.Close(fd), unix.Unlinkat(int(dir.Fd()), nonce, 0)); err != nil {
 		return err
 	}
 	if after.Inodes != before.Inodes+1 {
-		return fmt.Errorf("containerd does not see what is written to %s", dir)
+		return fmt.Errorf("containerd does not see what is written to %s", dir.Name())
 	}
 	return nil
 }

@@ -42,9 +42,19 @@ const (
 type contentStore struct {
 	content.Store
 	client  contentapi.ContentClient
-	buffers *sync.Pool    // of *[messageSize]byte
-	root    func() string // the daemon's content folder, as it says
-	shared  func() bool   // reports whether this process sees the same files, as proven
+	buffers *sync.Pool   // of *[messageSize]byte
+	site    func() *site // of the daemon of now
+}
+
+// ingest opens the file in which the daemon collects what s sends; nil if it is not
+// proven to be that.
+func (c *contentStore) ingest(s *sender, ns string, flags int) *os.File {
+	site := c.site()
+	root, err := site.folder(site.content)
+	if err != nil {
+		return nil
+	}
+	return contentdir.OpenIngest(root, ns, s.ref, s.started, flags)
 }
 
 // Writer implements content.Ingester.
@@ -63,7 +73,7 @@ func (c *contentStore) Writer(ctx context.Context, opts ...content.WriterOpt) (c
 	if err != nil {
 		return nil, err
 	}
-	if s.offset > 0 || !suits(o.Desc) || !c.shared() {
+	if s.offset > 0 || !suits(o.Desc) || !c.site().proof.holds() {
 		return s, nil
 	}
 	return c.inPlace(ctx, s, ns, o), nil
@@ -78,7 +88,7 @@ func (c *contentStore) open(ctx context.Context, ns string, o content.WriterOpts
 		return nil, errgrpc.ToNative(err)
 	}
 	s := &sender{ref: o.Ref, stream: stream, end: end, buffers: c.buffers}
-	s.early.Find = func() *os.File { return contentdir.OpenIngest(c.root(), ns, o.Ref, os.O_RDONLY) }
+	s.early.Find = func() *os.File { return c.ingest(s, ns, os.O_RDONLY) }
 	answer, err := s.ask(&contentapi.WriteContentRequest{
 		Action: contentapi.WriteAction_STAT, Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest.String(),
 	})
@@ -86,7 +96,7 @@ func (c *contentStore) open(ctx context.Context, ns string, o content.WriterOpts
 		end()
 		return nil, err
 	}
-	s.offset = answer.Offset
+	s.offset, s.started = answer.Offset, protobuf.FromTimestamp(answer.StartedAt)
 	return s, nil
 }
 
@@ -96,8 +106,9 @@ func (c *contentStore) open(ctx context.Context, ns string, o content.WriterOpts
 type sender struct {
 	ref     string
 	stream  contentapi.Content_WriteClient
-	end     func() // of the stream's context
-	offset  int64  // of the next message
+	end     func()    // of the stream's context
+	started time.Time // as the daemon says
+	offset  int64     // of the next message
 	digest  digest.Digest
 	buf     *[messageSize]byte // being filled, nil if empty
 	fill    int

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -37,8 +36,9 @@ const (
 
 // verifiersOf finds out what the daemon behind the process pid would ask. The
 // API lists the plugins but not their configuration, which is therefore read from
-// where the daemon has read it.
-func verifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin, pid int) store.Verifiers {
+// where the daemon has read it, unless barred says why a daemon must not name programs
+// for this process to run.
+func verifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin, pid int, barred error) store.Verifiers {
 	found := false
 	for _, p := range plugins {
 		switch {
@@ -52,7 +52,11 @@ func verifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin, pid in
 	if !found {
 		return store.Verifiers{}
 	}
-	programs, err := programsOf(ctx, pid)
+	err := barred
+	var programs *store.VerifierPrograms
+	if err == nil {
+		programs, err = programsOf(ctx, pid)
+	}
 	if err != nil {
 		return store.Verifiers{Unknown: fmt.Sprintf("which programs containerd's image verifier bindir asks cannot be known here: %v", err)}
 	}
@@ -261,27 +265,4 @@ func (d daemonProcess) started() (time.Time, error) {
 	}
 	age := time.Duration(up.Nano()) - time.Duration(ticks)*(time.Second/ticksPerSecond)
 	return time.Now().Add(-age), nil
-}
-
-// peer is the process that listens on the other side of a connection to a socket,
-// 0 if it cannot be seen from here. The kernel says which it is, not the process.
-func peer(conn net.Conn) int {
-	unixConn, ok := conn.(*net.UnixConn)
-	if !ok {
-		return 0
-	}
-	raw, err := unixConn.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	pid := 0
-	err = raw.Control(func(fd uintptr) {
-		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			pid = int(cred.Pid)
-		}
-	})
-	if err != nil {
-		return 0
-	}
-	return pid
 }

@@ -13,7 +13,7 @@ import (
 // caller closes the View.
 func View(ctx context.Context, o store.Options) (*store.View, error) {
 	o = o.WithDefaults()
-	if _, err := knock(ctx, o); err != nil {
+	if err := knock(ctx, o); err != nil {
 		return nil, err
 	}
 	_, client, err := newClient(o)

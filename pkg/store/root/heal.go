@@ -3,12 +3,13 @@ package root
 import (
 	"context"
 	"fmt"
-	"path/filepath"
+	"os"
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -67,17 +68,27 @@ func parentsOf(ctx context.Context, sn snapshots.Snapshotter) (map[string]string
 // sweep removes the folders of snapshots that a pull made after its last flush,
 // before it was killed. The next snapshots will get the same numbers, and could
 // not be made beside them.
-func sweep(dir string, sn snapshots.Snapshotter) error {
+func sweep(dir *os.File, sn snapshots.Snapshotter) error {
 	cleaner, ok := sn.(snapshots.Cleaner)
 	if !ok {
 		return nil
 	}
 	err := cleaner.Cleanup(context.Background())
 	if errdefs.IsNotFound(err) { // the database knows of no snapshot at all
-		err = store.Empty(filepath.Join(dir, "snapshots"))
+		err = emptyBeneath(dir, "snapshots")
 	}
 	if err != nil {
 		return fmt.Errorf("removing unknown snapshots: %w", err)
 	}
 	return nil
+}
+
+// emptyBeneath removes everything in a folder of dir.
+func emptyBeneath(dir *os.File, name string) error {
+	f, err := beneath.Open(dir, name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return store.Empty(f)
 }

@@ -122,6 +122,9 @@ func (r *root) wire() error {
 	if r.blobs, err = contentdir.Open(r.contentDir(), r.parts.Hasher, r.settle); err != nil {
 		return fmt.Errorf("opening the content store: %w", err)
 	}
+	if r.folders.content, err = os.Open(r.contentDir()); err != nil {
+		return fmt.Errorf("opening the content store: %w", err)
+	}
 	if r.snapshotter, err = r.openSnapshotter(); err != nil {
 		return err
 	}
@@ -192,10 +195,13 @@ func (r *root) openSnapshotter() (snapshots.Snapshotter, error) {
 		return nil, failure.New(errdefs.ErrInvalidArgument, "a root without a daemon has no snapshotter %q; use overlayfs or native", r.parts.Name)
 	}
 	if err == nil {
+		r.folders.snapshots, err = os.Open(dir)
+	}
+	if err == nil {
 		err = r.forget(sn)
 	}
 	if err == nil && r.overlay != nil {
-		err = sweep(dir, sn)
+		err = sweep(r.folders.snapshots, sn)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", r.parts.Name, err)

@@ -28,10 +28,14 @@ type root struct {
 	blobs       *contentdir.Folder
 	snapshotter snapshots.Snapshotter // below the metadata
 	parts       store.Parts
+	folders     folders
 	rebase      bool
 	stop        chan struct{} // ends the periodic flush
 	stopped     chan struct{}
 }
+
+// folders are those of the blobs and of the snapshotter, open.
+type folders struct{ content, snapshots *os.File }
 
 // Parts implements store.Backend.
 func (r *root) Parts() store.Parts { return r.parts }
@@ -49,17 +53,21 @@ func (r *root) Attach(ctx context.Context) (context.Context, func(), error) {
 // Disconnected implements store.Backend.
 func (r *root) Disconnected(context.Context) bool { return false }
 
-// SharesFiles implements store.Backend.
-func (r *root) SharesFiles(context.Context, string, []mount.Mount) (bool, string) {
-	return true, "the root is open in this process"
+// Upper implements store.Backend.
+func (r *root) Upper(_ context.Context, _ string, mounts []mount.Mount) (*store.Upper, string) {
+	u, err := store.OpenUpper(r.folders.snapshots, mounts)
+	if err != nil {
+		return nil, err.Error()
+	}
+	return u, "the root is open in this process"
 }
 
 // SyncsApplied implements store.Backend.
 func (r *root) SyncsApplied(context.Context) (bool, error) { return true, nil }
 
 // Folders implements store.Backend.
-func (r *root) Folders(context.Context) (content, snapshots string) {
-	return r.contentDir(), r.snapshotDir()
+func (r *root) Folders(context.Context) (content, snapshots *store.Place) {
+	return &store.Place{Dir: r.folders.content}, &store.Place{Dir: r.folders.snapshots}
 }
 
 func (r *root) contentDir() string { return filepath.Join(r.dir, contentDir) }
@@ -142,6 +150,7 @@ func (r *root) Close() error {
 
 // release gives the locks up.
 func (r *root) release() error {
+	store.CloseAll([]*os.File{r.folders.content, r.folders.snapshots})
 	err := r.metadata.close()
 	if r.overlay != nil {
 		err = errors.Join(err, r.overlay.shadow.close())
