@@ -27,6 +27,7 @@ func (c *Config) finish(fields value.LabelFields) error {
 	if err := errors.Join(c.checkPrint(), c.checkTransfer(), c.checkVerify()); err != nil {
 		return err
 	}
+	c.finishRegistry()
 	c.finishOutput()
 	if c.DebugFull {
 		c.Debug, c.HTTPTrace = true, true
@@ -103,6 +104,17 @@ func (c *Config) checkVerify() error {
 		}
 	}
 	return nil
+}
+
+// finishRegistry adds where settings of the registry came from: a proxy is named
+// with its place when it fails, and patience that was asked for is kept in full.
+func (c *Config) finishRegistry() {
+	c.Registry.Retry.Patient = c.Origin("retry.count").Kind != BuiltIn
+	for _, r := range c.resolved {
+		if r.Setting.Key == "proxy" {
+			c.Registry.ProxyFrom = r.From.subject(r.Setting)
+		}
+	}
 }
 
 // finishOutput fits the progress to the result. The styles of docker and nerdctl

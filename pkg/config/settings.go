@@ -111,6 +111,7 @@ func (s *Settings) Resolve(ref source.Ref) (*Config, error) {
 	if err := s.ownCredentials(cfg); err != nil {
 		return nil, err
 	}
+	cfg.Registry.Getenv = s.caller.Getenv
 	return cfg, cfg.finish(value.LabelFields{Profile: cfg.Profile, Ref: ref.Name, Time: s.caller.now().Format(time.RFC3339)})
 }
 

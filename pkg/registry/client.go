@@ -144,7 +144,7 @@ func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*h
 func (h *host) isAmbiguous(resp *http.Response, err error) bool {
 	if h.Schemes[0] == "http" {
 		if err != nil {
-			return networkFault(err).reason == "reset"
+			return networkFault(err).reason == "reset" || errdefs.IsInvalidArgument(err)
 		}
 		return resp.StatusCode == http.StatusBadRequest
 	}
@@ -155,7 +155,8 @@ func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*
 	if err := h.limit.Wait(req.Context()); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(req.Context())
+	a := r.newAttempt(h, via, req)
+	ctx, cancel := context.WithCancelCause(a.watch(req.Context()))
 	if trace := r.trace.connection(req.URL.Host); trace != nil {
 		ctx = httptrace.WithClientTrace(ctx, trace)
 	}
@@ -164,9 +165,14 @@ func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*
 	if err != nil {
 		cancel(errClosed)
 		r.dump.failure(req, err)
-		return nil, err
+		return nil, a.fault(err)
 	}
 	r.dump.response(resp)
+	if err := a.judge(resp); err != nil {
+		_ = resp.Body.Close() // the error says all
+		cancel(errClosed)
+		return nil, err
+	}
 	resp.Body = watchBody(ctx, cancel, resp.Body, r.opts.StallTimeout, r.opts.MinRate)
 	return resp, nil
 }
@@ -215,7 +221,9 @@ func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.
 			text += ": no credential for this host" + cred.Why()
 		}
 	}
-	e := c.fail(h, statusFault(resp.StatusCode, text))
+	f := statusFault(resp.StatusCode, text)
+	r.suspectProxy(f, resp, code)
+	e := c.fail(h, f)
 	e.Status, e.Code = resp.StatusCode, code
 	setRetryAfter(e, resp)
 	return e
@@ -287,3 +295,6 @@ func drain(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, drainBytes) // the answer is not needed
 	_ = resp.Body.Close()
 }
+
+// maxWords bounds, in characters, what is repeated of what a host says.
+const maxWords = 300

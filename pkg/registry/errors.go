@@ -1,15 +1,11 @@
 package registry
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
-	"syscall"
 
 	"github.com/containerd/errdefs"
 
@@ -59,11 +55,14 @@ type fault struct {
 	class       error  // of errdefs
 	retry       bool   // another try may succeed
 	unreachable bool   // there was no connection to the host
+	brief       bool   // one more try is enough, unless more are asked for; retry is set
+	hint        string // what to do about it; empty if that depends on who asks
 	err         error
 }
 
 func (f *fault) Error() string   { return f.err.Error() }
 func (f *fault) Unwrap() []error { return []error{f.class, f.err} }
+func (f *fault) Hint() string    { return f.hint }
 
 // costly faults took a time-out, or will not go away within this run.
 func (f *fault) costly() bool { return f.unreachable || f.reason == "stall" }
@@ -105,61 +104,6 @@ func Reason(err error) string {
 		return f.reason
 	}
 	return ""
-}
-
-// networkFault classifies an error of the transport; a fault stays what it is.
-func networkFault(err error) *fault {
-	if f, ok := errors.AsType[*fault](err); ok {
-		return f
-	}
-	if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("connection closed before the answer: %w", err)
-	}
-	f := &fault{reason: "reset", class: errdefs.ErrUnavailable, retry: true, err: err}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		f.unreachable = true
-	}
-	f.refine()
-	return f
-}
-
-// refine finds the reason of a network error in its chain of types.
-func (f *fault) refine() {
-	if dns, ok := errors.AsType[*net.DNSError](f.err); ok {
-		f.reason, f.unreachable = "dns", true
-		f.retry = dns.IsTemporary || dns.IsTimeout
-		return
-	}
-	if isTLSFailure(f.err) {
-		f.reason, f.unreachable, f.retry = "tls", true, false
-		return
-	}
-	if errors.Is(f.err, syscall.ECONNREFUSED) {
-		f.reason = "refused"
-		return
-	}
-	if t, ok := errors.AsType[net.Error](f.err); (ok && t.Timeout()) || errors.Is(f.err, context.DeadlineExceeded) {
-		f.reason = "stall"
-	}
-}
-
-// isTLSFailure reports whether the handshake failed in a way that a second try
-// cannot mend: a certificate, an alert of the other side, or no TLS at all.
-func isTLSFailure(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	// crypto/tls does not export the type of an alert, only this wrapper.
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
-		return true
-	}
-	return isNotTLS(err)
-}
-
-// isNotTLS reports whether the server answered something else than TLS.
-func isNotTLS(err error) bool {
-	_, ok := errors.AsType[tls.RecordHeaderError](err)
-	return ok
 }
 
 // readFault classifies an error in the middle of a body.

@@ -27,3 +27,15 @@ func JudgeAddress(name, addr string) error {
 }
 
 func NextLink(headers []string) string { return nextLink(headers) }
+
+// NetErrorNames lists the rows of the table of network errors.
+func NetErrorNames() []string {
+	var names []string
+	for _, row := range netErrors() {
+		names = append(names, row.name)
+	}
+	return names
+}
+
+// IsTemporary reports whether an error of the network is tried again in full.
+func IsTemporary(err error) bool { return networkFault(err).isTemporary() }

@@ -23,8 +23,6 @@ package registry
 
 import (
 	"io"
-	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -41,8 +39,12 @@ import (
 type Options struct {
 	// Hosts say which hosts are asked and how they are reached.
 	Hosts hosts.Options
-	// Proxy overrides the proxy of the environment.
-	Proxy string
+	// Proxy overrides the proxy of the environment; ProxyFrom is what messages call
+	// the place where it is set.
+	Proxy, ProxyFrom string
+	// Getenv reads the variables that name proxies: HTTP_PROXY, HTTPS_PROXY and
+	// NO_PROXY, in capitals or small letters. Without it there are none.
+	Getenv func(name string) string
 	// Credentials is asked for each host; nil is anonymous.
 	Credentials credential.Finder
 	// TokenHosts are token servers that may get credentials although they are
@@ -78,10 +80,13 @@ type Options struct {
 type Registry struct {
 	opts  Options
 	hosts *hosts.Finder
-	proxy func(*http.Request) (*url.URL, error)
 	masks *masks
 	dump  *dump
 	trace *dump
+
+	proxies proxies
+	heard   heard // servers that have answered
+	absent  heard // hosts that were given up after the second try
 
 	mu        sync.Mutex
 	upstreams map[string]*upstream
@@ -104,7 +109,7 @@ func New(o Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := proxyFunc(o.Proxy)
+	proxies, err := newProxies(o)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +117,7 @@ func New(o Options) (*Registry, error) {
 	return &Registry{
 		opts:      o,
 		hosts:     finder,
-		proxy:     proxy,
+		proxies:   proxies,
 		masks:     m,
 		dump:      newDump(o.Dump, m),
 		trace:     newDump(o.Trace, m),
@@ -145,16 +150,14 @@ func (o *Options) setDefaults() {
 	}
 }
 
-func proxyFunc(proxy string) (func(*http.Request) (*url.URL, error), error) {
-	if proxy == "" {
-		return http.ProxyFromEnvironment, nil
-	}
-	u, err := url.Parse(proxy)
-	if err != nil || u.Host == "" {
-		// The text of the error would repeat a password in the URL.
-		return nil, failure.New(errdefs.ErrInvalidArgument, "proxy is not a URL")
-	}
-	return http.ProxyURL(u), nil
+// heard is a set of hosts of which something was learned in this call.
+type heard struct{ hosts sync.Map }
+
+func (h *heard) note(host string) { h.hosts.Store(host, true) }
+
+func (h *heard) has(host string) bool {
+	_, ok := h.hosts.Load(host)
+	return ok
 }
 
 // StallTimeout is how long a connection may be without a byte.

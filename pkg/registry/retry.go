@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,11 @@ type Retry struct {
 	Count int
 	// Delay is a fixed wait in place of the back-off.
 	Delay time.Duration
+	// Patient has names that do not exist and servers that refuse connections tried
+	// as often as Count says. Otherwise they get one more try, unless they have
+	// answered before: what is mistyped is told at once, and an outage of a second
+	// is held out.
+	Patient bool
 }
 
 const (
@@ -34,6 +40,11 @@ const (
 	// wants more is given up, so that a pull ends and says so instead of
 	// sleeping for a day.
 	retryAfterCap = 60 * time.Second
+	// A brief failure is tried again once, after more than a second and less than
+	// one and a half: a server that restarts in a second is back by then, and what
+	// is wrong for good is told within two.
+	briefDelay  = 1200 * time.Millisecond
+	briefJitter = 250 * time.Millisecond
 )
 
 func (p Retry) count() int {
@@ -94,10 +105,16 @@ func (r *Registry) Backoff(ctx context.Context, n int, cause error) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if n > r.opts.Retry.count() || !Retryable(cause) {
+	if !Retryable(cause) {
 		return cause
 	}
-	wait := max(r.opts.Retry.wait(n), retryAfter(cause))
+	if n > r.tries(cause) {
+		if isBrief(cause) {
+			r.absent.note(hostOf(cause))
+		}
+		return cause
+	}
+	wait := max(r.opts.Retry.waitFor(n, cause), retryAfter(cause))
 	r.emitRetry(n, wait, cause)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -107,6 +124,46 @@ func (r *Registry) Backoff(ctx context.Context, n int, cause error) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// tries is how many further tries cause deserves. What was waited for in vain for
+// one image of a call is not waited for again.
+func (r *Registry) tries(cause error) int {
+	p := r.opts.Retry
+	switch {
+	case p.Patient || !isBrief(cause):
+		return p.count()
+	case r.absent.has(hostOf(cause)):
+		return 0
+	}
+	return min(1, p.count())
+}
+
+func hostOf(err error) string {
+	e, ok := errors.AsType[*source.Error](err)
+	if !ok {
+		return ""
+	}
+	return e.Host
+}
+
+// waitFor is the pause before try n of what failed with cause.
+func (p Retry) waitFor(n int, cause error) time.Duration {
+	if p.Patient || p.Delay > 0 || !isBrief(cause) {
+		return p.wait(n)
+	}
+	return briefDelay + rand.N(briefJitter)
+}
+
+// isBrief reports whether all that may get better of err is settled by one more
+// try.
+func isBrief(err error) bool {
+	round, ok := errors.AsType[*roundError](err)
+	if !ok {
+		f := faultOf(err)
+		return f != nil && f.brief
+	}
+	return !slices.ContainsFunc(round.errs, func(e *source.Error) bool { return Retryable(e) && !isBrief(e) })
 }
 
 // retryAfter is the wait that the hosts ask for: the shortest one, because the

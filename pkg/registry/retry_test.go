@@ -14,8 +14,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// failure is an error of a host that may get better.
-func failure(t *testing.T, o registry.Options, handler http.HandlerFunc) (*registry.Registry, error) {
+// failed is an error of a host that may get better.
+func failed(t *testing.T, o registry.Options, handler http.HandlerFunc) (*registry.Registry, error) {
 	t.Helper()
 	srv := serve(t, handler)
 	r := open(t, o)
@@ -27,7 +27,7 @@ func failure(t *testing.T, o registry.Options, handler http.HandlerFunc) (*regis
 }
 
 func TestBackoffBudget(t *testing.T) {
-	r, cause := failure(t, registry.Options{Retry: registry.Retry{Count: 2, Delay: time.Millisecond}}, status(503))
+	r, cause := failed(t, registry.Options{Retry: registry.Retry{Count: 2, Delay: time.Millisecond}}, status(503))
 	for n := 1; n <= 2; n++ {
 		if err := r.Backoff(t.Context(), n, cause); err != nil {
 			t.Errorf("try %d: got %v, want another one", n, err)
@@ -44,7 +44,7 @@ func TestBackoffBudget(t *testing.T) {
 
 func TestBackoffGrows(t *testing.T) {
 	var e events
-	r, cause := failure(t, registry.Options{Progress: e.add, Retry: registry.Retry{Count: 20}}, status(503))
+	r, cause := failed(t, registry.Options{Progress: e.add, Retry: registry.Retry{Count: 20}}, status(503))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := r.Backoff(ctx, 1, cause); !errors.Is(err, context.Canceled) || len(e.list) != 0 {
@@ -65,7 +65,7 @@ func TestBackoffGrows(t *testing.T) {
 
 func TestBackoffHonoursRetryAfter(t *testing.T) {
 	var e events
-	r, cause := failure(t, registry.Options{Progress: e.add}, func(w http.ResponseWriter, _ *http.Request) {
+	r, cause := failed(t, registry.Options{Progress: e.add}, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "17")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})

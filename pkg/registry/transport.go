@@ -30,11 +30,10 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 // newTransport speaks HTTP/1.1 alone, where each blob has a connection of its
 // own. It is used without an http.Client, which would follow redirects by
 // rules of its own.
-func newTransport(cfg *tls.Config, dial dialFunc, proxy func(*http.Request) (*url.URL, error), stall time.Duration) *http.Transport {
+func newTransport(cfg *tls.Config, dial dialFunc, stall time.Duration) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                  proxy,
 		DialContext:            dial,
 		TLSClientConfig:        cfg,
 		TLSHandshakeTimeout:    stall,
@@ -45,6 +44,12 @@ func newTransport(cfg *tls.Config, dial dialFunc, proxy func(*http.Request) (*ur
 		IdleConnTimeout:        idleTimeout,
 		Protocols:              &protocols,
 	}
+}
+
+// through has t ask through the proxies.
+func (p proxies) through(t *http.Transport) *http.Transport {
+	t.Proxy, t.OnProxyConnectResponse = p.of, p.answered
+	return t
 }
 
 // transports are the ways to the one host that they belong to, and to
@@ -64,10 +69,10 @@ func (r *Registry) newTransports(h *host) transports {
 	stranger := &net.Dialer{Timeout: stall, ControlContext: h.judgeAddress}
 	plain := &net.Dialer{Timeout: stall}
 	return transports{
-		own:     newTransport(h.TLS, h.watchDial(stall), r.proxy, stall),
-		direct:  newTransport(bare, stranger.DialContext, nil, stall),
-		proxied: newTransport(bare, plain.DialContext, r.proxy, stall),
-		proxy:   r.proxy,
+		own:     r.proxies.through(newTransport(h.TLS, h.watchDial(stall), stall)),
+		direct:  newTransport(bare, stranger.DialContext, stall),
+		proxied: r.proxies.through(newTransport(bare, plain.DialContext, stall)),
+		proxy:   r.proxies.of,
 	}
 }
 

@@ -177,16 +177,16 @@ func TestNewRefuses(t *testing.T) {
 		o    registry.Options
 		says string
 	}{
-		"hosts":                {registry.Options{Hosts: hosts.Options{Cert: "c.pem"}}, "both or none"},
-		"proxy":                {registry.Options{Proxy: "http://user:canary@%zz"}, "proxy"},
-		"proxy without scheme": {registry.Options{Proxy: "proxy"}, "proxy"},
-		"negative stall":       {registry.Options{StallTimeout: -1}, "negative"},
-		"negative rate":        {registry.Options{MinRate: -1}, "negative"},
-		"negative size":        {registry.Options{ManifestBytes: -1}, "negative"},
-		"negative requests":    {registry.Options{RequestsPerSecond: -1}, "negative"},
-		"token URL":            {registry.Options{TokenHosts: []string{"https://auth.example.com"}}, "HOST:PORT"},
-		"token pattern":        {registry.Options{TokenHosts: []string{"*.example.com"}}, "HOST:PORT"},
-		"negative delay":       {registry.Options{Retry: registry.Retry{Delay: -1}}, "negative"},
+		"hosts": {registry.Options{Hosts: hosts.Options{Cert: "c.pem"}}, "both or none"},
+		"proxy": {registry.Options{Proxy: "http://user:canary@%zz"}, "proxy"},
+		"proxy with a password that is not encoded": {registry.Options{Proxy: "http://user:canary#1@proxy:3128"}, "proxy"},
+		"negative stall":    {registry.Options{StallTimeout: -1}, "negative"},
+		"negative rate":     {registry.Options{MinRate: -1}, "negative"},
+		"negative size":     {registry.Options{ManifestBytes: -1}, "negative"},
+		"negative requests": {registry.Options{RequestsPerSecond: -1}, "negative"},
+		"token URL":         {registry.Options{TokenHosts: []string{"https://auth.example.com"}}, "HOST:PORT"},
+		"token pattern":     {registry.Options{TokenHosts: []string{"*.example.com"}}, "HOST:PORT"},
+		"negative delay":    {registry.Options{Retry: registry.Retry{Delay: -1}}, "negative"},
 	} {
 		_, err := registry.New(tt.o)
 		if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "canary") {
