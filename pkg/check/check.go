@@ -185,7 +185,10 @@ func (r *run) hasSnapshot(name string) bool { _, ok := r.snapshots[name]; return
 // image reports on one image. What is wrong with an image that was removed or
 // pulled anew meanwhile does not count.
 func (r *run) image(ctx context.Context, img images.Image) (Report, error) {
-	w := &walk{run: r, report: Report{Image: img}, kept: map[digest.Digest]map[string]string{}, indexes: map[digest.Digest]*document{}}
+	w := &walk{
+		run: r, report: Report{Image: img},
+		kept: map[digest.Digest]map[string]string{}, indexes: map[digest.Digest]*document{}, absent: map[digest.Digest]bool{},
+	}
 	start := time.Now()
 	r.Progress.Emit(progress.Event{Kind: progress.Verify, Ref: img.Name, Digest: img.Target.Digest})
 	if err := w.target(ctx); err != nil {
@@ -230,6 +233,11 @@ func (w *walk) held() []digest.Digest {
 		for i, v := range p.verdicts {
 			if v.record {
 				all = append(all, p.layers[i].Digest)
+			}
+		}
+		for i, v := range p.besideVerdicts {
+			if v.record {
+				all = append(all, p.beside[i].Digest)
 			}
 		}
 	}

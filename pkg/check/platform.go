@@ -2,8 +2,10 @@ package check
 
 import (
 	"context"
+	"errors"
 	"slices"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -29,9 +31,12 @@ func (w *walk) choose(ctx context.Context, all []*image.Node) ([]*repairUnit, er
 		return units, nil
 	}
 	if len(w.Platforms) > 0 {
-		return w.asked(units), nil
+		return w.asked(ctx, units)
 	}
-	host := best(units, platforms.Default())
+	host, err := w.find(ctx, units, platforms.Default())
+	if err != nil {
+		return nil, err
+	}
 	var chosen []*repairUnit
 	documents := false // of a platform that was not pulled
 	for _, p := range units {
@@ -55,10 +60,13 @@ func (w *walk) choose(ctx context.Context, all []*image.Node) ([]*repairUnit, er
 
 // asked are the units for the platforms asked for; one that is not listed is a
 // finding.
-func (w *walk) asked(units []*repairUnit) []*repairUnit {
+func (w *walk) asked(ctx context.Context, units []*repairUnit) ([]*repairUnit, error) {
 	var chosen []*repairUnit
 	for _, want := range w.Platforms {
-		p := best(units, platforms.Ordered(want))
+		p, err := w.find(ctx, units, platforms.Only(want))
+		if err != nil {
+			return nil, err
+		}
 		if p == nil {
 			w.found(Finding{Kind: Missing, Platform: platforms.FormatAll(want), Digest: w.report.Image.Target.Digest, Message: "the image is not made for this platform"})
 			continue
@@ -67,36 +75,64 @@ func (w *walk) asked(units []*repairUnit) []*repairUnit {
 			chosen = append(chosen, p)
 		}
 	}
-	return chosen
+	return chosen, nil
 }
 
-// best is the unit that suits want best, nil if none does. Units whose platform
-// the index does not name suit nothing.
-func best(units []*repairUnit, want platforms.MatchComparer) *repairUnit {
-	var named []*repairUnit
-	var has []ocispec.Platform
-	for _, p := range units {
-		if p.desc.Platform != nil && p.desc.Platform.OS != "" {
-			named, has = append(named, p), append(has, *p.desc.Platform)
-		}
+// find returns the unit that containerd takes for the platform want, nil if there
+// is none. One whose documents are missing or corrupt is one that it would take.
+func (w *walk) find(ctx context.Context, units []*repairUnit, want platforms.MatchComparer) (*repairUnit, error) {
+	desc, err := image.Choose(ctx, w.report.Image.Target, want, w.readWhole)
+	if errors.Is(err, image.ErrNoMatch) {
+		return nil, nil
 	}
-	if i := image.Choose(has, want); i >= 0 {
-		return named[i]
+	if err != nil && !errors.Is(err, errDamaged) && !errdefs.IsInvalidArgument(err) {
+		return nil, err
 	}
-	return nil
+	i := slices.IndexFunc(units, func(p *repairUnit) bool { return p.desc.Digest == desc.Digest })
+	if i >= 0 {
+		return units[i], nil
+	}
+	if w.absent[desc.Digest] {
+		delete(w.absent, desc.Digest)
+		_, err := w.document(ctx, desc, progress.Index, "")
+		return nil, err
+	}
+	return nil, nil // it is reported already what is wrong with the index
+}
+
+// errDamaged is the error of a document that is reported in another place.
+var errDamaged = errors.New("the document is not whole")
+
+// readWhole is an image.Read of documents that are whole.
+func (w *walk) readWhole(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	kind := progress.Config
+	switch {
+	case images.IsIndexType(desc.MediaType):
+		kind = progress.Index
+	case images.IsManifestType(desc.MediaType):
+		kind = progress.Manifest
+	}
+	v, err := w.judge(ctx, desc, kind)
+	if err != nil {
+		return nil, err
+	}
+	if v.kind != "" || v.size > image.MaxDocuments {
+		return nil, errDamaged
+	}
+	body, err := w.blobs.document(ctx, desc)
+	if errdefs.IsNotFound(err) { // it was collected meanwhile
+		w.blobs.forget(desc.Digest)
+		return nil, errDamaged
+	}
+	return body, err
 }
 
 // peek reads what there is of a manifest and its config, and reports nothing.
 // What is there but corrupt is not read.
 func (w *walk) peek(ctx context.Context, n *image.Node) (*repairUnit, error) {
 	p := &repairUnit{desc: n.Desc, parent: w.parent(n), platform: platformName(n.Desc.Platform), broken: true}
-	v, err := w.judge(ctx, n.Desc, progress.Manifest)
-	if err != nil || v.kind != "" || v.size > image.MaxDocuments {
-		return p, err
-	}
-	body, err := w.blobs.document(ctx, n.Desc)
-	if errdefs.IsNotFound(err) { // it was collected meanwhile
-		w.blobs.forget(n.Desc.Digest)
+	body, err := w.readWhole(ctx, n.Desc)
+	if errors.Is(err, errDamaged) {
 		return p, nil
 	}
 	if err != nil {
@@ -106,12 +142,21 @@ func (w *walk) peek(ctx context.Context, n *image.Node) (*repairUnit, error) {
 	if image.Parse(n.Desc, body, &m) != nil {
 		return p, nil
 	}
+	v, err := w.judge(ctx, n.Desc, progress.Manifest)
+	if err != nil {
+		return nil, err
+	}
 	p.manifest = document{desc: n.Desc, labels: v.labels}
 	if m.Config.Digest != "" {
 		p.manifest.children = append(p.manifest.children, m.Config)
 	}
 	p.manifest.children = append(p.manifest.children, m.Layers...)
-	p.config, p.layers = m.Config, m.Layers
+	p.config = m.Config
+	var why string
+	if p.layers, p.beside, why = image.FileSystem(m); why != "" {
+		p.layers, p.beside = m.Layers, nil
+	}
+	p.files = why == ""
 	for _, child := range p.manifest.children {
 		if source.ValidDigest(child.Digest) != nil {
 			return p, nil

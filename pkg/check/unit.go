@@ -25,12 +25,14 @@ type repairUnit struct {
 	parent   *document          // the index that lists it, nil for none
 	manifest document
 	config   ocispec.Descriptor
-	layers   []ocispec.Descriptor
-	diffIDs  []digest.Digest // none if there is no file system
-	chain    []string        // chain IDs of layers, bottom first
+	layers   []ocispec.Descriptor // of the file system, or all blobs if there is none
+	beside   []ocispec.Descriptor // blobs that are listed beside the layers
+	files    bool                 // there is a file system
+	diffIDs  []digest.Digest      // none if there is no file system
+	chain    []string             // chain IDs of layers, bottom first
 	labels   map[string]string
-	// verdicts are those of layers.
-	verdicts []*verdict
+	// verdicts are those of layers, and those of the blobs beside them.
+	verdicts, besideVerdicts []*verdict
 	// unpacked: the image counts on its snapshots.
 	unpacked bool
 	broken   bool // the manifest or the config is, so that the rest is unknown
@@ -68,6 +70,9 @@ func (w *walk) unit(ctx context.Context, p *repairUnit) error {
 	}
 	w.layers(p)
 	w.layerLabels(p)
+	if err := w.besideLayers(ctx, p); err != nil {
+		return err
+	}
 	if err := w.diffIDLabels(ctx, p); err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ func (w *walk) readConfig(ctx context.Context, p *repairUnit) error {
 		return err
 	}
 	p.labels = w.kept[p.config.Digest]
-	if image.NoFileSystem(ocispec.Manifest{Config: p.config, Layers: p.layers}) != "" {
+	if !p.files {
 		return nil
 	}
 	var config image.Config
@@ -233,6 +238,23 @@ func (w *walk) layers(p *repairUnit) {
 		}
 		w.foundBlob(l, progress.Layer, p.platform, v)
 	}
+}
+
+// besideLayers checks the blobs that are no layers, for which no snapshot stands.
+func (w *walk) besideLayers(ctx context.Context, p *repairUnit) error {
+	for _, desc := range p.beside {
+		v, err := w.judge(ctx, desc, progress.Layer)
+		if err != nil {
+			return err
+		}
+		p.besideVerdicts = append(p.besideVerdicts, v)
+		w.count(v)
+		w.checkKept(&p.manifest, desc, p.platform)
+		if v.kind != "" {
+			w.foundBlob(desc, progress.Layer, p.platform, v)
+		}
+	}
+	return nil
 }
 
 // elsewhere reports whether the image was unpacked into another snapshotter,

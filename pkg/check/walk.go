@@ -23,6 +23,9 @@ type walk struct {
 	kept map[digest.Digest]map[string]string
 	// indexes that are whole, as far as they were met.
 	indexes map[digest.Digest]*document
+	// absent are the indexes below the target that the store does not have. An
+	// image may do without, unless its platform is looked for in one of them.
+	absent map[digest.Digest]bool
 }
 
 // document is an index or a manifest and what it lists.
@@ -104,6 +107,16 @@ func (w *walk) other(ctx context.Context, desc ocispec.Descriptor, kind progress
 // readIndex checks an index and that its parent keeps it.
 func (w *walk) readIndex(ctx context.Context, n *image.Node) ([]byte, error) {
 	w.checkKept(w.parent(n), n.Desc, "")
+	if n.Parent != nil && !w.AllPlatforms {
+		v, err := w.judge(ctx, n.Desc, progress.Index)
+		if err != nil {
+			return nil, err
+		}
+		if !v.record {
+			w.absent[n.Desc.Digest] = true
+			return nil, image.ErrSkip
+		}
+	}
 	body, err := w.document(ctx, n.Desc, progress.Index, "")
 	if body == nil && err == nil {
 		err = image.ErrSkip

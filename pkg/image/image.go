@@ -46,24 +46,36 @@ func IsConfig(desc ocispec.Descriptor) bool {
 // IsAttestation reports whether desc is one of the manifests that build tools
 // put beside an image.
 func IsAttestation(desc ocispec.Descriptor) bool {
-	return desc.Platform != nil && desc.Platform.OS == "unknown"
+	return desc.Platform != nil && (desc.Platform.OS == "unknown" || desc.Platform.Architecture == "unknown")
 }
 
 // Parse decodes the JSON of the document desc. Every error is an
 // errdefs.ErrInvalidArgument.
 func Parse(desc ocispec.Descriptor, body []byte, into any) error {
 	if err := Decode(body, into); err != nil {
-		return failure.New(errdefs.ErrInvalidArgument, "decoding %s (%s): %w", desc.Digest, desc.MediaType, err)
+		return malformed(desc, err)
 	}
 	return nil
 }
 
+func malformed(desc ocispec.Descriptor, err error) error {
+	return failure.New(errdefs.ErrInvalidArgument, "decoding %s (%s): %w", desc.Digest, desc.MediaType, err)
+}
+
 // Decode is json.Unmarshal for a document that holds no more than it may.
 func Decode(body []byte, into any) error {
+	if err := bounded(body); err != nil {
+		return err
+	}
+	return json.Unmarshal(body, into)
+}
+
+// bounded is an error if the JSON in body holds more than it may.
+func bounded(body []byte) error {
 	if objects, values := count(body); objects > maxObjects || values > maxValues {
 		return fmt.Errorf("more than %d objects or %d values", maxObjects, maxValues)
 	}
-	return json.Unmarshal(body, into)
+	return nil
 }
 
 // count returns how many objects and arrays the JSON in body holds, and how many
@@ -94,18 +106,25 @@ type Config struct {
 	RootFS ocispec.RootFS `json:"rootfs"`
 }
 
-// NoFileSystem says why the manifest m has no file system to unpack. It is
-// empty if there is one.
-func NoFileSystem(m ocispec.Manifest) string {
+// FileSystem parts the blobs that m lists beside its config into the layers of
+// its file system, which have a diff ID each, and what merely lies beside them.
+// containerd goes by the media types. Where there is no file system, why says
+// why, and all blobs are beside.
+func FileSystem(m ocispec.Manifest) (layers, beside []ocispec.Descriptor, why string) {
 	if !IsConfig(m.Config) {
-		return "its config is " + m.Config.MediaType
+		return nil, m.Layers, "its config is " + m.Config.MediaType
 	}
 	for _, l := range m.Layers {
-		if !images.IsLayerType(l.MediaType) {
-			return "layer " + l.Digest.String() + " is " + l.MediaType
+		if images.IsLayerType(l.MediaType) {
+			layers = append(layers, l)
+		} else {
+			beside = append(beside, l)
 		}
 	}
-	return ""
+	if len(layers) == 0 && len(beside) > 0 {
+		why = fmt.Sprintf("none of its blobs is a layer, %s is %s", beside[0].Digest, beside[0].MediaType)
+	}
+	return layers, beside, why
 }
 
 // Children lists what the manifest m keeps, its config first.

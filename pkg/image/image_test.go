@@ -4,58 +4,31 @@ import (
 	"testing"
 
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 	"github.com/google/go-cmp/cmp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/image"
 )
 
-func TestChoose(t *testing.T) {
-	parse := func(names ...string) (all []ocispec.Platform) {
-		for _, name := range names {
-			if name == "" {
-				all = append(all, ocispec.Platform{})
-				continue
-			}
-			all = append(all, platforms.MustParse(name))
-		}
-		return all
-	}
-	for _, tt := range []struct {
-		want string
-		have []string
-		best int
-	}{
-		{"linux/amd64", nil, -1},
-		{"linux/amd64", []string{"linux/arm64", "windows/amd64"}, -1},
-		{"linux/amd64", []string{"linux/arm64", "linux/amd64", "linux/amd64"}, 1},
-		{"linux/arm64", []string{"linux/arm64/v8"}, 0},
-		{"linux/arm/v7", []string{"linux/arm/v5", "linux/arm/v6", "linux/arm/v7"}, 2},
-		{"linux/arm/v6", []string{"linux/arm/v7", "linux/arm/v5"}, 1},
-		{"linux/amd64", []string{"linux/arm64", ""}, 1},
-	} {
-		if got := image.Choose(parse(tt.have...), platforms.Only(platforms.MustParse(tt.want))); got != tt.best {
-			t.Errorf("Choose of %q for %s: got %d, want %d", tt.have, tt.want, got, tt.best)
-		}
-	}
-}
-
-func TestNoFileSystem(t *testing.T) {
-	config, layer := descriptor(ocispec.MediaTypeImageConfig, "c"), descriptor(ocispec.MediaTypeImageLayerGzip, "l")
+func TestF7FileSystem(t *testing.T) {
+	config, layer, other := descriptor(ocispec.MediaTypeImageConfig, "c"), descriptor(ocispec.MediaTypeImageLayerGzip, "l"), descriptor(ocispec.MediaTypeImageLayer, "o")
 	data := descriptor("application/vnd.example", "d")
+	type blobs = []ocispec.Descriptor
 	for _, tt := range []struct {
-		m    ocispec.Manifest
-		want string
+		m              ocispec.Manifest
+		layers, beside blobs
+		why            string
 	}{
-		{ocispec.Manifest{Config: config, Layers: []ocispec.Descriptor{layer}}, ""},
-		{ocispec.Manifest{Config: config}, ""},
-		{ocispec.Manifest{Config: descriptor("application/octet-stream", "old"), Layers: []ocispec.Descriptor{layer}}, ""},
-		{ocispec.Manifest{Config: data, Layers: []ocispec.Descriptor{layer}}, "its config is application/vnd.example"},
-		{ocispec.Manifest{Config: config, Layers: []ocispec.Descriptor{layer, data}}, "layer " + data.Digest.String() + " is application/vnd.example"},
+		{ocispec.Manifest{Config: config, Layers: blobs{layer}}, blobs{layer}, nil, ""},
+		{ocispec.Manifest{Config: config}, nil, nil, ""},
+		{ocispec.Manifest{Config: descriptor("application/octet-stream", "old"), Layers: blobs{layer}}, blobs{layer}, nil, ""},
+		{ocispec.Manifest{Config: data, Layers: blobs{layer}}, nil, blobs{layer}, "its config is application/vnd.example"},
+		{ocispec.Manifest{Config: config, Layers: blobs{data, layer, data, other}}, blobs{layer, other}, blobs{data, data}, ""},
+		{ocispec.Manifest{Config: config, Layers: blobs{data}}, nil, blobs{data}, "none of its blobs is a layer, " + data.Digest.String() + " is application/vnd.example"},
 	} {
-		if got := image.NoFileSystem(tt.m); got != tt.want {
-			t.Errorf("NoFileSystem of %+v: got %q, want %q", tt.m, got, tt.want)
+		layers, beside, why := image.FileSystem(tt.m)
+		if !cmp.Equal(layers, tt.layers) || !cmp.Equal(beside, tt.beside) || why != tt.why {
+			t.Errorf("FileSystem of %+v: got layers %v, beside them %v and %q, want %v, %v and %q", tt.m, layers, beside, why, tt.layers, tt.beside, tt.why)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -30,6 +31,9 @@ func (r *run) fetch(ctx context.Context) error {
 		err := r.fetchAll(ctx)
 		if err == nil {
 			err = r.p.checkPromised(ctx, r.plan)
+		}
+		if err == nil {
+			err = r.p.checkFound(ctx, r.plan)
 		}
 		switch {
 		case err == nil:
@@ -91,8 +95,14 @@ func (r *run) fetchImage(ctx context.Context, sel Selected) error {
 	if !sel.Unpack {
 		return r.unpacker.Fetch(ctx, img)
 	}
-	done, err := r.unpacker.Unpack(ctx, img)
-	if err != nil {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.unpacker.Fetch(gctx, unpack.Image{Source: r.source, Layers: sel.Beside}) })
+	var done unpack.Result
+	g.Go(func() (err error) {
+		done, err = r.unpacker.Unpack(gctx, img)
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	if done.Worked {
@@ -123,15 +133,15 @@ func (r *run) noteEngine(done unpack.Result) {
 }
 
 // fetchOthers keeps the manifests and configs of the platforms that were not
-// selected. They are not run on this host: what a registry does not have of them
-// is worth a warning, not more.
+// selected. They are not run on this host: what is wrong with them, and what a
+// registry does not serve of them, is worth a warning and not more.
 func (r *run) fetchOthers(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(metadataFetches)
 	for _, desc := range r.plan.Others {
 		g.Go(func() error {
 			err := r.fetchOther(ctx, desc)
-			if errdefs.IsNotFound(err) {
+			if err != nil && isOdd(ctx, err) {
 				r.p.warn(r.plan.Request.Ref, "leaving out another platform's manifest: %v", err)
 				return nil
 			}
@@ -142,23 +152,15 @@ func (r *run) fetchOthers(ctx context.Context) error {
 }
 
 func (r *run) fetchOther(ctx context.Context, desc ocispec.Descriptor) error {
-	pl := &planner{p: r.p, fetcher: r.fetcher, plan: r.plan, ledger: r.ledger}
-	manifest, err := pl.manifest(ctx, desc, progress.Manifest)
+	pl := r.p.newPlanner(r.plan.Request, source.Target{})
+	pl.ledger = r.ledger
+	c, err := pl.load(ctx, desc)
 	if err != nil {
 		return err
 	}
-	var parsed ocispec.Manifest
-	if err := image.Parse(desc, manifest.Body, &parsed); err != nil {
-		return err
-	}
-	manifest.Children = image.Children(parsed)
-	config, err := pl.config(ctx, parsed.Config)
-	if err != nil {
-		return err
-	}
-	r.ledger.want(manifest.Desc)
-	r.ledger.want(config.Desc)
-	return errors.Join(r.storeDocument(ctx, config, r.plan.labels(config)), r.storeDocument(ctx, manifest, r.plan.labels(manifest)))
+	r.ledger.want(c.manifest.Desc)
+	r.ledger.want(c.config.Desc)
+	return errors.Join(r.storeDocument(ctx, c.config, r.plan.labels(c.config)), r.storeDocument(ctx, c.manifest, r.plan.labels(c.manifest)))
 }
 
 // storeDocuments writes children before parents. The layers and snapshots that

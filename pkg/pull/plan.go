@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,7 +18,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
-	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -74,14 +73,19 @@ type Selected struct {
 	Platform ocispec.Platform
 	Manifest ocispec.Descriptor
 	Config   ocispec.Descriptor
-	Layers   []ocispec.Descriptor
-	DiffIDs  []digest.Digest
-	Unpack   bool
+	// Layers are those to be unpacked, or all that the manifest lists if nothing
+	// is. Beside are the blobs that it lists beside the layers of a file system.
+	Layers, Beside []ocispec.Descriptor
+	DiffIDs        []digest.Digest
+	Unpack         bool
 }
+
+// blobs are what the manifest lists beside the config.
+func (s Selected) blobs() []ocispec.Descriptor { return slices.Concat(s.Layers, s.Beside) }
 
 // pulled is what s will be once it has been pulled.
 func (s Selected) pulled() Platform {
-	done := Platform{Platform: s.Platform, Manifest: s.Manifest.Digest, Config: s.Config.Digest, Layers: s.Layers, Unpacked: s.Unpack}
+	done := Platform{Platform: s.Platform, Manifest: s.Manifest.Digest, Config: s.Config.Digest, Layers: s.blobs(), Unpacked: s.Unpack}
 	if chain := s.chain(); len(chain) > 0 {
 		done.ChainID = chain[len(chain)-1]
 	}
@@ -97,12 +101,12 @@ func (s Selected) chain() []digest.Digest {
 	return identity.ChainIDs(slices.Clone(s.DiffIDs))
 }
 
-// layerEvents yields for each layer an event that describes it.
+// layerEvents yields for each blob an event that describes it.
 func (s Selected) layerEvents(yield func(progress.Event) bool) {
 	chain := s.chain()
-	for i, l := range s.Layers {
+	for i, l := range s.blobs() {
 		e := progress.Event{Blob: progress.Layer, Digest: l.Digest, MediaType: l.MediaType, Bytes: progress.Bytes{Total: l.Size}}
-		if s.Unpack {
+		if i < len(chain) {
 			e.ChainID = chain[i]
 		}
 		if !yield(e) {
@@ -119,7 +123,7 @@ func (pl *Plan) blobs(yield func(ocispec.Descriptor) bool) {
 		}
 	}
 	for _, sel := range pl.Images {
-		if slices.ContainsFunc(sel.Layers, func(l ocispec.Descriptor) bool { return !yield(l) }) {
+		if slices.ContainsFunc(sel.blobs(), func(l ocispec.Descriptor) bool { return !yield(l) }) {
 			return
 		}
 	}
@@ -187,7 +191,8 @@ func (p *Puller) askTarget(ctx context.Context, ref source.Ref) (source.Target, 
 func (p *Puller) newPlanner(r Request, target source.Target) *planner {
 	return &planner{
 		p: p, fetcher: p.fetcher(), target: target, ledger: newLedger(nil),
-		plan: &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
+		plan:  &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
+		known: map[digest.Digest]Document{}, skipped: map[digest.Digest]error{},
 	}
 }
 
@@ -198,9 +203,11 @@ type planner struct {
 	target  source.Target
 	plan    *Plan
 	ledger  *ledger
-	held    int64 // bytes of all documents that were read
-	layers  int   // of all images
-	offline bool  // what is not in the store is not found
+	known   map[digest.Digest]Document // that were read
+	skipped map[digest.Digest]error    // indexes without which the image may do
+	held    int64                      // bytes of all documents that were read
+	layers  int                        // of all images
+	offline bool                       // what is not in the store is not found
 }
 
 func (pl *planner) build(ctx context.Context) error {
@@ -235,13 +242,17 @@ func newLabels(record *images.Image, want map[string]string) []string {
 }
 
 // walk adds the indexes of the target to the plan and returns the manifests
-// that they list.
+// that they list. Unless all platforms are wanted, an index that cannot be had
+// or makes no sense is left out: it is an error if a platform is looked for in it.
 func (pl *planner) walk(ctx context.Context) ([]ocispec.Descriptor, error) {
 	nodes, err := image.Walk(ctx, pl.target.Desc, image.Visitor{
 		Read: pl.readIndex,
-		Index: func(n *image.Node) { // the one that was read last
-			pl.plan.Documents[len(pl.plan.Documents)-1].Children = n.Children
+		Index: func(n *image.Node) {
+			d := pl.known[n.Desc.Digest]
+			d.Children = n.Children
+			pl.add(d)
 		},
+		Fault: func(f image.Fault) error { return pl.skip(ctx, f.Index, f.Err) },
 	})
 	var manifests []ocispec.Descriptor
 	for _, n := range nodes {
@@ -253,9 +264,31 @@ func (pl *planner) walk(ctx context.Context) ([]ocispec.Descriptor, error) {
 func (pl *planner) readIndex(ctx context.Context, n *image.Node) ([]byte, error) {
 	doc, err := pl.manifest(ctx, n.Desc, progress.Index)
 	if err == nil {
-		pl.add(doc)
+		return doc.Body, nil
 	}
-	return doc.Body, err
+	if err := pl.skip(ctx, n.Desc, err); err != nil {
+		return nil, err
+	}
+	return nil, image.ErrSkip
+}
+
+// skip notes why an index is left out. It returns err if that must not be.
+func (pl *planner) skip(ctx context.Context, index ocispec.Descriptor, err error) error {
+	if pl.plan.Request.AllPlatforms || !isOdd(ctx, err) {
+		return err
+	}
+	pl.skipped[index.Digest] = err
+	return nil
+}
+
+// warnSkipped reports what was left out.
+func (pl *planner) warnSkipped() {
+	if pl.offline {
+		return
+	}
+	for _, dgst := range slices.Sorted(maps.Keys(pl.skipped)) {
+		pl.p.warn(pl.plan.Request.Ref, "leaving out an index of other platforms: %v", pl.skipped[dgst])
+	}
 }
 
 func (pl *planner) add(d Document) {
@@ -264,8 +297,13 @@ func (pl *planner) add(d Document) {
 
 // manifest returns an index or manifest, from the store if it is there.
 func (pl *planner) manifest(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob) (Document, error) {
+	if err := pl.skipped[desc.Digest]; err != nil {
+		return Document{}, err
+	}
 	if desc.Digest == pl.target.Desc.Digest {
-		return Document{Desc: desc, Kind: kind, Body: pl.target.Body, Fetched: !pl.offline && !pl.target.Unchanged}, nil
+		d := Document{Desc: desc, Kind: kind, Body: pl.target.Body, Fetched: !pl.offline && !pl.target.Unchanged}
+		pl.known[desc.Digest] = d
+		return d, nil
 	}
 	return pl.document(ctx, desc, kind, func() ([]byte, error) {
 		t, err := pl.p.Source.Manifest(ctx, pl.plan.Request.Ref, desc)
@@ -285,53 +323,70 @@ func (pl *planner) config(ctx context.Context, desc ocispec.Descriptor) (Documen
 	})
 }
 
+// document returns a document that was read before, or is in the store, or else
+// what get gets.
 func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind progress.Blob, get func() ([]byte, error)) (Document, error) {
+	d, known := pl.known[desc.Digest]
+	d.Desc, d.Kind = desc, kind
+	if known {
+		return d, nil
+	}
 	if desc.Size < 0 || desc.Size > image.MaxDocuments-pl.held {
 		return Document{}, failure.New(errdefs.ErrInvalidArgument, "indexes, manifests and configs take more than %d bytes", image.MaxDocuments)
 	}
 	pl.held += desc.Size
-	d := Document{Desc: desc, Kind: kind}
 	var err error
-	if d.Body, err = content.ReadBlob(ctx, pl.p.Store.Content, desc); err == nil {
-		return d, nil
-	}
-	if pl.offline || !errdefs.IsNotFound(err) {
+	d.Body, err = content.ReadBlob(ctx, pl.p.Store.Content, desc)
+	switch {
+	case errdefs.IsNotFound(err) && !pl.offline:
+		d.Fetched = true
+		d.Body, err = get()
+		pl.ledger.fetch(desc.Digest, int64(len(d.Body)))
+		if err != nil {
+			return d, err
+		}
+	case err != nil:
 		return d, fmt.Errorf("reading %s %s: %w", kind, desc.Digest, err)
 	}
-	d.Fetched = true
-	d.Body, err = get()
-	pl.ledger.fetch(desc.Digest, int64(len(d.Body)))
-	return d, err
+	pl.known[desc.Digest] = d
+	return d, nil
 }
 
 // selectImages plans an image for each platform that was asked for.
 func (pl *planner) selectImages(ctx context.Context, manifests []ocispec.Descriptor) error {
-	chosen, err := pl.choose(ctx, manifests)
+	chosen, err := pl.choose(ctx)
+	if err == nil && pl.plan.Request.AllPlatforms {
+		chosen, err = pl.loadAll(ctx, manifests)
+	}
 	if err != nil {
 		return err
 	}
+	pl.warnSkipped()
 	for _, c := range chosen {
 		if err := pl.image(c); err != nil {
 			return err
 		}
 	}
-	if !pl.plan.Request.SkipMetadata {
-		for _, m := range manifests {
-			if !slices.ContainsFunc(chosen, func(c candidate) bool { return c.desc.Digest == m.Digest }) {
-				pl.plan.Others = append(pl.plan.Others, m)
-			}
+	if pl.plan.Request.SkipMetadata {
+		return nil
+	}
+	for _, m := range manifests {
+		if !slices.ContainsFunc(chosen, candidate{desc: m}.isSame) {
+			pl.plan.Others = append(pl.plan.Others, m)
 		}
 	}
 	return nil
 }
 
-// candidate is a manifest with what it takes to judge it. Its documents are
-// read when they are needed.
-type candidate struct {
-	desc             ocispec.Descriptor
-	platform         ocispec.Platform
-	manifest, config *Document
-	parsed           ocispec.Manifest
+func (pl *planner) loadAll(ctx context.Context, manifests []ocispec.Descriptor) (all []candidate, err error) {
+	for _, desc := range manifests {
+		c, err := pl.load(ctx, desc)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
 }
 
 // image adds the documents of c to the plan and selects its layers.
@@ -340,31 +395,51 @@ func (pl *planner) image(c candidate) error {
 	if pl.layers += len(sel.Layers); pl.layers > image.MaxDescriptors {
 		return failure.New(errdefs.ErrInvalidArgument, "images have more than %d layers", image.MaxDescriptors)
 	}
-	c.manifest.Children = image.Children(c.parsed)
-	pl.add(*c.manifest)
-	pl.add(*c.config)
+	pl.add(c.manifest)
+	pl.add(c.config)
 	for _, l := range sel.Layers {
 		if err := checkLayer(l); err != nil {
 			return err
 		}
 	}
-	if pl.plan.Request.Unpack == UnpackNever {
-		pl.plan.Images = append(pl.plan.Images, sel)
-		return nil
+	if pl.plan.Request.Unpack != UnpackNever {
+		if err := pl.selectUnpack(&sel, c); err != nil {
+			return err
+		}
 	}
-	why, err := sel.readRootFS(c.parsed, c.config.Body)
-	if err != nil {
-		return err
-	}
-	if why != "" && pl.plan.Request.Unpack == UnpackAlways {
-		return failure.New(errdefs.ErrInvalidArgument, "%s cannot be unpacked: %s", c.desc.Digest, why)
-	}
-	if why != "" && !pl.offline && !image.IsAttestation(c.desc) {
-		pl.p.warn(pl.plan.Request.Ref, "%s is fetched but not unpacked: %s", c.desc.Digest, why)
-	}
-	sel.Unpack = why == ""
 	pl.plan.Images = append(pl.plan.Images, sel)
 	return nil
+}
+
+// selectUnpack has sel unpacked if it has a file system that the snapshotter takes.
+func (pl *planner) selectUnpack(sel *Selected, c candidate) error {
+	layers, beside, why := image.FileSystem(c.parsed)
+	needed := pl.plan.Request.Unpack == UnpackAlways
+	if why == "" {
+		why = pl.foreignLayer(layers)
+		needed = needed || !pl.plan.Request.AllPlatforms
+	}
+	switch {
+	case why == "":
+		sel.Unpack, sel.Layers, sel.Beside = true, layers, beside
+		return sel.readRootFS(c.config.Body)
+	case needed:
+		return failure.New(errdefs.ErrInvalidArgument, "%s cannot be unpacked: %s", c.desc.Digest, why)
+	case !pl.offline && !image.IsAttestation(c.desc):
+		pl.p.warn(pl.plan.Request.Ref, "%s is fetched but not unpacked: %s", c.desc.Digest, why)
+	}
+	return nil
+}
+
+// foreignLayer says which of the layers is of a kind that the snapshotter of the
+// store cannot take, if there is one.
+func (pl *planner) foreignLayer(layers []ocispec.Descriptor) string {
+	const erofs = "erofs" // the only snapshotter that takes file systems for layers
+	i := slices.IndexFunc(layers, func(l ocispec.Descriptor) bool { return strings.HasPrefix(l.MediaType, images.MediaTypeErofsLayer) })
+	if i < 0 || pl.p.Store.Name == erofs {
+		return ""
+	}
+	return fmt.Sprintf("layer %s is %s, which snapshotter %s does not take", layers[i].Digest, layers[i].MediaType, pl.p.Store.Name)
 }
 
 // checkLayer refuses descriptors that cannot be those of a blob.
@@ -378,41 +453,24 @@ func checkLayer(desc ocispec.Descriptor) error {
 	return nil
 }
 
-// readRootFS reads the diff IDs out of the config of m, or says why there is no
-// file system.
-func (s *Selected) readRootFS(m ocispec.Manifest, body []byte) (why string, err error) {
-	if why := image.NoFileSystem(m); why != "" {
-		return why, nil
-	}
+// readRootFS reads the diff IDs of the layers out of the config.
+func (s *Selected) readRootFS(body []byte) error {
 	var config image.Config
 	if err := image.Parse(s.Config, body, &config); err != nil {
-		return "", err
+		return err
 	}
 	if t := config.RootFS.Type; t != "" && t != "layers" {
-		return "", failure.New(errdefs.ErrInvalidArgument, "config %s has a rootfs of type %q, want \"layers\"", s.Config.Digest, t)
+		return failure.New(errdefs.ErrInvalidArgument, "config %s has a rootfs of type %q, want \"layers\"", s.Config.Digest, t)
 	}
 	for _, id := range config.RootFS.DiffIDs {
 		if err := source.ValidDigest(id); err != nil {
-			return "", fmt.Errorf("diff ID of config %s: %w", s.Config.Digest, err)
+			return fmt.Errorf("diff ID of config %s: %w", s.Config.Digest, err)
 		}
 	}
 	s.DiffIDs = config.RootFS.DiffIDs
 	if len(s.DiffIDs) != len(s.Layers) {
-		return "", failure.New(errdefs.ErrDataLoss, "manifest %s lists %d layers, its config %d diff IDs",
+		return failure.New(errdefs.ErrDataLoss, "manifest %s lists %d layers, its config %d diff IDs",
 			s.Manifest.Digest, len(s.Layers), len(s.DiffIDs))
 	}
-	return "", nil
-}
-
-func describePlatforms(all []ocispec.Platform) string {
-	var names []string
-	for _, p := range all {
-		if name := printable.Line(platforms.FormatAll(p)); p.OS != "unknown" && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
+	return nil
 }

@@ -2,148 +2,183 @@ package pull
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// choose returns the manifests to pull, with their documents: the best one for
-// each platform asked for, or for the host, or all of them.
-func (pl *planner) choose(ctx context.Context, manifests []ocispec.Descriptor) ([]candidate, error) {
-	all, err := pl.candidates(ctx, manifests)
-	if err != nil {
-		return nil, err
-	}
-	r := pl.plan.Request
-	var chosen []candidate
+// want is one of the platforms that a request asks for.
+type want struct {
+	platforms.MatchComparer
+	name string
+}
+
+// wants are the platforms asked for, matched as containerd matches them when an
+// image is run; none if the request takes all.
+func (r Request) wants() []want {
 	switch {
 	case r.AllPlatforms:
-		chosen = all
+		return nil
 	case len(r.Platforms) == 0:
-		chosen, err = pick(all, chosen, platforms.Default(), "this host ("+platforms.FormatAll(platforms.DefaultSpec())+")")
-	default:
-		for _, want := range r.Platforms {
-			if chosen, err = pick(all, chosen, platforms.Ordered(want), platforms.FormatAll(want)); err != nil {
-				return nil, err
-			}
-		}
+		return []want{{platforms.Default(), "this host (" + platforms.FormatAll(platforms.DefaultSpec()) + ")"}}
 	}
-	if err != nil {
-		return nil, err
+	var all []want
+	for _, p := range r.Platforms {
+		all = append(all, want{platforms.Only(p), platforms.FormatAll(p)})
 	}
-	for i := range chosen {
-		if err := pl.load(ctx, &chosen[i]); err != nil {
+	return all
+}
+
+// choose returns the manifests that containerd will find for the platforms asked
+// for, each once.
+func (pl *planner) choose(ctx context.Context) ([]candidate, error) {
+	var chosen []candidate
+	for _, want := range pl.plan.Request.wants() {
+		c, err := pl.find(ctx, want)
+		if err != nil {
 			return nil, err
+		}
+		if !slices.ContainsFunc(chosen, c.isSame) {
+			chosen = append(chosen, c)
 		}
 	}
 	return chosen, nil
 }
 
-// keptDocuments bounds, in bytes, the documents of candidates that are kept until
-// it is known which of them is chosen.
-const keptDocuments = 4 << 20
-
-// candidates learns the platform of each manifest: from its descriptor, or
-// else from its config. Of what was read for that, no more is kept than fits:
-// what is chosen is read again otherwise.
-func (pl *planner) candidates(ctx context.Context, manifests []ocispec.Descriptor) ([]candidate, error) {
-	var all []candidate
-	room := int64(keptDocuments)
-	for _, desc := range manifests {
-		c := candidate{desc: desc}
-		if desc.Platform != nil {
-			c.platform = *desc.Platform
-		} else if err := pl.load(ctx, &c); err != nil {
-			return nil, err
-		}
-		room = c.shed(room)
-		all = append(all, c)
+func (pl *planner) find(ctx context.Context, want want) (candidate, error) {
+	desc, err := image.Choose(ctx, pl.target.Desc, want, pl.read)
+	if errors.Is(err, image.ErrNoMatch) {
+		return candidate{}, want.missing(image.Platforms(ctx, pl.target.Desc, pl.readFew()))
 	}
-	return all, nil
+	if err != nil {
+		return candidate{}, err
+	}
+	c, err := pl.load(ctx, desc)
+	if err == nil && !pl.suits(c, want) {
+		err = want.missing([]ocispec.Platform{c.platform})
+	}
+	return c, err
 }
 
-// shed drops what was decoded of c, and its documents too unless they fit into
-// the room. It returns the room that is left.
-func (c *candidate) shed(room int64) int64 {
-	c.parsed = ocispec.Manifest{}
-	if c.manifest == nil {
-		return room
-	}
-	if size := c.manifest.Desc.Size + c.config.Desc.Size; size <= room {
-		return room - size
-	}
-	c.manifest, c.config = nil, nil
-	return room
+// suits reports whether c is an image for the platform want. containerd takes an
+// image that is no index as it is; one that says it is for another platform is
+// more likely a mistake. Artifacts, and images that do not say, suit every host.
+func (pl *planner) suits(c candidate, want want) bool {
+	return c.desc.Digest != pl.target.Desc.Digest || c.platform.OS == "" || want.Match(c.platform)
 }
 
-// load reads the manifest and the config of c, unless it holds them, and decodes
-// the manifest.
-func (pl *planner) load(ctx context.Context, c *candidate) error {
-	if c.manifest == nil {
-		manifest, err := pl.manifest(ctx, c.desc, progress.Manifest)
-		if err != nil {
-			return err
-		}
-		c.manifest = &manifest
-	}
-	if err := image.Parse(c.desc, c.manifest.Body, &c.parsed); err != nil {
-		return err
-	}
-	if c.config == nil {
-		config, err := pl.config(ctx, c.parsed.Config)
-		if err != nil {
-			return err
-		}
-		c.config = &config
-	}
-	if c.desc.Platform == nil {
-		return c.platformOfConfig()
-	}
-	return nil
+// candidate is a manifest with what it takes to judge it.
+type candidate struct {
+	desc             ocispec.Descriptor
+	platform         ocispec.Platform
+	manifest, config Document
+	parsed           ocispec.Manifest
 }
 
-// platformOfConfig reads the platform out of an image's config. Artifacts and
-// images without one fit every host.
-func (c *candidate) platformOfConfig() error {
+func (c candidate) isSame(other candidate) bool { return c.desc.Digest == other.desc.Digest }
+
+// load reads the manifest desc and its config.
+func (pl *planner) load(ctx context.Context, desc ocispec.Descriptor) (c candidate, err error) {
+	c.desc = desc
+	if c.manifest, err = pl.manifest(ctx, desc, progress.Manifest); err != nil {
+		return c, err
+	}
+	if err := image.Parse(desc, c.manifest.Body, &c.parsed); err != nil {
+		return c, err
+	}
+	c.manifest.Children = image.Children(c.parsed)
+	if c.config, err = pl.config(ctx, c.parsed.Config); err != nil {
+		return c, err
+	}
+	return c, c.readPlatform()
+}
+
+// readPlatform takes the platform from the index or, if that does not name it,
+// out of the config of an image.
+func (c *candidate) readPlatform() error {
+	if c.desc.Platform != nil {
+		c.platform = *c.desc.Platform
+		return nil
+	}
 	if !image.IsConfig(c.parsed.Config) {
 		return nil
 	}
 	var config image.Config
-	if err := image.Parse(c.parsed.Config, c.config.Body, &config); err != nil {
-		return err
-	}
+	err := image.Parse(c.parsed.Config, c.config.Body, &config)
 	c.platform = config.Platform
-	return nil
+	return err
 }
 
-// pick adds the best candidate for want to chosen, once.
-func pick(all, chosen []candidate, want platforms.MatchComparer, name string) ([]candidate, error) {
-	i := image.Choose(platformsOf(all), want)
-	if i < 0 {
-		return nil, noPlatform(all, name)
+// read is an image.Read.
+func (pl *planner) read(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	var d Document
+	var err error
+	switch {
+	case images.IsIndexType(desc.MediaType):
+		d, err = pl.manifest(ctx, desc, progress.Index)
+	case images.IsManifestType(desc.MediaType):
+		d, err = pl.manifest(ctx, desc, progress.Manifest)
+	default:
+		d, err = pl.config(ctx, desc)
 	}
-	if slices.ContainsFunc(chosen, func(c candidate) bool { return c.desc.Digest == all[i].desc.Digest }) {
-		return chosen, nil
-	}
-	return append(chosen, all[i]), nil
+	return d.Body, err
 }
 
-func platformsOf(all []candidate) []ocispec.Platform {
-	var has []ocispec.Platform
-	for _, c := range all {
-		has = append(has, c.platform)
+// namedDocuments is how many documents are read at most for the platforms in an
+// error.
+const namedDocuments = 64
+
+// readFew is read, and an error once it was called often enough.
+func (pl *planner) readFew() image.Read {
+	calls := 0
+	return func(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+		if calls++; calls > namedDocuments {
+			return nil, errdefs.ErrResourceExhausted
+		}
+		return pl.read(ctx, desc)
 	}
-	return has
 }
 
-func noPlatform(all []candidate, name string) error {
-	return &NoPlatform{Wanted: name, Have: describePlatforms(platformsOf(all))}
+// isOdd reports whether err is about a document that the image could do without:
+// it is malformed, or the registry does not serve it.
+func isOdd(ctx context.Context, err error) bool {
+	if context.Cause(ctx) != nil || errors.Is(err, store.ErrUnavailable) {
+		return false
+	}
+	return errors.As(err, new(*source.Error)) || errors.Is(err, fetch.ErrUnserved) ||
+		errdefs.IsInvalidArgument(err) || errdefs.IsDataLoss(err) || errdefs.IsNotFound(err)
+}
+
+// missing is the error of an image that has none for the platform w, but has
+// others.
+func (w want) missing(others []ocispec.Platform) error {
+	return &NoPlatform{Wanted: w.name, Have: describePlatforms(others)}
+}
+
+func describePlatforms(all []ocispec.Platform) string {
+	var names []string
+	for _, p := range all {
+		if name := printable.Line(platforms.FormatAll(p)); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 // NoPlatform says that there is no image for a platform that was asked for.

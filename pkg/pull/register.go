@@ -3,13 +3,43 @@ package pull
 import (
 	"context"
 	"errors"
+	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
+
+// checkFound wants containerd to find, for each platform asked for, one of the
+// images that were pulled. It is asked before the record is written, since it is
+// the record that containerd goes by.
+func (p *Puller) checkFound(ctx context.Context, pl *Plan) error {
+	for _, want := range pl.Request.wants() {
+		found, err := images.Manifest(ctx, p.Store.Content, pl.Target, want)
+		if err != nil {
+			return fmt.Errorf("looking for the image for %s as containerd does: %w", want.name, err)
+		}
+		if !slices.ContainsFunc(pl.Images, func(sel Selected) bool { return pl.isOf(sel, found) }) {
+			return failure.New(errdefs.ErrDataLoss, "containerd finds another image for %s than was pulled, with config %s", want.name, found.Config.Digest)
+		}
+	}
+	return nil
+}
+
+// isOf reports whether sel was read out of the manifest m.
+func (pl *Plan) isOf(sel Selected, m ocispec.Manifest) bool {
+	return slices.ContainsFunc(pl.Documents, func(d Document) bool {
+		return d.Desc.Digest == sel.Manifest.Digest && reflect.DeepEqual(d.Children, image.Children(m))
+	})
+}
 
 // register writes the image record, the last thing that a pull does.
 func (r *run) register(ctx context.Context) error {

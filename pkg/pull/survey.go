@@ -157,10 +157,12 @@ func (s *survey) askContents(ask func(func(context.Context) error), layers func(
 		blobs[d.Desc.Digest] = true
 	}
 	for _, sel := range s.pl.Images {
+		wanted := sel.Beside
 		if layers(sel) {
-			for _, l := range sel.Layers {
-				blobs[l.Digest] = true
-			}
+			wanted = sel.blobs()
+		}
+		for _, l := range wanted {
+			blobs[l.Digest] = true
 		}
 		parent := digest.Digest("")
 		for _, id := range sel.chain() {
@@ -290,8 +292,11 @@ func (s *survey) missing(ctx context.Context) Missing {
 		t.document(ctx, d)
 	}
 	for _, sel := range s.pl.Images {
-		for i := range sel.Layers {
-			t.layer(ctx, sel, i)
+		for i, l := range sel.Layers {
+			t.layer(ctx, l, !sel.Unpack, t.canDoWithout(sel, i))
+		}
+		for _, desc := range sel.Beside {
+			t.layer(ctx, desc, true, false)
 		}
 		for i, id := range sel.chain() {
 			t.snapshot(ctx, sel.Layers[i], id)
@@ -329,20 +334,24 @@ func (t *tally) document(ctx context.Context, d Document) {
 	}
 }
 
-// layer counts layer i of sel. A pull can do without one that has a snapshot if
-// it is going to be discarded, or if the snapshot was not made of it.
-func (t *tally) layer(ctx context.Context, sel Selected, i int) {
-	desc := sel.Layers[i]
+// canDoWithout reports whether a pull can do without the blob of layer i of sel:
+// it has a snapshot, and is going to be discarded or not what that was made of.
+func (t *tally) canDoWithout(sel Selected, i int) bool {
+	return sel.Unpack && t.snapshots[sel.chain()[i]] && (t.pl.Request.DiscardLayers || !t.p.Store.MakesOfBlobs())
+}
+
+// layer counts a layer, or a blob beside layers. stays is set for what is not
+// unpacked.
+func (t *tally) layer(ctx context.Context, desc ocispec.Descriptor, stays, unneeded bool) {
 	t.file(desc)
 	info, asked := t.blobs[desc.Digest]
-	unneeded := sel.Unpack && t.snapshots[sel.chain()[i]] && (t.pl.Request.DiscardLayers || !t.p.Store.MakesOfBlobs())
 	switch {
 	case !asked:
 	case info != nil:
 		t.label(*info, fetch.From(t.pl.Request.Ref).Labels)
 	case !unneeded && t.first("blob", desc.Digest):
 		t.Layers = append(t.Layers, desc)
-		if !sel.Unpack || !t.space.Lazy {
+		if stays || !t.space.Lazy {
 			t.takes(ctx, desc)
 		}
 	}

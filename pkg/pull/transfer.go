@@ -46,7 +46,7 @@ func (r *run) transfer(ctx context.Context) (*Result, error) {
 	if err = refusedThere(pl, err); err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
-	if err := errors.Join(r.checkTarget(ctx), p.checkPromised(ctx, pl)); err != nil {
+	if err := errors.Join(r.checkTarget(ctx), p.checkPromised(ctx, pl), p.checkFound(ctx, pl)); err != nil {
 		err = fmt.Errorf("the daemon reports success, but: %w", err)
 		return nil, p.fail(ctx, StageFetch, ref, errors.Join(err, r.unregister(ctx)))
 	}

@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,22 +20,33 @@ func TestLayerWarnings(t *testing.T) {
 	img := pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{layer}})
 	each(t, twoPlaces(), func(t *testing.T, s *site) {
 		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/warn:1", img)
-		var mu sync.Mutex
-		var warnings []string
-		sink := func(e progress.Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			if e.Kind == progress.Warning {
-				warnings = append(warnings, e.Message)
-			}
-		}
-		if _, err := s.puller(sink).Pull(t.Context(), s.request(ref)); err != nil {
+		var warnings warningList
+		if _, err := s.puller(warnings.add).Pull(t.Context(), s.request(ref)); err != nil {
 			t.Fatal(err)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		if len(warnings) != 1 || !strings.Contains(warnings[0], "trusted.secret") {
-			t.Errorf("got warnings %q, want one about trusted.secret", warnings)
+		if got := warnings.list(); len(got) != 1 || !strings.Contains(got[0], "trusted.secret") {
+			t.Errorf("got warnings %q, want one about trusted.secret", got)
 		}
 	})
+}
+
+// warningList collects the warnings of a pull.
+type warningList struct {
+	mu  sync.Mutex
+	all []string
+}
+
+// add is a progress.Sink.
+func (l *warningList) add(e progress.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e.Kind == progress.Warning {
+		l.all = append(l.all, e.Message)
+	}
+}
+
+func (l *warningList) list() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.all)
 }
