@@ -25,6 +25,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // class is a sort of failure that the caller of the program may act upon. Codes
@@ -51,7 +52,7 @@ func classes() []class {
 		{143, "interrupted", "SIGTERM or SIGHUP", "run the same command again: it goes on from what was fetched", stoppedBy(syscall.SIGTERM, syscall.SIGHUP)},
 		{20, "partial", "some of several pulls failed", "", isA[*batch.PartialError]},
 		{10, "storage", "no space or inodes, read-only, quota, I/O error", "make room on the file system that holds containerd's root, for instance by removing images (df -h and df -i show what it has), and run the same command again", store.IsStorage},
-		{2, "usage", "command line or configuration", "see " + programName + " --help", either(isA[*usageError], isA[*batch.ConfigError])},
+		{2, "usage", "command line or configuration", "see " + programName + " --help", either(isA[*usageError], isA[*batch.ConfigError], isA[*userfile.Foreign])},
 		{1, "internal", "the output could not be written", "", isA[*outputError]},
 		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
 		{12, "busy", "the root is held by a daemon or by another pull", "stop the containerd that runs on this root, or pull through it with --address", is(store.ErrBusy)},

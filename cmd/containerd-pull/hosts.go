@@ -62,10 +62,12 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	_, cfg, err := o.resolve(ref)
+	settings, cfg, err := o.resolve(ref)
 	if err != nil {
 		return err
 	}
+	o.warn(settings.Warnings()...)
+	cfg.Registry.Hosts.Warn = func(message string) { o.warn(message) }
 	reg, err := registry.New(cfg.Registry)
 	if err != nil {
 		return asUsage(err)
@@ -74,7 +76,9 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	find, err := credential.New(cfg.CredentialOptions(o.caller, nil))
+	credentials := cfg.CredentialOptions(o.caller, nil)
+	credentials.Shared = o.sharedCredentials()
+	find, err := credential.New(credentials)
 	if err != nil {
 		return asUsage(err)
 	}

@@ -71,6 +71,7 @@ func runProfileList(_ context.Context, o *profileOptions, _ []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
+	o.warn(settings.Warnings()...)
 	shown := output.NewProfiles(settings.Profiles())
 	return writeFormatted(o.streams.out, o.format, shown, shown.Write)
 }
@@ -80,6 +81,7 @@ func runProfileShow(_ context.Context, o *profileOptions, args []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
+	o.warn(settings.Warnings()...)
 	made, err := settings.ShowProfile(args[0])
 	if err != nil {
 		return asUsage(err)
@@ -131,6 +133,7 @@ func runProfileCheck(ctx context.Context, o *profileOptions, names []string) err
 	if err != nil {
 		return asUsage(err)
 	}
+	o.warn(settings.Warnings()...)
 	var wrong []error
 	for _, f := range settings.Findings() {
 		wrong = append(wrong, asUsage(f))
@@ -173,7 +176,7 @@ func (o *profileOptions) showReach(settings *config.Settings, names []string) er
 			return asUsage(err)
 		}
 		for _, caveat := range cfg.Caveats() {
-			fmt.Fprintf(o.streams.err, "%s: warning: %s\n", programName, printable.Line(inProfile(name, errors.New(caveat)).Error()))
+			o.warn(inProfile(name, errors.New(caveat)).Error())
 		}
 		for _, r := range cfg.Reach() {
 			text := inProfile(name, fmt.Errorf("%s can reach: %s", r.Credential, r.Hosts)).Error()
@@ -228,7 +231,10 @@ func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Setti
 	}
 	opts := cfg.Registry
 	var err error
-	if opts.Credentials, err = credential.New(cfg.CredentialOptions(o.caller, nil)); err != nil {
+	credentials := cfg.CredentialOptions(o.caller, nil)
+	credentials.Shared = o.sharedCredentials()
+	opts.Hosts.Warn = func(message string) { o.warn(message) }
+	if opts.Credentials, err = credential.New(credentials); err != nil {
 		return append(wrong, inProfile(name, err))
 	}
 	reg, err := registry.New(opts)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -12,8 +13,10 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -34,6 +37,18 @@ func (o options) resolve(ref source.Ref) (*config.Settings, *config.Config, erro
 	}
 	cfg, err := settings.Resolve(ref)
 	return settings, cfg, asUsage(err)
+}
+
+// warn writes what may surprise but ends no command.
+func (o options) warn(messages ...string) {
+	for _, m := range messages {
+		fmt.Fprintf(o.streams.err, "%s: warning: %s\n", programName, printable.Line(m))
+	}
+}
+
+// sharedCredentials is what the Finders of a command without a display share.
+func (o options) sharedCredentials() *credential.Shared {
+	return &credential.Shared{Warn: func(_ source.Ref, message string) { o.warn(message) }}
 }
 
 // session is what a command on images needs: the settings, the display, and

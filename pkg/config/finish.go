@@ -32,6 +32,7 @@ func (c *Config) finish(fields value.LabelFields) error {
 	if c.DebugFull {
 		c.Debug, c.HTTPTrace = true, true
 	}
+	c.Registry.Hosts.DirsFound = c.Origin("hosts_dir").Kind == BuiltIn
 	from := c.Origin("authfile").Kind
 	c.AuthFileStated = from == FromFlag || from == FromEnv
 	return nil

@@ -105,6 +105,9 @@ func New(o Options) (*Registry, error) {
 		return nil, err
 	}
 	o.setDefaults()
+	if o.Hosts.Warn == nil {
+		o.Hosts.Warn = func(message string) { o.Progress.Emit(progress.Event{Kind: progress.Warning, Message: message}) }
+	}
 	finder, err := hosts.New(o.Hosts)
 	if err != nil {
 		return nil, err

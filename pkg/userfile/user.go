@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,10 +201,12 @@ func (e *Foreign) Error() string {
 // Hint says what to do about it.
 func (e *Foreign) Hint() string {
 	switch {
+	case e.owner && e.strict && e.At == e.Path:
+		return "root reads by itself only what is root's: chown root " + e.At + ", or name it for this call"
 	case e.owner && e.strict:
-		return "root reads by itself only what is root's: chown root " + e.At + ", or name the file for this call"
+		return "root reads by itself only what is root's, with all folders on the way: name it for this call (--config, --authfile, --hosts-dir), or use sudo without -E"
 	case e.owner:
-		return "only your own files and root's are read without being named: chown it to yourself, or name the file for this call"
+		return "only your own files and root's are read by themselves: chown it to yourself, or name it for this call"
 	case e.strict:
 		return "only root may be able to write it: chmod go-w " + e.At
 	}
@@ -224,6 +227,9 @@ func (e *Foreign) reason() string {
 func of(path string, err error) error {
 	if foreign, ok := err.(*Foreign); ok {
 		foreign.Path = path
+		if abs, err := filepath.Abs(path); err == nil && abs == foreign.At {
+			foreign.At = path
+		}
 	}
 	return err
 }

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 // File is what was read.
@@ -105,6 +107,9 @@ func read(path string, most int64, by judge, named bool) (File, error) {
 // open opens what the way leads to, which waits for nothing. Only what was named
 // may be a pipe or a device.
 func (w *way) open(named bool) (*os.File, error) {
+	if isKind(w.st, unix.S_IFDIR) {
+		return nil, failure.New(unix.EISDIR, "%w", ErrNoFile)
+	}
 	stream := isKind(w.st, unix.S_IFIFO) || isKind(w.st, unix.S_IFCHR)
 	if !isKind(w.st, unix.S_IFREG) && !(named && stream) && !isNull(w.st) {
 		return nil, ErrNoFile

@@ -133,12 +133,13 @@ func usersOwn(o Options) sources {
 		s = append(s, authFile{path: path, name: "REGISTRY_AUTH_FILE " + path, required: true})
 	}
 	docker := env("DOCKER_CONFIG")
-	if docker == "" {
+	found := docker == ""
+	if found {
 		docker = under(o.Home, ".docker")
 	}
 	if docker != "" {
 		path := filepath.Join(docker, "config.json")
-		s = append(s, authFile{path: path, name: "docker config " + path})
+		s = append(s, authFile{path: path, name: "docker config " + path, found: found})
 	}
 	config := env("XDG_CONFIG_HOME")
 	if config == "" {
@@ -147,7 +148,7 @@ func usersOwn(o Options) sources {
 	for _, dir := range []string{env("XDG_RUNTIME_DIR"), config} {
 		if dir != "" {
 			path := filepath.Join(dir, "containers/auth.json")
-			s = append(s, authFile{path: path, name: "podman's " + path})
+			s = append(s, authFile{path: path, name: "podman's " + path, found: true})
 		}
 	}
 	return s

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // dockerConfig is the part of Docker's config.json, and of Podman's auth.json,
@@ -37,10 +38,15 @@ type authFile struct {
 	path     string
 	name     string // what to call it
 	required bool   // it was named by the user, so that it has to be there
+	found    bool   // it was named neither by the user nor by a variable
 }
 
 func (f authFile) credential(ctx context.Context, q question) (Credential, bool, error) {
-	data, err := readFile(f.path)
+	data, err := f.read()
+	if foreign, ok := errors.AsType[*userfile.Foreign](err); ok && f.found {
+		q.warn("%s", foreign.Warning())
+		return Credential{}, false, nil
+	}
 	if err != nil && !f.required {
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -54,6 +60,14 @@ func (f authFile) credential(ctx context.Context, q question) (Credential, bool,
 		return Credential{}, false, fmt.Errorf("reading %s: %w", f.name, err)
 	}
 	return readDockerConfig(ctx, f.name, data, q)
+}
+
+func (f authFile) read() ([]byte, error) {
+	if f.found {
+		content, err := userfile.Found(f.path, maxFile)
+		return content.Data, err
+	}
+	return readNamed(f.path)
 }
 
 // dockerVariable is the text of DOCKER_AUTH_CONFIG.

@@ -300,11 +300,12 @@ func (s entries) dockerConfig(e Entry) authFile {
 	if dir == "" {
 		dir, _ = s.lookup("DOCKER_CONFIG")
 	}
-	if dir == "" {
+	found := dir == ""
+	if found {
 		dir = filepath.Join(s.home, ".docker")
 	}
 	path := filepath.Join(dir, "config.json")
-	return authFile{path: path, name: "docker config " + path, required: e.Path != ""}
+	return authFile{path: path, name: "docker config " + path, required: e.Path != "", found: found}
 }
 
 // helper asks for the host under Docker's name and, where that is another, its own.
@@ -324,7 +325,7 @@ func (e Entry) secret(ctx context.Context, q question, lookup func(string) (stri
 	switch {
 	case e.PasswordFile+e.TokenFile != "":
 		path := e.PasswordFile + e.TokenFile
-		data, err := readFile(path)
+		data, err := readNamed(path)
 		secret, err := oneLine(data, err)
 		return secret, "file " + path, err
 	case e.PasswordEnv+e.TokenEnv != "":

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 	"github.com/docker/docker-credential-helpers/credentials"
 )
 
@@ -39,19 +40,10 @@ type program struct {
 // maxFile bounds, in bytes, a file with credentials or secrets.
 const maxFile = 16 << 20
 
-// readFile is os.ReadFile with a bound: a name in a configuration may be that of
-// a device.
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		return nil, fmt.Errorf("%s has more than %d bytes", path, maxFile)
-	}
-	return data, err
+// readNamed reads a file that a configuration or the caller names.
+func readNamed(path string) ([]byte, error) {
+	content, err := userfile.Named(path, maxFile)
+	return content.Data, err
 }
 
 // findProgram finds a program on PATH. A configuration that could name any

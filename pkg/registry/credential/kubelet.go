@@ -92,7 +92,7 @@ func (p providers) credential(ctx context.Context, q question) (Credential, bool
 
 func (p providers) read() (providerConfig, error) {
 	var conf providerConfig
-	data, err := readFile(p.config)
+	data, err := readNamed(p.config)
 	if err != nil {
 		return conf, fmt.Errorf("reading the configuration of credential providers: %w", err)
 	}

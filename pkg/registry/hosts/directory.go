@@ -23,12 +23,13 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // fromDirectory lets containerd read the hosts directory, so that a file means
 // the same to both.
 func (f *Finder) fromDirectory(ctx context.Context, name string) ([]Host, error) {
-	dir, err := findDirectory(f.opts.Dirs, name)
+	dir, err := f.directory(name)
 	if err != nil {
 		return nil, err
 	}
@@ -128,17 +129,18 @@ func (f *Finder) applyOptions(h *Host) error {
 	return f.tls.apply(h.TLS)
 }
 
-// findDirectory returns the directory for a registry, empty if there is none: an
-// entry of its own name in any of dirs wins over every _default.
-func findDirectory(dirs []string, name string) (string, error) {
-	for _, dir := range dirs {
-		path, err := firstEntry(dir, directoryNames(dir, name))
+// directory returns the directory for a registry, empty if there is none: an entry
+// of its own name in any of the options' Dirs wins over every _default. One that
+// was found by search and does not count is left out with a warning.
+func (f *Finder) directory(name string) (string, error) {
+	for _, dir := range f.opts.Dirs {
+		path, err := f.firstEntry(dir, directoryNames(dir, name))
 		if path != "" || err != nil {
 			return path, err
 		}
 	}
-	for _, dir := range dirs {
-		path, err := firstEntry(dir, []string{"_default"})
+	for _, dir := range f.opts.Dirs {
+		path, err := f.firstEntry(dir, []string{"_default"})
 		if path != "" || err != nil {
 			return path, err
 		}
@@ -146,18 +148,31 @@ func findDirectory(dirs []string, name string) (string, error) {
 	return "", nil
 }
 
-func firstEntry(dir string, names []string) (string, error) {
+func (f *Finder) firstEntry(dir string, names []string) (string, error) {
 	for _, name := range names {
 		path := filepath.Join(dir, name)
 		_, err := os.Stat(path)
-		if err == nil {
-			return path, nil
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			continue
 		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		if err != nil {
 			return "", err
 		}
+		err = folder{path, f.opts.DirsFound}.check()
+		if foreign, ok := errors.AsType[*userfile.Foreign](err); ok && f.opts.DirsFound {
+			f.warn(foreign.Warning())
+			continue
+		}
+		return path, err
 	}
 	return "", nil
+}
+
+// warn passes a message on once.
+func (f *Finder) warn(message string) {
+	if _, known := f.warned.LoadOrStore(message, true); !known && f.opts.Warn != nil {
+		f.opts.Warn(message)
+	}
 }
 
 // directoryNames lists the names under which a registry may have a directory in

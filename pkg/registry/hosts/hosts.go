@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/containerd/errdefs"
 
@@ -28,6 +29,11 @@ type Options struct {
 	// Dirs are searched for the registry's own name first, all of them, then
 	// for _default.
 	Dirs []string
+	// DirsFound is set if the Dirs are those that are searched by default: what
+	// others can write counts only in those that were named.
+	DirsFound bool
+	// Warn takes, once each, what is left out. It may be nil.
+	Warn func(message string)
 	// Mirrors are asked before the hosts of Dirs.
 	Mirrors []Mirror
 
@@ -85,8 +91,9 @@ func (h Host) URL() string { return h.Schemes[0] + "://" + h.Name + h.Path }
 
 // Finder finds the hosts of registries by its options.
 type Finder struct {
-	opts Options
-	tls  tlsFiles
+	opts   Options
+	tls    tlsFiles
+	warned sync.Map // of messages
 }
 
 // New checks o and reads the files of the reference's own host, so that one that
@@ -99,7 +106,7 @@ func New(o Options) (*Finder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Finder{o, files}, nil
+	return &Finder{opts: o, tls: files}, nil
 }
 
 // Find lists the hosts of the registry with the canonical name, in the order of

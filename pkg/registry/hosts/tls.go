@@ -4,11 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"os"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // tlsFiles is TLS material that options name, as read from its files.
@@ -22,23 +22,35 @@ type tlsFiles struct {
 func loadTLS(ca, cert, key string, skipVerify bool) (tlsFiles, error) {
 	f := tlsFiles{skipVerify: skipVerify}
 	if ca != "" {
-		pem, err := os.ReadFile(ca)
+		pem, err := userfile.Named(ca, maxFile)
 		if err != nil {
 			return f, failure.New(errdefs.ErrInvalidArgument, "reading CA file %q: %w", ca, err)
 		}
-		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		if !x509.NewCertPool().AppendCertsFromPEM(pem.Data) {
 			return f, failure.New(errdefs.ErrInvalidArgument, "CA file %q holds no certificate", ca)
 		}
-		f.ca = pem
+		f.ca = pem.Data
 	}
 	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
+		pair, err := loadPair(cert, key)
 		if err != nil {
 			return f, failure.New(errdefs.ErrInvalidArgument, "loading client certificate %q with key %q: %w", cert, key, err)
 		}
 		f.certs = []tls.Certificate{pair}
 	}
 	return f, nil
+}
+
+func loadPair(cert, key string) (tls.Certificate, error) {
+	certText, err := userfile.Named(cert, maxFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	keyText, err := userfile.Named(key, maxFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certText.Data, keyText.Data)
 }
 
 // apply puts the files on top of what the host's own entry says.

@@ -1,0 +1,123 @@
+package hosts
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
+)
+
+// maxFile bounds, in bytes, a hosts.toml and a file of certificates or of a key.
+const maxFile = 4 << 20
+
+// folder is the directory of a registry, before containerd reads it.
+type folder struct {
+	path  string
+	found bool // by search
+}
+
+// check reads what containerd will read, so that this ends. Its error is a
+// *userfile.Foreign if another user may have written a part of it. Missing files
+// are containerd's to report.
+func (f folder) check() error {
+	if f.found {
+		if err := userfile.Check(f.path); err != nil {
+			return err
+		}
+	}
+	text, err := f.read(filepath.Join(f.path, "hosts.toml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.checkCertificates()
+	}
+	if err != nil {
+		return err
+	}
+	return f.checkAll(namedIn(text))
+}
+
+// checkCertificates checks what containerd takes from a directory without a
+// hosts.toml.
+func (f folder) checkCertificates() error {
+	entries, err := os.ReadDir(f.path)
+	if err != nil {
+		return nil // containerd's to report
+	}
+	var names []string
+	for _, e := range entries {
+		if slices.Contains([]string{".crt", ".cert", ".key"}, filepath.Ext(e.Name())) {
+			names = append(names, e.Name())
+		}
+	}
+	return f.checkAll(names)
+}
+
+func (f folder) checkAll(names []string) error {
+	for _, name := range names {
+		if _, err := f.read(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads a file of the directory, or one that its hosts.toml names elsewhere.
+func (f folder) read(name string) ([]byte, error) {
+	read := userfile.Named
+	if f.found && !filepath.IsAbs(name) || f.found && filepath.Dir(name) == f.path {
+		read = userfile.Found
+	}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(f.path, name)
+	}
+	// containerd would wait for a pipe without a bound.
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: userfile.ErrNoFile}
+	}
+	content, err := read(name, maxFile)
+	return content.Data, err
+}
+
+// certificates are the keys of a hosts.toml that name files: a text, or lists of
+// texts.
+type certificates struct {
+	CA     any                     `toml:"ca"`
+	Client any                     `toml:"client"`
+	Host   map[string]certificates `toml:"host"`
+}
+
+// namedIn lists the files that a hosts.toml names.
+func namedIn(text []byte) []string {
+	var c certificates
+	if toml.Unmarshal(text, &c) != nil {
+		return nil // containerd's to report
+	}
+	return c.files()
+}
+
+func (c certificates) files() []string {
+	names := append(texts(c.CA), texts(c.Client)...)
+	for _, host := range c.Host {
+		names = append(names, host.files()...)
+	}
+	return names
+}
+
+// texts lists the texts in lists within lists.
+func texts(node any) []string {
+	switch node := node.(type) {
+	case string:
+		return []string{node}
+	case []any:
+		var all []string
+		for _, item := range node {
+			all = append(all, texts(item)...)
+		}
+		return all
+	}
+	return nil
+}
