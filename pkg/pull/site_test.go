@@ -77,6 +77,8 @@ type site struct {
 	limits    pull.Limits
 	verify    trust.Verifier
 	relay     bool // the daemon is reached through a socket that is not its own
+	// front is what stands before the daemon; nil is nothing.
+	front *testdaemon.FrontOptions
 	// declines has a child find that the daemon's applier cannot do it.
 	declines bool
 	// patience is how long a daemon is waited for; 0 is the default.
@@ -135,6 +137,9 @@ func (s *site) store() *store.Store {
 			o.Address = s.daemon.Address
 			if s.relay {
 				o.Address = testdaemon.Relay(s.t, o.Address)
+			}
+			if s.front != nil {
+				o.Address = testdaemon.Front(s.t, o.Address, *s.front)
 			}
 			var err error
 			s.opened, err = daemon.Dial(s.t.Context(), o)

@@ -36,6 +36,9 @@ func (s *Store) Lowers(ctx context.Context, name string) (all []*os.File, err er
 			return failure.New(errdefs.ErrFailedPrecondition, "the folders of snapshot %s cannot be read: %s", name, why)
 		}
 		defer u.Close()
+		if !u.HasLowers {
+			return failure.New(errdefs.ErrFailedPrecondition, "the view of snapshot %s names no folder for reading", name)
+		}
 		all, err = u.Lowers()
 		return err
 	})

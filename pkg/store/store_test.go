@@ -127,7 +127,7 @@ func TestH3OpenUpperStaysBeneath(t *testing.T) {
 	}
 	for name, mounts := range map[string][]mount.Mount{
 		"nothing": nil, "two": {{Type: "bind", Source: base + "/snapshots/1/fs"}, {Type: "bind", Source: base + "/snapshots/2/fs"}},
-		"a device": {{Type: "ext4", Source: "/dev/mapper/x"}}, "an overlay without folders": {{Type: "overlay", Options: []string{"index=off"}}},
+		"a device": {{Type: "ext4", Source: "/dev/mapper/x"}}, "a bind mount of nothing": {{Type: "bind"}}, "an overlay without folders": {{Type: "overlay", Options: []string{"index=off"}}},
 	} {
 		if u, err := store.OpenUpper(root, mounts); err == nil {
 			t.Errorf("%s: got %+v, want an error", name, u)

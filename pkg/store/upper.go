@@ -70,6 +70,8 @@ func foldersOf(mounts []mount.Mount) (upper string, lowers []string, err error) 
 	}
 	m := mounts[0]
 	switch {
+	case m.Type == "bind" && m.Source == "":
+		return "", nil, errNoFolder
 	case m.Type == "bind" && slices.Contains(m.Options, "ro"):
 		return "", []string{m.Source}, nil
 	case m.Type == "bind":
