@@ -96,6 +96,12 @@ func registrySettings() []*Setting {
 			Group: GroupRegistry,
 			bind:  func(c *Config) value.Value { return value.List(&c.Registry.TokenHosts) },
 		},
+		{
+			Key:   "private_redirects",
+			Usage: "`hosts` and networks inside of yours, such as storage, to which a public registry may redirect",
+			Group: GroupRegistry,
+			bind:  func(c *Config) value.Value { return value.List(&c.Registry.PrivateRedirects) },
+		},
 	}
 }
 

@@ -22,6 +22,8 @@ import (
 type authorizer struct {
 	r *Registry
 	h *host
+	// tokensOnly is set for the target of a redirect, which gets no password.
+	tokensOnly bool
 
 	mu     sync.Mutex
 	grants map[string]*grant
@@ -104,6 +106,12 @@ func (a *authorizer) renew(ctx context.Context, ref source.Ref, answer http.Head
 		return "", unauthenticatedf("the credential%s was refused", fromSource(g.source))
 	}
 	return g.header, nil
+}
+
+// canAnswer reports whether a challenge of a 401 can be answered here.
+func (a *authorizer) canAnswer(answer http.Header) bool {
+	challenge, ok := token.Choose(answer)
+	return ok && (challenge.Scheme == token.Bearer || !a.tokensOnly)
 }
 
 // obtain fills g with a fresh header. A failure leaves nothing behind, so that

@@ -13,10 +13,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/time/rate"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
-	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -292,7 +290,7 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 		if err != nil || r.blameCount(u.Host, c) > 0 {
 			continue
 		}
-		h, err := foreignHost(up.hosts[len(up.hosts)-1], u)
+		h, err := r.foreignHost(up.hosts[len(up.hosts)-1], u)
 		if err != nil {
 			continue
 		}
@@ -310,21 +308,16 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 
 // foreignHost is the host of u, about which nothing is configured. It is reached
 // as a redirect of the registry would be, under the same rules.
-func foreignHost(registry *host, u *url.URL) (*host, error) {
+func (r *Registry) foreignHost(registry *host, u *url.URL) (*host, error) {
 	from := &http.Response{
 		Header:  http.Header{"Location": {u.String()}},
 		Request: &http.Request{URL: &url.URL{Scheme: registry.scheme(), Host: registry.Name}},
 	}
-	to, err := registry.redirect(from)
+	to, err := r.redirect(registry, from)
 	if err != nil {
 		return nil, err
 	}
-	h := &host{Host: hosts.Host{Name: to.Host, Mirror: true, Schemes: []string{to.Scheme}}, limit: rate.NewLimiter(rate.Inf, 1)}
-	h.knownScheme.Store(&h.Schemes[0])
-	h.private.Store(registry.isLocal())
-	h.via = registry.via
-	h.via.own = registry.via.toStranger(&http.Request{URL: to})
-	return h, nil
+	return registry.stranger(to), nil
 }
 
 // askForeign is ask without credentials.

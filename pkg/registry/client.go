@@ -71,22 +71,25 @@ func (r *Registry) askError(ctx context.Context, h *host, c call, err error) err
 // that are configured for h go to h alone.
 func (r *Registry) send(ctx context.Context, h *host, u *url.URL, c call, authorization string) (*http.Response, error) {
 	for hop := 0; hop <= maxRedirects; hop++ {
-		req := r.request(ctx, u, c)
-		via := h.via.toStranger(req)
-		if h.isOrigin(u) {
-			via = h.via.own
-			addHeaders(req, h.Header, authorization)
-		}
-		resp, err := r.exchange(h, via, req)
+		resp, err := r.sendOnce(ctx, h, u, c, authorization)
 		if err != nil || !isRedirect(resp) {
 			return resp, err
 		}
 		drain(resp)
-		if u, err = h.redirect(resp); err != nil {
+		if u, err = r.redirect(h, resp); err != nil {
 			return nil, err
 		}
 	}
 	return nil, faultf("", errdefs.ErrUnavailable, false, "more than %d redirects", maxRedirects)
+}
+
+func (r *Registry) sendOnce(ctx context.Context, h *host, u *url.URL, c call, authorization string) (*http.Response, error) {
+	if !h.isOrigin(u) {
+		return r.sendStranger(ctx, h, u, c)
+	}
+	req := r.request(ctx, u, c)
+	addHeaders(req, h.Header, authorization)
+	return r.exchange(h, h.via.own, req)
 }
 
 // request makes the part of a request that any host may see. It asks for the
@@ -184,29 +187,6 @@ func isRedirect(resp *http.Response) bool {
 		return true
 	}
 	return false
-}
-
-// redirect returns where resp leads, if it may lead there.
-func (h *host) redirect(resp *http.Response) (*url.URL, error) {
-	from, location := resp.Request.URL, resp.Header.Get("Location")
-	to, err := from.Parse(location)
-	if err != nil || to.Host == "" || location == "" {
-		return nil, malformedf("redirect to no usable URL")
-	}
-	to.User, to.Fragment = nil, ""
-	target := to.Scheme + "://" + to.Host + to.EscapedPath()
-	switch {
-	case to.Scheme != "http" && to.Scheme != "https":
-		return nil, malformedf("redirect to %q: not http or https", target)
-	case from.Scheme == "https" && to.Scheme == "http":
-		return nil, malformedf("redirect to %q: from https to http", target)
-	case h.isOrigin(to):
-		return to, nil
-	}
-	if err := h.judgeReach(reachOf(to.Host)); err != nil {
-		return nil, malformedf("redirect to %q %w", target, err)
-	}
-	return to, nil
 }
 
 // statusError makes a *source.Error of an answer with the wrong status, and

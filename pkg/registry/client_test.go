@@ -165,7 +165,7 @@ func TestResolvedAddressIsJudged(t *testing.T) {
 		{"10.0.0.5:5000", "169.254.169.254:80", false},
 	}
 	for _, tt := range tests {
-		if err := registry.JudgeAddress(tt.registry, tt.addr); (err == nil) != tt.ok {
+		if err := registry.JudgeRedirect(tt.registry, "cdn.example", tt.addr); (err == nil) != tt.ok {
 			t.Errorf("%s leading to %s: got %v, want allowed: %v", tt.registry, tt.addr, err, tt.ok)
 		}
 	}

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"context"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
@@ -21,9 +20,11 @@ func DocumentType(body []byte, contentType string) (string, error) {
 	return documentType(body, contentType)
 }
 
-// JudgeAddress asks whether the registry called name may lead to addr.
-func JudgeAddress(name, addr string) error {
-	return (&host{Host: hosts.Host{Name: name}}).judgeAddress(context.Background(), "tcp", addr, nil)
+// JudgeRedirect asks whether the registry called name may redirect to the host
+// target, which is at addr, with these Options.PrivateRedirects.
+func JudgeRedirect(name, target, addr string, private ...string) error {
+	r := &Registry{opts: Options{PrivateRedirects: private}}
+	return r.judgeReach(&host{Host: hosts.Host{Name: name}}, target, addr)
 }
 
 func NextLink(headers []string) string { return nextLink(headers) }

@@ -80,10 +80,11 @@ type host struct {
 	refusesHead atomic.Bool            // of manifests, which it gives out
 
 	mu      sync.Mutex
-	gone    *source.Error // why it is not asked again in this run
-	until   time.Time     // when it may be asked again
-	waiting *source.Error // why it may not before
-	fails   int           // in a row
+	gone    *source.Error    // why it is not asked again in this run
+	until   time.Time        // when it may be asked again
+	waiting *source.Error    // why it may not before
+	fails   int              // in a row
+	targets map[string]*host // registries to which it redirects, by their origin
 }
 
 // newHost adds to a configured host what it takes to send requests to it.

@@ -50,6 +50,9 @@ type Options struct {
 	// TokenHosts are token servers that may get credentials although they are
 	// in another domain than the registry.
 	TokenHosts []string
+	// PrivateRedirects are hosts and networks (10.0.0.0/8) at loopback or private
+	// addresses to which a public registry may redirect.
+	PrivateRedirects []string
 	// AllowForeignURLs lets blobs be fetched from the urls of their descriptor.
 	AllowForeignURLs bool
 
@@ -134,12 +137,20 @@ func (o Options) validate() error {
 		return failure.New(errdefs.ErrInvalidArgument, "negative limit")
 	}
 	for _, host := range o.TokenHosts {
-		if host == "" || strings.ContainsAny(host, "/@*") {
+		if !isHostEntry(host) {
 			return failure.New(errdefs.ErrInvalidArgument, "token server %q: want HOST or HOST:PORT", host)
+		}
+	}
+	for _, entry := range o.PrivateRedirects {
+		if err := validatePrivateRedirect(entry); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// isHostEntry reports whether text can be a host, with or without a port.
+func isHostEntry(text string) bool { return text != "" && !strings.ContainsAny(text, "/@*") }
 
 func (o *Options) setDefaults() {
 	if o.StallTimeout == 0 {

@@ -66,13 +66,22 @@ func (r *Registry) newTransports(h *host) transports {
 	stall := r.opts.StallTimeout
 	bare := h.TLS.Clone()
 	bare.Certificates = nil
-	stranger := &net.Dialer{Timeout: stall, ControlContext: h.judgeAddress}
 	plain := &net.Dialer{Timeout: stall}
 	return transports{
 		own:     r.proxies.through(newTransport(h.TLS, h.watchDial(stall), stall)),
-		direct:  newTransport(bare, stranger.DialContext, stall),
+		direct:  newTransport(bare, r.strangerDial(h, stall), stall),
 		proxied: r.proxies.through(newTransport(bare, plain.DialContext, stall)),
 		proxy:   r.proxies.of,
+	}
+}
+
+// strangerDial judges the addresses to which the name of a stranger leads.
+func (r *Registry) strangerDial(h *host, stall time.Duration) dialFunc {
+	return func(ctx context.Context, network, name string) (net.Conn, error) {
+		d := &net.Dialer{Timeout: stall, ControlContext: func(_ context.Context, _, addr string, _ syscall.RawConn) error {
+			return r.judgeReach(h, name, addr)
+		}}
+		return d.DialContext(ctx, network, name)
 	}
 }
 
@@ -100,22 +109,6 @@ func (h *host) watchDial(stall time.Duration) dialFunc {
 		}
 		return conn, nil
 	}
-}
-
-// judgeAddress is called with the address that a stranger's name led to.
-func (h *host) judgeAddress(_ context.Context, _, addr string, _ syscall.RawConn) error {
-	return h.judgeReach(reachOf(addr))
-}
-
-// judgeReach decides whether the host may lead to an address of this reach.
-func (h *host) judgeReach(at reach) error {
-	switch {
-	case at == reachLinkLocal:
-		return malformedf("leads to a link-local address, which is never followed")
-	case at == reachPrivate && !h.isLocal():
-		return malformedf("leads to a loopback or private address, which a public registry may not")
-	}
-	return nil
 }
 
 // isLocal reports whether the host itself is at a loopback or private address.
