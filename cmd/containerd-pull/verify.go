@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
@@ -202,31 +204,82 @@ func (v *verification) registry(ref source.Ref) (source.Source, error) {
 
 // images returns the records of the names, or all records of the namespace.
 func (v *verification) images(ctx context.Context, st *store.Store, names []wanted) ([]images.Image, error) {
-	ctx = st.Context(ctx)
 	if names == nil {
-		all, err := st.Images.List(ctx)
+		all, err := st.Images.List(st.Context(ctx))
 		if err != nil {
 			return nil, fmt.Errorf("listing images: %w", err)
+		}
+		if len(all) == 0 {
+			return nil, noImages(ctx, st)
 		}
 		return all, nil
 	}
 	var all []images.Image
+	var lacking []string
 	for _, w := range names {
-		img, err := st.Image(ctx, w.arg)
-		if img == nil && err == nil && w.ref.Name != "" {
-			img, err = st.Image(ctx, w.ref.Name)
-		}
-		switch {
-		case err != nil:
+		img, err := w.record(st.Context(ctx), st)
+		if err != nil {
 			return nil, err
-		case img == nil:
-			return nil, failure.New(errdefs.ErrNotFound, "no image %s in namespace %s", cmp.Or(w.ref.Name, w.arg), st.Namespace)
-		case w.ref.Digest != "" && w.ref.Digest != img.Target.Digest:
-			return nil, failure.New(errdefs.ErrNotFound, "image %s in namespace %s is %s, not %s", img.Name, st.Namespace, img.Target.Digest, w.ref.Digest)
+		}
+		if img == nil {
+			lacking = append(lacking, cmp.Or(w.ref.Name, w.arg))
+			continue
 		}
 		all = append(all, *img)
 	}
+	if len(lacking) > 0 {
+		return nil, noSuchImages(ctx, st, lacking)
+	}
 	return all, nil
+}
+
+// record returns the record of w, nil if there is none.
+func (w wanted) record(ctx context.Context, st *store.Store) (*images.Image, error) {
+	img, err := st.Image(ctx, w.arg)
+	if img == nil && err == nil && w.ref.Name != "" {
+		img, err = st.Image(ctx, w.ref.Name)
+	}
+	if img != nil && w.ref.Digest != "" && w.ref.Digest != img.Target.Digest {
+		return nil, failure.New(errdefs.ErrNotFound, "image %s in namespace %s is %s, not %s", img.Name, st.Namespace, img.Target.Digest, w.ref.Digest)
+	}
+	return img, err
+}
+
+// noImages is the error for a namespace without images. It names those that have
+// some.
+func noImages(ctx context.Context, st *store.Store) error {
+	others, err := st.NamespacesWith(ctx)
+	if err != nil {
+		return err
+	}
+	if len(others) == 0 {
+		return failure.New(errdefs.ErrNotFound, "no images in namespace %s, nor in any other", st.Namespace).
+			WithHint("--root and --address name the store")
+	}
+	return failure.New(errdefs.ErrNotFound, "no images in namespace %s; there are some in: %s", st.Namespace, strings.Join(others, ", ")).
+		WithHint("--namespace %s names one of them", others[0])
+}
+
+// noSuchImages is the error for images that the namespace does not have. It names
+// the namespaces that have them, or that have any.
+func noSuchImages(ctx context.Context, st *store.Store, lacking []string) error {
+	text := fmt.Sprintf("no image %s in namespace %s", strings.Join(lacking, ", "), st.Namespace)
+	others, err := st.NamespacesWith(ctx, lacking...)
+	if err != nil {
+		return err
+	}
+	if len(others) > 0 {
+		return failure.New(errdefs.ErrNotFound, "%s; it is in: %s", text, strings.Join(others, ", ")).
+			WithHint("--namespace %s names one of them", others[0])
+	}
+	all, err := st.NamespacesWith(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(all) > 0 && !slices.Contains(all, st.Namespace):
+		return failure.New(errdefs.ErrNotFound, "%s, which has none; there are images in: %s", text, strings.Join(all, ", "))
+	}
+	return failure.New(errdefs.ErrNotFound, "%s", text)
 }
 
 // conclude writes the findings, also if the check ended early with err.

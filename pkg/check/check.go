@@ -81,17 +81,14 @@ func (f Finding) key() string {
 type Report struct {
 	Image     images.Image
 	Platforms []string
-	// Blobs and Bytes were hashed, Snapshots looked at and, with Deep, Compared
-	// file by file.
-	Blobs     int
-	Bytes     int64
-	Snapshots int
-	Compared  int
-	Findings  []Finding
-	Repaired  []Finding
+	Counts
+	Compared int // snapshots, file by file, with Deep
+	Findings []Finding
+	Repaired []Finding
 	// Notes say what could not be looked at, and why.
 	Notes []string
 
+	seen  inventory
 	units []*repairUnit
 	held  []digest.Digest // blobs that the store has of it
 }
@@ -186,7 +183,7 @@ func (r *run) hasSnapshot(name string) bool { _, ok := r.snapshots[name]; return
 // pulled anew meanwhile does not count.
 func (r *run) image(ctx context.Context, img images.Image) (Report, error) {
 	w := &walk{
-		run: r, report: Report{Image: img},
+		run: r, report: Report{Image: img, seen: newInventory()},
 		kept: map[digest.Digest]map[string]string{}, indexes: map[digest.Digest]*document{}, absent: map[digest.Digest]bool{},
 	}
 	start := time.Now()
@@ -194,6 +191,7 @@ func (r *run) image(ctx context.Context, img images.Image) (Report, error) {
 	if err := w.target(ctx); err != nil {
 		return Report{}, err
 	}
+	w.report.Counts = w.report.seen.counts()
 	r.Progress.Emit(progress.Event{
 		Kind: progress.Verified, Ref: img.Name, Digest: img.Target.Digest,
 		Bytes: progress.Bytes{Done: w.report.Bytes}, Findings: len(w.report.Findings), Duration: time.Since(start),

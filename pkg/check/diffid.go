@@ -14,32 +14,21 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
-// diffIDLabels checks the label with the diff ID of each layer that was unpacked. A layer that was not the one to be unpacked, because the snapshot
-// came from the same files in another compression, has none.
-func (w *walk) diffIDLabels(ctx context.Context, p *repairUnit) error {
-	for i, name := range p.chain {
+// diffIDLabels checks the labels with the diff IDs of layers. A layer without one
+// lacks nothing that is needed: another client may have fetched it again after it
+// was discarded, and its snapshot is there or can be made.
+func (w *walk) diffIDLabels(p *repairUnit) {
+	for i := range p.chain {
 		v, want := p.verdicts[i], p.diffIDs[i]
 		got := v.labels[labels.LabelUncompressed]
-		if v.kind != "" || got == want.String() || got == "" && !(p.unpacked && w.hasSnapshot(name)) {
+		if v.kind != "" || got == "" || got == want.String() {
 			continue
 		}
-		text := fmt.Sprintf("its label says diff ID %s, the config %s", got, want)
-		if got == "" {
-			twin, err := w.labelled(ctx, labels.LabelUncompressed, want.String(), p.layers[i].Digest)
-			if err != nil {
-				return err
-			}
-			if twin {
-				continue
-			}
-			text = "no label tells its diff ID"
-		}
 		w.found(Finding{
-			Kind: Label, Platform: p.platform, Digest: p.layers[i].Digest, Message: text,
+			Kind: Label, Platform: p.platform, Digest: p.layers[i].Digest, Message: fmt.Sprintf("its label says diff ID %s, the config %s", got, want),
 			fix: repairOptions{stage: labelling, key: labels.LabelUncompressed, value: want.String(), desc: p.layers[i], diffID: want},
 		})
 	}
-	return nil
 }
 
 // proveDiffID unpacks a layer to nowhere and compares its diff ID.

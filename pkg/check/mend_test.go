@@ -87,7 +87,11 @@ func TestRepairOfLabels(t *testing.T) {
 			s.put(index)
 			s.unpack(img)
 			record := s.register(index.Desc)
-			s.label(tt.dgst, map[string]string{tt.key: ""})
+			wrong := ""
+			if tt.key == labels.LabelUncompressed { // none at all would be no damage
+				wrong = digest.FromString("another").String()
+			}
+			s.label(tt.dgst, map[string]string{tt.key: wrong})
 			if report := s.check(record); len(report.Findings) != 1 || report.Findings[0].Kind != check.Label || report.Findings[0].Digest != tt.dgst {
 				t.Errorf("got %+v, want one label of %s", report.Findings, tt.dgst)
 			}
@@ -102,6 +106,22 @@ func TestRepairOfLabels(t *testing.T) {
 				t.Errorf("got label %s=%q, want %q", tt.key, got, tt.want)
 			}
 		})
+	}
+}
+
+// TestN37LayersFetchedAgain: an image whose layers were discarded, and fetched
+// again by a client that does not label them with diff IDs, is whole.
+func TestN37LayersFetchedAgain(t *testing.T) {
+	img := small(t, "again")
+	s := newShelf(t)
+	s.put(img)
+	s.unpack(img)
+	record := s.register(img.Desc)
+	for _, l := range img.Layers {
+		s.label(l.Digest, map[string]string{labels.LabelUncompressed: ""})
+	}
+	if report := s.check(record); !report.Whole() || report.Blobs != 2+len(img.Layers) {
+		t.Errorf("got %+v, want an image that is whole with all its blobs", report)
 	}
 }
 

@@ -73,9 +73,7 @@ func (w *walk) unit(ctx context.Context, p *repairUnit) error {
 	if err := w.besideLayers(ctx, p); err != nil {
 		return err
 	}
-	if err := w.diffIDLabels(ctx, p); err != nil {
-		return err
-	}
+	w.diffIDLabels(p)
 	if w.Deep && p.unpacked {
 		return w.compare(ctx, p)
 	}
@@ -141,7 +139,7 @@ func (w *walk) hashLayers(ctx context.Context, p *repairUnit) error {
 			p.verdicts[i] = p.verdicts[first]
 			continue
 		}
-		w.count(p.verdicts[i])
+		w.count(l.Digest, p.verdicts[i])
 	}
 	return nil
 }
@@ -217,7 +215,7 @@ func (w *walk) links(p *repairUnit) {
 			f.fix.remove = name
 			w.found(f)
 		default:
-			w.report.Snapshots++
+			w.report.seen.snapshots[name] = true
 		}
 		parent = name
 	}
@@ -248,7 +246,7 @@ func (w *walk) besideLayers(ctx context.Context, p *repairUnit) error {
 			return err
 		}
 		p.besideVerdicts = append(p.besideVerdicts, v)
-		w.count(v)
+		w.count(desc.Digest, v)
 		w.checkKept(&p.manifest, desc, p.platform)
 		if v.kind != "" {
 			w.foundBlob(desc, progress.Layer, p.platform, v)

@@ -97,7 +97,7 @@ func (w *walk) other(ctx context.Context, desc ocispec.Descriptor, kind progress
 	if err != nil {
 		return err
 	}
-	w.count(v)
+	w.count(desc.Digest, v)
 	if v.kind != "" && v.record {
 		w.foundBlob(desc, kind, platform, v)
 	}
@@ -148,7 +148,7 @@ func (w *walk) document(ctx context.Context, desc ocispec.Descriptor, kind progr
 	if err != nil {
 		return nil, err
 	}
-	w.count(v)
+	w.count(desc.Digest, v)
 	if v.kind == "" && v.size > image.MaxDocuments {
 		v = &verdict{kind: Malformed, message: fmt.Sprintf("a document of %d bytes", v.size)}
 	}
@@ -171,10 +171,9 @@ func (w *walk) judge(ctx context.Context, desc ocispec.Descriptor, kind progress
 	return w.blobs.judge(ctx, desc, consumer{w.report.Image.Name, kind})
 }
 
-func (w *walk) count(v *verdict) {
+func (w *walk) count(dgst digest.Digest, v *verdict) {
 	if v.record {
-		w.report.Blobs++
-		w.report.Bytes += v.size
+		w.report.seen.blobs[dgst] = v.size
 	}
 }
 

@@ -27,7 +27,10 @@ func (d *daemon) Sweep(ctx context.Context, stale []leases.Lease, dryRun bool) (
 		return nil, err
 	}
 	if dryRun {
-		return d.unshared(ctx, held, stale)
+		if held, err = d.unshared(ctx, held, stale); err != nil {
+			return nil, err
+		}
+		return held, d.dropShared(ctx, held)
 	}
 	if err := store.DeleteLeases(ctx, d.parts.Leases, stale); err != nil {
 		return nil, err
@@ -39,10 +42,28 @@ func (d *daemon) Sweep(ctx context.Context, stale []leases.Lease, dryRun bool) (
 			return nil, err
 		}
 	}
-	return held, nil
+	return held, d.dropShared(ctx, held)
 }
 
-// heldBy store.Sizes up what the leases hold and is there.
+// dropShared takes from gone the blobs that other namespaces have: only a record
+// goes with those.
+func (d *daemon) dropShared(ctx context.Context, gone store.Sizes) error {
+	var blobs []digest.Digest
+	for r := range gone {
+		if r.Type == store.ResourceContent {
+			blobs = append(blobs, digest.Digest(r.ID))
+		}
+	}
+	all, err := d.Namespaces(ctx)
+	if err != nil {
+		return fmt.Errorf("listing namespaces: %w", err)
+	}
+	there, err := d.parts.Elsewhere(ctx, all, blobs)
+	maps.DeleteFunc(gone, func(r leases.Resource, _ int64) bool { return there[digest.Digest(r.ID)] })
+	return err
+}
+
+// heldBy sums what the leases hold and is there.
 func (d *daemon) heldBy(ctx context.Context, all []leases.Lease) (store.Sizes, error) {
 	held := store.Sizes{}
 	for _, l := range all {

@@ -36,7 +36,7 @@ func TestFreedText(t *testing.T) {
 func TestVerifyText(t *testing.T) {
 	report := check.Report{
 		Image:    images.Image{Name: "example.com/app:1\x1b[2J", Target: ocispec.Descriptor{Digest: debianIndex}},
-		Blobs:    2,
+		Counts:   check.Counts{Blobs: 2},
 		Findings: []check.Finding{{Kind: check.Corrupt, Digest: debianLayer, Path: "a\nb", Message: "differs", Unrepaired: "no host has it"}},
 		Repaired: []check.Finding{{Kind: check.Missing, Digest: debianConfig, Message: "is not there"}},
 	}

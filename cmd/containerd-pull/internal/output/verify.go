@@ -33,6 +33,8 @@ type Report struct {
 	Findings    []finding `json:"findings"`
 	Repaired    []finding `json:"repaired"`
 	Notes       []string  `json:"notes"`
+
+	of check.Report
 }
 
 type finding struct {
@@ -56,6 +58,7 @@ func NewReport(r check.Report, st *store.Store) Report {
 		Platforms: printableLines(r.Platforms),
 		Whole:     r.Whole(), Blobs: r.Blobs, Bytes: r.Bytes, Snapshots: r.Snapshots, Compared: r.Compared,
 		Findings: showFindings(r.Findings), Repaired: showFindings(r.Repaired), Notes: printableLines(r.Notes),
+		of: r,
 	}
 }
 
@@ -116,12 +119,10 @@ func (f finding) text() string {
 
 // Summary returns the line for images that are all whole.
 func (v Verify) Summary() string {
-	var blobs, snapshots int
-	var bytes int64
-	for _, r := range v.Images {
-		blobs += r.Blobs
-		bytes += r.Bytes
-		snapshots += r.Snapshots
+	reports := make([]check.Report, len(v.Images))
+	for i, r := range v.Images {
+		reports[i] = r.of
 	}
-	return fmt.Sprintf("%s whole: %s (%s), %s", progress.Plural(len(v.Images), "image"), progress.Plural(blobs, "blob"), progress.Size(bytes), progress.Plural(snapshots, "snapshot"))
+	c := check.Sum(reports)
+	return fmt.Sprintf("%s whole: %s (%s), %s", progress.Plural(len(v.Images), "image"), progress.Plural(c.Blobs, "blob"), progress.Size(c.Bytes), progress.Plural(c.Snapshots, "snapshot"))
 }
