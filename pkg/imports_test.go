@@ -43,7 +43,7 @@ func rooms() map[string][]string {
 		"pkg/image":                {"pkg/source"},
 		"pkg/printable":            {},
 		"pkg/failure":              {},
-		"pkg/store":                {"pkg/store/contentdir", "pkg/internal/beneath", "pkg/internal/multibuffer"},
+		"pkg/store":                {"pkg/store/contentdir", "pkg/image", "pkg/internal/beneath", "pkg/internal/multibuffer"},
 		"pkg/store/contentdir":     {"pkg/internal/beneath", "pkg/internal/multibuffer"},
 		"pkg/store/daemon":         {"pkg/store", "pkg/store/contentdir", "pkg/image", "pkg/internal/beneath", "pkg/internal/multibuffer"},
 		"pkg/store/root":           {"pkg/store", "pkg/store/contentdir", "pkg/internal/beneath", "pkg/internal/multibuffer"},

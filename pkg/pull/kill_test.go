@@ -21,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 const (
@@ -327,12 +328,14 @@ func (s *site) honest(ref string, img *pulltest.Image) {
 	if s.image(ref) == nil {
 		return
 	}
-	parent := ""
-	for _, id := range img.ChainIDs() {
-		if there, err := s.store().HasOn(s.ctx(), id.String(), parent); err != nil || !there {
-			s.t.Errorf("got a record without its snapshot %s: %v", id, err)
+	found, err := s.store().Survey(s.ctx(), store.Wanted{Chains: [][]digest.Digest{img.ChainIDs()}})
+	if err != nil {
+		s.t.Error(err)
+	}
+	for id, sn := range found.Snapshots {
+		if !sn.IsThere() {
+			s.t.Errorf("got a record without its snapshot %s: %+v", id, sn)
 		}
-		parent = id.String()
 	}
 	have := s.blobs()
 	for _, b := range append(img.Blobs(), pulltest.NewBlob(img.Raw)) {

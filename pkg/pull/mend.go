@@ -3,7 +3,6 @@ package pull
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 
 	"github.com/containerd/containerd/v2/pkg/labels"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -40,12 +40,9 @@ func (r *run) mend(ctx context.Context, sel Selected) error {
 }
 
 func (r *run) mendLayer(ctx context.Context, desc ocispec.Descriptor, diffID digest.Digest) error {
-	_, there, err := r.p.lookUpBlob(ctx, desc.Digest)
-	if err != nil {
-		return fmt.Errorf("checking layer %s: %w", desc.Digest, err)
-	}
-	if there {
-		return nil
+	found, err := r.p.Store.Survey(ctx, store.Wanted{Blobs: []ocispec.Descriptor{desc}})
+	if err != nil || found.Blobs[desc.Digest].IsThere() {
+		return err
 	}
 	r.p.warn(r.plan.Request.Ref, "layer %s was removed meanwhile and is fetched again", desc.Digest)
 	from := fetch.Source{Ref: r.source.Ref, Labels: maps.Clone(r.source.Labels)}

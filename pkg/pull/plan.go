@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -181,7 +180,7 @@ func (p *Puller) askTarget(ctx context.Context, ref source.Ref) (source.Target, 
 	if record == nil || ref.Digest != "" {
 		return p.Source.Resolve(ctx, ref)
 	}
-	body, err := content.ReadBlob(ctx, p.Store.Content, record.Target)
+	body, err := p.Store.Document(ctx, record.Target)
 	if err != nil { // the pull mends it
 		return p.Source.Resolve(ctx, ref)
 	}
@@ -336,9 +335,9 @@ func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind p
 	}
 	pl.held += desc.Size
 	var err error
-	d.Body, err = content.ReadBlob(ctx, pl.p.Store.Content, desc)
+	d.Body, err = pl.p.Store.Document(ctx, desc)
 	switch {
-	case errdefs.IsNotFound(err) && !pl.offline:
+	case (errdefs.IsNotFound(err) || errdefs.IsDataLoss(err)) && !pl.offline:
 		d.Fetched = true
 		d.Body, err = get()
 		pl.ledger.fetch(desc.Digest, int64(len(d.Body)))
@@ -346,7 +345,7 @@ func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind p
 			return d, err
 		}
 	case err != nil:
-		return d, fmt.Errorf("reading %s %s: %w", kind, desc.Digest, err)
+		return d, fmt.Errorf("reading %s %w", kind, err)
 	}
 	pl.known[desc.Digest] = d
 	return d, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 
@@ -103,7 +102,7 @@ func (p *Puller) lookUp(ctx context.Context, r Request) (*run, error) {
 // inspectImage plans r without a network and checks that nothing is missing
 // that the record promises.
 func (p *Puller) inspectImage(ctx context.Context, r Request, record *images.Image) (*run, error) {
-	body, err := content.ReadBlob(ctx, p.Store.Content, record.Target)
+	body, err := p.Store.Document(ctx, record.Target)
 	if err != nil {
 		return nil, err
 	}

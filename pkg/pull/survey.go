@@ -3,7 +3,6 @@ package pull
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
@@ -33,8 +32,11 @@ type Missing struct {
 	// Unlabelled blobs are there without labels that keep what they refer to, or
 	// that say where they come from.
 	Unlabelled []digest.Digest
-	// WrongSize are blobs in whose place there is a file of another size that
-	// would be taken for them.
+	// Damaged are blobs and snapshots whose records are there and whose files are
+	// not, or are others. They are among the missing as well.
+	Damaged []Damage
+	// WrongSize are blobs without a record in whose place there is a file of
+	// another size that would be taken for them.
 	WrongSize []ocispec.Descriptor
 	// Leases are those that dead pulls of the image left.
 	Leases int
@@ -46,9 +48,16 @@ type Missing struct {
 	Bytes, Unpacked, Inodes int64
 }
 
+// Damage is what is wrong with the file of a blob, or with the folder of a
+// snapshot, which Digest then names by its chain ID.
+type Damage struct {
+	Digest digest.Digest
+	What   string
+}
+
 // Nothing reports whether there is nothing to do.
 func (m Missing) Nothing() bool {
-	things := len(m.Documents) + len(m.Layers) + len(m.Others) + len(m.Snapshots) + len(m.Unlabelled) + len(m.WrongSize)
+	things := len(m.Documents) + len(m.Layers) + len(m.Others) + len(m.Snapshots) + len(m.Unlabelled) + len(m.Damaged) + len(m.WrongSize)
 	return things == 0 && m.Leases == 0 && !m.Record
 }
 
@@ -84,15 +93,26 @@ func (p *Puller) checkPromised(ctx context.Context, pl *Plan) error {
 	if err := s.askPromised(ctx); err != nil {
 		return err
 	}
-	switch m := s.missing(ctx); {
+	m := s.missing(ctx)
+	switch {
 	case len(m.Documents) > 0:
-		return failure.New(errdefs.ErrNotFound, "document %s is not in the store", m.Documents[0].Digest)
+		return notThere("document", m.Documents[0].Digest, m)
 	case len(m.Snapshots) > 0:
-		return failure.New(errdefs.ErrNotFound, "snapshot %s is not in the store", m.Snapshots[0])
+		return notThere("snapshot", m.Snapshots[0], m)
 	case len(m.Layers) > 0:
-		return failure.New(errdefs.ErrNotFound, "layer %s is not in the store", m.Layers[0].Digest)
+		return notThere("layer", m.Layers[0].Digest, m)
 	}
 	return nil
+}
+
+// notThere is the error of what is missing, with what is wrong with its files.
+func notThere(what string, dgst digest.Digest, m Missing) error {
+	for _, d := range m.Damaged {
+		if d.Digest == dgst {
+			return failure.New(errdefs.ErrNotFound, "%s %s is damaged: %s", what, dgst, d.What)
+		}
+	}
+	return failure.New(errdefs.ErrNotFound, "%s %s is not in the store", what, dgst)
 }
 
 // survey is what the store answers about a plan.
@@ -100,159 +120,118 @@ type survey struct {
 	p  *Puller
 	pl *Plan
 
-	mu        sync.Mutex // guards the answers while questions are out
-	space     store.FreeSpace
-	blobs     map[digest.Digest]*content.Info // of those asked for; nil is not there
-	snapshots map[digest.Digest]bool          // of those asked for, by chain ID
-	others    map[digest.Digest]bool          // manifests of other platforms, with their configs
-	kept      []Document                      // those of others that are there
-	begun     map[string]int64                // bytes of ingests, by ref
-	leases    int
+	space    store.FreeSpace
+	found    store.Found                  // of what was asked for
+	kept     []Document                   // those of others that are there
+	others   map[digest.Digest]store.Blob // manifests of other platforms, and what they keep of their configs
+	begun    map[string]int64             // bytes of ingests, by ref
+	leases   int
+	promised bool // only what a record promises counts
 }
 
 func (p *Puller) newSurvey(pl *Plan) *survey {
 	return &survey{
-		p: p, pl: pl, blobs: map[digest.Digest]*content.Info{}, snapshots: map[digest.Digest]bool{},
-		others: map[digest.Digest]bool{}, begun: map[string]int64{},
+		p: p, pl: pl, begun: map[string]int64{},
 	}
 }
 
-// questions is how many are out at once: a daemon's answers take longer on the
-// way than to be found.
-const questions = 16
-
-// askAll asks for everything that a pull would write, or tidy up.
+// askAll asks for everything that a pull would write, or tidy up, several
+// questions at once.
 func (s *survey) askAll(ctx context.Context) error {
-	return s.ask(ctx, func(ask func(func(context.Context) error)) {
-		ask(s.askSpace)
-		ask(s.askLeases)
-		ask(s.askIngests)
-		s.askOthers(ask)
-		s.askContents(ask, func(Selected) bool { return true })
-	})
+	g, ctx := errgroup.WithContext(ctx)
+	for _, question := range []func(context.Context) error{s.askSpace, s.askLeases, s.askIngests, s.askOthers, s.askContents} {
+		g.Go(func() error { return question(ctx) })
+	}
+	return g.Wait()
 }
 
 // askPromised asks for what the record of the plan promises and nothing else.
 func (s *survey) askPromised(ctx context.Context) error {
-	return s.ask(ctx, func(ask func(func(context.Context) error)) {
-		s.askContents(ask, func(sel Selected) bool { return !sel.Unpack })
-	})
+	s.promised = true
+	return s.askContents(ctx)
 }
 
-// ask has the questions asked that list passes on, several at once.
-func (s *survey) ask(ctx context.Context, list func(ask func(func(context.Context) error))) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(questions)
-	list(func(question func(context.Context) error) {
-		g.Go(func() error { return question(ctx) })
-	})
-	return g.Wait()
+// askContents asks for the documents, the snapshots and the layers.
+func (s *survey) askContents(ctx context.Context) (err error) {
+	s.found, err = s.p.Store.Survey(ctx, s.pl.wanted())
+	return err
 }
 
-// askContents asks for the documents, the snapshots, and the layers of those
-// images for which layers reports true; for each once.
-func (s *survey) askContents(ask func(func(context.Context) error), layers func(Selected) bool) {
-	blobs, parents := map[digest.Digest]bool{}, map[digest.Digest]digest.Digest{}
-	for _, d := range s.pl.Documents {
-		blobs[d.Desc.Digest] = true
+// wanted are the documents, the layers and the snapshots of pl.
+func (pl *Plan) wanted() store.Wanted {
+	var w store.Wanted
+	for _, d := range pl.Documents {
+		w.Documents = append(w.Documents, d.Desc)
 	}
-	for _, sel := range s.pl.Images {
-		wanted := sel.Beside
-		if layers(sel) {
-			wanted = sel.blobs()
-		}
-		for _, l := range wanted {
-			blobs[l.Digest] = true
-		}
-		parent := digest.Digest("")
-		for _, id := range sel.chain() {
-			parents[id], parent = parent, id
+	for _, sel := range pl.Images {
+		w.Blobs = append(w.Blobs, sel.blobs()...)
+		if chain := sel.chain(); len(chain) > 0 {
+			w.Chains = append(w.Chains, chain)
 		}
 	}
-	for dgst := range blobs {
-		ask(func(ctx context.Context) error { return s.askBlob(ctx, dgst) })
-	}
-	for id, parent := range parents {
-		ask(func(ctx context.Context) error { return s.askSnapshot(ctx, id, parent) })
-	}
+	return w
 }
 
 // assumeEmpty answers the questions for an empty store.
 func (s *survey) assumeEmpty() {
+	s.found = store.Found{Blobs: map[digest.Digest]store.Blob{}, Snapshots: map[digest.Digest]store.Snapshot{}}
 	for desc := range s.pl.blobs {
-		s.blobs[desc.Digest] = nil
+		s.found.Blobs[desc.Digest] = store.Blob{}
 	}
 	for _, sel := range s.pl.Images {
 		for _, id := range sel.chain() {
-			s.snapshots[id] = false
+			s.found.Snapshots[id] = store.Snapshot{}
 		}
-	}
-}
-
-// lookUpBlob asks the store whether it has a blob.
-func (p *Puller) lookUpBlob(ctx context.Context, dgst digest.Digest) (content.Info, bool, error) {
-	info, err := p.Store.Content.Info(ctx, dgst)
-	if errdefs.IsNotFound(err) {
-		return info, false, nil
-	}
-	if err != nil {
-		return info, false, fmt.Errorf("looking up blob %s: %w", dgst, err)
-	}
-	return info, true, nil
-}
-
-// askBlob and askSnapshot alone decide what is there.
-func (s *survey) askBlob(ctx context.Context, dgst digest.Digest) error {
-	info, there, err := s.p.lookUpBlob(ctx, dgst)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.blobs[dgst] = nil; there {
-		s.blobs[dgst] = &info
-	}
-	return err
-}
-
-func (s *survey) askSnapshot(ctx context.Context, id, parent digest.Digest) error {
-	there, err := s.p.Store.HasOn(ctx, id.String(), parent.String())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.snapshots[id] = there
-	return err
-}
-
-// askOthers asks for what is kept of other platforms.
-func (s *survey) askOthers(ask func(func(context.Context) error)) {
-	for _, desc := range s.pl.Others {
-		ask(func(ctx context.Context) error { return s.askOther(ctx, desc.Digest) })
 	}
 }
 
 // findKept finds out what of other platforms the store has.
 func (p *Puller) findKept(ctx context.Context, pl *Plan) error {
 	s := p.newSurvey(pl)
-	err := s.ask(ctx, s.askOthers)
+	err := s.askOthers(ctx)
 	pl.Kept = s.kept
 	return err
 }
 
-// askOther asks for a manifest of another platform, and for the config that it
-// keeps.
-func (s *survey) askOther(ctx context.Context, dgst digest.Digest) error {
-	manifest, there, err := s.p.lookUpBlob(ctx, dgst)
-	kept := []Document{{Desc: ocispec.Descriptor{Digest: dgst, Size: manifest.Size}, Kind: progress.Manifest}}
-	if config := digest.Digest(manifest.Labels[image.LabelConfig]); there && config != "" {
-		var info content.Info
-		info, there, err = s.p.lookUpBlob(ctx, config)
-		kept = append(kept, Document{Desc: ocispec.Descriptor{Digest: config, Size: info.Size}, Kind: progress.Config})
-	} else {
-		there = false
+// askOthers asks for the manifests of other platforms, and for the configs that
+// they keep.
+func (s *survey) askOthers(ctx context.Context) error {
+	manifests, err := s.p.Store.Survey(ctx, store.Wanted{Documents: s.pl.Others})
+	if err != nil {
+		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.others[dgst] = there; there {
-		s.kept = append(s.kept, kept...)
+	var labelled []ocispec.Descriptor
+	for _, b := range manifests.Blobs {
+		if config := configKept(b); config != "" {
+			labelled = append(labelled, ocispec.Descriptor{Digest: config})
+		}
+	}
+	configs, err := s.p.Store.Survey(ctx, store.Wanted{Documents: labelled})
+	s.others = map[digest.Digest]store.Blob{}
+	for _, desc := range s.pl.Others {
+		manifest := manifests.Blobs[desc.Digest]
+		config := configs.Blobs[configKept(manifest)]
+		switch s.others[desc.Digest] = config; {
+		case !manifest.IsThere():
+			s.others[desc.Digest] = manifest
+		case config.IsThere():
+			s.kept = append(s.kept, documentOf(manifest, progress.Manifest), documentOf(config, progress.Config))
+		}
 	}
 	return err
+}
+
+// configKept is the config that a manifest keeps by its label, "" if there is
+// none.
+func configKept(manifest store.Blob) digest.Digest {
+	if !manifest.IsThere() {
+		return ""
+	}
+	return digest.Digest(manifest.Info.Labels[image.LabelConfig])
+}
+
+func documentOf(b store.Blob, kind progress.Blob) Document {
+	return Document{Desc: ocispec.Descriptor{Digest: b.Info.Digest, Size: b.Info.Size}, Kind: kind}
 }
 
 // askLeases asks for the leases that dead pulls of the image left.
@@ -284,8 +263,9 @@ func (s *survey) missing(ctx context.Context) Missing {
 	t := tally{survey: s, listed: map[string]bool{}}
 	t.Record, t.Leases = s.pl.writesRecord(), s.leases
 	for _, desc := range s.pl.Others {
-		if there, asked := s.others[desc.Digest]; asked && !there {
+		if b, asked := s.others[desc.Digest]; asked && !b.IsThere() {
 			t.Others = append(t.Others, desc)
+			t.damage(desc.Digest, b.Damage)
 		}
 	}
 	for _, d := range s.pl.Documents {
@@ -322,33 +302,35 @@ func (t *tally) first(kind string, dgst digest.Digest) bool {
 }
 
 func (t *tally) document(ctx context.Context, d Document) {
-	t.file(d.Desc)
-	info, asked := t.blobs[d.Desc.Digest]
+	b, asked := t.found.Blobs[d.Desc.Digest]
+	t.file(d.Desc, b)
 	switch {
 	case !asked:
-	case info != nil:
-		t.label(*info, t.pl.finalLabels(d, t.p.Store.Name))
+	case b.IsThere():
+		t.label(*b.Info, t.pl.finalLabels(d, t.p.Store.Name))
 	case t.first("blob", d.Desc.Digest):
 		t.Documents = append(t.Documents, d.Desc)
 		t.takes(ctx, d.Desc)
 	}
 }
 
-// canDoWithout reports whether a pull can do without the blob of layer i of sel:
-// it has a snapshot, and is going to be discarded or not what that was made of.
+// canDoWithout reports whether a pull can do without the blob of layer i of sel if
+// it has no record: there is a snapshot, and the blob is going to be discarded, is
+// not what that was made of, or is not promised by an image record.
 func (t *tally) canDoWithout(sel Selected, i int) bool {
-	return sel.Unpack && t.snapshots[sel.chain()[i]] && (t.pl.Request.DiscardLayers || !t.p.Store.MakesOfBlobs())
+	return sel.Unpack && t.found.Snapshots[sel.chain()[i]].IsThere() && t.found.Blobs[sel.Layers[i].Digest].Info == nil &&
+		(t.pl.Request.DiscardLayers || t.promised || !t.p.Store.MakesOfBlobs())
 }
 
 // layer counts a layer, or a blob beside layers. stays is set for what is not
 // unpacked.
 func (t *tally) layer(ctx context.Context, desc ocispec.Descriptor, stays, unneeded bool) {
-	t.file(desc)
-	info, asked := t.blobs[desc.Digest]
+	b, asked := t.found.Blobs[desc.Digest]
+	t.file(desc, b)
 	switch {
 	case !asked:
-	case info != nil:
-		t.label(*info, fetch.From(t.pl.Request.Ref).Labels)
+	case b.IsThere():
+		t.label(*b.Info, fetch.From(t.pl.Request.Ref).Labels)
 	case !unneeded && t.first("blob", desc.Digest):
 		t.Layers = append(t.Layers, desc)
 		if stays || !t.space.Lazy {
@@ -358,9 +340,11 @@ func (t *tally) layer(ctx context.Context, desc ocispec.Descriptor, stays, unnee
 }
 
 func (t *tally) snapshot(ctx context.Context, of ocispec.Descriptor, id digest.Digest) {
-	if there, asked := t.snapshots[id]; !asked || there || !t.first("snapshot", id) {
+	sn, asked := t.found.Snapshots[id]
+	if !asked || sn.IsThere() || !t.first("snapshot", id) {
 		return
 	}
+	t.damage(id, sn.Damage)
 	t.Snapshots = append(t.Snapshots, id)
 	if t.space.Lazy {
 		return
@@ -371,6 +355,13 @@ func (t *tally) snapshot(ctx context.Context, of ocispec.Descriptor, id digest.D
 	}
 }
 
+// damage counts what is damaged.
+func (t *tally) damage(dgst digest.Digest, what string) {
+	if what != "" && t.first("damage", dgst) {
+		t.Damaged = append(t.Damaged, Damage{dgst, what})
+	}
+}
+
 // label counts a blob that is there if it lacks labels.
 func (t *tally) label(info content.Info, want map[string]string) {
 	if !fetch.Labelled(info, want) && t.first("label", info.Digest) {
@@ -378,10 +369,11 @@ func (t *tally) label(info content.Info, want map[string]string) {
 	}
 }
 
-// file counts a file of the wrong size. Some stores replace one that has no
-// record.
-func (t *tally) file(desc ocispec.Descriptor) {
-	if t.space.Misfits(desc) && (t.blobs[desc.Digest] != nil || !t.p.Store.Traits().ReplacesStrays) && t.first("file", desc.Digest) {
+// file counts the damage of a blob, and without a record a file of the wrong size
+// in its place. Some stores replace that.
+func (t *tally) file(desc ocispec.Descriptor, b store.Blob) {
+	t.damage(desc.Digest, b.Damage)
+	if b.Info == nil && t.space.Misfits(desc) && !t.p.Store.Traits().ReplacesStrays && t.first("file", desc.Digest) {
 		t.WrongSize = append(t.WrongSize, desc)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -200,7 +199,7 @@ func (p *Puller) holds(ctx context.Context, pl *Plan) (holding, error) {
 		h.kept[d.Desc.Digest] = true
 	}
 	for desc := range pl.blobs {
-		if blobs[desc.Digest] == nil {
+		if !blobs[desc.Digest].IsThere() {
 			h.lacking[desc.Digest] = true
 		}
 	}
@@ -209,14 +208,14 @@ func (p *Puller) holds(ctx context.Context, pl *Plan) (holding, error) {
 }
 
 // askBlobs asks for every blob of pl and for what is kept of other platforms.
-func (p *Puller) askBlobs(ctx context.Context, pl *Plan) (map[digest.Digest]*content.Info, error) {
+func (p *Puller) askBlobs(ctx context.Context, pl *Plan) (map[digest.Digest]store.Blob, error) {
 	s := p.newSurvey(pl)
-	err := s.ask(ctx, func(ask func(func(context.Context) error)) {
-		s.askOthers(ask)
-		s.askContents(ask, func(Selected) bool { return true })
-	})
+	err := s.askContents(ctx)
+	if err == nil {
+		err = s.askOthers(ctx)
+	}
 	pl.Kept = s.kept
-	return s.blobs, err
+	return s.found.Blobs, err
 }
 
 // countTransfer counts as fetched what the namespace has now and did not have
@@ -229,7 +228,7 @@ func (r *run) countTransfer(ctx context.Context, t *transferProgress) error {
 	}
 	fetched := r.ledger.all()
 	for desc := range r.plan.blobs {
-		if t.before.lacks(desc.Digest) && blobs[desc.Digest] != nil {
+		if t.before.lacks(desc.Digest) && blobs[desc.Digest].IsThere() {
 			fetched[desc.Digest] = desc.Size
 		}
 	}

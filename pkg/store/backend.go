@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
@@ -35,6 +36,10 @@ type Backend interface {
 	Folders(ctx context.Context) (content, snapshots *Place)
 	// Namespaces is that of Store.
 	Namespaces(ctx context.Context) ([]string, error)
+	// Files is a look at the files of records.
+	Files(ctx context.Context) Files
+	// Drop removes a blob, its record and its file.
+	Drop(ctx context.Context, dgst digest.Digest) error
 	// Collect is that of Store.
 	Collect(ctx context.Context, what What) error
 	// Sweep deletes the stale leases and what only they held, and returns what
@@ -55,6 +60,16 @@ type Place struct {
 
 // Path is for people to read.
 func (p *Place) Path() string { return path.Join(p.Dir.Name(), p.Rest) }
+
+// Files is what can be seen of the files that records promise.
+type Files interface {
+	// BlobDamage says what is wrong with the file of a blob that has a record,
+	// and is empty if nothing is.
+	BlobDamage(ctx context.Context, info content.Info) (string, error)
+	// ChainDamage says for each snapshot of a chain, bottom first, what is wrong
+	// with its folder, as far as it can be seen. All of them have records.
+	ChainDamage(ctx context.Context, chain []digest.Digest) ([]string, error)
+}
 
 // Parts are containerd's own interfaces to a backend.
 type Parts struct {

@@ -150,18 +150,18 @@ func checksChains(t *testing.T, s *store.Store) {
 	teststore.Commit(ctx, t, s, chain[0].String(), "")
 	teststore.Commit(ctx, t, s, chain[1].String(), chain[0].String())
 	highest(2)
-	on := func(i int, parent digest.Digest) (bool, error) {
-		return s.HasOn(ctx, chain[i].String(), parent.String())
+	found, err := s.Survey(ctx, store.Wanted{Chains: [][]digest.Digest{chain}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if there, err := on(1, chain[0]); !there || err != nil {
-		t.Errorf("got %v and %v of a snapshot on its parent, want it there", there, err)
-	}
-	if there, err := on(2, chain[1]); there || err != nil {
-		t.Errorf("got %v and %v of a snapshot that was not made, want none", there, err)
+	for i, want := range []bool{true, true, false} {
+		if got := found.Snapshots[chain[i]]; got.IsThere() != want {
+			t.Errorf("got %+v of snapshot %d, want it there: %v", got, i, want)
+		}
 	}
 	teststore.Commit(ctx, t, s, chain[2].String(), chain[0].String())
 	highest(3)
-	if _, err := on(2, chain[1]); !errdefs.IsDataLoss(err) {
+	if _, err := s.Survey(ctx, store.Wanted{Chains: [][]digest.Digest{chain}}); !errdefs.IsDataLoss(err) {
 		t.Errorf("got %v for a snapshot on another parent, want data loss", err)
 	}
 }

@@ -15,8 +15,6 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-
-	"github.com/containerd-pull/containerd-pull/pkg/failure"
 )
 
 const (
@@ -324,20 +322,4 @@ func (s *Store) Has(ctx context.Context, name string) (bool, error) {
 		return false, fmt.Errorf("looking up snapshot %s: %w", name, err)
 	}
 	return info.Kind == snapshots.KindCommitted, nil
-}
-
-// HasOn reports whether the snapshot name exists. One that is not committed on
-// top of parent, "" for the first of a chain, is an errdefs.ErrDataLoss.
-func (s *Store) HasOn(ctx context.Context, name, parent string) (bool, error) {
-	info, err := s.Snapshotter.Stat(ctx, name)
-	if errdefs.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("looking up snapshot %s: %w", name, err)
-	}
-	if info.Kind != snapshots.KindCommitted || info.Parent != parent {
-		return false, failure.New(errdefs.ErrDataLoss, "snapshot %s is %s on %q, want committed on %q", name, info.Kind, info.Parent, parent)
-	}
-	return true, nil
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -75,10 +76,15 @@ type Store struct {
 	Parts
 	backend   Backend
 	abandoned abandoned
+	dropping  sync.RWMutex // of a damaged blob, and the opening of ingests
 }
 
 // New returns the Store that stands on b, and closes b when it is closed.
-func New(b Backend) *Store { return &Store{Parts: b.Parts(), backend: b} }
+func New(b Backend) *Store {
+	s := &Store{Parts: b.Parts(), backend: b}
+	s.Content = honest{s.Content, s}
+	return s
+}
 
 // Context returns ctx with the store's namespace, as every call needs it.
 func (s *Store) Context(ctx context.Context) context.Context {

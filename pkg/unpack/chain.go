@@ -300,10 +300,7 @@ func (c *chain) unpackNext(ctx context.Context, l *layer, first bool) error {
 			return err
 		}
 	}
-	if err := l.prepare(ctx, l.parent); err != nil {
-		return err
-	}
-	if err := l.applyStored(ctx); err != nil {
+	if err := l.applyAgain(ctx); err != nil {
 		return err
 	}
 	return l.commit(ctx)

@@ -232,12 +232,16 @@ func (l *layer) fetchAndApply(ctx context.Context) error {
 // was lost. A blob without the label of its diff ID was left by a pull that was
 // killed.
 func (l *layer) keepBlob(ctx context.Context) error {
-	info, err := l.u.store.Content.Info(ctx, l.desc.Digest)
-	if err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("looking up layer %s: %w", l.desc.Digest, err)
+	found, err := l.u.store.Survey(ctx, store.Wanted{Blobs: []ocispec.Descriptor{l.desc}})
+	if err != nil {
+		return err
 	}
-	known := err == nil && (info.Labels[labels.LabelUncompressed] != "" || isEncrypted(l.desc))
-	if known || l.u.discard || !l.u.store.MakesOfBlobs() {
+	b := found.Blobs[l.desc.Digest]
+	if b.Damage != "" && l.u.discard {
+		return l.u.store.Drop(ctx, l.desc.Digest)
+	}
+	known := b.IsThere() && (b.Info.Labels[labels.LabelUncompressed] != "" || isEncrypted(l.desc))
+	if known || b.Damage == "" && (l.u.discard || !l.u.store.MakesOfBlobs()) {
 		return l.u.fetcher.Present(ctx, l.img.blob(l.desc), l.img.Source.Labels)
 	}
 	if isEncrypted(l.desc) {
@@ -287,7 +291,7 @@ func (l *layer) fill(ctx context.Context) (err error) {
 		if err := l.u.fetcher.Present(ctx, l.img.blob(l.desc), l.img.Source.Labels); err != nil {
 			return err
 		}
-		return l.applyStored(ctx)
+		return l.applyKept(ctx)
 	}
 	if err != nil {
 		return err
@@ -314,7 +318,25 @@ func (l *layer) fetchThenApply(ctx context.Context, in *fetch.Ingest) error {
 	if err := in.Commit(ctx, l.img.Source.Labels); err != nil {
 		return err
 	}
-	return l.applyStored(ctx)
+	return l.applyKept(ctx)
+}
+
+// applyKept applies a blob that the store may have had before. If that fails
+// because the blob has other bytes than its digest says, the blob is dropped, and
+// the error is fetch.ErrCorrupt.
+func (l *layer) applyKept(ctx context.Context) error {
+	cause := l.applyStored(ctx)
+	if cause == nil || ctx.Err() != nil {
+		return cause
+	}
+	whole, err := l.u.store.IsWhole(ctx, l.desc)
+	if whole || err != nil {
+		return errors.Join(cause, err)
+	}
+	if err := l.u.store.Drop(ctx, l.desc.Digest); err != nil {
+		return err
+	}
+	return fmt.Errorf("layer %s had %w", l.desc.Digest, fetch.ErrCorrupt)
 }
 
 // applyStored applies the layer's blob out of the content store, by the pipeline
@@ -334,6 +356,24 @@ func (l *layer) applyStored(ctx context.Context) error {
 		return fmt.Errorf("labelling layer %s: %w", l.desc.Digest, err)
 	}
 	return nil
+}
+
+// applyAgain applies the layer's blob on top of the layer below, and fetches it
+// once more when its bytes turn out to be wrong.
+func (l *layer) applyAgain(ctx context.Context) error {
+	for round := 1; ; round++ {
+		if err := l.prepare(ctx, l.parent); err != nil {
+			return err
+		}
+		err := l.applyKept(ctx)
+		if !errors.Is(err, fetch.ErrCorrupt) || round == rounds {
+			return err
+		}
+		l.abort(ctx)
+		if err := l.u.fetch(ctx, l.img, l.desc); err != nil {
+			return err
+		}
+	}
 }
 
 func (l *layer) applyBlob(ctx context.Context) error {

@@ -60,6 +60,9 @@ func (f *Folder) Delete(ctx context.Context, dgst digest.Digest) error {
 	return f.Store.Delete(ctx, dgst)
 }
 
+// Discard removes the file of a damaged blob, whatever records name it.
+func (f *Folder) Discard(dgst digest.Digest) error { return os.RemoveAll(BlobFile(f.root, dgst)) }
+
 // Walk implements content.Manager. Until there is a first blob, there is no
 // folder of blobs either.
 func (f *Folder) Walk(ctx context.Context, fn content.WalkFunc, filters ...string) error {
@@ -319,6 +322,9 @@ func (f *Folder) publish(ingest string, dgst digest.Digest) error {
 	if err := os.Chmod(data, 0o444); err != nil {
 		return err
 	}
+	if err := removeFolder(target); err != nil {
+		return err
+	}
 	if err := os.Rename(data, target); err != nil {
 		return err
 	}
@@ -329,8 +335,18 @@ func (f *Folder) publish(ingest string, dgst digest.Digest) error {
 	return os.RemoveAll(ingest)
 }
 
+// sameSize reports whether both are files of one size.
 func sameSize(a, b string) bool {
-	infoA, errA := os.Stat(a)
-	infoB, errB := os.Stat(b)
-	return errA == nil && errB == nil && infoA.Size() == infoB.Size()
+	infoA, errA := os.Lstat(a)
+	infoB, errB := os.Lstat(b)
+	return errA == nil && errB == nil && infoA.Mode().IsRegular() && infoA.Size() == infoB.Size()
+}
+
+// removeFolder removes what lies at path if it is a folder, which a file cannot be
+// renamed over.
+func removeFolder(path string) error {
+	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
+		return nil
+	}
+	return os.RemoveAll(path)
 }

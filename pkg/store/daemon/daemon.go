@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/mount"
@@ -19,6 +20,7 @@ import (
 type daemon struct {
 	*connection
 	client *containerd.Client
+	blobs  contentapi.ContentClient
 	parts  store.Parts // Name and Snapshotter as soon as it has answered once
 	traits atomic.Pointer[traits]
 	sites  []*site // of all daemons that have answered so far; guarded by connection.mu

@@ -77,10 +77,10 @@ func newDaemon(o store.Options) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &daemon{connection: c, client: client}
+	d := &daemon{connection: c, client: client, blobs: contentapi.NewContentClient(c.conn)}
 	d.parts = store.Parts{
 		Content: &contentStore{
-			Store: client.ContentStore(), client: contentapi.NewContentClient(c.conn), buffers: &sync.Pool{},
+			Store: client.ContentStore(), client: d.blobs, buffers: &sync.Pool{},
 			site: func() *site { return d.traits.Load().site },
 		},
 		Images:    client.ImageService(),

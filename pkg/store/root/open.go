@@ -190,7 +190,9 @@ func (r *root) openSnapshotter() (snapshots.Snapshotter, error) {
 		sn, err = r.openOverlay(dir)
 		r.rebase = !userns.RunningInUserNS() // there whiteouts cannot be made without the parent
 	case store.Native:
-		sn, err = native.NewSnapshotter(dir)
+		if r.numbers, err = readNumbers(filepath.Join(dir, "metadata.db")); err == nil {
+			sn, err = native.NewSnapshotter(dir)
+		}
 	default:
 		return nil, failure.New(errdefs.ErrInvalidArgument, "a root without a daemon has no snapshotter %q; use overlayfs or native", r.parts.Name)
 	}

@@ -23,8 +23,9 @@ type root struct {
 	dir         string
 	lock        *os.File // held as long as it is open
 	metadata    *shadow
-	db          *metadata.DB  // of containerd, on metadata
-	overlay     *snapshotMeta // nil with another snapshotter
+	db          *metadata.DB      // of containerd, on metadata
+	overlay     *snapshotMeta     // nil with another snapshotter
+	numbers     map[string]string // of the snapshots of another snapshotter
 	blobs       *contentdir.Folder
 	snapshotter snapshots.Snapshotter // below the metadata
 	parts       store.Parts

@@ -1,0 +1,328 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/image"
+)
+
+// Wanted is what a survey looks for.
+type Wanted struct {
+	// Blobs have a file of the right size; Documents are read besides, and
+	// hashed.
+	Blobs, Documents []ocispec.Descriptor
+	// Chains are the chain IDs of snapshots, bottom first.
+	Chains [][]digest.Digest
+}
+
+// Found is what a survey found: an entry for everything that was looked for.
+type Found struct {
+	Blobs     map[digest.Digest]Blob
+	Snapshots map[digest.Digest]Snapshot
+}
+
+// Blob is what there is of a blob.
+type Blob struct {
+	Info *content.Info // its record, nil if there is none
+	// Damage says what is wrong with the file of a blob that has a record, and is
+	// empty if nothing is.
+	Damage string
+}
+
+// IsThere reports whether both record and file are there.
+func (b Blob) IsThere() bool { return b.Info != nil && b.Damage == "" }
+
+// Snapshot is what there is of a committed snapshot.
+type Snapshot struct {
+	Info *snapshots.Info // its record, nil if there is none
+	// Damage says what is wrong with its folder, as far as it can be seen, and is
+	// empty if nothing is.
+	Damage string
+}
+
+// IsThere reports whether both record and folder are there.
+func (s Snapshot) IsThere() bool { return s.Info != nil && s.Damage == "" }
+
+// Survey says what of w is there: its records, and the files that the records
+// promise. It asks several questions at once, and changes nothing.
+func (s *Store) Survey(ctx context.Context, w Wanted) (Found, error) {
+	v := surveyor{Store: s, files: s.backend.Files(ctx), found: Found{Blobs: map[digest.Digest]Blob{}, Snapshots: map[digest.Digest]Snapshot{}}}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(questions)
+	for _, desc := range once(w.Blobs, w.Documents) {
+		g.Go(func() error { return v.blob(ctx, desc, false) })
+	}
+	for _, desc := range once(w.Documents, nil) {
+		g.Go(func() error { return v.blob(ctx, desc, true) })
+	}
+	for _, chain := range w.Chains {
+		g.Go(func() error { return v.chain(ctx, chain) })
+	}
+	err := g.Wait()
+	return v.found, err
+}
+
+// once lists each blob of all once, without those of except.
+func once(all, except []ocispec.Descriptor) []ocispec.Descriptor {
+	seen := map[digest.Digest]bool{}
+	for _, desc := range except {
+		seen[desc.Digest] = true
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(desc ocispec.Descriptor) bool {
+		again := seen[desc.Digest]
+		seen[desc.Digest] = true
+		return again
+	})
+}
+
+// surveyor is one Survey.
+type surveyor struct {
+	*Store
+	files Files
+	mu    sync.Mutex // guards found
+	found Found
+}
+
+func (v *surveyor) blob(ctx context.Context, desc ocispec.Descriptor, document bool) error {
+	b, err := v.look(ctx, v.files, desc, document)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.found.Blobs[desc.Digest] = b
+	return err
+}
+
+// look looks at the record and the file of a blob.
+func (s *Store) look(ctx context.Context, files Files, desc ocispec.Descriptor, document bool) (Blob, error) {
+	info, err := s.Content.Info(ctx, desc.Digest)
+	if errdefs.IsNotFound(err) {
+		return Blob{}, nil
+	}
+	if err != nil {
+		return Blob{}, fmt.Errorf("looking up blob %s: %w", desc.Digest, err)
+	}
+	b := Blob{Info: &info}
+	if b.Damage, err = files.BlobDamage(ctx, info); b.Damage != "" || err != nil || !document {
+		return b, err
+	}
+	switch _, err = s.Document(ctx, desc); {
+	case errdefs.IsDataLoss(err):
+		b.Damage = errors.Unwrap(err).Error()
+	case errdefs.IsNotFound(err): // it was collected meanwhile
+		b.Info = nil
+	default:
+		return b, err
+	}
+	return b, nil
+}
+
+// Document reads a small blob back, and hashes it. One that has no record is
+// errdefs.ErrNotFound; one whose file is gone, cannot be read or has other bytes
+// is errdefs.ErrDataLoss.
+func (s *Store) Document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	body, err := content.ReadBlob(ctx, s.Content, desc)
+	if err == nil && desc.Digest.Algorithm().FromBytes(body) == desc.Digest {
+		return body, nil
+	}
+	what := "its file has other bytes"
+	if err != nil {
+		what = "its file cannot be read: " + err.Error()
+	}
+	switch {
+	case err != nil && isAbortive(ctx, err):
+		return nil, fmt.Errorf("reading %s: %w", desc.Digest, err)
+	case errdefs.IsNotFound(err):
+		if _, err := s.Content.Info(ctx, desc.Digest); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", desc.Digest, err)
+		}
+		what = "its file is gone"
+	}
+	return nil, fmt.Errorf("%s: %w", desc.Digest, failure.New(errdefs.ErrDataLoss, "%s", what))
+}
+
+// IsWhole reports whether the bytes of a blob are those of its digest. It reads all
+// of them.
+func (s *Store) IsWhole(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	ra, err := s.Content.ReaderAt(ctx, desc)
+	if err == nil {
+		sum := desc.Digest.Verifier()
+		_, err = io.Copy(sum, content.NewReader(ra))
+		if err = errors.Join(err, ra.Close()); err == nil {
+			return sum.Verified(), nil
+		}
+	}
+	if isAbortive(ctx, err) {
+		return false, fmt.Errorf("reading %s: %w", desc.Digest, err)
+	}
+	return false, nil
+}
+
+// isAbortive reports whether err says nothing about what was looked at.
+func isAbortive(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errdefs.IsUnavailable(err) || errdefs.IsCanceled(err) || errdefs.IsDeadlineExceeded(err) || errors.Is(err, ErrUnavailable)
+}
+
+// chain looks at the records of a chain, and at the folders of those snapshots
+// that have one, up to the first that has none.
+func (v *surveyor) chain(ctx context.Context, chain []digest.Digest) error {
+	all := make([]Snapshot, len(chain))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(questions)
+	for i, id := range chain {
+		parent := digest.Digest("")
+		if i > 0 {
+			parent = chain[i-1]
+		}
+		g.Go(func() (err error) {
+			all[i].Info, err = v.committed(gctx, id.String(), parent.String())
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	n := slices.IndexFunc(all, func(s Snapshot) bool { return s.Info == nil })
+	if n < 0 {
+		n = len(chain)
+	}
+	damage, err := v.files.ChainDamage(ctx, chain[:n])
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i, id := range chain {
+		if i < n {
+			all[i].Damage = damage[i]
+		}
+		v.found.Snapshots[id] = all[i]
+	}
+	return nil
+}
+
+// committed returns the record of the snapshot name, nil if there is none. One
+// that is not committed on top of parent, "" for the first of a chain, is an
+// errdefs.ErrDataLoss.
+func (s *Store) committed(ctx context.Context, name, parent string) (*snapshots.Info, error) {
+	info, err := s.Snapshotter.Stat(ctx, name)
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up snapshot %s: %w", name, err)
+	}
+	if info.Kind != snapshots.KindCommitted || info.Parent != parent {
+		return nil, failure.New(errdefs.ErrDataLoss, "snapshot %s is %s on %q, want committed on %q", name, info.Kind, info.Parent, parent)
+	}
+	return &info, nil
+}
+
+// Drop removes a blob, record and file, so that it can be written again. What the
+// blob keeps comes under the lease of ctx before.
+func (s *Store) Drop(ctx context.Context, dgst digest.Digest) error {
+	info, err := s.Content.Info(ctx, dgst)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err == nil {
+		err = s.leaseReferred(ctx, info.Labels)
+	}
+	if err == nil {
+		err = s.backend.Drop(ctx, dgst)
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("removing the damaged blob %s: %w", dgst, err)
+	}
+	return nil
+}
+
+// leaseReferred puts what labels refer to under the lease of ctx.
+func (s *Store) leaseReferred(ctx context.Context, labels map[string]string) error {
+	id, leased := leases.FromContext(ctx)
+	if !leased {
+		return nil
+	}
+	for key, value := range labels {
+		r := leases.Resource{ID: value, Type: ResourceContent}
+		if name, ok := strings.CutPrefix(key, image.LabelSnapshot); ok {
+			r.Type = ResourceSnapshot + name
+		} else if !strings.HasPrefix(key, image.LabelContent) {
+			continue
+		}
+		if err := s.Leases.AddResource(ctx, leases.Lease{ID: id}, r); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("leasing %s: %w", value, err)
+		}
+	}
+	return nil
+}
+
+// honest is a content store that does not take the record of a blob for the blob.
+type honest struct {
+	content.Store
+	of *Store
+}
+
+// Writer implements content.Ingester. A blob exists if its file does as well, and
+// a document if its bytes are right; what is damaged is dropped and written anew.
+func (h honest) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+	w, err := h.writer(ctx, opts)
+	if !errdefs.IsAlreadyExists(err) {
+		return w, err
+	}
+	var o content.WriterOpts
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return nil, err
+		}
+	}
+	there, lerr := h.dropDamaged(ctx, o.Desc)
+	if lerr != nil {
+		return nil, lerr
+	}
+	if there {
+		return nil, err
+	}
+	return h.writer(ctx, opts)
+}
+
+// writer opens an ingest while no blob is being dropped: one whose record has gone
+// before its file would be taken for the blob.
+func (h honest) writer(ctx context.Context, opts []content.WriterOpt) (content.Writer, error) {
+	h.of.dropping.RLock()
+	defer h.of.dropping.RUnlock()
+	return h.Store.Writer(ctx, opts...)
+}
+
+// dropDamaged reports whether a blob is there, and drops it if it is damaged. Others
+// of this process that want to write it wait, lest they drop what was written
+// meanwhile.
+func (h honest) dropDamaged(ctx context.Context, desc ocispec.Descriptor) (there bool, err error) {
+	h.of.dropping.Lock()
+	defer h.of.dropping.Unlock()
+	b, err := h.of.look(ctx, h.of.backend.Files(ctx), desc, isDocument(desc))
+	if err != nil || b.Info == nil || b.Damage == "" {
+		return b.IsThere(), err
+	}
+	return false, h.of.Drop(ctx, desc.Digest)
+}
+
+// isDocument reports whether a blob is small enough to be read whole, and what is
+// read back from a store to be understood.
+func isDocument(desc ocispec.Descriptor) bool {
+	return desc.Size <= image.MaxConfig && !images.IsLayerType(desc.MediaType)
+}
