@@ -31,7 +31,7 @@ const (
 // way to one. Links of root and of this user are followed. The error is an
 // *UnsafeError where a folder is not safe.
 func Root(name string) (*os.File, error) {
-	w, err := follow(name)
+	w, err := follow(name, false)
 	if err != nil {
 		return nil, err
 	}
@@ -47,9 +47,9 @@ func Root(name string) (*os.File, error) {
 
 // Check is nil if no other user can put something else at an absolute path: root
 // or this user owns what lies there, and every folder on the way is safe as for
-// Root.
+// Root. The way may lead through a process of such a user, as /proc/PID/root does.
 func Check(name string) error {
-	w, err := follow(name)
+	w, err := follow(name, true)
 	if err != nil {
 		return err
 	}
@@ -162,9 +162,10 @@ func duplicate(f *os.File) (*os.File, error) {
 
 // way is a path that is followed from the root, through safe folders.
 type way struct {
-	dirs  []node // those that are open, the root first
-	last  node   // what the path leads to
-	links int
+	dirs      []node // those that are open, the root first
+	last      node   // what the path leads to
+	links     int
+	processes bool // whether it may lead through processes
 }
 
 func (w *way) close() {
@@ -175,7 +176,7 @@ func (w *way) close() {
 }
 
 // follow opens what an absolute path leads to. The caller closes the way.
-func follow(name string) (*way, error) {
+func follow(name string, processes bool) (*way, error) {
 	if !path.IsAbs(name) {
 		return nil, &os.PathError{Op: "open", Path: name, Err: unix.EINVAL}
 	}
@@ -183,7 +184,7 @@ func follow(name string) (*way, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &way{last: top}
+	w := &way{last: top, processes: processes}
 	parts := split(name)
 	for err == nil && len(parts) > 0 {
 		parts, err = w.step(parts)
@@ -222,7 +223,35 @@ func (w *way) step(parts []string) ([]string, error) {
 		return rest, nil
 	}
 	defer unix.Close(next.fd)
+	if isOfProcess(next) {
+		return rest, w.enterProcess(name, next)
+	}
 	return w.resolve(next, rest)
+}
+
+// isOfProcess reports whether the kernel made a link, of a process: what it leads to
+// is not what its text says.
+func isOfProcess(link node) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(link.fd, &st) != nil || st.Type == unix.PROC_SUPER_MAGIC
+}
+
+// enterProcess goes where the link name of a process leads. Who owns the process
+// decides where that is.
+func (w *way) enterProcess(name string, link node) error {
+	err := link.owned()
+	if !w.processes {
+		err = &os.PathError{Op: "open", Path: link.path, Err: unix.ELOOP}
+	}
+	if err != nil {
+		return err
+	}
+	next, err := open(w.last.fd, name, link.path, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	w.dirs, w.last = append(w.dirs, w.last), next
+	return nil
 }
 
 // resolve replaces a link by the parts of its target.

@@ -2,10 +2,13 @@ package beneath_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -130,8 +133,36 @@ func TestLinksOfOthers(t *testing.T) {
 			do(t, dir.Close())
 		}
 	}
-	if _, err := beneath.Root("/proc/self/cwd/a"); err == nil {
-		t.Error("got a folder beneath one of the kernel's links, want none")
+}
+
+// TestProcesses: a socket may be named through a process of this user or of root's,
+// in whose mount namespace it lies, but no folder of a daemon.
+func TestProcesses(t *testing.T) {
+	pulltest.Need(t, pulltest.Root)
+	top := chain(t)
+	if f, err := beneath.Root("/proc/thread-self/root" + top); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("got %v and %v, want no root through a process", f, err)
+	}
+	for _, link := range []string{"/proc/self/root", "/proc/thread-self/root"} {
+		if err := beneath.Check(link + top + "/a/b/c/file"); err != nil {
+			t.Errorf("got %v by %s, want the file", err, link)
+		}
+		do(t, os.Chmod(filepath.Join(top, "a"), 0o777))
+		if err := beneath.Check(link + top + "/a/b/c/file"); !unsafe(err, link+top+"/a") {
+			t.Errorf("got %v by %s, want the folder blamed", err, link)
+		}
+		do(t, os.Chmod(filepath.Join(top, "a"), 0o755))
+	}
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: other, Gid: other}}
+	do(t, cmd.Start())
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+	}()
+	proc := fmt.Sprintf("/proc/%d", cmd.Process.Pid)
+	if err := beneath.Check(proc + "/root" + top + "/a/b/c/file"); !unsafe(err, proc) {
+		t.Errorf("got %v through a process of another user, want it blamed", err)
 	}
 }
 

@@ -36,8 +36,10 @@ type node struct {
 }
 
 // look opens name in the folder at, whatever it is. Links are not followed.
-func look(at int, name, full string) (node, error) {
-	fd, err := unix.Openat(at, name, lookFlags, 0)
+func look(at int, name, full string) (node, error) { return open(at, name, full, lookFlags) }
+
+func open(at int, name, full string, flags int) (node, error) {
+	fd, err := unix.Openat(at, name, flags, 0)
 	if err != nil {
 		return node{}, &os.PathError{Op: "open", Path: full, Err: err}
 	}
