@@ -55,6 +55,7 @@ func (p *Parts) Registry(cfg *config.Config) (*registry.Registry, error) {
 	}
 	o := cfg.Registry
 	o.UserAgent, o.Progress, o.Dump, o.Trace = p.UserAgent, p.Progress, p.Dump, p.Trace
+	o.Hosts.Login = p.Login != nil
 	credentials := cfg.CredentialOptions(p.Caller, p.Login)
 	credentials.Shared = p.sharedCredentials()
 	var err error

@@ -263,7 +263,7 @@ func (q *tokenRequest) ask(ctx context.Context, u *url.URL) (*http.Response, err
 		return nil, err
 	}
 	if q.form.Secret() && !trusted {
-		return nil, unauthenticatedf("names the token server %s, which may not get the credential%s: it is in another domain (token_hosts allows it)", u.Host, fromSource(q.cred.Source))
+		return nil, allowTokenHost(u, unauthenticatedf("names the token server %s, which may not get the credential%s: it is in another domain", u.Host, fromSource(q.cred.Source)))
 	}
 	return q.send(ctx, u, trusted)
 }
@@ -343,7 +343,7 @@ func (q *tokenRequest) refused(ctx context.Context, u *url.URL, resp *http.Respo
 
 // judgeRealm decides whether a token server may be asked at all, and whether it
 // may see credentials: the registry's own host, a host of the same registrable
-// domain, or one that the user lists.
+// domain, one that is known to belong to the registry, or one that the user lists.
 func (a *authorizer) judgeRealm(u *url.URL) (trusted bool, err error) {
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -355,7 +355,13 @@ func (a *authorizer) judgeRealm(u *url.URL) (trusted bool, err error) {
 	case source.SameHostname(u.Host, a.h.Name) || source.ListsHost(a.r.opts.TokenHosts, u.Host):
 		return true, nil
 	case reachOf(u.Host) == reachPrivate:
-		return false, unauthenticatedf("names the token server %s at a loopback or private address", u.Host)
+		return false, allowTokenHost(u, unauthenticatedf("names the token server %s at a loopback or private address", u.Host))
 	}
-	return source.SameDomain(u.Host, a.h.Name), nil
+	return source.SameDomain(u.Host, a.h.Name) || token.IsServerOf(u.Host, a.h.Name), nil
+}
+
+// allowTokenHost adds the setting that lets the token server u have credentials.
+func allowTokenHost(u *url.URL, f *fault) *fault {
+	f.hint = fmt.Sprintf("if %s belongs to this registry, write token_hosts = [%q] into the configuration, or into the profile of the registry", u.Host, u.Host)
+	return f
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
@@ -441,6 +442,8 @@ func TestRealms(t *testing.T) {
 		{"private from private", "10.0.0.1", "10.0.0.2", nil, false, false},
 		{"own address", "10.0.0.1", "10.0.0.1:81", nil, true, true},
 		{"listed private", "registry.example.com", "10.0.0.1", []string{"10.0.0.1"}, true, true},
+		{"known pair", "rg.fr-par.scw.cloud", "api.scaleway.com", nil, true, true},
+		{"known server of others", "registry.example.com", "api.scaleway.com", nil, false, true},
 		{"link-local", "registry.example.com", "169.254.169.254", []string{"169.254.169.254"}, false, false},
 	}
 	for _, tt := range tests {
@@ -470,6 +473,10 @@ func TestRealms(t *testing.T) {
 				_, err := open(t, o).Resolve(t.Context(), parse(t, tt.reg+"/a"))
 				if (err == nil) != want || (err != nil && !errdefs.IsUnauthorized(err)) {
 					t.Errorf("with a credential %v: got %v, want success %v", with, err, want)
+				}
+				// The setting to write (Scaleway, gitea#28039).
+				if hint := failure.HintOf(err); err != nil && tt.listed == nil && !strings.Contains(hint, `token_hosts = ["`+tt.realm+`"]`) {
+					t.Errorf("with a credential %v: got hint %q, want the setting", with, hint)
 				}
 			}
 			if got := net.arrived(tt.realm, basic); (got > 0) != tt.with {

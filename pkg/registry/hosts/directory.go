@@ -56,7 +56,37 @@ func (f *Finder) fromDirectory(ctx context.Context, name string) ([]Host, error)
 		}
 		list = append(list, h)
 	}
-	return list, nil
+	return list, f.checkOwn(list, dir)
+}
+
+// checkOwn refuses settings for the registry's own host where a directory has put
+// another one in its place: nothing that was set is silently without effect.
+func (f *Finder) checkOwn(list []Host, dir string) error {
+	set := f.opts.own()
+	if len(set) == 0 || len(list) == 0 || slices.ContainsFunc(list, func(h Host) bool { return !h.Mirror }) {
+		return nil
+	}
+	server := list[len(list)-1].Name
+	err := failure.New(errdefs.ErrFailedPrecondition, "%s: they are for the registry's own host, in whose place server in %s puts %s",
+		strings.Join(set, ", "), filepath.Join(dir, "hosts.toml"), server)
+	return err.WithHint("put what %s needs into that file, and its credential into the configuration with match = [%q], or take the line server out", server, server)
+}
+
+// own names the settings that concern the registry's own host.
+func (o Options) own() []string {
+	var names []string
+	for _, s := range []struct {
+		name string
+		set  bool
+	}{
+		{"plain_http", o.PlainHTTP}, {"insecure_registry", o.Insecure}, {"tls.skip_verify", o.SkipVerify},
+		{"tls.ca", o.CA != ""}, {"tls.cert", o.Cert != ""}, {"the credential of the command line", o.Login},
+	} {
+		if s.set {
+			names = append(names, s.name)
+		}
+	}
+	return names
 }
 
 // complaints catches what containerd logs as an error while it reads a hosts
@@ -89,7 +119,7 @@ func (c *complaints) Fire(e *logrus.Entry) error {
 // there is a directory for the registry.
 func (f *Finder) host(name string, entry docker.RegistryHost, t *http.Transport, configured bool) (Host, error) {
 	h := Host{
-		Name:    entry.Host,
+		Name:    contacted(entry.Host),
 		Path:    entry.Path,
 		Schemes: []string{entry.Scheme},
 		Mirror:  source.CanonicalHost(entry.Host) != name,
@@ -111,6 +141,15 @@ func (f *Finder) host(name string, entry docker.RegistryHost, t *http.Transport,
 		h.Schemes = []string{"http", "https"}
 	}
 	return h, f.applyOptions(&h)
+}
+
+// contacted is the host that serves the API of a registry: containerd's own
+// documentation has server = "https://docker.io", where there is none.
+func contacted(host string) string {
+	if source.CanonicalHost(host) == source.DockerHub {
+		return source.ContactedHost(source.DockerHub)
+	}
+	return host
 }
 
 // applyOptions puts the options for the reference's own host on top of its

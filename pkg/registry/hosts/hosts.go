@@ -44,6 +44,8 @@ type Options struct {
 	SkipVerify bool
 	CA         string // PEM file, added to the system's
 	Cert, Key  string // PEM files, both or none
+	// Login: the command line has a credential for the reference's own host.
+	Login bool
 }
 
 func (o Options) validate() error {

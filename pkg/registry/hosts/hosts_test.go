@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -317,5 +318,65 @@ func TestM4MirrorsAndFoldersOfAllSpellings(t *testing.T) {
 				t.Errorf("hosts of another registry: got %+v, %v, want itself", other, err)
 			}
 		}
+	}
+}
+
+// TestServerIsOwnHost: however server spells the registry's own name, its settings
+// count (containerd#8053, eks-anywhere#10765), and Docker Hub is where its API is
+// (harbor#18530).
+func TestServerIsOwnHost(t *testing.T) {
+	for registry, servers := range map[string][]string{
+		"reg.example.com":      {"https://reg.example.com", "https://reg.example.com:443", "https://REG.Example.com:0443", "reg.example.com", "https://reg.example.com./", "https://reg.example.com/v2"},
+		"reg.example.com:5000": {"https://reg.example.com:5000", "https://Reg.Example.com:05000"},
+		"docker.io":            {"https://docker.io", "https://index.docker.io", "https://registry-1.docker.io", "https://Docker.io:443", "docker.io"},
+	} {
+		for _, server := range servers {
+			dir := t.TempDir()
+			writeFile(t, filepath.Join(dir, registry, "hosts.toml"), "server = '"+server+"'\n[host.'https://docker.io']\ncapabilities = ['pull']\n")
+			got, err := list(t, hosts.Options{Dirs: []string{dir}, SkipVerify: true, Login: true}, registry+"/team/app")
+			if err != nil {
+				t.Errorf("%s with server %q: got %v", registry, server, err)
+				continue
+			}
+			own := got[len(got)-1]
+			if own.Mirror || own.Namespace != "" || !own.TLS.InsecureSkipVerify || source.CanonicalHost(own.Name) != registry || got[0].Name != "registry-1.docker.io" {
+				t.Errorf("%s with server %q: got %+v, want its own host with its settings, and Docker Hub by its API", registry, server, got)
+			}
+		}
+	}
+	got, err := list(t, hosts.Options{Mirrors: []hosts.Mirror{{Host: "reg.example.com", Endpoints: []string{"https://docker.io"}}}}, "reg.example.com/app")
+	if err != nil || got[0].Name != "registry-1.docker.io" {
+		t.Errorf("a mirror on Docker Hub: got %+v and %v", got, err)
+	}
+}
+
+// TestServerIsAnotherHost: settings for the own host that would reach no host are an
+// error that names them, and the way out; without any, the server is asked.
+func TestServerIsAnotherHost(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "reg.example.com", "hosts.toml")
+	writeFile(t, path, "server = 'https://other.example.com'\n")
+	ca := filepath.Join(dir, "ca.pem")
+	text, _, _ := certificates(t)
+	writeFile(t, ca, text)
+	for says, o := range map[string]hosts.Options{
+		"plain_http":                         {PlainHTTP: true},
+		"insecure_registry":                  {Insecure: true},
+		"tls.skip_verify":                    {SkipVerify: true},
+		"tls.ca":                             {CA: ca},
+		"the credential of the command line": {Login: true},
+	} {
+		o.Dirs = []string{dir}
+		_, err := list(t, o, "reg.example.com/app")
+		if !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), path) || !strings.Contains(failure.HintOf(err), "other.example.com") {
+			t.Errorf("%s: got %v, want an error that names it and %s", says, err, path)
+		}
+	}
+	if got, err := list(t, hosts.Options{Dirs: []string{dir}}, "reg.example.com/app"); err != nil || got[0].Name != "other.example.com" || !got[0].Mirror {
+		t.Errorf("got %+v and %v, want the server", got, err)
+	}
+	writeFile(t, path, "server = 'https://other.example.com'\n[host.'https://reg.example.com:443']\n")
+	if got, err := list(t, hosts.Options{Dirs: []string{dir}, SkipVerify: true}, "reg.example.com/app"); err != nil || !got[0].TLS.InsecureSkipVerify || got[0].Mirror {
+		t.Errorf("the own host beside another server: got %+v and %v, want its settings", got, err)
 	}
 }

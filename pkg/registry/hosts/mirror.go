@@ -75,7 +75,7 @@ func (m Mirror) host(name, endpoint string) (Host, error) {
 		return Host{}, err
 	}
 	h := Host{
-		Name: u.Host, Path: u.Path, Schemes: []string{u.Scheme}, Mirror: true, Namespace: name, Pull: true, Resolve: m.Resolve,
+		Name: contacted(u.Host), Path: u.Path, Schemes: []string{u.Scheme}, Mirror: true, Namespace: name, Pull: true, Resolve: m.Resolve,
 		Header: http.Header{}, TLS: &tls.Config{}, Dial: (&net.Dialer{Timeout: m.DialTimeout}).DialContext,
 	}
 	for key, value := range m.Headers {

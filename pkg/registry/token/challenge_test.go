@@ -80,3 +80,25 @@ func FuzzParseChallenges(f *testing.F) {
 		}
 	})
 }
+
+// TestIsServerOf: pairs of registry and token server that need no setting.
+func TestIsServerOf(t *testing.T) {
+	for _, c := range []struct {
+		server, registry string
+		want             bool
+	}{
+		{"api.scaleway.com", "rg.fr-par.scw.cloud", true},
+		{"API.scaleway.com:443", "RG.nl-ams.scw.cloud:443", true},
+		{"api.scaleway.com:8443", "rg.fr-par.scw.cloud", false},
+		{"api.scaleway.com.evil.example", "rg.fr-par.scw.cloud", false},
+		{"evil.example", "rg.fr-par.scw.cloud", false},
+		{"api.scaleway.com", "rg.evil.example", false},
+		{"api.scaleway.com", "x.functions.fnc.fr-par.scw.cloud", false},
+		{"api.scaleway.com", "rg.a.functions.fnc.fr-par.scw.cloud", false},
+		{"api.scaleway.com", "rg.fr-par.scw.cloud:5000", false},
+	} {
+		if got := token.IsServerOf(c.server, c.registry); got != c.want {
+			t.Errorf("IsServerOf(%s, %s): got %v, want %v", c.server, c.registry, got, c.want)
+		}
+	}
+}
