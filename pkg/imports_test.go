@@ -62,7 +62,7 @@ func rooms() map[string][]string {
 		"pkg/progress/timeline":    {"pkg/progress", "pkg/printable"},
 		// Events for the tests of the wing.
 		"pkg/progress/internal/scene": {"pkg/progress"},
-		"pkg/plugin":                  {},
+		"pkg/plugin":                  {"pkg/userfile"},
 
 		"cmd/containerd-pull/internal/complete": {"pkg/config", "pkg/config/file", "pkg/config/value", "pkg/image", "pkg/plugin", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/store", "pkg/store/daemon", "pkg/store/root", "pkg/userfile"},
 		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/registry/hosts", "pkg/source", "pkg/store", "pkg/printable", "pkg/userfile"},

@@ -16,13 +16,14 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // rootlessKit is a running RootlessKit: the namespaces in which an ordinary
 // user's containerd runs. RootlessKit's README describes its folder.
 type rootlessKit struct {
-	dir string // its state
-	pid int    // of the child, which is in all of its namespaces
+	dir   string   // its state
+	child *process // which is in all of its namespaces
 }
 
 // rootlessError is the error for a rootless containerd that cannot be reached.
@@ -49,8 +50,12 @@ func enterRootless(caller config.Caller, all ...*config.Config) error {
 	if kit == nil || err != nil {
 		return err
 	}
-	outside, err := kit.outside()
-	if !outside || err != nil {
+	defer kit.child.close()
+	if outside, err := kit.outside(); !outside || err != nil {
+		closeNamespaces(caller)
+		return err
+	}
+	if err := kit.verify(); err != nil {
 		return err
 	}
 	program, err := thisCommand()
@@ -89,46 +94,58 @@ func findRootlessKit(caller config.Caller) (*rootlessKit, error) {
 		dir = filepath.Join(runtimeDir, "containerd-rootless")
 	}
 	file := filepath.Join(dir, "child_pid")
-	text, err := os.ReadFile(file)
+	text, err := userfile.Found(file, 64)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // that of another user does not count
 		return nil, nil
+	}
+	if err != nil { // its class and its remedy are those of a configuration
+		return nil, &rootlessError{errors.New(err.Error()), whoseHint}
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text.Data)))
+	if err != nil || pid <= 0 {
+		return nil, &rootlessError{fmt.Errorf("%s: got %q, want the number of a process", file, text.Data), restartHint}
+	}
+	child, err := openProcess(pid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &rootlessError{fmt.Errorf("process %d, which %s names, has ended", pid, file), restartHint}
 	}
 	if err != nil {
 		return nil, &rootlessError{err: err}
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid <= 0 {
-		return nil, &rootlessError{fmt.Errorf("%s: got %q, want the number of a process", file, text), restartHint}
-	}
-	return &rootlessKit{dir, pid}, nil
+	return &rootlessKit{dir, child}, nil
 }
 
-const restartHint = "start it again: systemctl --user restart containerd"
-
-// namespace returns an identifier of a namespace of a process, for comparison.
-func namespace(pid, kind string) (string, error) {
-	return os.Readlink(filepath.Join("/proc", pid, "ns", kind))
-}
-
-func (k *rootlessKit) namespace(kind string) (string, error) {
-	return namespace(strconv.Itoa(k.pid), kind)
-}
+const (
+	restartHint = "start it again: systemctl --user restart containerd"
+	whoseHint   = "ROOTLESSKIT_STATE_DIR and XDG_RUNTIME_DIR say whose containerd is meant"
+)
 
 // outside reports whether this process has yet to enter the namespaces. It is
 // false afterwards, so that nothing enters twice.
 func (k *rootlessKit) outside() (bool, error) {
-	inside, err := k.namespace("user")
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, &rootlessError{fmt.Errorf("process %d, which %s names, has ended", k.pid, filepath.Join(k.dir, "child_pid")), restartHint}
-	}
+	inside, err := k.child.namespace("user")
 	if err != nil {
-		return false, &rootlessError{err, "ROOTLESSKIT_STATE_DIR and XDG_RUNTIME_DIR say whose containerd is meant"}
+		return false, &rootlessError{err, whoseHint}
 	}
-	own, err := namespace("self", "user")
+	own, err := ownNamespace("user")
 	if err != nil {
 		return false, &rootlessError{err: err}
 	}
 	return own != inside, nil
+}
+
+// verify refuses a process that is not RootlessKit's child of now. The number in
+// the file may be that of a later process, in namespaces of a container whose
+// files would be executed with the user's secrets.
+func (k *rootlessKit) verify() error {
+	why, err := k.child.isChildOf(k.dir)
+	if err != nil {
+		return &rootlessError{err, whoseHint}
+	}
+	if why != "" {
+		return &rootlessError{fmt.Errorf("process %d, which %s names, is no child of RootlessKit: %s", k.child.pid, filepath.Join(k.dir, "child_pid"), why), restartHint}
+	}
+	return nil
 }
 
 // enter executes a command line in the namespaces, through nsenter: a process
@@ -137,9 +154,12 @@ func (k *rootlessKit) enter(caller config.Caller, args []string) error {
 	nsenter, err := exec.LookPath("nsenter")
 	if err != nil {
 		return &rootlessError{errors.New("nsenter is not on PATH"),
-			fmt.Sprintf("install util-linux, or name the socket as it is seen from outside: --address /proc/%d/root/run/containerd/containerd.sock", k.pid)}
+			fmt.Sprintf("install util-linux, or name the socket as it is seen from outside: --address /proc/%d/root/run/containerd/containerd.sock", k.child.pid)}
 	}
-	into := k.nsenterArgs()
+	into, opened, err := k.nsenterArgs()
+	if err != nil {
+		return &rootlessError{err: err}
+	}
 	dir, err := os.Getwd()
 	if err == nil {
 		into = append(into, "-w"+dir)
@@ -150,24 +170,36 @@ func (k *rootlessKit) enter(caller config.Caller, args []string) error {
 	// the path.
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Environ(),
+		envNamespaces+"="+opened,
 		"ROOTLESSKIT_STATE_DIR="+k.dir,
 		fmt.Sprintf("ROOTLESSKIT_PARENT_EUID=%d", caller.UID),
 		fmt.Sprintf("ROOTLESSKIT_PARENT_EGID=%d", os.Getegid()))
 	return &rootlessError{err: fmt.Errorf("executing %s: %w", nsenter, syscall.Exec(nsenter, cmd.Args, cmd.Environ()))}
 }
 
-// nsenterArgs returns arguments that util-linux and busybox understand alike.
-// The network namespace is entered unless it is the process's own already, or
-// belongs to the containers alone: see --detach-netns of RootlessKit.
-func (k *rootlessKit) nsenterArgs() []string {
-	args := []string{"--preserve-credentials", "-U", "-m", "-t", strconv.Itoa(k.pid), "-F"}
-	own, err := namespace("self", "net")
-	inside, insideErr := k.namespace("net")
+// nsenterArgs returns arguments that util-linux and busybox understand alike, and
+// the numbers of the descriptors that they name. The network namespace is entered
+// unless it is the process's own already, or belongs to the containers alone: see
+// --detach-netns of RootlessKit.
+func (k *rootlessKit) nsenterArgs() (args []string, opened string, err error) {
+	kinds := []string{"user", "mnt"}
+	own, err := ownNamespace("net")
+	inside, insideErr := k.child.namespace("net")
 	_, detached := os.Stat(filepath.Join(k.dir, "netns"))
 	if detached != nil && (err != nil || insideErr != nil || own != inside) {
-		args = append(args, "-n")
+		kinds = append(kinds, "net")
 	}
-	return args
+	args = []string{"--preserve-credentials", "-F"}
+	var numbers []string
+	for _, kind := range kinds {
+		fd, err := k.child.openNamespace(kind)
+		if err != nil {
+			return nil, "", err
+		}
+		args = append(args, fmt.Sprintf("%s/proc/self/fd/%d", map[string]string{"user": "-U", "mnt": "-m", "net": "-n"}[kind], fd))
+		numbers = append(numbers, strconv.Itoa(fd))
+	}
+	return args, strings.Join(numbers, ","), nil
 }
 
 // thisCommand returns the path of this program under the name by which it was

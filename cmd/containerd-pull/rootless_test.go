@@ -293,6 +293,8 @@ func TestRootless(t *testing.T) {
 	})
 	t.Run("outside", func(t *testing.T) { testRootlessOutside(t, r, w.host()) })
 	t.Run("broken", func(t *testing.T) { testRootlessBroken(t, r) })
+	t.Run("stale", func(t *testing.T) { testL9StaleChild(t, r) })
+	t.Run("descriptors", func(t *testing.T) { testL9Descriptors(t, r, inside) })
 }
 
 // testRootlessNerdctl tests that nerdctl, which enters the namespaces by
@@ -386,5 +388,101 @@ func testRootlessBroken(t *testing.T, r *rootless) {
 	_, stderr, code := r.run(t, []string{"ROOTLESSKIT_STATE_DIR=" + filepath.Join(r.dir, "states/same"), "CONTAINERD_PULL_CONNECT_TIMEOUT=1s"}, "alpine")
 	if code != 3 || !strings.Contains(stderr, "/run/containerd/containerd.sock") {
 		t.Errorf("its own namespaces: got code %d and %q, want 3 and the socket that is not there", code, stderr)
+	}
+}
+
+// testL9StaleChild tests numbers of processes that are not RootlessKit's child of
+// now, and folders that another user can write: nothing is entered.
+func testL9StaleChild(t *testing.T, r *rootless) {
+	// inShell starts a program by a shell of the user and returns its number.
+	inShell := func(program string) string {
+		t.Helper()
+		cmd := r.command(t, nil, "sh", "-c", program+` & echo $!; wait`)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.SysProcAttr.Setpgid = true
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			cmd.Wait()
+		})
+		var pid string
+		if _, err := fmt.Fscan(out, &pid); err != nil {
+			t.Fatal(err)
+		}
+		for range 300 { // until it is in its namespaces
+			theirs, _ := os.Readlink("/proc/" + pid + "/ns/user")
+			if own, err := os.Readlink("/proc/self/ns/user"); err == nil && theirs != "" && theirs != own {
+				return pid
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatal("the process entered no namespace")
+		return ""
+	}
+	container := "nsenter --preserve-credentials -U -m -t " + r.pid + " -F unshare -m sleep 60"
+	for name, c := range map[string]struct {
+		pid   string
+		spoil func(dir string) error
+		want  []string
+	}{
+		"a user namespace of the user's": {inShell("unshare -U -r sleep 60"), nil, []string{"is no child of RootlessKit", "is not rootlesskit", "hint: start it again"}},
+		"a container's process":          {inShell(container), nil, []string{"is no child of RootlessKit", "hint: start it again"}},
+		"the daemon in RootlessKit":      {childOf(t, r.pid), nil, []string{"is no child of RootlessKit", "hint: start it again"}},
+		"another's folder":               {r.pid, func(dir string) error { return os.Chown(filepath.Join(dir, "child_pid"), 4243, 4243) }, []string{"belongs to uid 4243", "ROOTLESSKIT_STATE_DIR"}},
+		"a file for all":                 {r.pid, func(dir string) error { return os.Chmod(filepath.Join(dir, "child_pid"), 0o666) }, []string{"can be written by every user", "ROOTLESSKIT_STATE_DIR"}},
+	} {
+		dir := "states/" + strings.ReplaceAll(name, "'", "")
+		r.write(t, dir+"/child_pid", c.pid)
+		if c.spoil != nil {
+			if err := c.spoil(filepath.Join(r.dir, dir)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, stderr, code := r.run(t, []string{"ROOTLESSKIT_STATE_DIR=" + filepath.Join(r.dir, dir)}, "alpine")
+		if code != 3 {
+			t.Errorf("%s: got code %d and %q, want 3", name, code, stderr)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%s: got %q, want %q", name, stderr, want)
+			}
+		}
+	}
+}
+
+// childOf returns the number of a child of a process.
+func childOf(t *testing.T, pid string) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) == 0 {
+		t.Fatalf("process %s has no children", pid)
+	}
+	return fields[0]
+}
+
+// testL9Descriptors tests that programs which a pull executes inside get no handle
+// of a namespace.
+func testL9Descriptors(t *testing.T, r *rootless, host string) {
+	r.write(t, "home/bin/open", "#!/bin/sh\nls -l /proc/self/fd >$HOME/open\necho canary\n")
+	if err := errors.Join(os.Chmod(filepath.Join(r.dir, "home/bin/open"), 0o755), os.Chown(filepath.Join(r.dir, "home"), rootlessUser, rootlessUser)); err != nil {
+		t.Fatal(err)
+	}
+	r.write(t, "home/open.toml", fmt.Sprintf("[profiles.p]\nmatch = [%q]\ncredentials = { source = 'password', username = 'me', password_command = ['open'] }\n", host))
+	path := []string{"PATH=" + filepath.Join(r.dir, "home/bin") + ":" + os.Getenv("PATH")}
+	if _, stderr, code := r.run(t, path, "--plain-http", "--progress", "none", "--policy", "always", "--config", "open.toml", host+"/private"); code != 0 {
+		t.Fatalf("got code %d and %s", code, stderr)
+	}
+	list, err := os.ReadFile(filepath.Join(r.dir, "home/open"))
+	if err != nil || strings.Contains(string(list), "user:[") || strings.Contains(string(list), "mnt:[") {
+		t.Errorf("the program got: %s, %v", list, err)
 	}
 }

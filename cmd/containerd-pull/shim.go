@@ -64,6 +64,9 @@ func shimError(file string, err error) error {
 	if foreign, ok := errors.AsType[*plugin.ForeignError](err); ok {
 		return asUsage(foreign)
 	}
+	if unsafe, ok := errors.AsType[*plugin.TargetError](err); ok {
+		return asUsage(unsafe)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return &usageError{fmt.Errorf("%s: %w", file, fs.ErrNotExist), "name the folder: shim install DIR, shim remove DIR"}
 	}

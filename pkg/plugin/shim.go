@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // DefaultShimDir comes before the usual folder of nerdctl on search paths, that
@@ -114,10 +116,29 @@ func (e *ForeignError) Hint() string {
 	return "it stays as it is; name another folder, or move it away"
 }
 
+// TargetError is the error for a program that no shim may lead to: another user
+// could have it replaced.
+type TargetError struct {
+	Target string
+	Err    error
+}
+
+func (e *TargetError) Error() string { return "linking nerdctl to " + e.Target + ": " + e.Err.Error() }
+func (e *TargetError) Unwrap() error { return e.Err }
+
+// Hint is how to get a program that a shim may lead to.
+func (e *TargetError) Hint() string {
+	return "a shim leads only to a program that is root's or yours, and that no other user can write; install one, for instance with: sudo install -m 755 " + e.Target + " /usr/local/bin/containerd-pull"
+}
+
 // Install makes the shim in a folder: a link to target, which is a path of the
-// program. It replaces an older shim and nothing else.
+// program. It replaces an older shim and nothing else. The shim of root leads to
+// root's program alone, through root's folders.
 func (p Program) Install(dir, target string) (file string, err error) {
 	file = filepath.Join(dir, Name)
+	if err := userfile.Check(target); err != nil {
+		return file, &TargetError{target, err}
+	}
 	err = os.Symlink(target, file)
 	if !errors.Is(err, fs.ErrExist) {
 		return file, err

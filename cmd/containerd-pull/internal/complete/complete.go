@@ -27,6 +27,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store/root"
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 // candidateTime limits how long a completion may take.
@@ -257,8 +258,8 @@ func (k *completer) addresses(cmd *cobra.Command, _ []string, word string) ([]st
 	if dir := k.Caller.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		paths = append(paths, filepath.Join(dir, "containerd/containerd.sock"))
 		// The socket of rootless containerd is in a mount namespace of its own.
-		if pid, err := os.ReadFile(filepath.Join(dir, "containerd-rootless/child_pid")); err == nil {
-			paths = append(paths, filepath.Join("/proc", strings.TrimSpace(string(pid)), "root/run/containerd/containerd.sock"))
+		if pid, err := userfile.Found(filepath.Join(dir, "containerd-rootless/child_pid"), 64); err == nil {
+			paths = append(paths, filepath.Join("/proc", strings.TrimSpace(string(pid.Data)), "root/run/containerd/containerd.sock"))
 		}
 	}
 	var all []string
