@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -147,4 +148,69 @@ func TestH3TheDaemonApplies(t *testing.T) {
 		t.Errorf("got engine %s because %q, want the daemon, because of its user", result.Engine, result.EngineReason)
 	}
 	s.checkSnapshots(t, img)
+}
+
+// without are the plugins that make a daemon of 2.0 ask programs, which a client that
+// cannot see the daemon's process leaves to it.
+var without = testdaemon.Options{Disabled: []string{"io.containerd.image-verifier.v1.bindir"}}
+
+// TestH2ClientElsewhere: where the client is, the daemon's root is a copy of it that
+// another containerd has gone on with. The daemon unpacks, and the copy stays.
+func TestH2ClientElsewhere(t *testing.T) {
+	for _, version := range testdaemon.Versions() {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			pulltest.Need(t, pulltest.Root)
+			s := bareSite(t, place{name: version, snapshotter: "overlayfs", version: version})
+			t.Cleanup(s.close)
+			o := without
+			o.Version = version
+			s.serve(o)
+			reg := testregistry.Start(t, testregistry.Options{})
+			s.mustPull(testregistry.Push(t, reg, "team/first:1", small(t, "first", pulltest.Gzip, pulltest.Spec{})))
+			other := filepath.Join(t.TempDir(), "root")
+			if out, err := exec.Command("cp", "-a", s.root, other).CombinedOutput(); err != nil {
+				t.Fatalf("copying the root: %v: %s", err, out)
+			}
+			for n := range 20 { // the next numbers are taken
+				dir := filepath.Join(other, "io.containerd.snapshotter.v1.overlayfs/snapshots", fmt.Sprint(n), "fs")
+				if err := os.MkdirAll(dir, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := traces(t, other)
+			ref := testregistry.Push(t, reg, "team/second:1", small(t, "second", pulltest.Gzip, pulltest.Spec{}))
+			out, err := s.child(ref, "unshare", "--mount", "sh", "-c", `mount --bind "$0" "$1" && shift && exec "$@"`, other, s.root).CombinedOutput()
+			if err != nil || !strings.HasPrefix(string(out), "daemon: cannot prove that the file system is shared") {
+				t.Errorf("got %s and %v, want the daemon to unpack, with the reason", out, err)
+			}
+			if diff := cmp.Diff(before, traces(t, other)); diff != "" {
+				t.Errorf("the other containerd's files (-before +after):\n%s", diff)
+			}
+			s.usable(t, ref)
+		})
+	}
+}
+
+// TestHonestClientInAContainer: a client with mounts and processes of its own, to
+// which the daemon's socket and root were given, unpacks as on the machine.
+func TestHonestClientInAContainer(t *testing.T) {
+	for _, version := range testdaemon.Versions() {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			pulltest.Need(t, pulltest.Root)
+			s := bareSite(t, place{name: version, snapshotter: "overlayfs", version: version})
+			t.Cleanup(s.close)
+			o := without
+			o.Version = version
+			s.serve(o)
+			img := small(t, "container", pulltest.Gzip, pulltest.Spec{})
+			ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/container:1", img)
+			out, err := s.child(ref, "unshare", "--mount", "--pid", "--fork", "--mount-proc").CombinedOutput()
+			if err != nil || !strings.HasPrefix(string(out), "client: shares the daemon's file system") {
+				t.Errorf("got %s and %v, want the client to unpack", out, err)
+			}
+			s.checkSnapshots(t, img)
+		})
+	}
 }
