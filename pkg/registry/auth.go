@@ -193,7 +193,7 @@ func (r *Registry) Login(ctx context.Context, domain string) error {
 	}
 	var wrong []error
 	for _, h := range up.hosts {
-		resp, err := r.ask(ctx, h, call{op: "login", ref: ref, accept: "application/json"})
+		resp, err := r.ask(ctx, h, call{op: "login", ref: ref, accept: []string{"application/json"}})
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("logging in: %w", err))
 			continue

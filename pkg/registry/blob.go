@@ -36,7 +36,7 @@ type body struct {
 }
 
 func blobCall(ref source.Ref, d digest.Digest) call {
-	return call{op: "blob", ref: ref, digest: d, kind: "blobs", object: d.String(), accept: "*/*"}
+	return call{op: "blob", ref: ref, digest: d, kind: "blobs", object: d.String(), accept: []string{"*/*"}}
 }
 
 // Open asks the hosts that may serve ref's blobs, in order, for a part of the
@@ -116,10 +116,10 @@ func rangeRefused(resp *http.Response, err error, rng source.Range, size int64) 
 	if err != nil || resp.StatusCode != http.StatusPartialContent {
 		return false
 	}
-	if isEncoded(resp) {
+	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
+	if isEncoded(resp) && (got.total != size || resp.ContentLength != got.last-got.first+1) { // a part of something else
 		return true
 	}
-	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
 	return !ok || got.first != rng.Offset || got.last >= rng.Offset+rng.Of(size)
 }
 
@@ -131,15 +131,29 @@ func (b *body) accept(resp *http.Response, desc ocispec.Descriptor, rng source.R
 	if resp.StatusCode == http.StatusPartialContent {
 		return b.acceptPart(resp, desc)
 	}
-	if !isEncoded(resp) && resp.ContentLength >= 0 && resp.ContentLength != desc.Size {
-		return corruptf("short", "size: got %d, want %d", resp.ContentLength, desc.Size)
-	}
-	if err := decode(resp, desc.Size); err != nil {
+	if err := checkLength(resp, desc.Size); err != nil {
 		return err
 	}
+	decode(resp, desc.Size, codingOf(desc.MediaType))
 	b.toEnd = rng.Offset+b.rest == desc.Size
 	b.ranged = rangeHeader(rng, desc.Size) == "" && acceptsRanges(resp)
 	return b.skip(rng.Offset)
+}
+
+// checkLength judges an announced length. One that is the blob's own size means that
+// the bytes are the blob, whatever coding they are said to have.
+func checkLength(resp *http.Response, size int64) error {
+	_, known := codings()[contentCoding(resp)]
+	switch {
+	case resp.ContentLength == size:
+		resp.Header.Del("Content-Encoding")
+	case resp.ContentLength < 0:
+	case !isEncoded(resp):
+		return corruptf("short", "size: got %d, want %d", resp.ContentLength, size)
+	case !known:
+		return malformedf("answer with unknown content coding %q", contentCoding(resp))
+	}
+	return nil
 }
 
 // acceptPart checks the size that comes with a part; rangeRefused has checked

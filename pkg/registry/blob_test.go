@@ -253,6 +253,7 @@ func TestOpenPartThatWasNotAskedFor(t *testing.T) {
 
 func TestBodyFaults(t *testing.T) {
 	blob := blobBytes(200_000)
+	copy(blob, "\x1f\x8b")
 	chunked := func(w http.ResponseWriter, n int) {
 		http.NewResponseController(w).Flush()
 		w.Write(blob[:n])
@@ -302,11 +303,12 @@ func TestBodyFaults(t *testing.T) {
 		}, errdefs.IsUnavailable, "stall", 1000, true},
 		{"encoded and broken", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
-			w.Write(blob)
-		}, errdefs.IsDataLoss, "digest", 0, true},
+			http.NewResponseController(w).Flush()
+			io.WriteString(w, zipped(blob[:1000])+"this is no member")
+		}, errdefs.IsDataLoss, "digest", 1000, true},
 		{"unknown coding", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "compress")
-			w.Write(blob)
+			w.Write(blob[:900])
 		}, errdefs.IsInvalidArgument, "", 0, false},
 	}
 	for _, tt := range tests {
@@ -362,6 +364,7 @@ func TestSlowReaderIsNoStall(t *testing.T) {
 
 func TestBodyUndoesCoding(t *testing.T) {
 	blob := blobBytes(50_000)
+	copy(blob, "\x1f\x8b") // what a gzipped layer begins with
 	zip := func(w io.Writer, name string) io.WriteCloser {
 		if name == "zstd" {
 			z, err := zstd.NewWriter(w)
@@ -382,6 +385,97 @@ func TestBodyUndoesCoding(t *testing.T) {
 		got, b, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, source.Range{Offset: 30_000})
 		if err != nil || !bytes.Equal(got, blob[30_000:]) || b.Ranged {
 			t.Errorf("%s: got %d bytes, %v, want the last 20000, without ranges", coding, len(got), err)
+		}
+	}
+}
+
+// TestMislabelledCoding: size and digest decide what the bytes are, not the label that
+// storage has put on an object (moby#17595, distribution#3754). A gzipped layer may
+// be labelled as gzip, a proxy may really have coded it once more, and neither has to
+// say how long the answer is.
+func TestMislabelledCoding(t *testing.T) {
+	coded := func(name string, b []byte) []byte {
+		var buf bytes.Buffer
+		z := io.WriteCloser(gzip.NewWriter(&buf))
+		if name == "zstd" {
+			z, _ = zstd.NewWriter(&buf)
+		}
+		z.Write(b)
+		z.Close()
+		return buf.Bytes()
+	}
+	random := make([]byte, 300_000)
+	for i := range random {
+		random[i] = byte(i*i>>3 ^ i*2654435761>>13)
+	}
+	blobs := map[string][]byte{
+		ocispec.MediaTypeImageLayerGzip:                     coded("gzip", random),
+		"application/vnd.docker.image.rootfs.diff.tar.gzip": coded("gzip", []byte("small")),
+		ocispec.MediaTypeImageLayerZstd:                     coded("zstd", random),
+		ocispec.MediaTypeImageLayer:                         random,
+		ocispec.MediaTypeImageConfig:                        []byte("{}"),
+	}
+	for mediaType, blob := range blobs {
+		for _, label := range []string{"gzip", "x-gzip", "zstd", "aws-chunked", "identity", "br"} {
+			for _, really := range []bool{false, true} {
+				body := blob
+				if really {
+					if label != "gzip" && label != "zstd" {
+						continue
+					}
+					body = coded(label, blob)
+				}
+				for _, length := range []bool{false, true} {
+					srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+						w.Header().Set("Content-Encoding", label)
+						if length {
+							w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+						}
+						w.WriteHeader(http.StatusOK)
+						w.Write(body[:len(body)/2])
+						http.NewResponseController(w).Flush()
+						w.Write(body[len(body)/2:])
+					})
+					b, err := open(t, registry.Options{}).Open(t.Context(), srv.ref(t, "a"), describe(mediaType, blob), source.Range{})
+					if err != nil {
+						t.Errorf("%s as %s, coded %v, with length %v: got %v", mediaType, label, really, length, err)
+						continue
+					}
+					got, err := io.ReadAll(b)
+					if err := errors.Join(err, b.Close()); err != nil || !bytes.Equal(got, blob) || srv.count() != 1 {
+						t.Errorf("%s as %s, coded %v, with length %v: got %d of %d bytes and %v", mediaType, label, really, length, len(got), len(blob), err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestMislabelledPart: a part of a blob with a label that is wrong is that part.
+func TestMislabelledPart(t *testing.T) {
+	blob := blobBytes(1000)
+	srv := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		http.ServeContent(w, req, "", time.Time{}, bytes.NewReader(blob))
+	})
+	for _, rng := range []source.Range{{Offset: 400}, {Offset: 400, Length: 100}} {
+		got, _, err := read(t, open(t, registry.Options{}), srv.ref(t, "a"), blob, rng)
+		if want := blob[400 : 400+rng.Of(1000)]; err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%+v: got %d bytes and %v, want %d", rng, len(got), err, len(want))
+		}
+	}
+}
+
+// TestMislabelledManifest is read by what it begins with.
+func TestMislabelledManifest(t *testing.T) {
+	doc := manifestJSON(t)
+	for _, label := range []string{"gzip", "zstd", "br", "aws-chunked"} {
+		srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", label)
+			writeManifest(w, doc)
+		})
+		if got, err := open(t, registry.Options{}).Resolve(t.Context(), srv.ref(t, "a:1")); err != nil || !bytes.Equal(got.Body, doc) {
+			t.Errorf("%s: got %q and %v", label, got.Body, err)
 		}
 	}
 }

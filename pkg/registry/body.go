@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -104,7 +106,7 @@ func isEncoded(resp *http.Response) bool {
 }
 
 func contentCoding(resp *http.Response) string {
-	return strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
+	return strings.TrimPrefix(strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding"))), "x-") // of old servers
 }
 
 // zstdWindow is the largest window that RFC 9659 allows for a content coding.
@@ -114,18 +116,28 @@ const zstdWindow = 8 << 20
 // asked for, stands for. The reader bounds what comes out, of which it wants at
 // most size bytes; what that may take on the wire is bounded here, because a
 // coding can go on for ever and yield nothing.
-func decode(resp *http.Response, size int64) error {
-	if !isEncoded(resp) {
-		return nil
-	}
+//
+// Objects in storage are often labelled with the coding that they themselves have:
+// a gzipped layer is no layer that was gzipped on its way. What the bytes begin with
+// decides, and itself is the coding of what is wanted, empty if it has none.
+func decode(resp *http.Response, size int64, itself string) {
+	coding, known := codings()[contentCoding(resp)]
 	w, ok := resp.Body.(*watchedBody)
-	open := codings()[contentCoding(resp)]
-	if open == nil || !ok {
-		return malformedf("answer with unknown content coding %q", contentCoding(resp))
+	if !isEncoded(resp) || !known || !ok {
+		return
 	}
-	d := &decoder{open: open, in: &encoded{src: w.src, most: encodedBound(size)}}
+	d := &decoder{coding: coding, nested: itself == contentCoding(resp), in: &encoded{src: w.src, most: encodedBound(size)}}
 	w.src, w.body = d, d.closing(w.body)
-	return nil
+}
+
+// codingOf is the content coding that a blob of this media type has itself.
+func codingOf(mediaType string) string {
+	for _, coding := range []string{"gzip", "zstd"} {
+		if strings.HasSuffix(mediaType, "+"+coding) || strings.HasSuffix(mediaType, ".tar."+coding) {
+			return coding
+		}
+	}
+	return ""
 }
 
 // encodedBound is how many bytes size bytes may take in a content coding. Stored
@@ -133,20 +145,43 @@ func decode(resp *http.Response, size int64) error {
 // block for each flush of a server that hardly writes.
 func encodedBound(size int64) int64 { return size + size/8 + 64<<10 }
 
-// codings are the content codings that are understood.
-func codings() map[string]func(io.Reader) (io.ReadCloser, error) {
-	unzip := func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }
-	return map[string]func(io.Reader) (io.ReadCloser, error){
-		"gzip":   unzip,
-		"x-gzip": unzip,
-		"zstd": func(r io.Reader) (io.ReadCloser, error) {
+// coding is a content coding that is understood.
+type coding struct {
+	magic string // that its bytes begin with
+	ahead int    // bytes of it that yield at least the first four decoded ones
+	open  func(io.Reader) (io.ReadCloser, error)
+}
+
+func codings() map[string]coding {
+	return map[string]coding{
+		"gzip": {"\x1f\x8b", 4 << 10, func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
+		"zstd": {"\x28\xb5\x2f\xfd", 132 << 10, func(r io.Reader) (io.ReadCloser, error) { // a block, and its frame
 			z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
 			if err != nil {
 				return nil, err
 			}
 			return z.IOReadCloser(), nil
-		},
+		}},
 	}
+}
+
+// begins reports whether r begins like bytes in the coding.
+func (c coding) begins(r *bufio.Reader) bool {
+	head, _ := r.Peek(len(c.magic)) // the error comes with the bytes
+	return string(head) == c.magic
+}
+
+// isTwice reports whether what r holds is in the coding again once it is decoded.
+func (c coding) isTwice(r *bufio.Reader) bool {
+	ahead, _ := r.Peek(c.ahead) // fewer, if there are no more
+	out, err := c.open(bytes.NewReader(ahead))
+	if err != nil {
+		return false
+	}
+	defer out.Close()
+	head := make([]byte, len(c.magic))
+	_, err = io.ReadFull(out, head)
+	return err == nil && string(head) == c.magic
 }
 
 // encoded is a body as it came, up to a bound.
@@ -171,12 +206,13 @@ func (e *encoded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decoder undoes a content coding. It opens the coding with the first Read, so
-// that the wait for its header is watched as well.
+// decoder undoes a content coding. It looks at the bytes with the first Read, so that
+// the wait for them is watched as well.
 type decoder struct {
-	in   *encoded
-	open func(io.Reader) (io.ReadCloser, error)
-	out  io.ReadCloser
+	in     *encoded
+	coding coding
+	nested bool // what is wanted has the coding itself
+	out    io.ReadCloser
 }
 
 // Read implements io.Reader. What went wrong with the body itself is why its
@@ -194,13 +230,25 @@ func (d *decoder) Read(p []byte) (int, error) {
 
 func (d *decoder) read(p []byte) (int, error) {
 	if d.out == nil {
-		out, err := d.open(d.in)
-		if err != nil {
+		if err := d.begin(); err != nil {
 			return 0, err
 		}
-		d.out = out
 	}
 	return d.out.Read(p)
+}
+
+// begin decides whether the label is right.
+func (d *decoder) begin() error {
+	r := bufio.NewReaderSize(d.in, d.coding.ahead)
+	if !d.coding.begins(r) || d.nested && !d.coding.isTwice(r) {
+		d.out = io.NopCloser(r)
+		return nil
+	}
+	out, err := d.coding.open(r)
+	if err == nil {
+		d.out = out
+	}
+	return err
 }
 
 // closing returns a closer of the decoder and of the body below it.

@@ -98,7 +98,7 @@ func (r *Registry) request(ctx context.Context, u *url.URL, c call) *http.Reques
 	req := (&http.Request{Method: cmp.Or(c.method, http.MethodGet), URL: u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
 	req.Header.Set("User-Agent", r.opts.UserAgent)
 	req.Header.Set("Accept-Encoding", "identity")
-	req.Header.Set("Accept", c.accept)
+	req.Header["Accept"] = c.accept
 	if c.rng != "" {
 		req.Header.Set("Range", c.rng)
 	}

@@ -78,6 +78,7 @@ type host struct {
 	knownScheme atomic.Pointer[string] // the scheme that was found to work
 	private     atomic.Bool            // it was reached at a loopback or private address
 	refusesHead atomic.Bool            // of manifests, which it gives out
+	acceptLines atomic.Bool            // it may compare whole lines of Accept
 
 	mu      sync.Mutex
 	gone    *source.Error    // why it is not asked again in this run
@@ -336,8 +337,8 @@ type call struct {
 	kind   string        // manifests, blobs, tags or _catalog
 	object string        // tag or digest
 	query  url.Values    // which page of a list
-	accept string
-	rng    string // Range header, empty for everything
+	accept []string      // lines
+	rng    string        // Range header, empty for everything
 }
 
 func (c call) byTag() bool { return c.digest == "" }

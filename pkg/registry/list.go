@@ -64,7 +64,7 @@ func anchored(re *regexp.Regexp) func(string) bool {
 // from that host. Names that are not valid are left out: they end up on
 // terminals.
 func (r *Registry) list(ctx context.Context, c call, valid func(string) bool) ([]string, error) {
-	c.accept = "application/json"
+	c.accept = []string{"application/json"}
 	up, err := r.upstream(ctx, c.ref)
 	if err != nil {
 		return nil, err

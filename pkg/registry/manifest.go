@@ -82,7 +82,6 @@ func (r *Registry) checkDescriptor(desc ocispec.Descriptor) error {
 
 // document gets a document from any host.
 func (r *Registry) document(ctx context.Context, c call, from func(*host, call) (source.Target, error)) (source.Target, error) {
-	c.accept = strings.Join(append(manifestTypes(), "*/*;q=0.1"), ", ")
 	up, err := r.upstream(ctx, c.ref)
 	if err != nil {
 		return source.Target{}, err
@@ -139,8 +138,34 @@ func (r *Registry) recordFailure(h *host, c call, e *source.Error) {
 	r.recordOutcome(h, e)
 }
 
-// documentFrom fetches and checks the document from one host.
+// documentFrom fetches and checks the document from one host. One that answers with
+// schema 1 may be an old registry that does not take the list of types apart: it is
+// asked again in its way.
 func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocispec.Descriptor) (source.Target, error) {
+	c.accept = h.manifestAccept()
+	t, err := r.documentOnce(ctx, h, c, want)
+	if !errors.Is(err, errSchema1) || len(c.accept) > 1 {
+		return t, err
+	}
+	c.accept = acceptTypes()
+	if t, err = r.documentOnce(ctx, h, c, want); err == nil {
+		h.acceptLines.Store(true)
+	}
+	return t, err
+}
+
+// manifestAccept lists the documents that can be pulled, in one line unless the host
+// is known to want one for each.
+func (h *host) manifestAccept() []string {
+	if h.acceptLines.Load() {
+		return acceptTypes()
+	}
+	return []string{strings.Join(acceptTypes(), ", ")}
+}
+
+func acceptTypes() []string { return append(manifestTypes(), "*/*;q=0.1") }
+
+func (r *Registry) documentOnce(ctx context.Context, h *host, c call, want ocispec.Descriptor) (source.Target, error) {
 	resp, err := r.ask(ctx, h, c)
 	if err != nil {
 		return source.Target{}, err
@@ -155,6 +180,9 @@ func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocisp
 	}
 	r.dump.document(body)
 	desc, err := describe(body, resp.Header, want)
+	if err != nil && isSchema1Document(body, resp.Header.Get("Content-Type")) {
+		err = schema1() // its digest is not that of its bytes
+	}
 	if err != nil {
 		return source.Target{}, c.fail(h, networkFault(err))
 	}
@@ -165,9 +193,7 @@ func (r *Registry) documentFrom(ctx context.Context, h *host, c call, want ocisp
 // what is announced.
 func (r *Registry) readDocument(resp *http.Response) ([]byte, error) {
 	defer resp.Body.Close()
-	if err := decode(resp, r.opts.ManifestBytes); err != nil {
-		return nil, err
-	}
+	decode(resp, r.opts.ManifestBytes, "")
 	body, err := io.ReadAll(io.LimitReader(resp.Body, r.opts.ManifestBytes+1))
 	if err != nil {
 		return nil, err
@@ -319,6 +345,18 @@ func isSchema1(mediaType string) bool {
 		mediaType == "application/vnd.docker.distribution.manifest.v1+json"
 }
 
+// isSchema1Document judges by type or content.
+func isSchema1Document(body []byte, contentType string) bool {
+	if mediaType, _, err := mime.ParseMediaType(contentType); err == nil && isSchema1(mediaType) {
+		return true
+	}
+	var doc documentShape
+	return json.Unmarshal(body, &doc) == nil && (doc.SchemaVersion == 1 || isPresent(doc.FSLayers))
+}
+
+// errSchema1 is in the error of a manifest of Docker's schema 1.
+var errSchema1 = errors.New("manifest of Docker's schema 1")
+
 func schema1() error {
-	return malformedf("manifest of Docker's schema 1, which containerd cannot hold; push the image again with a current tool")
+	return malformedf("%w, which containerd cannot hold; push the image again with a current tool", errSchema1)
 }

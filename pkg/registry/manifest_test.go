@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -305,7 +306,7 @@ func TestResolveDecodesGzip(t *testing.T) {
 func TestResolveUnknownCoding(t *testing.T) {
 	srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "br")
-		writeManifest(w, manifestJSON(t))
+		writeManifest(w, []byte("\x0b\x02\x80 no JSON"))
 	})
 	_, err := open(t, registry.Options{}).Resolve(t.Context(), srv.ref(t, "app"))
 	if !errdefs.IsInvalidArgument(err) {
@@ -394,6 +395,61 @@ func TestSchema1HasAHint(t *testing.T) {
 	_, err := open(t, registry.Options{}).Resolve(t.Context(), srv.ref(t, "app"))
 	if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "push the image again") {
 		t.Errorf("got %v, want a hint", err)
+	}
+}
+
+// TestOldAccept: a registry that compares whole lines of Accept gets one for each type
+// when it has answered with schema 1, whose digest is not that of its bytes
+// (containerd#5632), and from then on; any other registry one line.
+func TestOldAccept(t *testing.T) {
+	body := manifestJSON(t)
+	old := func(w http.ResponseWriter, req *http.Request) {
+		if slices.Contains(req.Header["Accept"], ocispec.MediaTypeImageManifest) {
+			writeManifest(w, body)
+			return
+		}
+		w.Header().Set("Docker-Content-Digest", digest.FromString("payload").String())
+		w.Header().Set("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws")
+		fmt.Fprint(w, `{"schemaVersion":1,"fsLayers":[]}`)
+	}
+	oldJSON := func(w http.ResponseWriter, req *http.Request) {
+		old(w, req)
+		if len(req.Header["Accept"]) == 1 {
+			w.Header().Set("Content-Type", "application/json")
+		}
+	}
+	for _, handler := range []http.HandlerFunc{old, oldJSON} {
+		srv := serve(t, handler)
+		r := open(t, registry.Options{})
+		for _, tag := range []string{"1", "2"} {
+			got, err := r.Resolve(t.Context(), srv.ref(t, "app:"+tag))
+			if err != nil || !bytes.Equal(got.Body, body) {
+				t.Errorf("got %q and %v, want the manifest", got.Body, err)
+			}
+		}
+		if srv.count() != 3 {
+			t.Errorf("got %d requests, want 3: the second image knows", srv.count())
+		}
+	}
+	good := serve(t, manifest(body))
+	if _, err := open(t, registry.Options{}).Resolve(t.Context(), good.ref(t, "app:1")); err != nil || len(good.last(t).Header["Accept"]) != 1 {
+		t.Errorf("got %q and %v, want one line", good.last(t).Header["Accept"], err)
+	}
+	// An image that is of schema 1 changes nothing for others.
+	mixed := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasSuffix(req.URL.Path, "/old") {
+			w.Header().Set("Content-Type", "application/vnd.docker.distribution.manifest.v1+json")
+			fmt.Fprint(w, `{"schemaVersion":1,"fsLayers":[]}`)
+			return
+		}
+		writeManifest(w, body)
+	})
+	r := open(t, registry.Options{})
+	if _, err := r.Resolve(t.Context(), mixed.ref(t, "app:old")); err == nil {
+		t.Error("got no error for an image of schema 1")
+	}
+	if _, err := r.Resolve(t.Context(), mixed.ref(t, "app:1")); err != nil || len(mixed.last(t).Header["Accept"]) != 1 {
+		t.Errorf("got %q and %v, want one line", mixed.last(t).Header["Accept"], err)
 	}
 }
 

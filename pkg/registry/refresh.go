@@ -64,7 +64,7 @@ func (r *Registry) refreshFrom(ctx context.Context, h *host, c call, had source.
 // headDigest returns the digest that h has for a tag, empty if it does not say. Its
 // error is one that a GET would meet as well.
 func (r *Registry) headDigest(ctx context.Context, h *host, c call) (digest.Digest, error) {
-	c.method = http.MethodHead
+	c.method, c.accept = http.MethodHead, h.manifestAccept()
 	resp, err := r.ask(ctx, h, c)
 	if err != nil && isRefusedHead(err) {
 		return "", nil
