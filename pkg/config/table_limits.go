@@ -90,6 +90,16 @@ func limitSettings() []*Setting {
 			bind:        func(c *Config) value.Value { return value.Count(&c.Limits.Downloads) },
 		},
 		{
+			Key:         "reserve",
+			Flags:       []Flag{{Name: "reserve"}},
+			DefaultNote: "none",
+			Usage:       "`size`, or percentage of its size, that stays free on each file system that is written to",
+			Group:       GroupLimits,
+			bind: func(c *Config) value.Value {
+				return value.Reserve(&c.Limits.Reserve.Bytes, &c.Limits.Reserve.Percent)
+			},
+		},
+		{
 			Key:   "sync_fs",
 			Flags: []Flag{{Name: "sync-fs"}},
 			Usage: "sync the file system of the unpacked files before the image is registered",

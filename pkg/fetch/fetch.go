@@ -64,6 +64,10 @@ func (e *unserved) Is(target error) bool { return target == ErrUnserved }
 // Fetcher brings blobs into a content store. It may be used from many
 // goroutines and must not be copied.
 type Fetcher struct {
+	// Room is asked before so many bytes are written; its error ends the fetch. It
+	// is set before the first use, and nil allows everything.
+	Room func(bytes int64) error
+
 	source  source.Source
 	content content.Store
 	emit    progress.Sink

@@ -239,10 +239,25 @@ func (in *Ingest) serving(host string) {
 	}
 }
 
+// write hands bytes to the store, if there is room for them.
+func (in *Ingest) write(p []byte) error {
+	var err error
+	if in.f.Room != nil {
+		err = in.f.Room(int64(len(p)))
+	}
+	if err == nil {
+		_, err = in.w.Write(p)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
+	}
+	return nil
+}
+
 // deliver hands the next bytes of the blob to the store and then to consumer.
 func (in *Ingest) deliver(p []byte, consumer io.Writer) error {
-	if _, err := in.w.Write(p); err != nil {
-		return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
+	if err := in.write(p); err != nil {
+		return err
 	}
 	in.offset += int64(len(p))
 	in.fetched += int64(len(p))

@@ -3,7 +3,6 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/containerd/errdefs"
 )
@@ -27,8 +26,8 @@ func (f *Fetcher) Put(ctx context.Context, b Blob, body []byte, set map[string]s
 func (in *Ingest) put(ctx context.Context, body []byte, set map[string]string) error {
 	for {
 		held := in.offset > 0
-		if _, err := in.w.Write(body[min(in.offset, int64(len(body))):]); err != nil {
-			return fmt.Errorf("writing %s: %w", in.blob.Desc.Digest, err)
+		if err := in.write(body[min(in.offset, int64(len(body))):]); err != nil {
+			return err
 		}
 		err := in.Commit(ctx, set)
 		if !held || !errors.Is(err, ErrCorrupt) || in.w == nil || in.offset > 0 {

@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -51,6 +52,10 @@ func (r *run) begin(ctx context.Context) error {
 // do in any case need not ask the store for every layer beforehand where there is
 // ample room.
 func (r *run) prepare(ctx context.Context) error {
+	unpacks := slices.ContainsFunc(r.plan.Images, func(sel Selected) bool { return sel.Unpack })
+	if err := r.guard.Open(ctx, r.p.Store, unpacks); err != nil {
+		return err
+	}
 	if !r.plan.mayBeDone() && r.p.hasAmpleRoom(ctx, r.plan) {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -73,6 +74,8 @@ type Limits struct {
 	Unpacks   int // stages that unpack layers at work at once
 	// Layer bounds what each layer may become.
 	Layer unpack.Bounds
+	// Reserve is what stays free on the file systems of blobs and snapshots.
+	Reserve store.Reserve
 }
 
 // Result is what a pull did. Retries and warnings are events; see

@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -55,8 +56,9 @@ type run struct {
 	result   *Result
 	before   *images.Image // the record of the name, nil if there was none
 	mu       sync.Mutex    // guards the engine of result
-	ledger   *ledger       // without what the unpacker fetched
-	fetched  time.Time     // when all layers were there
+	guard    *store.Guard
+	ledger   *ledger   // without what the unpacker fetched
+	fetched  time.Time // when all layers were there
 }
 
 func (p *Puller) newRun(pl Plan) *run {
@@ -71,6 +73,8 @@ func (p *Puller) newRun(pl Plan) *run {
 	for desc := range pl.blobs {
 		r.ledger.want(desc)
 	}
+	r.guard = store.NewGuard(p.Limits.Reserve, lacks)
+	r.fetcher.Room = r.guard.TakeContent
 	for _, sel := range pl.Images {
 		r.result.Platforms = append(r.result.Platforms, sel.pulled())
 	}
@@ -81,7 +85,7 @@ func (p *Puller) newRun(pl Plan) *run {
 	r.unpacker = unpack.New(unpack.Options{
 		Store: p.Store, Fetcher: r.fetcher, Progress: p.Progress, SyncFS: pl.Request.SyncFS, Discard: pl.Request.DiscardLayers,
 		Engine: engine, Downloads: p.Limits.downloads(), Unpacks: p.Limits.unpacks(),
-		Bounds: p.Limits.Layer,
+		Bounds: p.Limits.Layer, Guard: r.guard,
 	})
 	return r
 }

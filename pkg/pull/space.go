@@ -16,7 +16,7 @@ import (
 // the place of its blobs that would have to go first. It asks nothing about them.
 func (p *Puller) hasAmpleRoom(ctx context.Context, pl *Plan) bool {
 	s := p.newSurvey(pl)
-	s.space = p.Store.FreeSpace(ctx)
+	s.space = p.freeSpace(ctx)
 	for desc := range pl.blobs {
 		if s.space.Misfits(desc) {
 			return false
@@ -24,6 +24,11 @@ func (p *Puller) hasAmpleRoom(ctx context.Context, pl *Plan) bool {
 	}
 	s.assumeEmpty()
 	return s.missing(ctx).fits(s.space) == nil
+}
+
+// freeSpace looks at the space for a pull, and what is to stay free of it.
+func (p *Puller) freeSpace(ctx context.Context) store.FreeSpace {
+	return p.Store.FreeSpace(ctx).Keep(p.Limits.Reserve)
 }
 
 // makeRoom refuses, before the first layer is asked for, a plan that cannot fit
@@ -93,6 +98,8 @@ func (a amount) fits(s *store.Space) error {
 		return nil
 	case s.ReadOnly:
 		return failure.New(syscall.EROFS, "%s is on a file system that is mounted read-only", s.Path).WithHint("mount it so that it can be written; --root DIR pulls elsewhere")
+	case s.Reserve > 0 && a.bytes > s.Bytes-s.Reserve:
+		return lacks(s, a.bytes)
 	case a.bytes > s.Bytes:
 		return failure.New(syscall.ENOSPC, "the file system of %s has %s free, and the pull needs at least %s",
 			s.Path, progress.Size(s.Bytes), progress.Size(a.bytes))
@@ -101,4 +108,11 @@ func (a amount) fits(s *store.Space) error {
 			s.Path, s.Inodes, a.inodes)
 	}
 	return nil
+}
+
+// lacks is the error for bytes that do not fit beside the reserve of s.
+func lacks(s *store.Space, bytes int64) error {
+	return failure.New(syscall.ENOSPC, "the file system of %s has %s free, of which %s are to stay free, and the pull needs at least %s",
+		s.Path, progress.Size(s.Bytes), progress.Size(s.Reserve), progress.Size(bytes)).
+		WithHint("make room on it, or lower --reserve")
 }

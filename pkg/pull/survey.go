@@ -253,7 +253,7 @@ func (s *survey) askIngests(ctx context.Context) error {
 }
 
 func (s *survey) askSpace(ctx context.Context) error {
-	s.space = s.p.Store.FreeSpace(ctx)
+	s.space = s.p.freeSpace(ctx)
 	return nil
 }
 

@@ -37,7 +37,9 @@ func (r *run) transfer(ctx context.Context) (*Result, error) {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
 	t := &transferProgress{p: p, ref: ref, before: before, fetched: map[digest.Digest]bool{}}
-	err = p.Store.Transfer(ctx, store.Transfer{
+	watched, stop := r.guard.Watch(ctx)
+	defer stop()
+	err = p.Store.Transfer(watched, store.Transfer{
 		Source: p.transferRef(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
 		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
 		PlainHTTP: settings.PlainHTTP, HostsDir: settings.HostsDir, Credentials: settings.Credentials, Progress: t.report,

@@ -25,13 +25,17 @@ type Space struct {
 	Device uint64 // the same for folders of one file system
 	// Bytes that root can still write; what is reserved for root counts.
 	Bytes int64
+	// Size is that of the whole file system, and Reserve what is to stay free of
+	// it: with one, Bytes are without those that are root's. See FreeSpace.Keep.
+	Size, Reserve int64
 	// Inodes that are free, or -1 where the file system makes them as needed.
 	Inodes   int64
 	ReadOnly bool
 	// Compresses reports whether files may take less than their size.
 	Compresses bool
 
-	place *Place
+	available int64 // bytes that not only root can write
+	place     *Place
 }
 
 // FreeSpace is the space for blobs and for snapshots. A folder that is not known,
@@ -96,7 +100,8 @@ func spaceOf(place *Place) *Space {
 		Path: place.Path(), Device: st.Dev, Bytes: int64(fs.Bfree) * fs.Bsize,
 		Inodes: int64(fs.Ffree), ReadOnly: fs.Flags&unix.ST_RDONLY != 0,
 		Compresses: slices.Contains([]uint32{unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, bcachefsMagic, zfsMagic}, uint32(fs.Type)),
-		place:      place,
+		Size:       int64(fs.Blocks) * fs.Bsize, available: int64(fs.Bavail) * fs.Bsize,
+		place: place,
 	}
 	if fs.Files == 0 {
 		space.Inodes = -1

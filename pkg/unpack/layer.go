@@ -396,9 +396,11 @@ func (l *layer) applyElsewhere(ctx context.Context) error {
 	defer turn.Give()
 	l.u.emit.Emit(l.event(progress.UnpackStart))
 	start := time.Now()
-	got, err := l.u.store.Applier.Apply(ctx, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS))
+	watched, stop := l.u.guard.Watch(ctx)
+	defer stop()
+	got, err := l.u.store.Applier.Apply(watched, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS))
 	if err != nil {
-		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, err)
+		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, store.WithCause(watched, err))
 	}
 	if got.Digest != l.diffID {
 		return l.wrongDiffID(got.Digest)

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack/pipeline"
 )
 
@@ -100,11 +101,31 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	if l.blobOnly {
 		return bound.explain(drain(plain, bound.bytes))
 	}
-	result, err := lay.Apply(ctx, l.upper.Dir, plain, l.applyOptions(bound))
+	var from io.Reader = plain
+	if l.u.guard.Guards() {
+		from = guardedReader{plain, l.u.guard}
+	}
+	result, err := lay.Apply(ctx, l.upper.Dir, from, l.applyOptions(bound))
 	l.phase(progress.Apply, plain.Busy(), plain.Count())
 	l.implicit, l.usage = result.Implicit, result.Usage
 	l.warn(result.Warnings)
 	return bound.explain(err)
+}
+
+// guardedReader reads what is going to be written into snapshots, as long as there
+// is room for it.
+type guardedReader struct {
+	r     io.Reader
+	guard *store.Guard
+}
+
+// Read implements io.Reader.
+func (g guardedReader) Read(p []byte) (int, error) {
+	n, err := g.r.Read(p)
+	if taken := g.guard.TakeSnapshots(int64(n)); taken != nil {
+		return 0, taken
+	}
+	return n, err
 }
 
 // drain reads r to its end, and at most limit bytes of it if that is not 0.

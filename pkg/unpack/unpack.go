@@ -15,6 +15,7 @@
 package unpack
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"sync"
@@ -52,6 +53,7 @@ type Unpacker struct {
 	discard bool
 	engine  Engine
 	bounds  Bounds
+	guard   *store.Guard
 
 	downloads *semaphore.Weighted
 	pipeline  *pipeline.Pipeline
@@ -76,6 +78,7 @@ type Options struct {
 	Downloads int
 	Unpacks   int
 	Bounds    Bounds
+	Guard     *store.Guard // keeps room free; may be nil
 }
 
 // New returns an Unpacker.
@@ -83,7 +86,7 @@ func New(o Options) *Unpacker {
 	first := make(chan struct{})
 	return &Unpacker{
 		first: first, markFirst: sync.OnceFunc(func() { close(first) }),
-		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds,
+		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds, guard: cmp.Or(o.Guard, store.NewGuard(store.Reserve{}, nil)),
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
 		pipeline:  pipeline.New(o.Unpacks, o.Store.Hasher),
 		blobs:     locker.New(),

@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
+)
+
+const (
+	// guardStep bounds how much is written between two looks at the free space,
+	// and guardFresh how long a look is believed: others write, too.
+	guardStep  = 8 << 20
+	guardFresh = 100 * time.Millisecond
+	// guardPart of what may still be written is written until the next look, so
+	// that looks become more frequent as it gets less: small files take more than
+	// their bytes.
+	guardPart = 8
+	// guardPause lets bytes reach the disk that were allowed and are on their way.
+	guardPause = 20 * time.Millisecond
+	// watchEvery is how often the space is looked at while containerd writes, and
+	// watchMargin bounds what it may write until it has stopped.
+	watchEvery  = 5 * time.Millisecond
+	watchMargin = 16 << 20
+)
+
+// Reserve is what is to stay free on each file system that a pull writes to: so
+// many bytes, or that part of its size. The zero value is nothing.
+type Reserve struct {
+	Bytes   int64
+	Percent float64
+}
+
+// IsSet reports whether anything is to stay free.
+func (r Reserve) IsSet() bool { return r.Bytes > 0 || r.Percent > 0 }
+
+func (r Reserve) of(size int64) int64 { return max(r.Bytes, int64(r.Percent/100*float64(size))) }
+
+// Keep returns the space with what is to stay free of it.
+func (f FreeSpace) Keep(r Reserve) FreeSpace {
+	for _, s := range []**Space{&f.Content, &f.Snapshots} {
+		if *s != nil && r.IsSet() {
+			kept := **s
+			kept.Reserve, kept.Bytes = r.of(kept.Size), kept.available
+			*s = &kept
+		}
+	}
+	return f
+}
+
+// look returns the space as it is now.
+func (s *Space) look() (*Space, error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(s.place.Dir.Fd()), &fs); err != nil {
+		return nil, fmt.Errorf("looking at the file system of %s: %w", s.Path, err)
+	}
+	now := *s
+	now.Bytes = int64(fs.Bavail) * fs.Bsize
+	return &now, nil
+}
+
+// Guard keeps a Reserve free while a pull writes. Before Open, and without a
+// reserve, it allows everything. It may be used from many goroutines.
+type Guard struct {
+	reserve            Reserve
+	refuse             func(s *Space, bytes int64) error
+	content, snapshots *allowance
+}
+
+// NewGuard returns a guard of the reserve. refuse makes the error of bytes that do
+// not fit beside it; without a reserve it may be nil.
+func NewGuard(r Reserve, refuse func(s *Space, bytes int64) error) *Guard {
+	return &Guard{reserve: r, refuse: refuse}
+}
+
+// Open finds the file systems to guard. A reserve on one that cannot be seen from
+// here is an errdefs.ErrFailedPrecondition; that of snapshots counts if the pull
+// unpacks.
+func (g *Guard) Open(ctx context.Context, s *Store, unpacks bool) error {
+	if !g.reserve.IsSet() {
+		return nil
+	}
+	space := s.FreeSpace(ctx).Keep(g.reserve)
+	switch {
+	case space.Content == nil:
+		return failure.New(errdefs.ErrFailedPrecondition, "--reserve cannot be kept: the folder of blobs of this containerd cannot be seen from here")
+	case space.Snapshots == nil && unpacks:
+		return failure.New(errdefs.ErrFailedPrecondition, "--reserve cannot be kept: where snapshotter %s keeps its files is not known here", s.Name)
+	}
+	g.content = &allowance{space: space.Content, refuse: g.refuse}
+	g.snapshots = g.content
+	if space.Snapshots != nil && (space.Snapshots.Device != space.Content.Device || space.Snapshots.Size != space.Content.Size) {
+		g.snapshots = &allowance{space: space.Snapshots, refuse: g.refuse}
+	}
+	return nil
+}
+
+// TakeContent allows n bytes to be written to the content store, or is the error
+// of a full disk.
+func (g *Guard) TakeContent(n int64) error { return g.content.take(n) }
+
+// TakeSnapshots allows n bytes to be written into snapshots.
+func (g *Guard) TakeSnapshots(n int64) error { return g.snapshots.take(n) }
+
+// Guards reports whether there is anything to keep free.
+func (g *Guard) Guards() bool { return g.content != nil }
+
+// Watch returns a context that ends when containerd, which writes meanwhile, is
+// about to come below the reserve. The caller calls stop.
+func (g *Guard) Watch(ctx context.Context) (watched context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if !g.Guards() {
+		return ctx, func() { cancel(nil) }
+	}
+	var running sync.WaitGroup
+	for _, a := range []*allowance{g.content, g.snapshots} {
+		running.Go(func() { a.watch(ctx, cancel) })
+	}
+	return ctx, func() {
+		cancel(nil)
+		running.Wait()
+	}
+}
+
+// allowance is what may still be written to one file system. That of a nil one is
+// not bounded.
+type allowance struct {
+	mu      sync.Mutex
+	space   *Space
+	refuse  func(s *Space, bytes int64) error
+	left    int64 // until the next look
+	granted int64 // since the last one, and perhaps not yet written
+	looked  time.Time
+}
+
+func (a *allowance) take(n int64) error {
+	if a == nil || n == 0 {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.left < n || time.Since(a.looked) > guardFresh {
+		err := a.look(n)
+		if err != nil && a.granted > 0 { // which may have been counted twice
+			time.Sleep(guardPause)
+			a.granted = 0
+			err = a.look(n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	a.left -= n
+	a.granted += n
+	return nil
+}
+
+// look finds out how much may be written, n bytes at least.
+func (a *allowance) look(n int64) error {
+	now, err := a.space.look()
+	if err != nil {
+		return err
+	}
+	room := now.Bytes - now.Reserve - a.granted
+	if room < n {
+		return a.refuse(now, n)
+	}
+	a.left, a.granted, a.looked = max(n, min(guardStep, room/guardPart)), 0, time.Now()
+	return nil
+}
+
+// watch ends ctx when what is free comes near the reserve.
+func (a *allowance) watch(ctx context.Context, end context.CancelCauseFunc) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	margin := int64(-1)
+	for {
+		now, err := a.space.look()
+		if err == nil && margin < 0 {
+			margin = min(watchMargin, max(now.Bytes-now.Reserve, 0)/4)
+		}
+		if err == nil && now.Bytes-now.Reserve < margin {
+			err = a.refuse(now, margin)
+		}
+		if err != nil {
+			end(err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
