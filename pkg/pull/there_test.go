@@ -2,18 +2,26 @@ package pull_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // blobDamage is what may happen to the file of a blob.
@@ -180,4 +188,153 @@ func TestM5PinnedRegistersWhatIsPinned(t *testing.T) {
 			}
 		}
 	})
+}
+
+// folders lists the folders of a chain's snapshots, bottom first.
+func (s *site) folders(t *testing.T, chain []digest.Digest) (all []string) {
+	t.Helper()
+	for _, id := range chain {
+		lowers, err := s.store().Lowers(s.ctx(), id.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, lowers[0].Name())
+		store.CloseAll(lowers)
+	}
+	return all
+}
+
+// layeredOn is an image on top of another's layers.
+func layeredOn(base *pulltest.Image, files ...pulltest.File) *pulltest.Image {
+	return pulltest.NewImage(pulltest.Spec{Layers: append(slices.Clone(base.Layers), pulltest.NewLayer(pulltest.Gzip, files...))})
+}
+
+// TestF6FolderOfASnapshotLost removes the folder of each snapshot of a chain, on
+// which another image and a container stand. No policy takes the image for whole;
+// it is unpacked again, into the same snapshot.
+func TestF6FolderOfASnapshotLost(t *testing.T) {
+	img := layered(t,
+		[]pulltest.File{pulltest.Directory("etc"), pulltest.Regular("etc/a", "1"), pulltest.Regular("etc/gone", "1")},
+		[]pulltest.File{pulltest.Regular("etc/b", "2"), pulltest.Regular("etc/.wh.gone", "")},
+		[]pulltest.File{pulltest.Directory("etc"), pulltest.Regular("etc/c", "3")})
+	above := layeredOn(img, pulltest.Regular("etc/d", "4"))
+	chain := img.ChainIDs()
+	each(t, places()[:2], func(t *testing.T, s *site) {
+		reg := testregistry.Start(t, testregistry.Options{})
+		ref, other := testregistry.Push(t, reg, "team/app:1", img), testregistry.Push(t, reg, "team/above:1", above)
+		s.mustPull(ref)
+		s.mustPull(other)
+		if _, err := s.store().Snapshotter.Prepare(s.ctx(), "container", above.ChainIDs()[3].String(), snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "now"})); err != nil {
+			t.Fatal(err)
+		}
+		top, dirs := above.ChainIDs()[3].String(), s.folders(t, chain)
+		want := s.tree(top)
+		policies := []pull.Policy{pull.PolicyAlways, pull.PolicyMissing, pull.PolicyNewer}
+		for i, lost := range [][]int{{0}, {1}, {2}, {0, 2}, {0, 1, 2}} {
+			for j, policy := range policies {
+				t.Run(fmt.Sprintf("%v, %s", lost, policy), func(t *testing.T) {
+					if s.daemon == nil { // a root that is open knows what it has made
+						s.close()
+					}
+					for _, n := range lost {
+						if dir := dirs[n]; (i+j)%2 == 0 && s.snapshotter == "overlayfs" {
+							removeAll(t, filepath.Dir(dir))
+						} else {
+							removeAll(t, dir)
+						}
+					}
+					s := s.in(t)
+					if _, err := s.pull(ref, withPolicy(pull.PolicyNever)); !errdefs.IsNotFound(err) {
+						t.Errorf("got %v by policy never, want the snapshot missing", err)
+					}
+					s.mustPull(ref, withPolicy(policy))
+					if diff := tree.Diff(withoutTimes(s.tree(top)), withoutTimes(want)); diff != "" {
+						t.Errorf("the tree above differs:\n%s", diff)
+					}
+					if got := s.snapshots(); len(got) != 5 {
+						t.Errorf("got %d snapshots, want 4 and that of the container", len(got))
+					}
+					if result := s.mustPull(ref); result.Unpacked != 0 {
+						t.Errorf("got %d bytes unpacked once more, want none", result.Unpacked)
+					}
+				})
+			}
+		}
+	})
+}
+
+// withoutTimes are entries without times: those of directories are of the unpack.
+func withoutTimes(entries []tree.Entry) []tree.Entry { return withoutTimesOf(time.Unix(0, 0), entries) }
+
+func removeAll(t *testing.T, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestF5SnapshotterLost removes the folder of the snapshotter, its database too,
+// while the metadata has records of its snapshots. Both images are unpacked again. A
+// container that stood on them has lost its files; a daemon keeps its record, and
+// what it stands on cannot be made anew then.
+func TestF5SnapshotterLost(t *testing.T) {
+	img := small(t, "f5", pulltest.Gzip, pulltest.Spec{})
+	above := layeredOn(img, pulltest.Regular("d", "4"))
+	for _, container := range []bool{false, true} {
+		t.Run(fmt.Sprintf("container %v", container), func(t *testing.T) {
+			each(t, places(), func(t *testing.T, s *site) {
+				reg := testregistry.Start(t, testregistry.Options{})
+				ref, other := testregistry.Push(t, reg, "team/app:1", img), testregistry.Push(t, reg, "team/above:1", above)
+				s.mustPull(ref)
+				s.mustPull(other)
+				if container {
+					_, err := s.store().Snapshotter.Prepare(s.ctx(), "container", above.ChainIDs()[len(img.Layers)].String(), snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "now"}))
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.loseSnapshotter(t)
+				if _, err := s.pull(ref, withPolicy(pull.PolicyNever)); !errdefs.IsNotFound(err) {
+					t.Errorf("got %v by policy never, want the snapshots missing", err)
+				}
+				_, err := s.pull(ref)
+				if container && s.daemon != nil {
+					if exitCode(err) != 8 || failure.HintOf(err) == "" {
+						t.Errorf("got %v with hint %q, want class 8 and a way out", err, failure.HintOf(err))
+					}
+					s.noLitter()
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.mustPull(other)
+				s.noLitter()
+				if diff := tree.Diff(s.tree(above.ChainIDs()[0].String()), s.tree(img.ChainIDs()[0].String())); diff != "" {
+					t.Error(diff)
+				}
+				if d := s.boot(testdaemon.Versions()[0]); d != nil {
+					s.ready(d, ref)
+					s.ready(d, other)
+				}
+			})
+		})
+	}
+}
+
+// loseSnapshotter removes the snapshotter's folder while no process uses it.
+func (s *site) loseSnapshotter(t *testing.T) {
+	t.Helper()
+	s.close()
+	if s.daemon != nil {
+		if err := s.daemon.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removeAll(t, filepath.Join(s.root, "io.containerd.snapshotter.v1."+s.snapshotter))
+	if s.daemon != nil {
+		if err := s.daemon.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -38,6 +38,8 @@ type Backend interface {
 	Namespaces(ctx context.Context) ([]string, error)
 	// Files is a look at the files of records.
 	Files(ctx context.Context) Files
+	// Refill is that of Store.
+	Refill(ctx context.Context, name, key string, u *Upper) error
 	// Drop removes a blob, its record and its file.
 	Drop(ctx context.Context, dgst digest.Digest) error
 	// Collect is that of Store.

@@ -140,16 +140,8 @@ func keepsImages(t *testing.T, s *store.Store) {
 func checksChains(t *testing.T, s *store.Store) {
 	ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
 	chain := identity.ChainIDs([]digest.Digest{digest.FromString("a"), digest.FromString("b"), digest.FromString("c")})
-	highest := func(want int) {
-		t.Helper()
-		if n, err := s.Highest(ctx, chain); n != want || err != nil {
-			t.Errorf("got %d and %v as the highest snapshot, want %d", n, err, want)
-		}
-	}
-	highest(0)
 	teststore.Commit(ctx, t, s, chain[0].String(), "")
 	teststore.Commit(ctx, t, s, chain[1].String(), chain[0].String())
-	highest(2)
 	found, err := s.Survey(ctx, store.Wanted{Chains: [][]digest.Digest{chain}})
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +152,6 @@ func checksChains(t *testing.T, s *store.Store) {
 		}
 	}
 	teststore.Commit(ctx, t, s, chain[2].String(), chain[0].String())
-	highest(3)
 	if _, err := s.Survey(ctx, store.Wanted{Chains: [][]digest.Digest{chain}}); !errdefs.IsDataLoss(err) {
 		t.Errorf("got %v for a snapshot on another parent, want data loss", err)
 	}

@@ -21,8 +21,6 @@ import (
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 )
 
 var (
@@ -185,33 +183,3 @@ func (s *Store) Restore(ctx context.Context, name string, before *images.Image) 
 
 // questions is how many calls run at once where there is one for each layer.
 const questions = 8
-
-// Highest returns how many snapshots of a chain, bottom first, there are up to
-// the highest that exists.
-func (s *Store) Highest(ctx context.Context, chain []digest.Digest) (int, error) {
-	n := len(chain)
-	if n == 0 {
-		return 0, nil
-	}
-	if has, err := s.Has(ctx, chain[n-1].String()); err != nil || has { // nearly always all or nothing
-		return n, err
-	}
-	there := make([]bool, n)
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(questions)
-	for i, id := range chain[:n-1] {
-		g.Go(func() (err error) {
-			there[i], err = s.Has(ctx, id.String())
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return 0, err
-	}
-	for i := n - 1; i >= 0; i-- {
-		if there[i] {
-			return i + 1, nil
-		}
-	}
-	return 0, nil
-}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
@@ -230,6 +233,32 @@ func (s *Store) committed(ctx context.Context, name, parent string) (*snapshots.
 		return nil, failure.New(errdefs.ErrDataLoss, "snapshot %s is %s on %q, want committed on %q", name, info.Kind, info.Parent, parent)
 	}
 	return &info, nil
+}
+
+// Refill makes the files of the active snapshot key, which are in u, those of the
+// committed snapshot name, whose own are lost, so that what is on top of that one
+// finds its files again. The caller removes key.
+func (s *Store) Refill(ctx context.Context, name, key string, u *Upper) error {
+	if err := s.backend.Refill(ctx, name, key, u); err != nil {
+		return fmt.Errorf("filling snapshot %s again: %w", name, err)
+	}
+	return nil
+}
+
+// FolderDamage says what is wrong with the folder of a layer beneath that of the
+// snapshotter, and is empty if nothing is.
+func FolderDamage(root *os.File, name string) (string, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(root.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case err == unix.ENOENT, err == unix.ENOTDIR:
+		return "its folder is gone", nil
+	case err != nil:
+		return "", fmt.Errorf("looking at the folder of a snapshot: %w", &os.PathError{Op: "stat", Path: path.Join(root.Name(), name), Err: err})
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return "there is something else in place of its folder", nil
+	}
+	return "", nil
 }
 
 // Drop removes a blob, record and file, so that it can be written again. What the

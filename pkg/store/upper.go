@@ -32,6 +32,7 @@ type Upper struct {
 	HasLowers bool
 
 	root   *os.File
+	name   string   // of Dir, beneath root
 	lowers []string // beneath root, nearest first
 }
 
@@ -54,12 +55,66 @@ func OpenUpper(root *os.File, mounts []mount.Mount) (*Upper, error) {
 	if upper == "" {
 		return u, nil
 	}
-	name, err := nameBeneath(root, upper)
+	if u.name, err = nameBeneath(root, upper); err != nil {
+		return nil, err
+	}
+	u.Dir, err = openFolder(root, u.name)
+	return u, err
+}
+
+// Move puts the folder in the place to beneath the snapshotter's, unless there is one
+// by now. What it lies in is made as the snapshotters make it.
+func (u *Upper) Move(to string) error {
+	from, err := beneath.Open(u.root, path.Dir(u.name))
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	into, err := openOrMake(u.root, path.Dir(to))
+	if err != nil {
+		return err
+	}
+	defer into.Close()
+	if isFolder(into, path.Base(to)) {
+		return nil
+	}
+	if err := unix.Unlinkat(int(into.Fd()), path.Base(to), 0); err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "remove", Path: path.Join(into.Name(), path.Base(to)), Err: err}
+	}
+	if err := unix.Renameat2(int(from.Fd()), path.Base(u.name), int(into.Fd()), path.Base(to), unix.RENAME_NOREPLACE); err != nil {
+		return &os.LinkError{Op: "rename", Old: path.Join(u.root.Name(), u.name), New: path.Join(u.root.Name(), to), Err: err}
+	}
+	return nil
+}
+
+// openOrMake opens the folder name beneath root, in which there is the folder that
+// it lies in.
+func openOrMake(root *os.File, name string) (*os.File, error) {
+	above, err := beneath.Open(root, path.Dir(name))
 	if err != nil {
 		return nil, err
 	}
-	u.Dir, err = openFolder(root, name)
-	return u, err
+	defer above.Close()
+	base := path.Base(name)
+	err = unix.Mkdirat(int(above.Fd()), base, snapshotMode)
+	if err == unix.EEXIST && !isFolder(above, base) {
+		if err = unix.Unlinkat(int(above.Fd()), base, 0); err == nil {
+			err = unix.Mkdirat(int(above.Fd()), base, snapshotMode)
+		}
+	}
+	if err != nil && err != unix.EEXIST {
+		return nil, &os.PathError{Op: "mkdir", Path: path.Join(above.Name(), base), Err: err}
+	}
+	return beneath.Open(above, base)
+}
+
+// snapshotMode is what snapshotters give the folder of a snapshot.
+const snapshotMode = 0o700
+
+func isFolder(dir *os.File, name string) bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 // foldersOf reads the folders out of the mounts of a snapshot. There is no upper

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -23,10 +24,11 @@ type chain struct {
 	u        *Unpacker
 	img      Image
 	chainIDs []digest.Digest
-	below    int      // number of layers that have a snapshot already
-	layers   []*layer // the others, bottom first
-	direct   bool     // this process writes the snapshots; otherwise the store's applier does
-	engine   Engine   // as the result names it
+	whole    []*layer  // those that have a snapshot with its files
+	layers   []*layer  // the others, bottom first
+	ghosts   sync.Once // see removeGhosts
+	direct   bool      // this process writes the snapshots; otherwise the store's applier does
+	engine   Engine    // as the result names it
 	reason   string
 }
 
@@ -39,13 +41,19 @@ func (u *Unpacker) newChain(ctx context.Context, img Image) (*chain, error) {
 	}
 	c := &chain{u: u, img: img, chainIDs: identity.ChainIDs(slices.Clone(img.DiffIDs)), engine: EngineClient, reason: "nothing to unpack"}
 	c.lock()
-	var err error
-	if c.below, err = c.firstMissing(ctx); err != nil {
+	there, err := c.find(ctx)
+	if err != nil {
 		c.unlock()
 		return nil, err
 	}
-	for i := c.below; i < len(img.Layers); i++ {
-		c.layers = append(c.layers, c.newLayer(i))
+	for i, id := range c.chainIDs {
+		l, sn := c.newLayer(i), there.Snapshots[id]
+		if l.lost = sn.Damage != ""; sn.IsThere() {
+			l.blobOnly = true
+			c.whole = append(c.whole, l)
+		} else {
+			c.layers = append(c.layers, l)
+		}
 	}
 	return c, nil
 }
@@ -72,37 +80,52 @@ func (c *chain) top() digest.Digest {
 	return c.chainIDs[len(c.chainIDs)-1]
 }
 
-// firstMissing returns the first layer above the highest snapshot that exists.
-// It puts that snapshot under the lease, and before it the blobs of the image:
-// if the snapshot is there afterwards, no collection came in between that took
-// both.
-func (c *chain) firstMissing(ctx context.Context) (int, error) {
+// find finds out which snapshots there are. It puts the highest under the lease, and
+// before it the blobs of the image: if the snapshot is there afterwards, no collection
+// came in between that took both.
+func (c *chain) find(ctx context.Context) (store.Found, error) {
 	for {
-		n, err := c.u.store.Highest(ctx, c.chainIDs)
-		if n == 0 || err != nil {
-			return 0, err
+		found, err := c.u.store.Survey(ctx, store.Wanted{Chains: [][]digest.Digest{c.chainIDs}})
+		highest := c.highest(found)
+		if highest == "" || err != nil {
+			return found, err
 		}
 		if c.img.Keep != nil {
 			if err := c.img.Keep(ctx); err != nil {
-				return 0, err
+				return found, err
 			}
 		}
-		if held, err := c.u.store.Hold(ctx, c.chainIDs[n-1].String()); held || err != nil {
-			return n, err
+		if held, err := c.u.store.Hold(ctx, highest.String()); held || err != nil {
+			return found, err
 		}
 	}
+}
+
+// highest is the highest snapshot of the chain that has a record, "" if none has.
+func (c *chain) highest(found store.Found) (id digest.Digest) {
+	for _, above := range c.chainIDs {
+		if found.Snapshots[above].Info == nil {
+			break
+		}
+		id = above
+	}
+	return id
 }
 
 // keepBlobs keeps or fetches the blobs of the layers that have a snapshot:
 // without them the image could be neither pushed nor unpacked again.
 func (c *chain) keepBlobs(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for i := range c.below {
-		l := c.newLayer(i)
-		l.blobOnly = true
+	for _, l := range c.whole {
 		g.Go(func() error { return l.keepBlob(ctx) })
 	}
 	return g.Wait()
+}
+
+// removeGhosts removes, once, what keeps snapshots of the chain from being made anew.
+func (c *chain) removeGhosts(ctx context.Context) (err error) {
+	c.ghosts.Do(func() { err = c.u.store.RemoveGhosts(ctx, c.chainIDs) })
+	return err
 }
 
 // run unpacks the chain. It chooses the engine with the first layer's snapshot in

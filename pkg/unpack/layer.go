@@ -40,7 +40,7 @@ const (
 	// prepareTries allows for a key that is in use already, and for the folder that
 	// a killed daemon left under the number of the next snapshot: that fails once
 	// and is gone then.
-	prepareTries = 3
+	prepareTries = 4
 )
 
 // layer is one layer on its way to a committed snapshot. Its methods are
@@ -61,6 +61,9 @@ type layer struct {
 	// blobOnly is set if the snapshot exists: nothing is written, but what the blob
 	// inflates to is verified, since the snapshot may be made of another blob.
 	blobOnly bool
+	// lost is set if the snapshot has a record and no files: what is written fills
+	// it again.
+	lost bool
 
 	once      sync.Once // of prepareOnce
 	onceErr   error
@@ -113,7 +116,9 @@ func (l *layer) labels() map[string]string {
 	maps.Copy(set, snapshots.FilterInheritedLabels(l.desc.Annotations))
 	delete(set, snapshots.LabelSnapshotUIDMapping)
 	delete(set, snapshots.LabelSnapshotGIDMapping)
-	set[snapshots.LabelSnapshotRef] = l.chainID
+	if !l.lost { // or the snapshotter would find that there is one
+		set[snapshots.LabelSnapshotRef] = l.chainID
+	}
 	set[snapshots.LabelSnapshotDiffID] = l.diffID.String()
 	if l.parent != "" {
 		set[labelParentChainID] = l.parent
@@ -127,6 +132,7 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 		return nil
 	}
 	var failed error
+	cleared := false
 	for range prepareTries {
 		key := fmt.Sprintf(snapshots.UnpackKeyFormat, rand.Text()[:12], l.chainID)
 		mounts, err := l.createSnapshot(ctx, key, parent)
@@ -145,6 +151,13 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 		if l.done, err = l.u.store.Hold(ctx, l.chainID); l.done || err != nil {
 			return err
 		}
+		// Otherwise the snapshotter has lost what the metadata has a record of. A
+		// second time, the record could not be removed.
+		l.lost = cleared
+		if err := l.c.removeGhosts(ctx); err != nil {
+			return err
+		}
+		cleared = true
 	}
 	return fmt.Errorf("preparing a snapshot for layer %s: %w", l.desc.Digest, failed)
 }
@@ -464,6 +477,20 @@ func (l *layer) commit(ctx context.Context) error {
 	if err := errors.Join(l.inherit(ctx), l.sync()); err != nil {
 		return err
 	}
+	if err := l.commitFiles(ctx); err != nil {
+		return err
+	}
+	l.key, l.done = "", true
+	l.close()
+	l.phase(progress.Commit, time.Since(start), 0)
+	return nil
+}
+
+// commitFiles makes the active snapshot the layer's, or fills that again.
+func (l *layer) commitFiles(ctx context.Context) error {
+	if l.lost {
+		return l.refill(ctx)
+	}
 	opts := []snapshots.Opt{snapshots.WithLabels(l.labels())}
 	if l.preparent != l.parent {
 		opts = append(opts, snapshots.WithParent(l.parent))
@@ -472,15 +499,28 @@ func (l *layer) commit(ctx context.Context) error {
 	switch {
 	case errdefs.IsAlreadyExists(err): // another pull was faster
 		l.abort(ctx)
-		if err := l.hold(ctx); err != nil {
-			return err
-		}
+		return l.hold(ctx)
 	case err != nil:
 		return fmt.Errorf("committing layer %s: %w", l.desc.Digest, err)
 	}
-	l.key, l.done = "", true
-	l.close()
-	l.phase(progress.Commit, time.Since(start), 0)
+	return nil
+}
+
+// wayOut is what can be done about a snapshot that cannot be mended in its place.
+const wayOut = "remove the containers on top of it, then the snapshot with ctr snapshots rm, and pull again"
+
+// refill gives the files of the active snapshot to the one that has lost its own.
+func (l *layer) refill(ctx context.Context) error {
+	if l.upper == nil {
+		if ok, why := l.open(ctx); !ok {
+			return failure.New(errdefs.ErrDataLoss, "the files of snapshot %s are lost, and cannot be written again: %s", l.chainID, why).
+				WithHint(wayOut)
+		}
+	}
+	if err := l.u.store.Refill(ctx, l.chainID, l.key, l.upper); err != nil {
+		return err
+	}
+	l.abort(ctx)
 	return nil
 }
 

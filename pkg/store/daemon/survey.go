@@ -71,6 +71,12 @@ func (f files) ChainDamage(_ context.Context, chain []digest.Digest) ([]string, 
 	return make([]string, len(chain)), nil
 }
 
+// Refill implements store.Backend.
+func (d *daemon) Refill(context.Context, string, string, *store.Upper) error {
+	return failure.New(errdefs.ErrDataLoss, "containerd's snapshotter has lost it, and something is on top of it").
+		WithHint("remove the containers on top of it (ctr containers rm, ctr snapshots rm) and pull again; if root_path of the snapshotter was changed, change it back")
+}
+
 // Drop implements store.Backend. The file goes with the collection that follows,
 // unless another namespace has a record of it.
 func (d *daemon) Drop(ctx context.Context, dgst digest.Digest) error {

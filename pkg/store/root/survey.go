@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"path"
 	"strconv"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -41,67 +42,97 @@ func (r *root) Drop(ctx context.Context, dgst digest.Digest) error {
 func (r *root) ChainDamage(ctx context.Context, chain []digest.Digest) ([]string, error) {
 	damage := make([]string, len(chain))
 	for i, name := range chain {
-		dir, err := r.folder(ctx, name.String())
+		inner, err := r.nameBelow(name.String())
 		if err != nil {
 			return nil, err
 		}
-		if dir == "" {
+		id, err := r.folderID(ctx, inner)
+		if err != nil {
+			return nil, err
+		}
+		if id == "" {
 			continue // it was made after the root was opened
 		}
-		if damage[i], err = folderDamage(dir); err != nil {
+		if damage[i], err = store.FolderDamage(r.folders.snapshots, r.folderOf(id)); err != nil {
 			return nil, err
 		}
 	}
 	return damage, nil
 }
 
-// folderDamage says what is wrong with a folder, and is empty if nothing is.
-func folderDamage(dir string) (string, error) {
-	switch info, err := os.Lstat(dir); {
-	case errors.Is(err, os.ErrNotExist):
-		return "its folder is gone", nil
-	case err != nil:
-		return "", fmt.Errorf("looking at the folder of a snapshot: %w", err)
-	case !info.IsDir():
-		return "in place of its folder there is something else", nil
-	}
-	return "", nil
-}
-
-// folder is where the files of the snapshot name lie, "" if that is not known.
-func (r *root) folder(ctx context.Context, name string) (string, error) {
+// Refill implements store.Backend. Where the snapshotter has lost its record, that of
+// the metadata is kept, with everything that is on top of it: what the snapshotter
+// commits gets the name that is expected there.
+func (r *root) Refill(ctx context.Context, name, key string, u *store.Upper) error {
 	inner, err := r.nameBelow(name)
-	if err != nil || inner == "" {
-		return "", err
+	if err != nil {
+		return err
 	}
 	id, err := r.folderID(ctx, inner)
-	if err != nil || id == "" {
-		return "", err
+	if err != nil {
+		return err
 	}
-	return r.folderOf(id), nil
+	if id != "" {
+		return u.Move(r.folderOf(id))
+	}
+	return r.recommit(ctx, inner, name, key)
+}
+
+// recommit commits the snapshot key under the inner name.
+func (r *root) recommit(ctx context.Context, inner, name, key string) error {
+	innerKey, err := r.nameBelow(key)
+	if err != nil {
+		return err
+	}
+	parent, err := r.parentBelow(name)
+	if err != nil {
+		return err
+	}
+	info, err := r.snapshotter.Stat(ctx, innerKey)
+	if err != nil {
+		return err
+	}
+	var opts []snapshots.Opt
+	if info.Parent != parent {
+		opts = append(opts, snapshots.WithParent(parent))
+	}
+	return r.snapshotter.Commit(ctx, inner, innerKey, opts...)
 }
 
 // folderOf is where the snapshotter keeps the files of the snapshot with that
-// number.
+// number, beneath its folder.
 func (r *root) folderOf(id string) string {
-	dir := filepath.Join(r.snapshotDir(), "snapshots", id)
+	dir := path.Join("snapshots", id)
 	if r.overlay != nil {
-		dir = filepath.Join(dir, "fs")
+		dir = path.Join(dir, "fs")
 	}
 	return dir
 }
 
+// parentBelow is the inner name of the parent that the metadata has of the snapshot
+// name, "" if there is none.
+func (r *root) parentBelow(name string) (string, error) {
+	parent, err := r.recorded(name, "parent")
+	if err != nil || parent == "" {
+		return "", err
+	}
+	return r.nameBelow(parent)
+}
+
 // nameBelow is what the snapshotter below the metadata calls the snapshot name, ""
 // if there is no record of it.
-func (r *root) nameBelow(name string) (inner string, err error) {
+func (r *root) nameBelow(name string) (string, error) { return r.recorded(name, "name") }
+
+// recorded reads a field of the record that the metadata has of a snapshot.
+func (r *root) recorded(name, field string) (value string, err error) {
 	err = r.metadata.View(func(tx *bolt.Tx) error {
 		b := below(tx.Bucket([]byte(schemaBucket)), r.parts.Namespace, "snapshots", r.parts.Name, name)
 		if b != nil {
-			inner = string(b.Get([]byte("name")))
+			value = string(b.Get([]byte(field)))
 		}
 		return nil
 	})
-	return inner, err
+	return value, err
 }
 
 // folderID is the number of a snapshot, which is the name of its folder; "" if it
