@@ -213,24 +213,19 @@ func (s *scratch) close(ctx context.Context) error {
 func (w *walk) apply(ctx context.Context, dir *os.File, p *repairUnit, i int, lowers []*os.File) (digest.Digest, error) {
 	o := lay.Options{Whiteouts: lay.InPlace}
 	if i > 0 && !w.copies() {
-		o.Whiteouts = lay.Overlay
+		o.Whiteouts, o.Lowers = lay.Overlay, slices.Clone(lowers)
+		slices.Reverse(o.Lowers)
 	}
-	done, got, err := applyBlob(ctx, w.Store.Content, p.layers[i], dir, p.diffIDs[i].Algorithm(), o)
-	if err != nil || got != p.diffIDs[i] || o.Whiteouts == lay.InPlace {
-		return got, err
-	}
-	nearestFirst := slices.Clone(lowers)
-	slices.Reverse(nearestFirst)
-	return got, lay.Inherit(dir, nearestFirst, done.Implicit)
+	return applyBlob(ctx, w.Store.Content, p.layers[i], dir, p.diffIDs[i].Algorithm(), o)
 }
 
-func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir *os.File, algorithm digest.Algorithm, o lay.Options) (res lay.Result, got digest.Digest, err error) {
+func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir *os.File, algorithm digest.Algorithm, o lay.Options) (got digest.Digest, err error) {
 	plain, err := openLayer(ctx, from, desc)
 	if err != nil {
-		return res, "", err
+		return "", err
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	sum := algorithm.Digester()
-	res, err = lay.Apply(ctx, dir, io.TeeReader(plain, sum.Hash()), o)
-	return res, sum.Digest(), err
+	_, err = lay.Apply(ctx, dir, io.TeeReader(plain, sum.Hash()), o)
+	return sum.Digest(), err
 }

@@ -17,6 +17,16 @@ const acl = "\x02\x00\x00\x00" +
 	"\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\xe8\x03\x00\x00" + "\x04\x00\x04\x00\xff\xff\xff\xff" +
 	"\x10\x00\x06\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
 
+// otherACL is another: user::rwx, user:1000:r-x, group::r-x, mask::rwx,
+// other::r-x, as of a directory. plainACL says no more than a mode.
+const (
+	otherACL = "\x02\x00\x00\x00" +
+		"\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x05\x00\xe8\x03\x00\x00" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
+		"\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
+	plainACL = "\x02\x00\x00\x00" +
+		"\x01\x00\x07\x00\xff\xff\xff\xff" + "\x04\x00\x05\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
+)
+
 // layers is a test case: the layer to apply, and those below it.
 type layers struct {
 	below [][]entry
@@ -38,32 +48,34 @@ func over(below []entry, entries ...entry) layers {
 }
 
 var corpus = map[string]layers{
-	"empty":            single(),
-	"root entry":       single(dir("./", mode(0o700), owner(5, 6))),
-	"root by dots":     single(dir("/", mode(0o700)), dir("..", mode(0o700)), file("../..", "x"), file("f", "x")),
-	"attributes":       single(dir("d", mode(0o1777), owner(1, 2)), file("d/f", "hello", mode(0o640), owner(3, 4)), symlink("d/l", "f", owner(5, 6)), dir("e", mode(0o2755), owner(0, 7)), file("e/f", "x"), dir("e/d"), file("zero", "", mode(0)), file("big-mode", "", mode(0o177644))),
-	"set user ID":      single(file("suid", "x", mode(0o4755), owner(1, 1)), file("sgid", "x", mode(0o2755), owner(1, 1)), file("both", "x", mode(0o6711)), file("sgid-noexec", "x", mode(0o2644), owner(3, 4)), dir("d", mode(0o6755), owner(1, 1))),
-	"owners":           single(file("a", "", owner(math.MaxInt32, math.MaxUint32-1)), file("minus", "", owner(-1, -1)), file("half", "", owner(7, -1)), dir("d", owner(-1, 3)), symlink("l", "x", owner(-1, 9))),
-	"owners in turn":   over([]entry{dir("below")}, file("d/f", "", owner(1000, 1001)), file("e/f/g", "", owner(1000, 1001)), file("below/x/f", "", owner(-1, 1001)), whiteout("below/.wh.g", owner(7, 8)), file("below/h", ""), symlink("l", "x", owner(1000, -1)), dir("m/n", owner(5, 5)), file("m/n/o", "")),
-	"locked by owner":  single(dir("d", mode(0), owner(1000, 1000)), file("d/f", "x", mode(0), owner(1000, 1000)), file("d/g", "x", owner(2000, 2000)), dir("d/e", mode(0o1777), owner(1000, 1000)), file("d/e/f", "x", owner(3000, 3000)), file("d/e/f", "y", owner(4000, 4000)), hardlink("d/e/h", "d/f", owner(3000, 3000))),
-	"huge owner":       single(file("a", "", owner(1<<32+5, 1<<33+6))),
-	"access time":      single(file("a", "", accessed(stamp(900))), file("b", "", accessed(stamp(1)), at(stamp(5))), dir("d", accessed(stamp(800)))),
-	"strange times":    single(file("old", "", at(time.Unix(-5, 0))), file("zero", "", at(time.Unix(0, 0))), file("far", "", at(time.Unix(1<<40, 0))), file("limit", "", at(time.Unix(0, math.MaxInt64))), dir("d", at(time.Unix(-100000, 3)))),
-	"directory times":  single(dir("d"), file("d/a", ""), dir("d/e"), file("d/e/b", ""), hardlink("d/c", "d/a"), file("d/a", "again")),
-	"absolute names":   single(dir("/d"), file("/d/f", "x"), file("//e//f", "x"), symlink("/l", "/d"), file("/l/g", "x")),
-	"dotted names":     single(file("./a/./b", "x"), file("a/../c", "x"), file("../up", "x"), file("../../d/e", "x"), file("a/../../f", "x"), dir("./d/.")),
-	"doubled entries":  single(file("f", "one", mode(0o600)), file("f", "two", mode(0o755)), dir("d", mode(0o700)), dir("d", owner(9, 9)), symlink("l", "a"), symlink("l", "b")),
-	"long names":       single(file(strings.Repeat("n", 255), "x"), file(strings.Repeat("dir/", 200)+"f", "x"), symlink("l", strings.Repeat("t/", 1000))),
-	"long way up":      single(file(strings.Repeat("../", 5000)+"d/f", "x"), dir(strings.Repeat("../", 5000)+"d"), symlink("l", "d"), file(strings.Repeat("../", 5000)+"l/g", "x"), file("d/h", "x")),
-	"too long name":    refused(single(file(strings.Repeat("n", 256), "x"))),
-	"too long target":  refused(single(symlink("l", strings.Repeat("t", 5000)))),
-	"not UTF-8":        single(file("a\xff\xfe\x01 \n", "", format(tar.FormatGNU), at(time.Unix(1000, 0)))),
-	"empty target":     refused(single(symlink("l", ""))),
-	"large file":       single(file("big", strings.Repeat("0123456789abcdef", 70_000)), file("exact", strings.Repeat("x", 256<<10)), file("after", "x")),
-	"unknown type":     refused(single(special('7', "contiguous"))),
-	"old sparse type":  refused(single(special('Z', "f"))),
-	"global header":    single(file("pax", "x"), entry{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "d/pax", PAXRecords: map[string]string{"comment": "hi"}, Format: tar.FormatPAX}}, file("f", "")),
-	"global over file": single(file("GlobalHead.0.0", "x"), entry{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "GlobalHead.0.0", PAXRecords: map[string]string{"comment": "hi"}, Format: tar.FormatPAX}}),
+	"empty":             single(),
+	"root entry":        single(dir("./", mode(0o700), owner(5, 6))),
+	"root by dots":      single(dir("/", mode(0o700)), dir("..", mode(0o700)), file("../..", "x"), file("f", "x")),
+	"attributes":        single(dir("d", mode(0o1777), owner(1, 2)), file("d/f", "hello", mode(0o640), owner(3, 4)), symlink("d/l", "f", owner(5, 6)), dir("e", mode(0o2755), owner(0, 7)), file("e/f", "x"), dir("e/d"), file("zero", "", mode(0)), file("big-mode", "", mode(0o177644))),
+	"set user ID":       single(file("suid", "x", mode(0o4755), owner(1, 1)), file("sgid", "x", mode(0o2755), owner(1, 1)), file("both", "x", mode(0o6711)), file("sgid-noexec", "x", mode(0o2644), owner(3, 4)), dir("d", mode(0o6755), owner(1, 1))),
+	"owners":            single(file("a", "", owner(math.MaxInt32, math.MaxUint32-1)), file("minus", "", owner(-1, -1)), file("half", "", owner(7, -1)), dir("d", owner(-1, 3)), symlink("l", "x", owner(-1, 9))),
+	"owners in turn":    over([]entry{dir("below")}, file("d/f", "", owner(1000, 1001)), file("e/f/g", "", owner(1000, 1001)), file("below/x/f", "", owner(-1, 1001)), whiteout("below/.wh.g", owner(7, 8)), file("below/h", ""), symlink("l", "x", owner(1000, -1)), dir("m/n", owner(5, 5)), file("m/n/o", "")),
+	"locked by owner":   single(dir("d", mode(0), owner(1000, 1000)), file("d/f", "x", mode(0), owner(1000, 1000)), file("d/g", "x", owner(2000, 2000)), dir("d/e", mode(0o1777), owner(1000, 1000)), file("d/e/f", "x", owner(3000, 3000)), file("d/e/f", "y", owner(4000, 4000)), hardlink("d/e/h", "d/f", owner(3000, 3000))),
+	"huge owner":        single(file("a", "", owner(1<<32+5, 1<<33+6))),
+	"access time":       single(file("a", "", accessed(stamp(900))), file("b", "", accessed(stamp(1)), at(stamp(5))), dir("d", accessed(stamp(800)))),
+	"strange times":     single(file("old", "", at(time.Unix(-5, 0))), file("zero", "", at(time.Unix(0, 0))), file("far", "", at(time.Unix(1<<40, 0))), file("limit", "", at(time.Unix(0, math.MaxInt64))), dir("d", at(time.Unix(-100000, 3)))),
+	"directory times":   single(dir("d"), file("d/a", ""), dir("d/e"), file("d/e/b", ""), hardlink("d/c", "d/a"), file("d/a", "again")),
+	"absolute names":    single(dir("/d"), file("/d/f", "x"), file("//e//f", "x"), symlink("/l", "/d"), file("/l/g", "x")),
+	"dotted names":      single(file("./a/./b", "x"), file("a/../c", "x"), file("../up", "x"), file("../../d/e", "x"), file("a/../../f", "x"), dir("./d/.")),
+	"doubled entries":   single(file("f", "one", mode(0o600)), file("f", "two", mode(0o755)), dir("d", mode(0o700)), dir("d", owner(9, 9)), symlink("l", "a"), symlink("l", "b")),
+	"long names":        single(file(strings.Repeat("n", 255), "x"), file(strings.Repeat("dir/", 200)+"f", "x"), symlink("l", strings.Repeat("t/", 1000))),
+	"long way up":       single(file(strings.Repeat("../", 5000)+"d/f", "x"), dir(strings.Repeat("../", 5000)+"d"), symlink("l", "d"), file(strings.Repeat("../", 5000)+"l/g", "x"), file("d/h", "x")),
+	"too long name":     refused(single(file(strings.Repeat("n", 256), "x"))),
+	"too long target":   refused(single(symlink("l", strings.Repeat("t", 5000)))),
+	"not UTF-8":         single(file("a\xff\xfe\x01 \n", "", format(tar.FormatGNU), at(time.Unix(1000, 0)))),
+	"empty target":      refused(single(symlink("l", ""))),
+	"large file":        single(file("big", strings.Repeat("0123456789abcdef", 70_000)), file("exact", strings.Repeat("x", 256<<10)), file("after", "x")),
+	"unknown type":      refused(single(special('7', "contiguous"))),
+	"old sparse type":   refused(single(special('Z', "f"))),
+	"default ACL below": over([]entry{dir("d", mode(0o770), xattr("system.posix_acl_default", otherACL)), dir("e")}, file("d/f", "x", mode(0o640)), dir("d/g", mode(0o711)), file("d/g/h", ""), file("d/i/j/k", "x"), symlink("d/l", "f"), hardlink("d/m", "d/f"), file("e/n", ""), hardlink("d/n", "e/n"), file("d/own", "", xattr("system.posix_acl_access", acl)), file("d/plain", "", xattr("system.posix_acl_access", plainACL)), dir("d/other", xattr("system.posix_acl_default", acl)), file("d/other/f", ""), special(tar.TypeFifo, "d/fifo"), whiteout("d/.wh.gone")),
+	"default ACL late":  over([]entry{dir("d", xattr("system.posix_acl_default", otherACL))}, file("d/f", "x"), dir("d", xattr("system.posix_acl_default", acl)), file("d/g", "x"), dir("d"), file("d/h", "x")),
+	"global header":     single(file("pax", "x"), entry{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "d/pax", PAXRecords: map[string]string{"comment": "hi"}, Format: tar.FormatPAX}}, file("f", "")),
+	"global over file":  single(file("GlobalHead.0.0", "x"), entry{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "GlobalHead.0.0", PAXRecords: map[string]string{"comment": "hi"}, Format: tar.FormatPAX}}),
 
 	"devices":              single(special(tar.TypeChar, "null", number(1, 3), mode(0o666)), special(tar.TypeBlock, "d/sda", number(8, 300), owner(0, 6)), special(tar.TypeFifo, "fifo", owner(1, 1), mode(0o4622)), special(tar.TypeChar, "big", number(4095, 1<<20-1))),
 	"device in place":      single(dir("x"), file("x/f", ""), special(tar.TypeFifo, "x"), special(tar.TypeChar, "x", number(1, 3))),

@@ -28,20 +28,25 @@ func applyTo(ctx context.Context, root string, r io.Reader, o Options, open func
 
 // InheritTo is Inherit for tests that have paths.
 func InheritTo(root string, lowers []string, dirs []Directory) error {
-	all := make([]*os.File, 0, len(lowers)+1)
+	return WithFolders(append([]string{root}, lowers...), func(all []*os.File) error { return Inherit(all[0], all[1:], dirs) })
+}
+
+// WithFolders calls do with the open folders at paths.
+func WithFolders(paths []string, do func([]*os.File) error) error {
+	all := make([]*os.File, 0, len(paths))
 	defer func() {
 		for _, f := range all {
 			f.Close()
 		}
 	}()
-	for _, path := range append([]string{root}, lowers...) {
+	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {
 			return err
 		}
 		all = append(all, f)
 	}
-	return Inherit(all[0], all[1:], dirs)
+	return do(all)
 }
 
 // MeasureIn is Usage.Measure for tests that have a path.

@@ -71,6 +71,7 @@ func generateOption(choose chooser) option {
 		mode(0o4755), mode(0o2777), mode(0o1777), mode(0),
 		xattr("user.a", "1"), xattr("user.b", "2"), xattr("trusted.c", "3"),
 		xattr("security.capability", capability), xattr("system.posix_acl_access", acl),
+		xattr("system.posix_acl_access", plainACL), xattr("system.posix_acl_default", otherACL), xattr("system.posix_acl_default", plainACL),
 		at(stamp(123)), accessed(stamp(999)),
 	)
 }

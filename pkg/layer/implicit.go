@@ -95,7 +95,7 @@ func (a *applier) mkdir(path string) (*dir, error) {
 	}
 	parent.touch()
 	a.usage.postpone(parent, base)
-	if a.opts.Whiteouts == Overlay {
+	if a.opts.Whiteouts == Overlay && a.lowers == nil {
 		a.implicit.add(path)
 	}
 	d, err := a.open(path)
@@ -107,7 +107,12 @@ func (a *applier) mkdir(path string) (*dir, error) {
 		return nil, err
 	}
 	if st.Mode&modeBits != implicitMode {
-		return d, unix.Chmod(d.proc(), implicitMode)
+		if err := unix.Chmod(d.proc(), implicitMode); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.lowers.give(d); err != nil {
+		return nil, fmt.Errorf("completing the parent directory %s: %w", quoted(path), err)
 	}
 	return d, nil
 }

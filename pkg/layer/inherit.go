@@ -13,6 +13,15 @@ import (
 // lowerHandles is how many directories of each layer below are kept open.
 const lowerHandles = 8
 
+// defaultACL is the attribute of a directory from which what is made in it gets
+// its ACL.
+const defaultACL = "system.posix_acl_default"
+
+// ErrOrder is the error of Inherit if files have been made in a directory that
+// should have had a default ACL by then. The layer has to be applied again, with
+// Options.Lowers.
+var ErrOrder = errors.New("files take after a directory of a layer below, which has a default ACL")
+
 // Inherit gives the directories that Apply made in the upper directory root
 // without an entry of their own the attributes that they have below: owner,
 // mode, times and extended attributes. lowers are the upper directories of the
@@ -23,8 +32,8 @@ const lowerHandles = 8
 // name is something else, or is below something else, ends the search; what is
 // found nowhere keeps root:root 0755. containerd does the same while it
 // applies.
-func Inherit(root *os.File, lowers []*os.File, dirs []Directory) (err error) {
-	if len(dirs) == 0 || len(lowers) == 0 {
+func Inherit(root *os.File, below []*os.File, dirs []Directory) (err error) {
+	if len(dirs) == 0 || len(below) == 0 {
 		return nil
 	}
 	upper, err := openTree(root, maxHandles)
@@ -32,13 +41,9 @@ func Inherit(root *os.File, lowers []*os.File, dirs []Directory) (err error) {
 		return err
 	}
 	h := heir{upper: upper, groups: map[string]uint32{}}
-	defer func() { err = errors.Join(err, h.close()) }()
-	for _, lower := range lowers {
-		t, err := openTree(lower, lowerHandles)
-		if err != nil {
-			return err
-		}
-		h.lowers = append(h.lowers, t)
+	defer func() { err = errors.Join(err, upper.close(), h.lowers.close()) }()
+	if h.lowers, err = openLowers(below); err != nil {
+		return err
 	}
 	for _, d := range dirs {
 		if err := h.complete(d); err != nil {
@@ -48,21 +53,51 @@ func Inherit(root *os.File, lowers []*os.File, dirs []Directory) (err error) {
 	return nil
 }
 
-// heir is one Inherit under way.
-type heir struct {
-	upper  *tree
-	lowers []*tree
-	// groups are the groups that directories pass on to what is made in them, by
-	// path.
-	groups map[string]uint32
+// lowers are the layers below one, nearest first.
+type lowers []*tree
+
+func openLowers(below []*os.File) (all lowers, err error) {
+	for _, lower := range below {
+		t, err := openTree(lower, lowerHandles)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
 }
 
-func (h *heir) close() error {
-	err := h.upper.close()
-	for _, t := range h.lowers {
+func (l lowers) close() (err error) {
+	for _, t := range l {
 		err = errors.Join(err, t.close())
 	}
 	return err
+}
+
+// give gives a directory that was just made what it has below.
+func (l lowers) give(to *dir) error {
+	from, err := l.nearest(to.path)
+	if from == nil || err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(from.fd, &st); err != nil {
+		return err
+	}
+	if err := copyAttributes(to, &st, false); err != nil {
+		return err
+	}
+	_, err = copyXattrs(to, from)
+	return err
+}
+
+// heir is one Inherit under way.
+type heir struct {
+	upper  *tree
+	lowers lowers
+	// groups are the groups that directories pass on to what is made in them, by
+	// path.
+	groups map[string]uint32
 }
 
 func (h *heir) complete(d Directory) error {
@@ -70,12 +105,15 @@ func (h *heir) complete(d Directory) error {
 	if err != nil {
 		return err
 	}
-	from, err := h.nearest(d.path)
+	from, err := h.lowers.nearest(d.path)
 	if err != nil {
 		return err
 	}
 	if from == nil {
 		return h.inheritGroup(to, d)
+	}
+	if d.filled && hasDefaultACL(from) {
+		return ErrOrder
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(from.fd, &st); err != nil {
@@ -94,9 +132,14 @@ func (h *heir) complete(d Directory) error {
 	return err
 }
 
+func hasDefaultACL(d *dir) bool {
+	n, err := unix.Getxattr(d.proc(), defaultACL, nil)
+	return err == nil && n > 0
+}
+
 // nearest returns the directory at path in the nearest layer that has it.
-func (h *heir) nearest(path string) (*dir, error) {
-	for _, t := range h.lowers {
+func (l lowers) nearest(path string) (*dir, error) {
+	for _, t := range l {
 		d, err := t.at("/"+path, t.open)
 		switch err {
 		case nil:

@@ -86,3 +86,32 @@ func TestInheritWithoutAnything(t *testing.T) {
 		t.Errorf("closed root: got error %v, want %v", err, syscall.EBADF)
 	}
 }
+
+// TestF9DefaultACLsNeedOrder: what was made in a directory before its default ACL
+// was known is made again. What is empty, or has no such ACL, is merely completed.
+func TestF9DefaultACLsNeedOrder(t *testing.T) {
+	needRoot(t)
+	below := dir("d", mode(0o711), xattr("system.posix_acl_default", otherACL))
+	for name, tt := range map[string]struct {
+		below   entry
+		entries []entry
+		want    error
+	}{
+		"a file":           {below, []entry{file("d/f", "")}, layer.ErrOrder},
+		"a directory":      {below, []entry{dir("d/e")}, layer.ErrOrder},
+		"a file far below": {below, []entry{file("d/e/e/f", "")}, layer.ErrOrder},
+		"not in it":        {below, []entry{file("f", "")}, nil},
+		"it is listed":     {below, []entry{dir("d"), file("d/f", "")}, nil},
+		"an access ACL":    {dir("d", xattr("system.posix_acl_access", otherACL)), []entry{file("d/f", "")}, nil},
+	} {
+		sc := newScene(t, upper, archive(t, tt.below))
+		root := t.TempDir()
+		res, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(archive(t, tt.entries...)), layer.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := layer.InheritTo(root, sc.lowers, res.Implicit); !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, err, tt.want)
+		}
+	}
+}

@@ -35,6 +35,11 @@ type Options struct {
 	// MaxBytes limits the bytes read from the stream and, separately, the bytes
 	// written to files, which may be more if files are sparse. 0 is no limit.
 	MaxBytes int64
+	// Lowers are the upper directories of the layers below, nearest first, if all
+	// of them are complete, for Whiteouts Overlay. They are open and stay so.
+	// Directories that the archive does not list take after them, and Inherit has
+	// nothing to do.
+	Lowers []*os.File
 }
 
 // Result of Apply.
@@ -45,7 +50,7 @@ type Result struct {
 	Entries int
 	// Implicit are the directories that the archive needs but did not list
 	// before it used them, in the order of their creation. They are recorded
-	// for Whiteouts Overlay, and Inherit completes them.
+	// for Whiteouts Overlay without Lowers, and Inherit completes them.
 	Implicit []Directory
 	// Usage is what is in the root now. Inherit may still change it.
 	Usage Usage
@@ -79,6 +84,10 @@ func apply(ctx context.Context, root *os.File, r io.Reader, o Options, open func
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	a := newApplier(t, r, o)
+	defer func() { err = errors.Join(err, a.lowers.close()) }()
+	if a.lowers, err = openLowers(o.Lowers); err != nil {
+		return Result{}, err
+	}
 	alone(func() {
 		a.creator = newCreator(a.userns)
 		err = a.run(ctx)
@@ -102,6 +111,7 @@ type applier struct {
 	*tree
 	creator
 	opts    Options
+	lowers  lowers
 	src     *source
 	stream  *bufio.Reader
 	archive *tar.Reader

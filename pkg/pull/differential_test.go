@@ -186,6 +186,7 @@ func differentialImages(t *testing.T) map[string]*pulltest.Image {
 	corpus["implicit"] = layered(t, implicitParents()...)
 	corpus["replaced"] = layered(t, replacements()...)
 	corpus["owners"] = layered(t, owners()...)
+	corpus["acls"] = layered(t, acls()...)
 	return corpus
 }
 
@@ -218,6 +219,36 @@ func implicitParents() [][]pulltest.File {
 			pulltest.Opaque("opaque"), pulltest.Regular("opaque/new", "7"), pulltest.Whiteout("a/b/c/one"),
 		},
 		{pulltest.Regular("nobody/lists/this", "8"), pulltest.Regular("a/b/c/four", "9"), pulltest.Hardlink("a/b/c/again", "a/b/c/four")},
+	}
+}
+
+// posixACL is an ACL that gives user 1000 the permissions: rwx for the owner, r-x
+// for the group and others.
+func posixACL(permissions byte) string {
+	return "\x02\x00\x00\x00" +
+		"\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00" + string(permissions) + "\x00\xe8\x03\x00\x00" + "\x04\x00\x05\x00\xff\xff\xff\xff" +
+		"\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
+}
+
+// acls have directories with default ACLs, into which layers above put files of
+// every kind without listing the directories.
+func acls() [][]pulltest.File {
+	shared, other := pulltest.Directory("shared"), pulltest.Directory("other")
+	shared.Xattrs = map[string]string{"system.posix_acl_default": posixACL(5), "system.posix_acl_access": posixACL(7)}
+	other.Xattrs = map[string]string{"system.posix_acl_default": posixACL(0)}
+	own, plain := pulltest.Regular("shared/own", "own"), pulltest.Directory("shared/plain")
+	own.Xattrs = map[string]string{"system.posix_acl_access": posixACL(4)}
+	plain.Mode = 0o711
+	return [][]pulltest.File{
+		{shared, other, pulltest.Regular("shared/below", "0"), pulltest.Regular("aside", "1")},
+		{
+			pulltest.Regular("shared/file", "1"), pulltest.Executable("shared/program", "2"), own, plain, pulltest.Regular("shared/plain/deep", "3"),
+			pulltest.Regular("shared/new/deep/file", "4"), pulltest.Symlink("shared/link", "file"), pulltest.File{Name: "shared/fifo", Type: tar.TypeFifo, Mode: 0o640},
+			pulltest.Hardlink("shared/again", "shared/file"), pulltest.Regular("first", "5"), pulltest.Hardlink("shared/first", "first"),
+			pulltest.Whiteout("shared/below"),
+		},
+		{pulltest.Regular("other/file", "6"), pulltest.Regular("aside", "7")},
+		{pulltest.Regular("shared/new/another", "8"), pulltest.Regular("shared/plain/another", "9"), pulltest.Directory("other"), pulltest.Regular("other/listed", "10")},
 	}
 }
 

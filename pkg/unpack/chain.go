@@ -238,6 +238,7 @@ func (c *chain) parallel(ctx context.Context) error {
 				return err
 			}
 			l.markReady() // in case there was nothing to do
+			close(l.stored)
 			return nil
 		})
 	}
@@ -266,7 +267,7 @@ func (c *chain) heaviestFirst() []*layer {
 // commit commits the layers in chain order, each as soon as it is ready.
 func (c *chain) commit(ctx context.Context) error {
 	for _, l := range c.layers {
-		if err := l.wait(ctx); err != nil {
+		if err := await(ctx, l.ready); err != nil {
 			return err
 		}
 		if err := l.commit(ctx); err != nil {
@@ -319,7 +320,7 @@ func (c *chain) unpackNext(ctx context.Context, l *layer, first bool) error {
 			return err
 		}
 	default:
-		if err := l.wait(ctx); err != nil {
+		if err := await(ctx, l.ready); err != nil {
 			return err
 		}
 	}

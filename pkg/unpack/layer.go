@@ -57,7 +57,10 @@ type layer struct {
 	ready           chan struct{} // closed when its commit may begin; where layers are applied in order, its apply
 	markReady       func()        // closes ready, once
 	releaseDownload func()        // lets another layer be fetched, once
+	stored          chan struct{} // closed when it is applied and its blob is stored, where layers are applied side by side
 	load            *pipeline.Load
+	// again is set while a layer is applied for the second time.
+	again bool
 	// blobOnly is set if the snapshot exists: nothing is written, but what the blob
 	// inflates to is verified, since the snapshot may be made of another blob.
 	blobOnly bool
@@ -79,7 +82,7 @@ type layer struct {
 func (c *chain) newLayer(i int) *layer {
 	l := &layer{
 		c: c, u: c.u, img: c.img, desc: c.img.Layers[i], diffID: c.img.DiffIDs[i],
-		chainID: c.chainIDs[i].String(), ready: make(chan struct{}), releaseDownload: func() {},
+		chainID: c.chainIDs[i].String(), ready: make(chan struct{}), stored: make(chan struct{}), releaseDownload: func() {},
 	}
 	l.markReady = sync.OnceFunc(func() { close(l.ready) })
 	if i > 0 {
@@ -93,10 +96,11 @@ func (c *chain) newLayer(i int) *layer {
 	return l
 }
 
-// wait returns once the layer is ready, or with the reason why it will not be.
-func (l *layer) wait(ctx context.Context) error {
+// await returns once the event of a layer has come, or with the reason why it will
+// not come.
+func await(ctx context.Context, event <-chan struct{}) error {
 	select {
-	case <-l.ready:
+	case <-event:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -427,9 +431,13 @@ func (l *layer) wrongDiffID(got digest.Digest) error {
 	return failure.New(errdefs.ErrDataLoss, "applying layer %s: got diff ID %s, want %s", l.desc.Digest, got, l.diffID)
 }
 
+// isReported reports whether the unpack of the layer is for others to see: the
+// first of it.
+func (l *layer) isReported() bool { return !l.blobOnly && !l.again }
+
 // applied reports that size uncompressed bytes were applied.
 func (l *layer) applied(size int64) {
-	if l.blobOnly {
+	if !l.isReported() {
 		return
 	}
 	l.u.unpacked.Add(size)
@@ -439,31 +447,56 @@ func (l *layer) applied(size int64) {
 }
 
 // inherit gives directories that the layer does not list the attributes that
-// they have below. The layers below must be committed.
+// they have below. The layers below must be committed. If files have been made that
+// should have taken after such a directory, the layer is applied again.
 func (l *layer) inherit(ctx context.Context) error {
 	if len(l.implicit) == 0 || l.parent == "" {
 		return nil
 	}
-	lowers, err := l.lowers(ctx)
-	if err == nil && slices.Contains(lowers, nil) {
-		err = fmt.Errorf("the folder of a layer below is gone: %w", os.ErrNotExist)
-	}
+	lowers, err := complete(l.u.store.Lowers(ctx, l.parent))
 	if err == nil {
 		err = lay.Inherit(l.upper.Dir, lowers, l.implicit)
 	}
 	store.CloseAll(lowers)
+	if errors.Is(err, lay.ErrOrder) {
+		return l.applyInOrder(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("completing the directories of layer %s: %w", l.desc.Digest, err)
 	}
 	return nil
 }
 
-// lowers opens the folders of the layers below, nearest first.
-func (l *layer) lowers(ctx context.Context) ([]*os.File, error) {
-	if l.upper.HasLowers {
-		return l.upper.Lowers()
+// applyInOrder applies the layer anew, with the layers below at hand.
+func (l *layer) applyInOrder(ctx context.Context) error {
+	if err := await(ctx, l.stored); err != nil {
+		return err
 	}
-	return l.u.store.Lowers(ctx, l.parent)
+	if err := store.Empty(l.upper.Dir); err != nil {
+		return fmt.Errorf("applying layer %s again: %w", l.desc.Digest, err)
+	}
+	l.again = true
+	return l.applyBlob(ctx)
+}
+
+// lowers opens the folders of the layers below, nearest first, if all of them are
+// known to be complete.
+func (l *layer) lowers(ctx context.Context) ([]*os.File, error) {
+	switch {
+	case l.again:
+		return complete(l.u.store.Lowers(ctx, l.parent))
+	case l.upper.HasLowers:
+		return complete(l.upper.Lowers())
+	}
+	return nil, nil
+}
+
+// complete is an error if one of the folders is gone.
+func complete(folders []*os.File, err error) ([]*os.File, error) {
+	if err == nil && slices.Contains(folders, nil) {
+		err = fmt.Errorf("the folder of a layer below is gone: %w", os.ErrNotExist)
+	}
+	return folders, err
 }
 
 // commit makes the layer visible under its chain ID. It must be called in
@@ -474,7 +507,10 @@ func (l *layer) commit(ctx context.Context) error {
 	}
 	defer trace.StartRegion(ctx, "commit").End()
 	start := time.Now()
-	if err := errors.Join(l.inherit(ctx), l.sync()); err != nil {
+	if err := l.inherit(ctx); err != nil {
+		return err
+	}
+	if err := l.sync(); err != nil {
 		return err
 	}
 	if err := l.commitFiles(ctx); err != nil {

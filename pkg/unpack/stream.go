@@ -74,7 +74,7 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 	}
 	defer leave()
 	of := pipeline.Layer{Load: l.load, Algorithm: l.diffID.Algorithm(), Phase: l.phase}
-	if !l.blobOnly {
+	if l.isReported() {
 		l.u.emit.Emit(l.event(progress.UnpackStart))
 		of.Progress = l.unpackProgress
 	}
@@ -105,7 +105,14 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	if l.u.guard.Guards() {
 		from = guardedReader{plain, l.u.guard}
 	}
-	result, err := lay.Apply(ctx, l.upper.Dir, from, l.applyOptions(bound))
+	o := l.applyOptions(bound)
+	var err error
+	o.Lowers, err = l.lowers(ctx)
+	defer store.CloseAll(o.Lowers)
+	if err != nil {
+		return err
+	}
+	result, err := lay.Apply(ctx, l.upper.Dir, from, o)
 	l.phase(progress.Apply, plain.Busy(), plain.Count())
 	l.implicit, l.usage = result.Implicit, result.Usage
 	l.warn(result.Warnings)
@@ -150,7 +157,7 @@ func (l *layer) unpackProgress(n int64) {
 // warn reports what of the layer this system cannot hold; one line stands for
 // all, since an attribute that is refused once is refused for every file.
 func (l *layer) warn(all []string) {
-	if len(all) == 0 {
+	if len(all) == 0 || !l.isReported() {
 		return
 	}
 	e := l.event(progress.Warning)
