@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -10,17 +9,14 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/printable"
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
-	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
-	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
 type profileOptions struct {
 	options
-	format string
-	online bool
+	format  string
+	online  bool
+	migrate bool
 }
 
 // newProfileCmd returns one of the commands on profiles. Their only setting is
@@ -56,13 +52,6 @@ func newProfileInitCmd(s streams, caller config.Caller) *cobra.Command {
 	o := &profileOptions{options: options{streams: s, caller: caller}}
 	cmd := newProfileCmd(o, "init [flags] [NAME]", "Add a commented profile to the user's configuration file, or to --config", runProfileInit)
 	cmd.Args = atMostOne
-	return cmd
-}
-
-func newProfileCheckCmd(s streams, caller config.Caller) *cobra.Command {
-	o := &profileOptions{options: options{streams: s, caller: caller}}
-	cmd := newProfileCmd(o, "check [flags] [NAME...]", "Check the configuration files and what they name, without pulling", runProfileCheck)
-	cmd.Flags().BoolVar(&o.online, "online", false, "also reach the daemon and log in to the hosts")
 	return cmd
 }
 
@@ -125,126 +114,4 @@ func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
 	}
 	_, err = fmt.Fprintln(o.streams.out, path)
 	return asOutput(err)
-}
-
-// runProfileCheck reports all mistakes, not only the first.
-func runProfileCheck(ctx context.Context, o *profileOptions, names []string) error {
-	settings, err := config.Read(o.caller, o.flags)
-	if err != nil {
-		return asUsage(err)
-	}
-	o.warn(settings.Warnings()...)
-	var wrong []error
-	for _, f := range settings.Findings() {
-		wrong = append(wrong, asUsage(f))
-	}
-	if len(wrong) == 0 {
-		wrong = o.checkProfiles(ctx, settings, names)
-	}
-	for _, err := range wrong {
-		writeError(o.streams.err, err, o.caller)
-	}
-	if len(wrong) > 0 {
-		return &reportedError{errors.Join(wrong...)}
-	}
-	if err := o.showReach(settings, names); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(o.streams.out, "%d files, %d profiles: nothing is wrong\n", len(settings.Files()), len(settings.Profiles()))
-	return asOutput(err)
-}
-
-// profilesOr returns names, or those of all profiles and an empty one, which
-// stands for the settings without a profile.
-func profilesOr(settings *config.Settings, names []string) []string {
-	if len(names) > 0 {
-		return names
-	}
-	names = []string{""}
-	for _, p := range settings.Profiles() {
-		names = append(names, p.Name)
-	}
-	return names
-}
-
-// showReach lists which hosts each credential may be sent to, and warns of what
-// may reach further than its author thought.
-func (o *profileOptions) showReach(settings *config.Settings, names []string) error {
-	for _, name := range profilesOr(settings, names) {
-		cfg, err := settings.WithProfile(name)
-		if err != nil {
-			return asUsage(err)
-		}
-		for _, caveat := range cfg.Caveats() {
-			o.warn(inProfile(name, errors.New(caveat)).Error())
-		}
-		for _, r := range cfg.Reach() {
-			text := inProfile(name, fmt.Errorf("%s can reach: %s", r.Credential, r.Hosts)).Error()
-			if _, err := fmt.Fprintln(o.streams.out, printable.Line(text)); err != nil {
-				return asOutput(err)
-			}
-		}
-	}
-	return nil
-}
-
-func (o *profileOptions) checkProfiles(ctx context.Context, settings *config.Settings, names []string) []error {
-	var wrong []error
-	for _, name := range profilesOr(settings, names) {
-		cfg, err := settings.WithProfile(name)
-		if err != nil {
-			wrong = append(wrong, asUsage(err))
-			continue
-		}
-		for _, err := range cfg.Probe() {
-			wrong = append(wrong, asUsage(inProfile(name, err)))
-		}
-		if o.online {
-			wrong = append(wrong, o.checkOnline(ctx, settings, name, cfg)...)
-		}
-	}
-	return wrong
-}
-
-func inProfile(name string, err error) error {
-	if name == "" {
-		return err
-	}
-	return fmt.Errorf("profile %s: %w", name, err)
-}
-
-// checkOnline connects to the daemon and logs in to the registries that the
-// profile's patterns name without a wildcard.
-func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Settings, name string, cfg *config.Config) []error {
-	var wrong []error
-	if cfg.Store.Root == "" {
-		if err := enterRootless(o.caller, cfg); err != nil {
-			return append(wrong, inProfile(name, err))
-		}
-		st, err := daemon.Dial(ctx, cfg.Store)
-		if err == nil {
-			err = st.Close()
-		}
-		if err != nil {
-			wrong = append(wrong, inProfile(name, err))
-		}
-	}
-	opts := cfg.Registry
-	var err error
-	credentials := cfg.CredentialOptions(o.caller, nil)
-	credentials.Shared = o.sharedCredentials()
-	opts.Hosts.Warn = func(message string) { o.warn(message) }
-	if opts.Credentials, err = credential.New(credentials); err != nil {
-		return append(wrong, inProfile(name, err))
-	}
-	reg, err := registry.New(opts)
-	if err != nil {
-		return wrong // Probe has reported it
-	}
-	for _, host := range settings.Hosts(name) {
-		if err := reg.Login(ctx, host); err != nil {
-			wrong = append(wrong, inProfile(name, err))
-		}
-	}
-	return wrong
 }

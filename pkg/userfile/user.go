@@ -214,9 +214,10 @@ func (e *Foreign) Hint() string {
 }
 
 // Warning says in one line that the file is left out, why, and what to do.
-func (e *Foreign) Warning() string { return e.Path + " is left out: " + e.reason() + "; " + e.Hint() }
+func (e *Foreign) Warning() string { return e.Path + " is left out: " + e.Reason() + "; " + e.Hint() }
 
-func (e *Foreign) reason() string {
+// Reason says what is wrong, without the name of the file.
+func (e *Foreign) Reason() string {
 	if e.At == e.Path {
 		return "it " + e.why
 	}

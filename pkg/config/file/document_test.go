@@ -58,6 +58,8 @@ func TestLine(t *testing.T) {
 		{"x.toml", tomlText, []string{"b"}, 2},
 		{"x.toml", tomlText, []string{"t", "inline", "list"}, 6},
 		{"x.toml", tomlText, []string{"t", "inline", "none"}, 5},
+		{"x.toml", tomlText, []string{"t", "inline", "list", "[0]"}, 7},
+		{"x.toml", tomlText, []string{"t", "inline", "list", "[1]"}, 8},
 		{"x.toml", tomlText, []string{"l", "[0]", "e"}, 10},
 		{"x.toml", tomlText, []string{"l", "[1]", "e"}, 12},
 		{"x.toml", tomlText, []string{"l", "[1]", "f", "g"}, 14},

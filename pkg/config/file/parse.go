@@ -88,7 +88,11 @@ func (l *tomlLines) value(keys []string, n *unstable.Node) {
 		case unstable.InlineTable:
 			l.keyValue(keys, child)
 		case unstable.Array:
-			l.value(append(slices.Clone(keys), value.Element(i)), child)
+			inner := append(slices.Clone(keys), value.Element(i))
+			if child.Kind == unstable.String {
+				l.doc.lines.note(inner, l.parser.Shape(child.Raw).Start.Line)
+			}
+			l.value(inner, child)
 		}
 	}
 }

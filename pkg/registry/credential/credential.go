@@ -154,6 +154,21 @@ func usersOwn(o Options) sources {
 	return s
 }
 
+// Searched lists the files in which a Finder would search by itself, rather than
+// because they were named.
+func (o Options) Searched() []string {
+	if o.AuthFile != "" {
+		return nil
+	}
+	var paths []string
+	for _, place := range usersOwn(o) {
+		if f, ok := place.(authFile); ok && f.found {
+			paths = append(paths, f.path)
+		}
+	}
+	return paths
+}
+
 func under(dir, name string) string {
 	if dir == "" {
 		return ""

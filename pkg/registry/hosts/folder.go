@@ -40,6 +40,22 @@ func (f folder) check() error {
 	return f.checkAll(namedIn(text))
 }
 
+// LeftOut lists, of the directories of registries in dirs, why those do not count
+// that were found by search and that another user may have written.
+func LeftOut(dirs []string) []*userfile.Foreign {
+	var list []*userfile.Foreign
+	for _, dir := range dirs {
+		entries, _ := os.ReadDir(dir) // one that cannot be listed is no change
+		for _, e := range entries {
+			err := folder{filepath.Join(dir, e.Name()), true}.check()
+			if foreign, ok := errors.AsType[*userfile.Foreign](err); ok {
+				list = append(list, foreign)
+			}
+		}
+	}
+	return list
+}
+
 // checkCertificates checks what containerd takes from a directory without a
 // hosts.toml.
 func (f folder) checkCertificates() error {
