@@ -31,13 +31,14 @@ type tty struct {
 	color   bool
 	unicode bool
 
-	buf    bytes.Buffer
-	lines  []string // to be written above the region with the next frame
-	dirty  bool     // an event came since the last frame
-	over   bool     // the final frame is drawn; only lines can follow
-	drawn  time.Time
-	region []int // cells of each row on the screen
-	width  int   // of the screen when the region was drawn
+	buf     bytes.Buffer
+	lines   []string // to be written above the region with the next frame
+	dirty   bool     // an event came since the last frame
+	over    bool     // the final frame is drawn; only lines can follow
+	cleared bool     // a question may stand in the line of the cursor
+	drawn   time.Time
+	region  []int // cells of each row on the screen
+	width   int   // of the screen when the region was drawn
 }
 
 func newTTY(o Options) *tty {
@@ -95,6 +96,10 @@ func (t *tty) frame(s *progress.State, now time.Time, final bool) []byte {
 	if !t.over {
 		rows = view{width: width - 1, height: height - 1, now: now, color: t.color, unicode: t.unicode}.rows(s)
 	}
+	if t.cleared {
+		t.buf.WriteString("\r" + ansi.EraseLineRight)
+		t.cleared = false
+	}
 	cells := widths(rows)
 	t.rewind(width, len(rows))
 	t.print(rows, cells)
@@ -105,10 +110,11 @@ func (t *tty) frame(s *progress.State, now time.Time, final bool) []byte {
 	return drain(&t.buf)
 }
 
-// clear takes the region off the screen until the next frame.
+// clear takes the region off the screen until the next frame, which begins by erasing
+// the line in which a question was asked.
 func (t *tty) clear() []byte {
 	t.rewind(t.width, 0)
-	t.region, t.dirty = nil, true
+	t.region, t.dirty, t.cleared = nil, true, true
 	return drain(&t.buf)
 }
 

@@ -67,7 +67,7 @@ func (f *Finder) checkOwn(list []Host, dir string) error {
 		return nil
 	}
 	server := list[len(list)-1].Name
-	err := failure.New(errdefs.ErrFailedPrecondition, "%s: they are for the registry's own host, in whose place server in %s puts %s",
+	err := failure.New(errdefs.ErrFailedPrecondition, "%s: set for the registry's own host, in whose place server in %s puts %s",
 		strings.Join(set, ", "), filepath.Join(dir, "hosts.toml"), server)
 	return err.WithHint("put what %s needs into that file, and its credential into the configuration with match = [%q], or take the line server out", server, server)
 }
