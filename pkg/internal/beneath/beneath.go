@@ -67,13 +67,13 @@ func Open(dir *os.File, name string) (*os.File, error) {
 		}
 		above := at
 		at, err = Sub(above, part)
-		above.Close()
+		_ = above.Close() // nothing is lost with a handle on a folder
 	}
 	if err != nil {
 		return nil, err
 	}
 	if err := safe(at); err != nil {
-		at.Close()
+		_ = at.Close() // nothing is lost with a handle on a folder
 		return nil, err
 	}
 	return at, nil

@@ -16,9 +16,14 @@ func VerifiersOf(ctx context.Context, plugins []*introspectionapi.Plugin) store.
 	return verifiersOf(ctx, plugins, 0, nil)
 }
 
-// IngestOf is the file in which the daemon collects what w sends.
-func IngestOf(s *store.Store, w content.Writer, ns string) *os.File {
-	return s.Content.(*contentStore).ingest(w.(*sender), ns, os.O_RDONLY)
+// IngestOf is the file in which the daemon collects what w sends, nil if it is not
+// proven to be that.
+func IngestOf(w content.Writer) *os.File {
+	early := &w.(*sender).early
+	if early.Find != nil {
+		early.File, early.Find = early.Find(), nil
+	}
+	return early.File
 }
 
 // ConfigFlag lets the tests read command lines of containerd.

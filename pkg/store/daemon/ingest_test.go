@@ -38,11 +38,10 @@ func TestIngestData(t *testing.T) {
 					if _, err := w.Status(); err != nil { // the daemon has everything
 						t.Fatal(err)
 					}
-					file := daemon.IngestOf(s, w, ns)
+					file := daemon.IngestOf(w)
 					if file == nil {
 						t.Fatalf("%s of %s was not found", key, ns)
 					}
-					defer file.Close()
 					if got, err := io.ReadAll(file); err != nil || !bytes.Equal(got, body) {
 						t.Errorf("%s of %s: got %d bytes that are not those written, %v", key, ns, len(got), err)
 					}

@@ -183,7 +183,7 @@ func TestH3OnlyRootsDaemonIsTrusted(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer w.Close()
-			if f := daemon.IngestOf(s, w, s.Namespace); f != nil {
+			if f := daemon.IngestOf(w); f != nil {
 				t.Errorf("got %s open, want no file of the daemon", f.Name())
 			}
 			teststore.Commit(ctx, t, s, "layer", "")
