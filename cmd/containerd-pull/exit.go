@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -51,22 +52,25 @@ func classes() []class {
 		{130, "interrupted", "SIGINT", "run the same command again: it goes on from what was fetched", stoppedBy(os.Interrupt)},
 		{143, "interrupted", "SIGTERM or SIGHUP", "run the same command again: it goes on from what was fetched", stoppedBy(syscall.SIGTERM, syscall.SIGHUP)},
 		{20, "partial", "some of several pulls failed", "", isA[*batch.PartialError]},
-		{10, "storage", "no space or inodes, read-only, quota, I/O error", "make room on the file system that holds containerd's root, for instance by removing images (df -h and df -i show what it has), and run the same command again", store.IsStorage},
+		{1, "internal", "the output could not be written", "what the command had to do is done; only its output is lost", isA[*outputError]},
+		{10, "storage", "", "the file system is mounted read-only: mount it so that it can be written", is(syscall.EROFS)},
+		{10, "storage", "", "the disk or its driver fails: see the log of the kernel (dmesg)", is(syscall.EIO)},
+		{10, "storage", "no space or inodes, read-only, quota, I/O error", "make room on the file system of that file (df -h and df -i show what it has, for containerd's root by removing images), and run the same command again", store.IsStorage},
 		{2, "usage", "command line or configuration", "see " + programName + " --help", either(isA[*usageError], isA[*batch.ConfigError], isA[*userfile.Foreign])},
-		{1, "internal", "the output could not be written", "", isA[*outputError]},
-		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
+		{11, "policy", "", "a policy of the registry forbids this pull: ask the one who runs it", is(source.ErrPolicy)},
+		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked; refused by a policy of the registry (402, 412, 451)", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
 		{12, "busy", "the root is held by a daemon or by another pull", "stop the containerd that runs on this root, or pull through it with --address", is(store.ErrBusy)},
-		{3, "daemon", "containerd cannot be reached", "is containerd running, and may you open its socket? --address names another socket, --root DIR pulls without a daemon", is(store.ErrUnavailable)},
-		{6, "rate-limit", "the registry wants fewer requests", "come back later, or log in: authenticated pulls usually have a higher limit", fromRegistry(errdefs.IsResourceExhausted)},
-		{5, "auth", "credentials missing, wrong or without the right", "some registries answer this for images that do not exist: check the name, and give a credential with --user", either(isA[*credentialError], errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
-		{4, "not-found", "repository, tag, digest or platform does not exist", "check repository, tag and --platform", isLacking},
+		{3, "daemon", "containerd cannot be reached", "--address names another socket, --root DIR pulls without a daemon", is(store.ErrUnavailable)},
+		{6, "rate-limit", "the registry wants fewer requests", "come back later", fromRegistry(errdefs.IsResourceExhausted)},
+		{5, "auth", "credentials missing, wrong or without the right", "containerd-pull hosts check REF shows which credential each host gets", either(isA[*credentialError], errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
+		{4, "not-found", "repository, tag, digest or platform does not exist", "check the name and --platform", isLacking},
 		{4, "not-found", "", "check the name, --namespace and --root", errdefs.IsNotFound}, // in the store
 		{8, "integrity", "verify found damage", "", isA[*damageError]},
-		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", errdefs.IsDataLoss},
+		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", fromRegistry(errdefs.IsDataLoss)},
+		{8, "integrity", "", "nothing was registered", errdefs.IsDataLoss},
 		{2, "usage", "a hosts directory that cannot be read, or an engine that cannot honour a setting", "containerd-pull config show tells where each setting comes from", errdefs.IsFailedPrecondition},
-		{7, "network", "", "--tlscacert FILE names the authority of the certificate, --skip-verify accepts any certificate", isUntrusted},
-		{7, "network", "DNS, connection, TLS, 5xx, stall or time-out", "try again: what was fetched is kept", isNetwork},
-		{9, "malformed", "not a registry, or an image that cannot be understood", "--debug and --http-dump show what the registry sent", either(errdefs.IsInvalidArgument, errdefs.IsNotImplemented, errdefs.IsOutOfRange)},
+		{7, "network", "DNS, connection, TLS, 5xx, stall or time-out", "run the same command again when that has passed: it goes on from what is there", isNetwork},
+		{9, "malformed", "not a registry, or an image that cannot be understood", "with --debug and --http-dump it can be seen what a registry sends", either(errdefs.IsInvalidArgument, errdefs.IsNotImplemented, errdefs.IsOutOfRange)},
 		{3, "daemon", "containerd went away", "see containerd's log: journalctl -u containerd", errdefs.IsUnavailable},
 		{1, "internal", "anything else", "", func(error) bool { return true }},
 	}
@@ -92,38 +96,74 @@ func classify(err error) class {
 	return all[len(all)-1]
 }
 
-// hintFor returns what to do about a failure: its own hint, else that of its
-// class.
+// hintFor returns what to do about a failure: what its place knows, else its own
+// hint, else that of its class.
 func hintFor(err error, caller config.Caller) string {
+	if errors.Is(err, source.ErrNoCredential) {
+		return credentialHint(caller)
+	}
+	if hint := nearTags(err); hint != "" {
+		return hint
+	}
 	if hint := failure.HintOf(err); hint != "" {
 		return hint
 	}
-	c := classify(err)
-	if user := caller.Getenv("SUDO_USER"); c.name == "auth" && user != "" {
-		return fmt.Sprintf("sudo reads root's credentials, not those of %s: name a file with --authfile, or give a credential with --user", user)
-	}
-	return c.hint
+	return classify(err).hint
 }
 
-// codeNoRepository is a code of the distribution specification.
-const codeNoRepository = "NAME_UNKNOWN"
-
-// notFoundReason returns in one word what was not found: the image in the
-// store, or a part of it in the registry.
-func notFoundReason(err error) string {
-	if isA[*pull.NoPlatform](err) {
-		return "platform"
+// credentialHint is what to do where a host wants a credential and there is none.
+func credentialHint(caller config.Caller) string {
+	if user := caller.Getenv("SUDO_USER"); user != "" {
+		return fmt.Sprintf("sudo reads root's credentials, not those of %s: name a file with --authfile, or give a credential with --user", user)
 	}
+	return "check the name, because some registries answer this for images that do not exist; docker login or --user give a credential"
+}
+
+// nearTags names a tag that was probably meant, if the repository has one.
+func nearTags(err error) string {
+	asked, ok := errors.AsType[*source.Error](err)
+	if !ok || asked.Missing != source.MissingTag {
+		return ""
+	}
+	ref, err := source.ParseRef(asked.Ref)
+	if err != nil {
+		return ""
+	}
+	near := value.Nearest(ref.Tag, asked.Tags)
+	if near == "" {
+		return ""
+	}
+	return fmt.Sprintf("did you mean %s/%s:%s?", ref.TypedHost(), ref.Path, near)
+}
+
+// reasonOf refines a class in one word, as far as that is certain: what was not
+// found, the image in the store or a part of it in the registry, and why a registry
+// refuses.
+func reasonOf(name string, err error) string {
 	asked, ok := errors.AsType[*source.Error](err)
 	switch {
-	case !ok:
-		return "image"
-	case asked.Code == codeNoRepository:
-		return "repository"
-	case asked.Digest != "":
-		return "digest"
+	case name == "policy" && ok:
+		return policyReason(asked.Status)
+	case name != "not-found":
+		return ""
+	case isA[*pull.NoPlatform](err):
+		return "platform"
+	case ok:
+		return asked.WhatIsMissing()
 	}
-	return "tag"
+	return "image"
+}
+
+func policyReason(status int) string {
+	switch status {
+	case http.StatusPaymentRequired:
+		return "payment"
+	case http.StatusUnavailableForLegalReasons:
+		return "legal"
+	case http.StatusPreconditionFailed:
+		return "precondition"
+	}
+	return ""
 }
 
 // schemeError is the error for a reference that no registry can answer.
@@ -199,12 +239,6 @@ func isLacking(err error) bool {
 	return errdefs.IsNotFound(err) && either(isA[*pull.NoPlatform], isA[*source.Error])(err)
 }
 
-// isUntrusted reports whether a registry could not be asked because of its
-// certificate.
-func isUntrusted(err error) bool {
-	return isNetwork(err) && isA[*tls.CertificateVerificationError](err)
-}
-
 // isNetwork reports whether a registry could not be asked. A daemon that cannot
 // be asked is another class.
 func isNetwork(err error) bool {
@@ -219,9 +253,7 @@ func describe(err error) progress.Failure {
 	if p, ok := errors.AsType[*pull.Error](err); ok {
 		f.Host, f.Digest = p.Host, p.Digest.String()
 	}
-	if c.name == "not-found" {
-		f.Reason = notFoundReason(err)
-	}
+	f.Reason = reasonOf(c.name, err)
 	return f
 }
 

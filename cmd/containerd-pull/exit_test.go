@@ -15,6 +15,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -34,6 +35,7 @@ func TestClassify(t *testing.T) {
 	}{
 		{"anything", errors.New("x"), 1},
 		{"output", asOutput(syscall.EPIPE), 1},
+		{"output on a full disk", asOutput(fmt.Errorf("writing progress: %w", syscall.ENOSPC)), 1},
 		{"usage", usagef("x"), 2},
 		{"a bad file", asUsage(&file.Error{File: "f", Err: errors.New("x")}), 2},
 		{"a file that cannot be read", asUsage(&file.Error{File: "f", Err: fs.ErrPermission}), 2},
@@ -46,6 +48,7 @@ func TestClassify(t *testing.T) {
 		{"rate limit", asked(errdefs.ErrResourceExhausted), 6},
 		{"network", asked(errdefs.ErrUnavailable), 7},
 		{"time-out", fmt.Errorf("fetching: %w", &timeoutError{"1s"}), 7},
+		{"a bill", asked(source.ErrPolicy), 11},
 		{"digest", asked(errdefs.ErrDataLoss), 8},
 		{"damage that verify found", &damageError{damaged: 1, of: 2}, 8},
 		{"damage, and storage that fails", errors.Join(&damageError{damaged: 1, of: 2}, syscall.EIO), 10},
@@ -73,10 +76,35 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// missing is the failure of a pull whose name leads nowhere.
+func missing(e source.Error) error {
+	e.Err = failure.New(errdefs.ErrNotFound, "404 Not Found")
+	return &pull.Error{Stage: pull.StageResolve, Err: &e}
+}
+
+// usability.md N6: reason is API and says nothing that the registry left open.
+func TestN6ReasonIsNotGuessed(t *testing.T) {
+	for want, err := range map[string]error{
+		"tag":          missing(source.Error{Missing: source.MissingTag}),
+		"repository":   missing(source.Error{Missing: source.MissingRepository}),
+		"digest":       missing(source.Error{Op: "blob"}),
+		"":             missing(source.Error{Op: "resolve", Code: "MANIFEST_UNKNOWN"}),
+		"platform":     &pull.NoPlatform{},
+		"image":        failure.New(errdefs.ErrNotFound, "no image"),
+		"payment":      &source.Error{Status: 402, Err: source.ErrPolicy},
+		"precondition": &source.Error{Status: 412, Err: source.ErrPolicy},
+		"legal":        &source.Error{Status: 451, Err: source.ErrPolicy},
+	} {
+		if got := describe(err).Reason; got != want {
+			t.Errorf("%v: got reason %q, want %q", err, got, want)
+		}
+	}
+}
+
 func TestHints(t *testing.T) {
 	anna := config.Caller{Lookup: func(string) (string, bool) { return "", false }}
 	sudo := config.Caller{Lookup: func(name string) (string, bool) { return "anna", name == "SUDO_USER" }}
-	if got := hintFor(asked(errdefs.ErrUnauthenticated), sudo); !strings.Contains(got, "not those of anna") {
+	if got := hintFor(asked(failure.New(source.ErrNoCredential, "401")), sudo); !strings.Contains(got, "not those of anna") {
 		t.Errorf("hint under sudo: got %q, want one about the user's own credentials", got)
 	}
 	for _, tc := range []struct {
@@ -88,6 +116,10 @@ func TestHints(t *testing.T) {
 		{asUsage(&config.UnknownProfile{Name: "a", Nearest: "b"}), `did you mean "b"?`},
 		{asUsage(&config.UnknownProfile{Name: "a", Known: []string{"x", "y"}}), "there are: x, y"},
 		{asUsage(&config.UnknownProfile{Name: "a"}), "no configuration file defines a profile"},
+		{asOutput(syscall.ENOSPC), "what the command had to do is done; only its output is lost"},
+		{&fs.PathError{Op: "write", Path: "x", Err: syscall.EROFS}, "the file system is mounted read-only: mount it so that it can be written"},
+		{missing(source.Error{Ref: "r.example.com/app:bas", Missing: source.MissingTag, Tags: []string{"base", "other"}}), "did you mean r.example.com/app:base?"},
+		{missing(source.Error{Ref: "r.example.com/app:v9", Missing: source.MissingTag, Tags: []string{"other"}}), "the repository exists; see its tags with: containerd-pull r.example.com/app:<TAB>"},
 		{store.ErrBusy, "stop the containerd that runs on this root, or pull through it with --address"},
 	} {
 		if got := hintFor(tc.err, anna); got != tc.want {

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 const noSignatures = "signatures are not checked by this program; --verify bindir can ask one that does"

@@ -7,8 +7,9 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/spf13/cobra"
+
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 )
 
 type versionOptions struct {

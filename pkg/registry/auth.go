@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/token"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -103,7 +104,7 @@ func (a *authorizer) renew(ctx context.Context, ref source.Ref, answer http.Head
 	}
 	if g.header == used {
 		g.header = ""
-		return "", unauthenticatedf("the credential%s was refused", fromSource(g.source))
+		return "", unauthenticatedf("the credential%s was refused", fromSource(g.source)).withHint(g.cred.Remedy)
 	}
 	return g.header, nil
 }
@@ -152,7 +153,7 @@ func (a *authorizer) lookUp(ctx context.Context, ref source.Ref, g *grant) error
 
 func (g *grant) basic() error {
 	if g.cred.Password == "" {
-		return unauthenticatedf("asks for a user name and password, and there is none for this host%s", g.cred.Why())
+		return unauthenticatedf("%w", failure.New(source.ErrNoCredential, "asks for a user name and password, and there is none for this host%s", g.cred.Why()))
 	}
 	g.header = "Basic " + g.cred.BasicAuth()
 	return nil
@@ -326,13 +327,11 @@ func (q *tokenRequest) read(ctx context.Context, resp *http.Response) (token.Tok
 // refusal, by any number.
 func (q *tokenRequest) refused(ctx context.Context, u *url.URL, resp *http.Response) error {
 	code, text := q.a.r.explain(resp)
-	if q.cred.Withheld != "" {
-		text += ": no credential for this host" + q.cred.Why()
-	}
 	f := statusFault(resp.StatusCode, text)
 	if !f.retry && resp.StatusCode != http.StatusForbidden {
 		f = unauthenticatedf("%s", text)
 	}
+	f.blameCredential(resp.StatusCode, q.cred)
 	err := q.fail(ctx, u, f)
 	if e, ok := errors.AsType[*source.Error](err); ok {
 		e.Status, e.Code = resp.StatusCode, code

@@ -3,19 +3,14 @@ package registry
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
-	"time"
 
 	"github.com/containerd/errdefs"
 
-	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -189,92 +184,9 @@ func isRedirect(resp *http.Response) bool {
 	return false
 }
 
-// statusError makes a *source.Error of an answer with the wrong status, and
-// closes it.
-func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.Response) *source.Error {
-	code, text := r.explain(resp)
-	switch {
-	case resp.StatusCode == http.StatusUnauthorized:
-		text = h.explain401(ctx, c.ref, resp, text)
-	case resp.StatusCode == http.StatusForbidden && h.auth != nil:
-		if cred := h.auth.used(ctx, c.ref); cred.Withheld != "" {
-			text += ": no credential for this host" + cred.Why()
-		}
-	}
-	f := statusFault(resp.StatusCode, text)
-	r.suspectProxy(f, resp, code)
-	e := c.fail(h, f)
-	e.Status, e.Code = resp.StatusCode, code
-	setRetryAfter(e, resp)
-	return e
-}
-
-// setRetryAfter reads how long the host wants to be left alone. With any status,
-// a wait that is too long has the class of a rate limit: come back later.
-func setRetryAfter(e *source.Error, resp *http.Response) {
-	f := faultOf(e)
-	if !f.retry {
-		return
-	}
-	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
-	if e.RetryAfter > retryAfterCap {
-		f.class = errdefs.ErrResourceExhausted
-	}
-}
-
-// explain401 says what is missing: the 401 comes after the credential that there
-// is was tried.
-func (h *host) explain401(ctx context.Context, ref source.Ref, resp *http.Response, text string) string {
-	if !h.isOrigin(resp.Request.URL) {
-		return fmt.Sprintf("redirect target %s asks for credentials, and none are sent there", resp.Request.URL.Host)
-	}
-	if h.auth == nil { // the host of a foreign url
-		return text
-	}
-	cred := h.auth.used(ctx, ref)
-	if !cred.IsZero() {
-		return fmt.Sprintf("%s: the credential%s was refused", text, fromSource(cred.Source))
-	}
-	return text + ": no credential for this host" + cred.Why()
-}
-
-// explain puts an answer into words: its status, and the registry's own code and
-// message, if there are any. It closes the body.
-func (r *Registry) explain(resp *http.Response) (code, text string) {
-	code, message := readRegistryError(resp)
-	text = strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
-	if own := strings.Trim(code+": "+message, ": "); own != "" {
-		text += ": " + r.masks.hide(printable.Line(own))
-	}
-	return code, text
-}
-
-// readRegistryError reads the first error of a registry's JSON answer, if it
-// is one, and closes the body.
-func readRegistryError(resp *http.Response) (code, message string) {
-	defer resp.Body.Close()
-	var doc struct {
-		Errors []struct{ Code, Message string }
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, errorBytes))
-	if err != nil || json.Unmarshal(body, &doc) != nil || len(doc.Errors) == 0 {
-		return "", ""
-	}
-	return folded(doc.Errors[0].Code, 64), folded(doc.Errors[0].Message, 256)
-}
-
-// folded is a foreign text with each run of white space as one space, cut to
-// most characters.
-func folded(s string, most int) string {
-	return printable.Short(strings.Join(strings.Fields(s), " "), most)
-}
-
 // drain reads what little is left of an answer, so that its connection can be
 // used again, and closes it.
 func drain(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, drainBytes) // the answer is not needed
 	_ = resp.Body.Close()
 }
-
-// maxWords bounds, in characters, what is repeated of what a host says.
-const maxWords = 300

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -71,6 +70,11 @@ func faultf(reason string, class error, retry bool, format string, args ...any) 
 	return &fault{reason: reason, class: class, retry: retry, err: fmt.Errorf(format, args...)}
 }
 
+func (f *fault) withHint(hint string) *fault {
+	f.hint = hint
+	return f
+}
+
 func malformedf(format string, args ...any) *fault {
 	return faultf("", errdefs.ErrInvalidArgument, false, format, args...)
 }
@@ -112,32 +116,6 @@ func readFault(err error) *fault {
 		return faultf("reset", errdefs.ErrUnavailable, true, "connection closed in the body")
 	}
 	return networkFault(err)
-}
-
-// statusFault classifies an answer that is not what was asked for.
-func statusFault(code int, text string) *fault {
-	switch {
-	case code == http.StatusNotFound || code == http.StatusGone:
-		return faultf("", errdefs.ErrNotFound, false, "%s", text)
-	case code == http.StatusUnauthorized:
-		return unauthenticatedf("%s", text)
-	case code == http.StatusForbidden:
-		return faultf("", errdefs.ErrPermissionDenied, false, "%s", text)
-	case code == http.StatusTooManyRequests:
-		return faultf("rate-limit", errdefs.ErrResourceExhausted, true, "%s", text)
-	case code == http.StatusRequestTimeout || code >= 500:
-		return faultf("status", errdefs.ErrUnavailable, retriedStatus(code), "%s", text)
-	}
-	return malformedf("unexpected answer %s", text)
-}
-
-func retriedStatus(code int) bool {
-	switch code {
-	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
 }
 
 // faultOf returns the fault in err, nil if there is none.

@@ -159,12 +159,12 @@ func TestRoundsOverSeveralHosts(t *testing.T) {
 		name        string
 		mirror, own http.HandlerFunc
 		is          func(error) bool // nil for success
-		atOwn       int
+		atOwn       int              // with the list of tags that explains what is missing
 	}{
 		{"both fail once", inTurn(status(503), manifest(body)), inTurn(status(503), manifest(body)), nil, 2},
 		{"the registry is given up, the mirror recovers", inTurn(soon, manifest(body)), limited, nil, 1},
 		{"the registry is given up, the mirror is empty", status(404), limited, errdefs.IsResourceExhausted, 1},
-		{"the registry says no, the mirror fails", status(503), status(404), errdefs.IsNotFound, 1},
+		{"the registry says no, the mirror fails", status(503), status(404), errdefs.IsNotFound, 2},
 		{"the registry refuses, the mirror fails", status(503), status(403), errdefs.IsPermissionDenied, 1},
 	}
 	for _, tt := range tests {

@@ -31,20 +31,25 @@ const (
 // The protocol is "Listing Tags" of the distribution specification.
 func (r *Registry) Tags(ctx context.Context, ref source.Ref) ([]string, error) {
 	ref.Tag, ref.Digest = "", ""
-	c := call{op: "tags", ref: ref, kind: "tags", object: "list"}
-	names, err := r.list(ctx, c, anchored(reference.TagRegexp))
+	names, err := r.list(ctx, tagsCall(ref), isTag())
 	if err != nil {
 		return names, fmt.Errorf("listing the tags of %s/%s: %w", ref.TypedHost(), ref.Path, err)
 	}
 	return names, nil
 }
 
+func tagsCall(ref source.Ref) call {
+	return call{op: "tags", ref: ref, kind: "tags", object: "list", accept: []string{"application/json"}}
+}
+
+func isTag() func(string) bool { return anchored(reference.TagRegexp) }
+
 // Repositories lists those of the registry domain, in its order, as Tags does.
 // Many registries have no such list, or show it to some users alone.
 //
 // The protocol is the catalog of Docker's registry API V2.
 func (r *Registry) Repositories(ctx context.Context, domain string) ([]string, error) {
-	c := call{op: "catalog", ref: source.RegistryRef(domain), kind: "_catalog"}
+	c := call{op: "catalog", ref: source.RegistryRef(domain), kind: "_catalog", accept: []string{"application/json"}}
 	names, err := r.list(ctx, c, func(name string) bool {
 		_, err := reference.WithName(domain + "/" + name)
 		return err == nil
@@ -64,7 +69,6 @@ func anchored(re *regexp.Regexp) func(string) bool {
 // from that host. Names that are not valid are left out: they end up on
 // terminals.
 func (r *Registry) list(ctx context.Context, c call, valid func(string) bool) ([]string, error) {
-	c.accept = []string{"application/json"}
 	up, err := r.upstream(ctx, c.ref)
 	if err != nil {
 		return nil, err

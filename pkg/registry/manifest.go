@@ -51,7 +51,7 @@ func (r *Registry) resolve(ctx context.Context, ref source.Ref, known *known) (s
 		return r.documentFrom(ctx, h, c, want)
 	})
 	if err != nil {
-		return source.Target{}, fmt.Errorf("resolving %s: %w", ref, err)
+		return source.Target{}, fmt.Errorf("resolving %s: %w", ref, r.explainMissing(ctx, ref, err))
 	}
 	return t, nil
 }

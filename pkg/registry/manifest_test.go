@@ -130,7 +130,7 @@ func TestResolveNotFound(t *testing.T) {
 	if e.Op != "resolve" || e.Host != srv.host() || e.Status != 404 || e.Code != "NAME_UNKNOWN" || e.Mirror {
 		t.Errorf("got %+v, want resolve, %s, 404, NAME_UNKNOWN", e, srv.host())
 	}
-	if want := srv.host() + `: 404 Not Found: NAME_UNKNOWN: no such\x1b[31m repository`; !strings.HasSuffix(err.Error(), want) {
+	if want := srv.host() + `: 404 Not Found: NAME_UNKNOWN: no such\x1b[31m repository: no such repository, or no permission to see it`; !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got %q, want %q at its end, on one line and harmless", err, want)
 	}
 	if srv.count() != 1 {
@@ -147,10 +147,10 @@ func TestResolveStatus(t *testing.T) {
 	}{
 		{400, errdefs.IsInvalidArgument, 1, ""},
 		{403, errdefs.IsPermissionDenied, 1, ""},
-		{404, errdefs.IsNotFound, 1, ""},
+		{404, errdefs.IsNotFound, 2, ""}, // and the list of tags,
 		{405, errdefs.IsInvalidArgument, 1, ""},
 		{408, errdefs.IsUnavailable, 4, "status"},
-		{410, errdefs.IsNotFound, 1, ""},
+		{410, errdefs.IsNotFound, 2, ""},
 		{418, errdefs.IsInvalidArgument, 1, ""},
 		{429, errdefs.IsResourceExhausted, 4, "rate-limit"},
 		{500, errdefs.IsUnavailable, 4, "status"},

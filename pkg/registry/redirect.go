@@ -102,7 +102,7 @@ func (r *Registry) sendStranger(ctx context.Context, h *host, u *url.URL, c call
 	req := r.request(ctx, u, c)
 	ref, ok := targetRef(c.ref, u)
 	if !ok {
-		return r.exchange(h, h.via.toStranger(req), req)
+		return r.exchangeStranger(h, u, req)
 	}
 	t := r.target(h, u)
 	authorization, err := t.auth.current(ctx, ref)
@@ -110,7 +110,7 @@ func (r *Registry) sendStranger(ctx context.Context, h *host, u *url.URL, c call
 		return nil, targetError(u, err)
 	}
 	addHeaders(req, nil, authorization)
-	resp, err := r.exchange(h, h.via.toStranger(req), req)
+	resp, err := r.exchangeStranger(h, u, req)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || !t.auth.canAnswer(resp.Header) {
 		return resp, err
 	}
@@ -120,10 +120,18 @@ func (r *Registry) sendStranger(ctx context.Context, h *host, u *url.URL, c call
 	}
 	req = r.request(ctx, u, c)
 	addHeaders(req, nil, authorization)
-	return r.exchange(h, h.via.toStranger(req), req)
+	return r.exchangeStranger(h, u, req)
 }
 
-// targetError names the target of a redirect beside what went wrong with its token.
+func (r *Registry) exchangeStranger(h *host, u *url.URL, req *http.Request) (*http.Response, error) {
+	resp, err := r.exchange(h, h.via.toStranger(req), req)
+	if err != nil {
+		return nil, targetError(u, err)
+	}
+	return resp, nil
+}
+
+// targetError names the target of a redirect beside what went wrong there.
 func targetError(u *url.URL, err error) error {
 	if f := faultOf(err); f != nil && !errors.As(err, new(*source.Error)) {
 		named := *f

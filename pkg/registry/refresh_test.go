@@ -89,7 +89,7 @@ func TestRefreshOfManyImages(t *testing.T) {
 		want   string
 	}{
 		{onHead(body, status(http.StatusMethodNotAllowed)), "HEAD GET GET GET"},
-		{inTurn(status(http.StatusNotFound), status(http.StatusNotFound), manifest(body)), "HEAD GET HEAD HEAD"},
+		{inTurn(status(http.StatusNotFound), status(http.StatusNotFound), manifest(body)), "HEAD GET GET HEAD HEAD"}, // the second GET is for the tags,
 		{manifest(body), "HEAD HEAD HEAD"},
 	} {
 		srv := serve(t, tc.answer)

@@ -1,17 +1,36 @@
 package source
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 )
 
+// ErrPolicy is the class of a registry that does not want to give an image for a
+// reason of its own: a bill, a policy, a law.
+var ErrPolicy = errors.New("refused by the registry")
+
+// ErrNoCredential is in the error of a request that was refused without a
+// credential, for there is none for the host.
+var ErrNoCredential = errors.New("no credential")
+
+// IsPolicyStatus reports whether the status of an answer is one of ErrPolicy.
+func IsPolicyStatus(status int) bool {
+	switch status {
+	case http.StatusPaymentRequired, http.StatusPreconditionFailed, http.StatusUnavailableForLegalReasons:
+		return true
+	}
+	return false
+}
+
 // Error is the failure of one request to one host. It unwraps to the class of
 // errdefs that says what would have to be mended: ErrNotFound,
 // ErrUnauthenticated, ErrPermissionDenied, ErrResourceExhausted,
-// ErrUnavailable, ErrDataLoss or ErrInvalidArgument.
+// ErrUnavailable, ErrDataLoss or ErrInvalidArgument; or to ErrPolicy.
 type Error struct {
 	// Op is what the request was for: resolve, manifest, blob, tags, catalog,
 	// login or token.
@@ -27,6 +46,11 @@ type Error struct {
 	Status int
 	// Code is the registry's own error code, for example MANIFEST_UNKNOWN.
 	Code string
+	// Missing says which part of a reference does not exist, as far as that is
+	// certain: Repository, Tag or Digest. Many registries give one answer for all.
+	Missing string
+	// Tags are those that the repository has, if Missing is Tag.
+	Tags []string
 	// RetryAfter is how long the host asked to be left alone, 0 if it did not.
 	RetryAfter time.Duration
 	Err        error
@@ -41,18 +65,42 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// codeNoManifest is a code of the distribution specification. A registry that
-// gives it has the repository.
-const codeNoManifest = "MANIFEST_UNKNOWN"
+// Values of Error.Missing.
+const (
+	MissingRepository = "repository"
+	MissingTag        = "tag"
+	MissingDigest     = "digest"
+)
 
-// Hint is how to see the tags of a repository that lacks the one asked for.
+// Hint says what to do about a name that leads nowhere.
 func (e *Error) Hint() string {
-	if e.Code != codeNoManifest || e.Digest != "" || !errdefs.IsNotFound(e.Err) {
-		return ""
-	}
 	ref, err := ParseRef(e.Ref)
-	if err != nil {
+	if err != nil || !errdefs.IsNotFound(e.Err) {
 		return ""
 	}
-	return fmt.Sprintf("the repository exists; see its tags with: containerd-pull %s/%s:<TAB>", ref.Domain, ref.Path)
+	if e.isPart() {
+		return "the registry names this part of the image and does not have it: the image has to be pushed again"
+	}
+	switch e.Missing {
+	case MissingRepository:
+		return fmt.Sprintf("check the name: %s has no repository %s, or shows it only with another credential", ref.TypedHost(), ref.Path)
+	case MissingTag:
+		return fmt.Sprintf("the repository exists; see its tags with: containerd-pull %s/%s:<TAB>", ref.TypedHost(), ref.Path)
+	case MissingDigest:
+		return "the repository exists and does not have this digest: check it"
+	}
+	return "check the repository and the tag: the registry does not say which of them is missing"
+}
+
+// isPart reports whether the request was for a part of an image whose target was
+// found.
+func (e *Error) isPart() bool { return e.Op == "blob" || e.Op == "manifest" }
+
+// WhatIsMissing returns Missing, or for a part of an image that was found, Digest. It
+// is empty where the registry leaves it open.
+func (e *Error) WhatIsMissing() string {
+	if e.isPart() {
+		return MissingDigest
+	}
+	return e.Missing
 }

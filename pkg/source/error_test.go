@@ -1,32 +1,35 @@
 package source_test
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// Only a tag that is missing from a repository that exists has others to show.
-func TestErrorHint(t *testing.T) {
-	missing := fmt.Errorf("404: %w", errdefs.ErrNotFound)
-	const want = "the repository exists; see its tags with: containerd-pull example.com/app:<TAB>"
+// usability.md N6: what the registry leaves open is not guessed.
+func TestN6HintOfWhatIsMissing(t *testing.T) {
+	missing := failure.New(errdefs.ErrNotFound, "404")
+	const open = "check the repository and the tag: the registry does not say which of them is missing"
 	for _, tc := range []struct {
-		name string
-		err  source.Error
-		want string
+		name, reason, want string
+		err                source.Error
 	}{
-		{"tag", source.Error{Ref: "example.com/app:1", Code: "MANIFEST_UNKNOWN", Err: missing}, want},
-		{"digest", source.Error{Ref: "example.com/app:1", Code: "MANIFEST_UNKNOWN", Digest: digest.FromString("x"), Err: missing}, ""},
-		{"repository", source.Error{Ref: "example.com/app:1", Code: "NAME_UNKNOWN", Err: missing}, ""},
-		{"another class", source.Error{Ref: "example.com/app:1", Code: "MANIFEST_UNKNOWN", Err: errdefs.ErrUnavailable}, ""},
-		{"no reference", source.Error{Code: "MANIFEST_UNKNOWN", Err: missing}, ""},
+		{"tag", "tag", "the repository exists; see its tags with: containerd-pull example.com/app:<TAB>", source.Error{Ref: "example.com/app:1", Missing: source.MissingTag, Err: missing}},
+		{"repository", "repository", "check the name: example.com has no repository app, or shows it only with another credential", source.Error{Ref: "example.com/app:1", Missing: source.MissingRepository, Err: missing}},
+		{"digest", "digest", "the repository exists and does not have this digest: check it", source.Error{Ref: "example.com/app:1", Missing: source.MissingDigest, Err: missing}},
+		{"layer", "digest", "the registry names this part of the image and does not have it: the image has to be pushed again", source.Error{Op: "blob", Ref: "example.com/app:1", Err: missing}},
+		{"unknown", "", open, source.Error{Op: "resolve", Ref: "example.com/app:1", Code: "MANIFEST_UNKNOWN", Err: missing}},
+		{"another class", "", "", source.Error{Ref: "example.com/app:1", Err: errdefs.ErrUnavailable}},
+		{"no reference", "", "", source.Error{Err: missing}},
 	} {
 		if got := tc.err.Hint(); got != tc.want {
 			t.Errorf("hint for a missing %s: got %q, want %q", tc.name, got, tc.want)
+		}
+		if got := tc.err.WhatIsMissing(); got != tc.reason {
+			t.Errorf("reason for a missing %s: got %q, want %q", tc.name, got, tc.reason)
 		}
 	}
 }

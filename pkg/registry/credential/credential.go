@@ -36,6 +36,8 @@ type Credential struct {
 	RegistryToken string
 	// Source says where it was found; it never holds the secret.
 	Source string
+	// Remedy says what to do when a registry does not accept it.
+	Remedy string
 	// For says which hosts it may be sent to.
 	For string
 	// Withheld says why a host for which nothing was found does not get what is
@@ -48,6 +50,9 @@ func (c Credential) IsZero() bool {
 	c.Withheld = ""
 	return c == Credential{}
 }
+
+// IsSecret reports whether there is anything to send.
+func (c Credential) IsSecret() bool { return c.Password+c.IdentityToken+c.RegistryToken != "" }
 
 // Why is Withheld as the end of a sentence, empty if that is.
 func (c Credential) Why() string {
@@ -139,7 +144,7 @@ func usersOwn(o Options) sources {
 	}
 	if docker != "" {
 		path := filepath.Join(docker, "config.json")
-		s = append(s, authFile{path: path, name: "docker config " + path, found: found})
+		s = append(s, authFile{path: path, name: "docker config " + path, found: found, tool: "docker"})
 	}
 	config := env("XDG_CONFIG_HOME")
 	if config == "" {
@@ -148,7 +153,7 @@ func usersOwn(o Options) sources {
 	for _, dir := range []string{env("XDG_RUNTIME_DIR"), config} {
 		if dir != "" {
 			path := filepath.Join(dir, "containers/auth.json")
-			s = append(s, authFile{path: path, name: "podman's " + path, found: true})
+			s = append(s, authFile{path: path, name: "podman's " + path, found: true, tool: "podman"})
 		}
 	}
 	return s
@@ -216,7 +221,7 @@ func (s sources) find(ctx context.Context, q question) (Credential, error) {
 type ownHost struct{ cred Credential }
 
 func (o ownHost) credential(_ context.Context, q question) (Credential, bool, error) {
-	o.cred.For = q.ref.TypedHost()
+	o.cred.For, o.cred.Remedy = q.ref.TypedHost(), "check the user and the password that were given"
 	return o.cred, q.isOwn(), nil
 }
 

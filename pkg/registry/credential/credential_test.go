@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -234,7 +236,7 @@ func TestEntries(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(credential.Credential{}, "Source", "For")); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(credential.Credential{}, "Source", "For", "Remedy")); diff != "" {
 				t.Errorf("credential (-want +got):\n%s", diff)
 			}
 			if strings.Contains(got.Source, "canary") {
@@ -260,6 +262,10 @@ func TestAnonymousStopsTheSearch(t *testing.T) {
 func TestFailures(t *testing.T) {
 	h := newHome(t)
 	h.script("docker-credential-angry", `echo canary; echo "the keychain is locked" >&2; exit 3`)
+	h.script("docker-credential-dbus", `echo "Cannot autolaunch D-Bus without X11"; exit 1`) // docker-credential-helpers#309, #101
+	h.script("docker-credential-leaky", `echo '{"ServerURL":"","Username":"u","Secret":"canary"}'; exit 1`)
+	h.script("docker-credential-cut", `echo 'error: {"Username":"u", "Secret":"canary'; exit 1`)
+	h.script("docker-credential-loud", `echo '{"Secret":"canary"}' >&2; exit 1`)
 	h.script("docker-credential-garbage", `echo "canary, not JSON"`)
 	h.script("docker-credential-unknowing", `echo "credentials not found in native keychain"; exit 1`)
 	h.script("docker-credential-empty", `echo '{"Username":"","Secret":""}'`)
@@ -276,6 +282,11 @@ func TestFailures(t *testing.T) {
 	}{
 		{"helper that is missing", helper("missing"), "", `program "docker-credential-missing": not found on PATH`},
 		{"helper that fails", helper("angry"), "", "the keychain is locked"},
+		{"helper that says why where the protocol has it", helper("dbus"), "", "exit status 1: Cannot autolaunch D-Bus without X11"},
+		{"helper that fails with the secret", helper("leaky"), "", "exit status 1"},
+		{"helper that fails with a part of the secret", helper("cut"), "", "exit status 1"},
+		{"helper that complains with the secret", helper("loud"), "", "exit status 1"},
+		{"credsStore that says why", nil, `{"credsStore":"dbus"}`, "Cannot autolaunch"},
 		{"helper that prints garbage", helper("garbage"), "", "something else than JSON"},
 		{"helper that knows nothing", helper("unknowing"), "", "knows nothing of r.example.com"},
 		{"helper that says nothing", helper("empty"), "", "knows nothing of r.example.com"},
@@ -305,8 +316,11 @@ func TestFailures(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("got error %v, want one with %q", err, tc.want)
 			}
-			if strings.Contains(err.Error(), "canary") {
+			if strings.Contains(err.Error()+failure.HintOf(err), "canary") {
 				t.Errorf("the error shows the secret: %v", err)
+			}
+			if errdefs.IsUnauthorized(err) && failure.HintOf(err) == "" {
+				t.Errorf("got no hint for %v, want what to do", err)
 			}
 		})
 	}

@@ -39,6 +39,7 @@ type authFile struct {
 	name     string // what to call it
 	required bool   // it was named by the user, so that it has to be there
 	found    bool   // it was named neither by the user nor by a variable
+	tool     string // that writes it when a user logs in, empty if that is not known
 }
 
 func (f authFile) credential(ctx context.Context, q question) (Credential, bool, error) {
@@ -57,9 +58,25 @@ func (f authFile) credential(ctx context.Context, q question) (Credential, bool,
 		}
 	}
 	if err != nil {
-		return Credential{}, false, fmt.Errorf("reading %s: %w", f.name, err)
+		return Credential{}, false, unusable(fileHint(err, f.path, "the setting"), "reading %s: %w", f.name, err)
 	}
-	return readDockerConfig(ctx, f.name, data, q)
+	cred, ok, err := readDockerConfig(ctx, f.name, data, q)
+	if ok {
+		cred.Remedy = f.remedy(q.host)
+	}
+	return cred, ok, err
+}
+
+// remedy is what to do when a registry does not accept what the file has for it.
+func (f authFile) remedy(host string) string {
+	name := source.CanonicalHost(host)
+	if f.tool == "" {
+		return fmt.Sprintf("correct the entry of %s in %s", name, f.path)
+	}
+	if name == source.DockerHub {
+		return fmt.Sprintf("%s logout drops it, and %s login makes a new one", f.tool, f.tool)
+	}
+	return fmt.Sprintf("%s logout %s drops it, and %s login %s makes a new one", f.tool, name, f.tool, name)
 }
 
 func (f authFile) read() ([]byte, error) {
@@ -74,7 +91,11 @@ func (f authFile) read() ([]byte, error) {
 type dockerVariable struct{ text string }
 
 func (v dockerVariable) credential(ctx context.Context, q question) (Credential, bool, error) {
-	return readDockerConfig(ctx, "DOCKER_AUTH_CONFIG", []byte(v.text), q)
+	cred, ok, err := readDockerConfig(ctx, "DOCKER_AUTH_CONFIG", []byte(v.text), q)
+	if ok {
+		cred.Remedy = "correct the variable DOCKER_AUTH_CONFIG"
+	}
+	return cred, ok, err
 }
 
 // byteOrderMark is what editors of other systems write before UTF-8.
@@ -89,7 +110,7 @@ func readDockerConfig(ctx context.Context, name string, data []byte, q question)
 		return Credential{}, false, nil
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
-		return Credential{}, false, fmt.Errorf("%s is not JSON in the form of Docker's config.json", name)
+		return Credential{}, false, unusable("correct or remove it", "%s is not JSON in the form of Docker's config.json", name)
 	}
 	for _, id := range c.identifiers(q) {
 		cred, ok, err := c.lookup(ctx, q, name, id)
@@ -193,7 +214,7 @@ func (c dockerConfig) lookup(ctx context.Context, q question, name string, id id
 	}
 	cred, err := entry.credential()
 	if err != nil {
-		return Credential{}, false, fmt.Errorf("%s, entry %q: %w", name, id.name, err)
+		return Credential{}, false, unusable("correct or remove the entry; docker login writes it anew", "%s, entry %q: %w", name, id.name, err)
 	}
 	cred.Source = name
 	return cred, cred != Credential{Source: name}, nil

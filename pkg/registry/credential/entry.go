@@ -281,9 +281,9 @@ func (s entries) ask(ctx context.Context, e Entry, q question) (Credential, bool
 	}
 	secret, from, err := e.secret(ctx, q, s.lookup)
 	if err != nil {
-		return Credential{}, false, fmt.Errorf("%s from %s: %w", e.Source, from, err)
+		return Credential{}, false, unusable(e.secretHint(err), "%s from %s: %w", e.Source, from, err)
 	}
-	cred := Credential{Source: e.Source + " from " + from}
+	cred := Credential{Source: e.Source + " from " + from, Remedy: "correct the " + e.Source + " from " + from}
 	switch e.Source {
 	case SourcePassword:
 		cred.Username, cred.Password = e.Username, secret
@@ -305,7 +305,7 @@ func (s entries) dockerConfig(e Entry) authFile {
 		dir = filepath.Join(s.home, ".docker")
 	}
 	path := filepath.Join(dir, "config.json")
-	return authFile{path: path, name: "docker config " + path, required: e.Path != "", found: found}
+	return authFile{path: path, name: "docker config " + path, required: e.Path != "", found: found, tool: "docker"}
 }
 
 // helper asks for the host under Docker's name and, where that is another, its own.
@@ -340,6 +340,21 @@ func (e Entry) secret(ctx context.Context, q question, lookup func(string) (stri
 		return secret, fmt.Sprintf("command %q", strings.Join(words[:min(1, len(words))], "")), err
 	}
 	return e.Password + e.IdentityToken + e.RegistryToken, "configuration", nil
+}
+
+// secretHint is what to do when the secret of the entry cannot be had.
+func (e Entry) secretHint(err error) string {
+	switch {
+	case e.PasswordFile != "":
+		return fileHint(err, e.PasswordFile, "password_file")
+	case e.TokenFile != "":
+		return fileHint(err, e.TokenFile, "token_file")
+	case e.PasswordEnv+e.TokenEnv != "":
+		return fmt.Sprintf("set the variable %s", e.PasswordEnv+e.TokenEnv)
+	case e.PasswordCommand != nil || e.TokenCommand != nil:
+		return "run the command by hand to see why it gives no secret"
+	}
+	return "the secret in the configuration is empty"
 }
 
 func (q question) runWords(ctx context.Context, words []string) ([]byte, error) {

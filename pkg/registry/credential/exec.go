@@ -13,8 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 	"github.com/docker/docker-credential-helpers/credentials"
+
+	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
 const (
@@ -115,7 +116,7 @@ func pointsToPerson(variable string) bool {
 
 // withComplaint adds what the program wrote to its standard error.
 func withComplaint(err error, complaint []byte) error {
-	text := strings.Join(strings.Fields(string(complaint)), " ")
+	text := complaintOf(complaint)
 	if text == "" {
 		return err
 	}
@@ -137,19 +138,23 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 }
 
 // runHelper speaks the protocol of Docker's credential helpers: the server on
-// standard input, a JSON document on standard output. What the helper writes to
-// standard output is never repeated in an error, because it may be the secret.
+// standard input, a JSON document on standard output, or there the reason of a
+// failure.
 func (q question) runHelper(ctx context.Context, helper, server string) (Credential, bool, error) {
 	path, err := findProgram("docker-credential-" + helper)
 	if err != nil {
-		return Credential{}, false, err
+		return Credential{}, false, unusable(fmt.Sprintf("install docker-credential-%s, or take it out of the configuration that names it", helper), "%w", err)
 	}
 	out, err := q.shared.ask(ctx, program{path: path, args: []string{"get"}, stdin: server, detached: q.detached})
 	if err != nil {
 		if credentials.IsErrCredentialsNotFoundMessage(strings.TrimSpace(string(out))) {
 			return Credential{}, false, nil
 		}
-		return Credential{}, false, fmt.Errorf("getting the credential of %s: %w", server, err)
+		hint := fmt.Sprintf("run this to see why: echo %s | docker-credential-%s get", server, helper)
+		if reason := reasonOf(out); reason != "" {
+			return Credential{}, false, unusable(hint, "getting the credential of %s: %w: %s", server, err, reason)
+		}
+		return Credential{}, false, unusable(hint, "getting the credential of %s: %w", server, err)
 	}
 	return readHelperAnswer(out)
 }

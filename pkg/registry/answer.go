@@ -1,0 +1,247 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
+)
+
+const (
+	// maxWords bounds, in characters, what is repeated of what a host says, and
+	// maxCode a code in it.
+	maxWords = 300
+	maxCode  = 64
+)
+
+// statusError makes a *source.Error of an answer with the wrong status, and
+// closes it.
+func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.Response) *source.Error {
+	code, text := r.explain(resp)
+	f := statusFault(resp.StatusCode, text)
+	switch {
+	case !h.isOrigin(resp.Request.URL):
+		f.blameTarget(resp)
+	case h.auth != nil: // which the host of a foreign url has not
+		f.blameCredential(resp.StatusCode, h.auth.used(ctx, c.ref))
+	}
+	r.suspectProxy(f, resp, code)
+	e := c.fail(h, f)
+	e.Status, e.Code = resp.StatusCode, code
+	setRetryAfter(e, resp)
+	return e
+}
+
+// blameTarget names the server to which a host led, for the host is not the one
+// that refused.
+func (f *fault) blameTarget(resp *http.Response) {
+	target := resp.Request.URL.Host
+	if resp.StatusCode == http.StatusUnauthorized {
+		f.err = fmt.Errorf("redirect target %s asks for credentials, and none are sent there", target)
+	} else {
+		f.err = fmt.Errorf("redirect target %s: %w", target, f.err)
+	}
+	if !f.retry {
+		f.hint = fmt.Sprintf("the registry led to %s, where it keeps its content: ask the one who runs the registry", target)
+	}
+}
+
+// blameCredential says of a refusal with which credential it came, or that there
+// was none.
+func (f *fault) blameCredential(status int, cred credential.Credential) {
+	switch {
+	case status == http.StatusTooManyRequests && !cred.IsSecret():
+		f.hint = "come back later, or log in: authenticated pulls usually have a higher limit"
+	case status != http.StatusUnauthorized && status != http.StatusForbidden:
+	case !cred.IsSecret() && (status == http.StatusUnauthorized || cred.Withheld != ""):
+		f.err = failure.New(source.ErrNoCredential, "%w: no credential for this host%s", f.err, cred.Why())
+	case !cred.IsSecret():
+		f.err = failure.New(source.ErrNoCredential, "%w", f.err)
+	case status == http.StatusUnauthorized:
+		f.err = fmt.Errorf("%w: the credential%s was refused", f.err, fromSource(cred.Source))
+		f.hint = cred.Remedy
+	default:
+		f.err = fmt.Errorf("%w: the credential%s was sent", f.err, fromSource(cred.Source))
+		f.hint = "the credential may be stale, or lack the right to pull this: " + cred.Remedy
+	}
+}
+
+// setRetryAfter reads how long the host wants to be left alone. With any status,
+// a wait that is too long has the class of a rate limit: come back later.
+func setRetryAfter(e *source.Error, resp *http.Response) {
+	f := faultOf(e)
+	if !f.retry {
+		return
+	}
+	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	if e.RetryAfter > retryAfterCap {
+		f.class = errdefs.ErrResourceExhausted
+	}
+}
+
+// statusFault classifies an answer that is not what was asked for.
+func statusFault(code int, text string) *fault {
+	switch {
+	case code == http.StatusNotFound || code == http.StatusGone:
+		return faultf("", errdefs.ErrNotFound, false, "%s", text)
+	case code == http.StatusUnauthorized:
+		return unauthenticatedf("%s", text)
+	case code == http.StatusForbidden:
+		return faultf("", errdefs.ErrPermissionDenied, false, "%s", text)
+	case source.IsPolicyStatus(code):
+		return faultf("", source.ErrPolicy, false, "%s", text).withHint(policyHint(code))
+	case code == http.StatusTooManyRequests:
+		return faultf("rate-limit", errdefs.ErrResourceExhausted, true, "%s", text)
+	case code == http.StatusRequestTimeout || code >= 500:
+		return faultf("status", errdefs.ErrUnavailable, retriedStatus(code), "%s", text)
+	}
+	return malformedf("unexpected answer %s", text)
+}
+
+// policyHint is what to do about a registry that does not want to give an image.
+func policyHint(code int) string {
+	switch code {
+	case http.StatusPaymentRequired:
+		return "the registry wants a plan or a bill to be paid for this"
+	case http.StatusUnavailableForLegalReasons:
+		return "the registry may not give this out, for legal reasons"
+	}
+	return "a policy of the registry forbids this pull, for instance one about vulnerabilities or signatures: ask the one who runs it"
+}
+
+func retriedStatus(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// explain puts an answer into words: its status, and the registry's own code and
+// message, if there are any. It closes the body.
+func (r *Registry) explain(resp *http.Response) (code, text string) {
+	code, message := readWords(resp)
+	text = strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+	parts := []string{text}
+	for _, own := range []string{code, message} {
+		if own != "" && own != fmt.Sprint(resp.StatusCode) && !strings.EqualFold(own, http.StatusText(resp.StatusCode)) {
+			parts = append(parts, r.masks.hide(printable.Line(own)))
+		}
+	}
+	return code, strings.Join(parts, ": ")
+}
+
+// readWords reads what a host says about an error, in any of the forms that
+// registries and the stores behind them use, and closes the body.
+func readWords(resp *http.Response) (code, message string) {
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, errorBytes))
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", ""
+	}
+	body = bytes.TrimSpace(body)
+	switch {
+	case len(body) == 0:
+		return "", ""
+	case body[0] == '{' || body[0] == '[':
+		code, message = jsonWords(body)
+	case body[0] == '<':
+		code, message = xmlWords(body)
+	default:
+		message = string(body)
+	}
+	return folded(code, maxCode), folded(message, maxWords)
+}
+
+// jsonWords finds code and message in the list of errors of the distribution
+// specification, or in an object of another form. A code may be a number.
+func jsonWords(body []byte) (code, message string) {
+	var doc any
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	if decoder.Decode(&doc) != nil {
+		return "", ""
+	}
+	return wordsIn(doc, 4)
+}
+
+// wordsIn looks depth levels deep.
+func wordsIn(doc any, depth int) (code, message string) {
+	if depth == 0 {
+		return "", ""
+	}
+	switch doc := doc.(type) {
+	case string:
+		return "", doc
+	case []any:
+		if len(doc) > 0 {
+			return wordsIn(doc[0], depth-1)
+		}
+	case map[string]any:
+		code = firstText(doc, "code", "Code", "errorCode")
+		message = firstText(doc, "message", "Message", "msg", "error_description", "details", "detail", "reason")
+		for _, name := range []string{"errors", "error"} {
+			if code == "" && message == "" {
+				code, message = wordsIn(doc[name], depth-1)
+			}
+		}
+	}
+	return code, message
+}
+
+// firstText is the first of the fields that is a text or a number.
+func firstText(doc map[string]any, names ...string) string {
+	for _, name := range names {
+		switch v := doc[name].(type) {
+		case string:
+			if v != "" {
+				return v
+			}
+		case json.Number:
+			return v.String()
+		}
+	}
+	return ""
+}
+
+// xmlWords finds code and message in an error of an object store, or the title of
+// a page.
+func xmlWords(body []byte) (code, message string) {
+	var doc struct {
+		XMLName xml.Name
+		Code    string
+		Message string
+		Head    struct {
+			Title string `xml:"title"`
+		} `xml:"head"`
+	}
+	decoder := xml.NewDecoder(bytes.NewReader(body))
+	decoder.Strict, decoder.AutoClose, decoder.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	if decoder.Decode(&doc) != nil && doc.Code == "" && doc.Head.Title == "" {
+		return "", ""
+	}
+	if doc.Code == "" && doc.Message == "" {
+		return "", doc.Head.Title
+	}
+	return doc.Code, doc.Message
+}
+
+// folded is a foreign text with each run of white space as one space, cut to
+// most characters.
+func folded(s string, most int) string {
+	return printable.Short(strings.Join(strings.Fields(s), " "), most)
+}
