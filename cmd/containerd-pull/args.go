@@ -1,15 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // noArgs refuses arguments for a command that takes none.
@@ -34,13 +38,67 @@ func atMostOne(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// someReferences requires a reference; without one it shows the usage.
+// someReferences requires a reference; without one it shows the usage. An image in
+// the place of a flag's value is noticed: -a means all tags to other programs, and
+// -v that they say more.
 func someReferences(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
+	if err := cmp.Or(refuseImageAsAddress(cmd), refuseImageBesideVersion(cmd, args)); err != nil {
+		return err
+	}
+	if len(args) > 0 || asksVersion(cmd) {
 		return nil
 	}
 	writeUsage(cmd.ErrOrStderr(), cmd)
 	return &usageError{err: fmt.Errorf("no reference given"), hint: "for example: " + programName + " alpine"}
+}
+
+// refuseImageAsAddress refuses an address that is no socket and reads as an image.
+func refuseImageAsAddress(cmd *cobra.Command) error {
+	for _, name := range []string{"address", "a", "host", "H"} {
+		f := cmd.Flags().Lookup(name)
+		if f == nil || !f.Changed || !readsAsImage(f.Value.String()) {
+			continue
+		}
+		return &usageError{
+			err:  fmt.Errorf("%s names the socket of containerd, and %q reads as an image", dashed(f), f.Value),
+			hint: "leave the flag out to pull the image; there is none for all tags of a repository",
+		}
+	}
+	return nil
+}
+
+// readsAsImage reports whether an address is a reference and names no file.
+func readsAsImage(address string) bool {
+	if address == "" || strings.ContainsAny(address[:1], "/.@") {
+		return false
+	}
+	_, refErr := source.ParseRef(address)
+	_, err := os.Lstat(address)
+	return refErr == nil && err != nil
+}
+
+func dashed(f *pflag.Flag) string {
+	if f.Shorthand != "" {
+		return "-" + f.Shorthand + ", --" + f.Name
+	}
+	return "--" + f.Name
+}
+
+// asksVersion reports whether the flag for the version of the program is given,
+// which only the command without a command word has.
+func asksVersion(cmd *cobra.Command) bool {
+	f := cmd.Flags().Lookup("version")
+	return f != nil && f.Changed
+}
+
+func refuseImageBesideVersion(cmd *cobra.Command, args []string) error {
+	if !asksVersion(cmd) || len(args) == 0 {
+		return nil
+	}
+	return &usageError{
+		err:  fmt.Errorf("-v prints the version and pulls nothing, and %q reads as an image", args[0]),
+		hint: "leave out -v to pull it; --debug says more of what happens",
+	}
 }
 
 func oneStream(cmd *cobra.Command, args []string) error {

@@ -13,7 +13,6 @@ import (
 func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root := newPullCmd(s, caller)
 	root.Use = programName + " [flags] REF [REF...]"
-	root.Version = buildVersion()
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -22,7 +21,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageFunc(showUsage)
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.RunE = versionOr(s, root.RunE)
 	// cobra adds both flags only after it has looked for a command word in front
 	// of them, and words them differently.
 	root.Flags().BoolP("version", "v", false, "print the version")

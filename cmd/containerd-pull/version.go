@@ -17,6 +17,18 @@ type versionOptions struct {
 	format  string
 }
 
+// versionOr prints the version where the flag asks for it, and otherwise does what
+// run does. cobra's own flag would not look at what else was given.
+func versionOr(s streams, run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if !asksVersion(cmd) {
+			return run(cmd, args)
+		}
+		_, err := fmt.Fprintf(s.out, "%s %s\n", cmd.DisplayName(), buildVersion())
+		return asOutput(err)
+	}
+}
+
 func newVersionCmd(s streams) *cobra.Command {
 	o := &versionOptions{streams: s}
 	cmd := &cobra.Command{

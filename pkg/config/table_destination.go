@@ -34,7 +34,7 @@ func destinationSettings() []*Setting {
 			Default: namespaces.Default,
 			Usage:   "containerd `namespace`",
 			Group:   GroupDestination,
-			bind:    func(c *Config) value.Value { return value.Text(&c.Store.Namespace) },
+			bind:    func(c *Config) value.Value { return value.Namespace(&c.Store.Namespace) },
 		},
 		{
 			Key:         "snapshotter",

@@ -3,8 +3,8 @@ package pull
 import (
 	"context"
 	"errors"
-	"fmt"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -42,5 +42,5 @@ func asUnavailable(err error) error {
 	if errors.Is(err, store.ErrUnavailable) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	return failure.New(store.ErrUnavailable, "containerd went away: %w", err)
 }

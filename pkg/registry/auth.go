@@ -96,7 +96,8 @@ func (a *authorizer) renew(ctx context.Context, ref source.Ref, answer http.Head
 	g.header = ""
 	challenge, ok := token.Choose(answer)
 	if !ok {
-		return "", unauthenticatedf("asks for credentials in no way that we know")
+		return "", unauthenticatedf("asks for credentials in no way that we know").
+			withHint("check the name: some registries answer this for images that do not exist; one that wants a credential names Basic or Bearer")
 	}
 	g.challenge = challenge
 	if err := a.obtain(ctx, ref, g); err != nil {

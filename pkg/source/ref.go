@@ -4,7 +4,6 @@ import (
 	// The hash functions behind the digest algorithms that ValidDigest accepts.
 	_ "crypto/sha256"
 	_ "crypto/sha512"
-	"fmt"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -40,11 +39,11 @@ func RegistryRef(host string) Ref {
 }
 
 // ParseRef parses what a user types. Every error is an
-// errdefs.ErrInvalidArgument that quotes s.
+// errdefs.ErrInvalidArgument that quotes s, and says what was probably meant.
 func ParseRef(s string) (Ref, error) {
 	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil {
-		return Ref{}, failure.New(errdefs.ErrInvalidArgument, "parsing reference %q: %w", s, err)
+		return Ref{}, refError(s, err)
 	}
 	if reference.IsNameOnly(named) {
 		named = reference.TagNameOnly(named)
@@ -56,7 +55,7 @@ func ParseRef(s string) (Ref, error) {
 	if d, ok := named.(reference.Digested); ok {
 		ref.Digest = d.Digest()
 		if err := ValidDigest(ref.Digest); err != nil {
-			return Ref{}, fmt.Errorf("parsing reference %q: %w", s, err)
+			return Ref{}, refError(s, err)
 		}
 	}
 	ref.Name = ref.name()

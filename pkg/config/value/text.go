@@ -4,10 +4,15 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/containerd/containerd/v2/pkg/identifiers"
 )
 
 // Text is any text.
 func Text(field *string) Value { return (*textValue)(field) }
+
+// Namespace is the name of a namespace of containerd's.
+func Namespace(field *string) Value { return namespaceValue{(*textValue)(field)} }
 
 // Path is the name of a file or folder.
 func Path(field *string) Value { return pathValue{(*textValue)(field)} }
@@ -34,6 +39,20 @@ func (v *textValue) Set(raw any) error {
 		*v = textValue(s)
 	}
 	return err
+}
+
+type namespaceValue struct{ *textValue }
+
+func (v namespaceValue) Set(raw any) error {
+	s, err := ParseText(raw)
+	if err != nil {
+		return err
+	}
+	if s != "" && identifiers.Validate(s) != nil {
+		return fmt.Errorf("got %q, want letters and digits, with one of . _ - between them, 76 characters at most", s)
+	}
+	*v.textValue = textValue(s)
+	return nil
 }
 
 type pathValue struct{ *textValue }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -108,7 +108,7 @@ type attachment struct {
 }
 
 func (c *connection) lost() error {
-	return fmt.Errorf("%w: the connection to %s was lost", store.ErrUnavailable, c.address)
+	return failure.New(store.ErrUnavailable, "the connection to containerd at %s was lost", c.address)
 }
 
 // ready waits for a daemon that answers, at most until ctx ends.
@@ -122,7 +122,7 @@ func (c *connection) ready(ctx context.Context) error {
 		if c.conn.WaitForStateChange(ctx, state) {
 			continue
 		}
-		return fmt.Errorf("%w: no answer at %s within %s", store.ErrUnavailable, c.address, c.timeout)
+		return mute("containerd gave no answer at %s within %s", c.address, c.timeout)
 	}
 }
 

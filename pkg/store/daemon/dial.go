@@ -12,12 +12,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
@@ -99,7 +101,7 @@ func newDaemon(o store.Options) (*daemon, error) {
 func newClient(o store.Options) (*connection, *containerd.Client, error) {
 	c, err := connect(o.Address, o.ConnectTimeout)
 	if err != nil {
-		return nil, nil, fmt.Errorf("connecting to containerd at %s: %w: %w", o.Address, store.ErrUnavailable, err)
+		return nil, nil, unreachable(o.Address, err)
 	}
 	client, err := containerd.NewWithConn(c.conn)
 	if err != nil {
@@ -148,12 +150,36 @@ func knock(ctx context.Context, o store.Options) error {
 	if errors.As(err, &sys) {
 		err = sys.Err
 	}
-	return fmt.Errorf("connecting to containerd at %s: %w: %w", o.Address, store.ErrUnavailable, err)
+	return unreachable(o.Address, err)
+}
+
+// unreachable is the error for a socket that cannot be used, with what is to be
+// done about that.
+func unreachable(address string, err error) error {
+	return failure.New(store.ErrUnavailable, "connecting to containerd at %s: %w", address, err).WithHint("%s", socketHint(err))
+}
+
+func socketHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return "there is no such socket: start containerd (systemctl start containerd), or name its socket with --address; --root DIR pulls without a daemon"
+	case errors.Is(err, fs.ErrPermission):
+		return "this user may not open the socket: use sudo, or a rootless containerd and its socket"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "no process listens at the socket: containerd is starting, or has ended (systemctl status containerd)"
+	}
+	return "--address names the socket of containerd, --root DIR pulls without a daemon"
+}
+
+// mute is the error for a containerd that has the connection and does not answer.
+func mute(format string, args ...any) error {
+	return failure.New(store.ErrUnavailable, format, args...).
+		WithHint("containerd is starting, busy or hangs: see systemctl status containerd; --connect-timeout waits longer")
 }
 
 func asUnavailable(address string, err error) error {
 	if errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("talking to containerd at %s: %w: %w", address, store.ErrUnavailable, err)
+		return mute("talking to containerd at %s: %w", address, err)
 	}
 	return err
 }
