@@ -205,6 +205,10 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 	long(t)
 	h := newHouse(t)
 	h.furnish()
+	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, h.world.registry.URL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+	}))
+	defer gate.Close()
 	for _, tc := range []struct {
 		profile    string
 		pull, echo int // exit codes
@@ -222,6 +226,13 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 			h.pull(tc.profile, host+"/echo", tc.echo)
 			if tc.profile != "proxied" {
 				h.pull(tc.profile, host+"/signed", 0)
+			}
+			if tc.profile != "proxied" && tc.profile != "mirror" {
+				want := tc.pull
+				if tc.profile == "helper" { // it is for the own host alone, which the gateway is
+					want = 5
+				}
+				h.pull(tc.profile, gate.Listener.Addr().String()+"/token", want)
 			}
 			h.show(tc.profile, host+"/token")
 			if tc.pull == 0 {
