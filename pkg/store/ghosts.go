@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
@@ -37,8 +38,15 @@ func (s *Store) RemoveGhosts(ctx context.Context, chain []digest.Digest) error {
 }
 
 // removeGhosts removes those that are ghosts, from the top down. It is not done if
-// something else is on top of one.
+// something else is on top of one. They come under the lease of ctx before: of those
+// that a collection removes, a mark stays at the snapshot below, which then cannot be
+// removed any more (core/metadata/gc.go in containerd).
 func (s *Store) removeGhosts(ctx context.Context, chain []digest.Digest) (done bool, err error) {
+	for _, id := range chain {
+		if err := s.lease(ctx, leases.Resource{ID: id.String(), Type: ResourceSnapshot + s.Name}); err != nil {
+			return false, err
+		}
+	}
 	for _, id := range slices.Backward(chain) {
 		if has, err := s.Has(ctx, id.String()); has || err != nil {
 			return true, err

@@ -282,10 +282,6 @@ func (s *Store) Drop(ctx context.Context, dgst digest.Digest) error {
 
 // leaseReferred puts what labels refer to under the lease of ctx.
 func (s *Store) leaseReferred(ctx context.Context, labels map[string]string) error {
-	id, leased := leases.FromContext(ctx)
-	if !leased {
-		return nil
-	}
 	for key, value := range labels {
 		r := leases.Resource{ID: value, Type: ResourceContent}
 		if name, ok := strings.CutPrefix(key, image.LabelSnapshot); ok {
@@ -293,9 +289,21 @@ func (s *Store) leaseReferred(ctx context.Context, labels map[string]string) err
 		} else if !strings.HasPrefix(key, image.LabelContent) {
 			continue
 		}
-		if err := s.Leases.AddResource(ctx, leases.Lease{ID: id}, r); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("leasing %s: %w", value, err)
+		if err := s.lease(ctx, r); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// lease puts r, which need not be there, under the lease of ctx, if there is one.
+func (s *Store) lease(ctx context.Context, r leases.Resource) error {
+	id, leased := leases.FromContext(ctx)
+	if !leased {
+		return nil
+	}
+	if err := s.Leases.AddResource(ctx, leases.Lease{ID: id}, r); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("leasing %s: %w", r.ID, err)
 	}
 	return nil
 }
