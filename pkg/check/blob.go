@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // readSize is the size of the reads of a blob; larger ones do not come back in one
@@ -23,15 +24,15 @@ const readSize = 1 << 20
 
 // blobs hashes the blobs of a content store, each once.
 type blobs struct {
-	store   content.Store
+	store   *store.Store
 	emit    progress.Sink
 	buffers sync.Pool // of *[readSize]byte
 	mu      sync.Mutex
 	known   map[digest.Digest]*verdict
 }
 
-func newBlobs(store content.Store, emit progress.Sink) *blobs {
-	return &blobs{store: store, emit: emit, known: map[digest.Digest]*verdict{}}
+func newBlobs(s *store.Store, emit progress.Sink) *blobs {
+	return &blobs{store: s, emit: emit, known: map[digest.Digest]*verdict{}}
 }
 
 // verdict is what was found out about a blob.
@@ -81,7 +82,7 @@ func (b *blobs) forget(dgst digest.Digest) {
 
 func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u consumer) (*verdict, error) {
 	start := time.Now()
-	info, err := b.store.Info(ctx, desc.Digest)
+	info, err := b.store.Content.Info(ctx, desc.Digest)
 	if errdefs.IsNotFound(err) {
 		return notStored(), nil
 	}
@@ -90,17 +91,22 @@ func (b *blobs) read(ctx context.Context, desc ocispec.Descriptor, u consumer) (
 	}
 	v := &verdict{record: true, labels: info.Labels}
 	shown := progress.Event{Kind: progress.VerifyProgress, Ref: u.ref, Blob: u.kind, Digest: desc.Digest, Bytes: progress.Bytes{Total: desc.Size}}
-	ra, err := b.store.ReaderAt(ctx, desc)
+	ra, err := b.store.Content.ReaderAt(ctx, desc)
 	if err == nil {
 		err = b.hash(ctx, ra, desc, v, shown)
 		err = errors.Join(err, ra.Close())
+	}
+	if err == nil && v.kind == "" { // a daemon reads no more of a file than its record says
+		if v.message, err = b.store.BlobDamage(ctx, info); v.message != "" {
+			v.kind = Corrupt
+		}
 	}
 	switch {
 	case err == nil:
 	case abortive(ctx, err):
 		return nil, fmt.Errorf("reading %s: %w", desc.Digest, err)
 	case errdefs.IsNotFound(err):
-		if _, err := b.store.Info(ctx, desc.Digest); errdefs.IsNotFound(err) { // a collection has just removed both
+		if _, err := b.store.Content.Info(ctx, desc.Digest); errdefs.IsNotFound(err) { // a collection has just removed both
 			v = notStored()
 			break
 		}
@@ -153,7 +159,7 @@ func (b *blobs) hash(ctx context.Context, ra content.ReaderAt, desc ocispec.Desc
 
 // document returns the bytes of a blob that is whole.
 func (b *blobs) document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	body, err := content.ReadBlob(ctx, b.store, desc)
+	body, err := content.ReadBlob(ctx, b.store.Content, desc)
 	if err == nil && desc.Digest.Algorithm().FromBytes(body) != desc.Digest {
 		err = failure.New(errdefs.ErrUnavailable, "it changed while it was read")
 	}

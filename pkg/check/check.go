@@ -140,6 +140,7 @@ type run struct {
 	*Checker
 	blobs     *blobs
 	snapshots map[string]snapshots.Info
+	lost      map[string]string      // what is wrong with the folders of snapshots, by name
 	trees     map[string]*comparison // by chain ID
 	// blank are configs that were fetched anew without the label which shows that
 	// their image was unpacked. The image is going to be unpacked.
@@ -147,13 +148,13 @@ type run struct {
 }
 
 func (c *Checker) newRun(ctx context.Context) (*run, error) {
-	r := &run{Checker: c, blobs: newBlobs(c.Store.Content, c.Progress), trees: map[string]*comparison{}, blank: map[digest.Digest]bool{}}
+	r := &run{Checker: c, blobs: newBlobs(c.Store, c.Progress), trees: map[string]*comparison{}, blank: map[digest.Digest]bool{}}
 	return r, r.refresh(ctx)
 }
 
 // refresh lists the snapshots anew.
 func (r *run) refresh(ctx context.Context) error {
-	r.snapshots = map[string]snapshots.Info{}
+	r.snapshots, r.lost = map[string]snapshots.Info{}, map[string]string{}
 	err := r.Store.Snapshotter.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		r.snapshots[info.Name] = info
 		return nil

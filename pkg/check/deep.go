@@ -93,9 +93,10 @@ func (w *walk) addComparison(p *repairUnit, i int, c *comparison) {
 // folders opens the folder of each snapshot of the chain that there is, bottom
 // first; one that is gone is nil.
 func (w *walk) folders(ctx context.Context, p *repairUnit) ([]*os.File, error) {
-	there := 0
-	for there < len(p.chain) && w.hasSnapshot(p.chain[there]) {
-		there++
+	there := w.countThere(p)
+	if lost := slices.IndexFunc(p.chain[:there], func(name string) bool { return w.lost[name] != "" }); lost >= 0 {
+		w.note("the files of layer %s and of those above it were not compared: %s", p.layers[lost].Digest, w.lost[p.chain[lost]])
+		there = lost
 	}
 	if there == 0 {
 		return nil, nil

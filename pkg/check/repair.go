@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -124,6 +123,7 @@ type repairer struct {
 	met     map[string][]Finding    // by name of the image, each once
 	touched map[string]images.Image // by name, that lost snapshots
 	latest  map[string]Report       // of all images that were asked for, by name
+	dropped map[digest.Digest]bool  // in this round
 }
 
 func newRepairer(run *run, all []Report) *repairer {
@@ -180,6 +180,7 @@ type task struct {
 // other. Only an error that ends everything is returned.
 func (r *repairer) mend(ctx context.Context, damaged []Report) error {
 	tasks := map[stage][]task{}
+	r.dropped = map[digest.Digest]bool{}
 	for _, report := range damaged {
 		if err := r.leaseImage(ctx, report); err != nil {
 			return err
@@ -229,20 +230,6 @@ func (r *repairer) leaseImage(ctx context.Context, report Report) error {
 			if r.hasSnapshot(name) {
 				errs = append(errs, r.leaseResource(ctx, store.ResourceSnapshot+r.Store.Name, name))
 			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// leaseChildren keeps what a document refers to that is about to be deleted.
-func (r *repairer) leaseChildren(ctx context.Context, labels map[string]string) error {
-	var errs []error
-	for key, value := range labels {
-		switch {
-		case strings.HasPrefix(key, image.LabelContent):
-			errs = append(errs, r.leaseResource(ctx, store.ResourceContent, value))
-		case key == image.LabelSnapshot+r.Store.Name:
-			errs = append(errs, r.leaseResource(ctx, store.ResourceSnapshot+r.Store.Name, value))
 		}
 	}
 	return errors.Join(errs...)
@@ -337,45 +324,44 @@ func (r *repairer) open(ctx context.Context, s *origin, img images.Image) error 
 
 // fetchAll drops what is corrupt and fetches it again.
 func (r *repairer) fetchAll(ctx context.Context, tasks []task) error {
-	var ready []task
-	dropped := map[digest.Digest]bool{}
+	if err := r.leaseOrphans(ctx, tasks); err != nil {
+		return err
+	}
 	for _, t := range tasks {
-		if s := r.originOf(ctx, t.img); s.err != nil {
-			if err := r.done(ctx, t, s.err); err != nil {
-				return err
-			}
-			continue
+		s := r.originOf(ctx, t.img)
+		err := s.err
+		if err == nil && t.fix.drop {
+			err = r.dropOnce(ctx, t.fix.desc.Digest)
 		}
-		ready = append(ready, t)
-		if !t.fix.drop || dropped[t.fix.desc.Digest] {
-			continue
+		if err == nil {
+			err = r.fetch(ctx, s, t.fix)
 		}
-		if err := r.leaseChildren(ctx, t.fix.labels); err != nil {
-			return err
-		}
-		if err := r.Store.Content.Delete(ctx, t.fix.desc.Digest); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("deleting %s: %w", t.fix.desc.Digest, err)
-		}
-		dropped[t.fix.desc.Digest] = true
-	}
-	if len(dropped) > 0 {
-		if slices.ContainsFunc(ready, func(t task) bool { return !t.fix.drop && t.fix.blob != progress.Layer }) {
-			if err := r.leaseAll(ctx); err != nil {
-				return err
-			}
-		}
-		// Until they are collected, the store finds the bytes again for any client
-		// that asks for the digest.
-		if err := r.Store.Collect(ctx, store.GarbageNow); err != nil {
-			return err
-		}
-	}
-	for _, t := range ready {
-		if err := r.done(ctx, t, r.fetch(ctx, r.originOf(ctx, t.img), t.fix)); err != nil {
+		if err := r.done(ctx, t, err); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// leaseOrphans keeps everything if something will be dropped, with which a
+// collection may come, and a document is missing that would keep its children.
+func (r *repairer) leaseOrphans(ctx context.Context, tasks []task) error {
+	drops := slices.ContainsFunc(tasks, func(t task) bool { return t.fix.drop })
+	missing := slices.ContainsFunc(tasks, func(t task) bool { return !t.fix.drop && t.fix.blob != progress.Layer })
+	if !drops || !missing {
+		return nil
+	}
+	return r.leaseAll(ctx)
+}
+
+// dropOnce drops a blob unless it was dropped for another image.
+func (r *repairer) dropOnce(ctx context.Context, dgst digest.Digest) error {
+	if r.dropped[dgst] {
+		return nil
+	}
+	err := r.Store.Drop(ctx, dgst)
+	r.dropped[dgst] = err == nil
+	return err
 }
 
 func (r *repairer) fetch(ctx context.Context, s *origin, f repairOptions) error {

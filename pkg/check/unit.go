@@ -171,8 +171,38 @@ func (w *walk) chain(ctx context.Context, p *repairUnit) error {
 			fix: repairOptions{stage: labelling, key: key, value: top, desc: p.config},
 		})
 	}
+	if err := w.findLost(ctx, p); err != nil {
+		return err
+	}
 	w.links(p)
 	return nil
+}
+
+// findLost looks at the folders of the snapshots that there are of the chain.
+func (w *walk) findLost(ctx context.Context, p *repairUnit) error {
+	var there []digest.Digest
+	for _, name := range p.chain[:w.countThere(p)] {
+		there = append(there, digest.Digest(name))
+	}
+	damage, err := w.Store.ChainDamage(ctx, there)
+	if err != nil {
+		return err
+	}
+	for i, what := range damage {
+		if what != "" {
+			w.lost[p.chain[i]] = what
+		}
+	}
+	return nil
+}
+
+// countThere counts the snapshots of the chain, from the bottom, up to the first
+// that has no record.
+func (w *walk) countThere(p *repairUnit) (n int) {
+	for n < len(p.chain) && w.hasSnapshot(p.chain[n]) {
+		n++
+	}
+	return n
 }
 
 // needsLabel reports whether the config lacks the label: the snapshots are there,
@@ -213,6 +243,9 @@ func (w *walk) links(p *repairUnit) {
 		case !isCommitted(info) || info.Parent != parent:
 			f.Message = fmt.Sprintf("the snapshot of layer %s is %s on %q, want committed on %q", p.layers[i].Digest, info.Kind, info.Parent, parent)
 			f.fix.remove = name
+			w.found(f)
+		case w.lost[name] != "":
+			f.Message = fmt.Sprintf("the snapshot of layer %s: %s", p.layers[i].Digest, w.lost[name])
 			w.found(f)
 		default:
 			w.report.seen.snapshots[name] = true

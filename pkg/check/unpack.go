@@ -60,7 +60,7 @@ func (r *repairer) unpack(ctx context.Context, t task) error {
 // store.
 func (r *repairer) layerSource(ctx context.Context, img images.Image, p *repairUnit, gone []snapshots.Info) (*origin, error) {
 	first := slices.IndexFunc(p.chain, func(name string) bool {
-		return !r.hasSnapshot(name) || slices.ContainsFunc(gone, func(info snapshots.Info) bool { return info.Name == name })
+		return !r.hasSnapshot(name) || r.lost[name] != "" || slices.ContainsFunc(gone, func(info snapshots.Info) bool { return info.Name == name })
 	})
 	for _, l := range p.layers[max(first, 0):] {
 		v, err := r.blobs.judge(ctx, l, consumer{img.Name, progress.Layer})

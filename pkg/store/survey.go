@@ -218,6 +218,18 @@ func (v *surveyor) chain(ctx context.Context, chain []digest.Digest) error {
 	return nil
 }
 
+// ChainDamage says for each snapshot of a chain, bottom first, what is wrong with its
+// folder, as far as it can be seen. All of them have records.
+func (s *Store) ChainDamage(ctx context.Context, chain []digest.Digest) ([]string, error) {
+	return s.backend.Files(ctx).ChainDamage(ctx, chain)
+}
+
+// BlobDamage says what can be seen to be wrong with the file of a blob that has a
+// record, and is empty if that is nothing.
+func (s *Store) BlobDamage(ctx context.Context, info content.Info) (string, error) {
+	return s.backend.Files(ctx).BlobDamage(ctx, info)
+}
+
 // committed returns the record of the snapshot name, nil if there is none. One
 // that is not committed on top of parent, "" for the first of a chain, is an
 // errdefs.ErrDataLoss.
