@@ -288,7 +288,7 @@ func (e *reportedError) Unwrap() error { return e.error }
 func writeError(w io.Writer, err error, caller config.Caller) {
 	fmt.Fprintf(w, "%s: %s\n", programName, printable.Text(err.Error()))
 	if hint := hintFor(err, caller); hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", hint)
+		fmt.Fprintf(w, "hint: %s\n", printable.Line(hint))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
@@ -199,7 +201,7 @@ func (o *hostsOptions) writeHostsFile(path string, f hosts.File) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("reading %s: %w", path, err)
 		}
-		_, err = o.streams.out.Write(shownDiff(path, old, f.Text))
+		_, err = io.WriteString(o.streams.out, printable.Text(string(shownDiff(path, old, f.Text))))
 		return asOutput(err)
 	}
 	mode := fs.FileMode(0o644)
@@ -212,6 +214,6 @@ func (o *hostsOptions) writeHostsFile(path string, f hosts.File) error {
 	if err := userfile.Write(path, f.Text, mode); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(o.streams.out, path)
+	_, err := fmt.Fprintln(o.streams.out, printable.Line(path))
 	return asOutput(err)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -112,6 +113,6 @@ func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
 		}
 		return asUsage(err)
 	}
-	_, err = fmt.Fprintln(o.streams.out, path)
+	_, err = fmt.Fprintln(o.streams.out, printable.Line(path))
 	return asOutput(err)
 }

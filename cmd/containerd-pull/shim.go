@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os/exec"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // newShimCmd installs, removes and shows the program under the name nerdctl, in
@@ -43,7 +45,7 @@ func newShimCmd(s streams, caller config.Caller) *cobra.Command {
 			if err != nil {
 				return shimError(file, err)
 			}
-			_, err = fmt.Fprintln(s.out, file)
+			_, err = fmt.Fprintln(s.out, printable.Line(file))
 			return asOutput(err)
 		}),
 		sub("status", "Tell which nerdctl is found first and which one is executed", noArgs, func(p plugin.Program, _ []string) error {
@@ -86,11 +88,11 @@ func installShim(s streams, caller config.Caller, p plugin.Program, dir string) 
 	status := p.Status(caller.Getenv("PATH"))
 	switch {
 	case !status.Shim:
-		fmt.Fprintf(s.err, "%s: warning: PATH leads to %s first\n", programName, cmp.Or(status.First, "none"))
+		fmt.Fprintf(s.err, "%s: warning: PATH leads to %s first\n", programName, printable.Line(cmp.Or(status.First, "none")))
 	case status.Next == "":
 		fmt.Fprintf(s.err, "%s: warning: there is no nerdctl on PATH to execute\n", programName)
 	}
-	_, err = fmt.Fprintln(s.out, file)
+	_, err = fmt.Fprintln(s.out, printable.Line(file))
 	return asOutput(err)
 }
 
@@ -109,7 +111,7 @@ func showShim(s streams, caller config.Caller, p plugin.Program) error {
 	if status.Shim {
 		what = "the shim, which is " + p.Path
 	}
-	_, err := fmt.Fprintf(s.out, "first     %s (%s)\nexecuted  %s\n", cmp.Or(status.First, "none"), what, cmp.Or(status.Next, "none"))
+	_, err := io.WriteString(s.out, printable.Text(fmt.Sprintf("first     %s (%s)\nexecuted  %s\n", cmp.Or(status.First, "none"), what, cmp.Or(status.Next, "none"))))
 	if err == nil && !status.Shim {
 		return &reportedError{errors.New("the shim is not the nerdctl that is found first")}
 	}

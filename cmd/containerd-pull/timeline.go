@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/timeline"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -157,6 +158,6 @@ func (t *timelineFile) write(out io.Writer, err error) error {
 	if err == nil || drawn == nil {
 		return cmp.Or(err, drawn)
 	}
-	fmt.Fprintf(out, "%s: %v\n", programName, drawn)
+	fmt.Fprintf(out, "%s: %s\n", programName, printable.Line(drawn.Error()))
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -25,6 +26,24 @@ func Line(s string) string { return escape(s, unicode.IsPrint) }
 // Text is Line for longer texts: it keeps line feeds and tabs.
 func Text(s string) string {
 	return escape(s, func(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) })
+}
+
+// JSON returns a JSON text with the escapes of JSON for what Text would escape:
+// control characters above ASCII and those that turn the direction of writing,
+// which JSON allows. It holds the same values.
+func JSON(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch high, low := utf16.EncodeRune(r); {
+		case r == '\n' || r == '\t' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		case high != unicode.ReplacementChar:
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
 }
 
 // Short is Line, cut to most characters, which is at least 1. An ellipsis at

@@ -1,6 +1,7 @@
 package printable_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -124,4 +125,22 @@ func harmless(t *testing.T, text string) {
 func ExampleLine() {
 	fmt.Println(printable.Line("not found\r\n\x1b[32mdone\u202e"))
 	// Output: not found\r\n\x1b[32mdone\u202e
+}
+
+// TestJSON: a JSON text holds what it held, and nothing that a terminal obeys.
+func TestJSON(t *testing.T) {
+	for _, value := range []string{"", "a b\tc\nd", "\x1b[2J\x07\u009b1A\u0085\u202e\u2066\u2028\ufeff\x7f", "𝄞 ü € \U000e0001", `"\`} {
+		text, err := json.Marshal(map[string]string{value: value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		safe := printable.JSON(string(text))
+		if safe != printable.Line(safe) {
+			t.Errorf("%q: got %q, want nothing to escape", value, safe)
+		}
+		var back map[string]string
+		if err := json.Unmarshal([]byte(safe), &back); err != nil || back[value] != value {
+			t.Errorf("%q: got back %q, %v", value, back, err)
+		}
+	}
 }

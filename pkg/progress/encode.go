@@ -3,10 +3,10 @@ package progress
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -126,13 +126,7 @@ func (enc *Encoder) write(r record) {
 	encoder := json.NewEncoder(&line)
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(r)
-	for _, c := range line.String() {
-		if c >= 0x7f && c <= 0x9f { // which JSON allows as they are and terminals obey
-			fmt.Fprintf(enc.Out, `\u%04x`, c)
-		} else {
-			enc.Out.WriteRune(c)
-		}
-	}
+	enc.Out.WriteString(printable.JSON(line.String()))
 }
 
 func newRecord(e Event) record {

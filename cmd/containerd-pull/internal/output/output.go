@@ -14,21 +14,30 @@ import (
 	"encoding/json"
 	"io"
 	"text/tabwriter"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
-// Text writes the output of text, with columns at its tabs.
+// Text writes the output of text, with columns at its tabs and foreign text made
+// harmless.
 func Text(w io.Writer, text func(io.Writer)) error {
 	var b bytes.Buffer
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	text(tw)
 	tw.Flush()
-	_, err := w.Write(b.Bytes())
+	_, err := io.WriteString(w, printable.Text(b.String()))
 	return err
 }
 
-// JSON writes v, indented.
+// JSON writes v, indented. What a terminal would obey is escaped; the values are
+// the same.
 func JSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, printable.JSON(b.String()))
+	return err
 }

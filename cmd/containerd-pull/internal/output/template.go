@@ -18,6 +18,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
 // form is the form of the result that --format asks for.
@@ -62,7 +63,7 @@ func marshal(v any, indent bool) ([]byte, error) {
 		enc.SetIndent("", "  ")
 	}
 	err := enc.Encode(v)
-	return buf.Bytes(), err
+	return []byte(printable.JSON(buf.String())), err
 }
 
 // writeForm writes the outcomes as --format says: as one object if there can be
@@ -98,7 +99,7 @@ func (f *form) execute(w io.Writer, shown []any) error {
 			err = f.template.Execute(&line, fields)
 		}
 		if err == nil {
-			_, err = fmt.Fprintln(w, &line)
+			_, err = fmt.Fprintln(w, printable.Text(line.String()))
 		}
 		failed = cmp.Or(failed, err)
 	}
