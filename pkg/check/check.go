@@ -145,6 +145,8 @@ type run struct {
 	// blank are configs that were fetched anew without the label which shows that
 	// their image was unpacked. The image is going to be unpacked.
 	blank map[digest.Digest]bool
+	// userXattr is nil until it is known.
+	userXattr *bool
 }
 
 func (c *Checker) newRun(ctx context.Context) (*run, error) {

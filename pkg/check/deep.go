@@ -214,10 +214,27 @@ func (s *scratch) close(ctx context.Context) error {
 func (w *walk) apply(ctx context.Context, dir *os.File, p *repairUnit, i int, lowers []*os.File) (digest.Digest, error) {
 	o := lay.Options{Whiteouts: lay.InPlace}
 	if i > 0 && !w.copies() {
+		var err error
+		if o.UserXattr, err = w.mountsUserXattr(ctx, p.chain[i-1]); err != nil {
+			return "", err
+		}
 		o.Whiteouts, o.Lowers = lay.Overlay, slices.Clone(lowers)
 		slices.Reverse(o.Lowers)
 	}
 	return applyBlob(ctx, w.Store.Content, p.layers[i], dir, p.diffIDs[i].Algorithm(), o)
+}
+
+// mountsUserXattr reports whether the snapshotter mounts with the option userxattr
+// on top of the snapshot parent, and so on top of any.
+func (r *run) mountsUserXattr(ctx context.Context, parent string) (bool, error) {
+	if r.userXattr == nil {
+		is, err := r.Store.UserXattr(ctx, parent)
+		if err != nil {
+			return false, fmt.Errorf("asking for the options of mounts: %w", err)
+		}
+		r.userXattr = &is
+	}
+	return *r.userXattr, nil
 }
 
 func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir *os.File, algorithm digest.Algorithm, o lay.Options) (got digest.Digest, err error) {

@@ -160,8 +160,7 @@ func xattrs(path string) (map[string]string, error) {
 	}
 	all := map[string]string{}
 	for key := range strings.SplitSeq(string(buf[:n]), "\x00") {
-		switch key {
-		case "", "security.selinux", "trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink", "trusted.overlay.uuid":
+		if key == "" || key == "security.selinux" || isNote(key) {
 			continue
 		}
 		n, err := unix.Lgetxattr(path, key, buf)
@@ -171,6 +170,16 @@ func xattrs(path string) (map[string]string, error) {
 		all[key] = string(buf[:n])
 	}
 	return all, nil
+}
+
+// isNote reports whether the attribute is one of the notes of overlayfs, which has
+// them under one of two names.
+func isNote(key string) bool {
+	note, own := strings.CutPrefix(key, "trusted.overlay.")
+	if !own {
+		note, own = strings.CutPrefix(key, "user.overlay.")
+	}
+	return own && slices.Contains([]string{"origin", "impure", "nlink", "uuid"}, note)
 }
 
 func (t *trees) directory(path string) error {

@@ -132,7 +132,7 @@ func other(has uint32, want int) bool {
 // setXattrs reports whether it set any.
 func (a *applier) setXattrs(n node, hdr *tar.Header, mode uint32) (changed bool, err error) {
 	for _, key := range xattrKeys(hdr) {
-		err := setXattr(n, key, hdr.PAXRecords[xattrName+key])
+		err := a.setXattr(n, key, hdr.PAXRecords[xattrName+key])
 		switch {
 		case err == nil:
 			changed = true
@@ -157,10 +157,12 @@ func xattrKeys(hdr *tar.Header) (keys []string) {
 	return keys
 }
 
-// setXattr sets no trusted attributes, which could make overlayfs show what is not
-// in the layer.
-func setXattr(n node, key, value string) error {
-	if strings.HasPrefix(key, "trusted.") {
+// setXattr sets no attributes that could make overlayfs show what is not in the
+// layer.
+func (a *applier) setXattr(n node, key, value string) error {
+	own := strings.HasPrefix(key, userXattr)
+	a.marked = a.marked || own
+	if strings.HasPrefix(key, trustedXattr) || own && a.opts.UserXattr {
 		return unix.ENOTSUP
 	}
 	return n.setxattr(key, value)

@@ -202,7 +202,8 @@ func keepMode(d *dir, set func() (bool, error)) error {
 }
 
 // copyXattrs gives to the extended attributes of from that it does not have, and
-// reports whether there were any. Trusted ones belong to overlayfs.
+// reports whether there were any. Those that may belong to overlayfs say something
+// about the directory below.
 func copyXattrs(to, from *dir) (changed bool, err error) {
 	keys, err := readXattr(func(buf []byte) (int, error) { return unix.Listxattr(from.proc(), buf) })
 	if err == unix.ENOTSUP {
@@ -212,7 +213,7 @@ func copyXattrs(to, from *dir) (changed bool, err error) {
 		return false, fmt.Errorf("listing extended attributes: %w", err)
 	}
 	for key := range strings.SplitSeq(string(keys), "\x00") {
-		if key == "" || strings.HasPrefix(key, "trusted.") {
+		if key == "" || strings.HasPrefix(key, trustedXattr) || strings.HasPrefix(key, userXattr) {
 			continue
 		}
 		value, err := readXattr(func(buf []byte) (int, error) { return unix.Getxattr(from.proc(), key, buf) })

@@ -21,8 +21,8 @@ type Whiteouts int
 
 const (
 	// Overlay turns whiteouts into what overlayfs understands, for the upper
-	// directory of a snapshot: a character device 0:0 for a deleted name, and
-	// trusted.overlay.opaque for a directory that hides what is below it.
+	// directory of a snapshot: a character device 0:0 for a deleted name, and an
+	// attribute for a directory that hides what is below it.
 	Overlay Whiteouts = iota
 	// InPlace deletes what whiteouts name below the root, for a first layer
 	// and for snapshotters that copy the layers below.
@@ -40,6 +40,10 @@ type Options struct {
 	// Directories that the archive does not list take after them, and Inherit has
 	// nothing to do.
 	Lowers []*os.File
+	// UserXattr says that the overlay is mounted with that option: its attributes
+	// are user.overlay.*, which an archive must not set then, and not
+	// trusted.overlay.*, which it must never set.
+	UserXattr bool
 }
 
 // Result of Apply.
@@ -52,6 +56,8 @@ type Result struct {
 	// before it used them, in the order of their creation. They are recorded
 	// for Whiteouts Overlay without Lowers, and Inherit completes them.
 	Implicit []Directory
+	// Marked reports whether the outcome depends on Options.UserXattr.
+	Marked bool
 	// Usage is what is in the root now. Inherit may still change it.
 	Usage Usage
 	// Warnings name what was left out because of the file system or of
@@ -125,6 +131,7 @@ type applier struct {
 	listed   listedDirs
 	replaced bool                // whether a directory or a link was removed: names may mean something else now
 	unpacked map[string]struct{} // InPlace: the names that whiteouts must spare
+	marked   bool
 	opaque   map[string]struct{} // InPlace: directories emptied already
 	names    names               // of both
 	usage    Usage
@@ -181,7 +188,7 @@ func (a *applier) unreadable(err error) error {
 func (a *applier) result() Result {
 	return Result{
 		Bytes: a.src.n, Entries: a.entries,
-		Implicit: a.implicit.list(), Usage: a.usage, Warnings: a.warnings.list(),
+		Implicit: a.implicit.list(), Marked: a.marked, Usage: a.usage, Warnings: a.warnings.list(),
 	}
 }
 

@@ -15,7 +15,10 @@ const (
 	whiteoutPrefix = ".wh."
 	// opaqueMarker follows the prefix in the name that hides all of a directory.
 	opaqueMarker = ".wh..opq"
-	opaqueXattr  = "trusted.overlay.opaque"
+
+	// The attributes of overlayfs begin with one of two prefixes.
+	trustedXattr = "trusted."
+	userXattr    = "user.overlay."
 )
 
 // whiteout hides name in d, or all of d, from layers above. As in containerd a
@@ -37,7 +40,12 @@ func (a *applier) whiteout(d *dir, name string, hdr *tar.Header) error {
 }
 
 func (a *applier) setOpaque(d *dir) error {
-	if err := unix.Setxattr(d.proc(), opaqueXattr, []byte("y"), 0); err != nil {
+	key := trustedXattr + "overlay.opaque"
+	if a.opts.UserXattr {
+		key = userXattr + "opaque"
+	}
+	a.marked = true
+	if err := unix.Setxattr(d.proc(), key, []byte("y"), 0); err != nil {
 		return fmt.Errorf("making the directory opaque: %w", err)
 	}
 	return nil

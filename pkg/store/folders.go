@@ -49,11 +49,32 @@ func (s *Store) Lowers(ctx context.Context, name string) (all []*os.File, err er
 	return all, nil
 }
 
-// view shows what would be mounted to look at the snapshot name. It makes a view
-// for that, under a lease: a collection that removes one leaves a mark of it at
-// the snapshot below, which then cannot be removed any more (core/metadata/gc.go
-// in containerd).
-func (s *Store) view(ctx context.Context, name string, show func(key string, mounts []mount.Mount) error) (err error) {
+// UserXattr reports whether what is mounted on top of the committed snapshot name
+// has overlayfs keep its own attributes in user.overlay.*. The mounts of a view do
+// not show it.
+func (s *Store) UserXattr(ctx context.Context, name string) (is bool, err error) {
+	if cause := context.Cause(ctx); cause != nil {
+		return false, cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTime)
+	defer cancel()
+	err = s.show(ctx, name, s.Snapshotter.Prepare, func(_ string, mounts []mount.Mount) error {
+		is = hasUserXattr(mounts)
+		return nil
+	})
+	return is, err
+}
+
+// view shows what would be mounted to look at the snapshot name.
+func (s *Store) view(ctx context.Context, name string, show func(key string, mounts []mount.Mount) error) error {
+	return s.show(ctx, name, s.Snapshotter.View, show)
+}
+
+// show shows the mounts of a snapshot that is made on top of another, and removed
+// afterwards. It makes it under a lease: a collection that removes one leaves a
+// mark of it at the snapshot below, which then cannot be removed any more
+// (core/metadata/gc.go in containerd).
+func (s *Store) show(ctx context.Context, name string, on func(context.Context, string, string, ...snapshots.Opt) ([]mount.Mount, error), show func(key string, mounts []mount.Mount) error) (err error) {
 	if _, held := leases.FromContext(ctx); !held {
 		l, err := s.newLease(ctx, "view", owner())
 		if err != nil {
@@ -63,7 +84,7 @@ func (s *Store) view(ctx context.Context, name string, show func(key string, mou
 		ctx = leases.WithLease(ctx, l.lease.ID)
 	}
 	key := viewPrefix + rand.Text()[:12] + " " + name
-	mounts, err := s.Snapshotter.View(ctx, key, name)
+	mounts, err := on(ctx, key, name)
 	if err != nil {
 		return fmt.Errorf("viewing snapshot %s: %w", name, err)
 	}

@@ -30,6 +30,9 @@ type Upper struct {
 	// HasLowers reports whether the mounts name the layers below. A view names
 	// its own layer among them.
 	HasLowers bool
+	// UserXattr reports whether the mount has overlayfs keep its own attributes
+	// in user.overlay.* and not in trusted.overlay.*.
+	UserXattr bool
 
 	root   *os.File
 	name   string   // of Dir, beneath root
@@ -44,7 +47,7 @@ func OpenUpper(root *os.File, mounts []mount.Mount) (*Upper, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Upper{Overlay: mounts[0].Type == "overlay", HasLowers: len(lowers) > 0, root: root}
+	u := &Upper{Overlay: mounts[0].Type == "overlay", HasLowers: len(lowers) > 0, UserXattr: hasUserXattr(mounts), root: root}
 	for _, dir := range lowers {
 		name, err := nameBeneath(root, dir)
 		if err != nil {
@@ -115,6 +118,10 @@ func isFolder(dir *os.File, name string) bool {
 	var st unix.Stat_t
 	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}
+
+func hasUserXattr(mounts []mount.Mount) bool {
+	return slices.ContainsFunc(mounts, func(m mount.Mount) bool { return m.Type == "overlay" && slices.Contains(m.Options, "userxattr") })
 }
 
 // foldersOf reads the folders out of the mounts of a snapshot. There is no upper

@@ -76,6 +76,8 @@ type layer struct {
 	done      bool         // the snapshot exists already
 	upper     *store.Upper // where its files are written; nil if this process must not
 	implicit  []lay.Directory
+	marked    bool // it has what depends on the mount option userxattr
+	userXattr bool // which is known to be in use
 	usage     lay.Usage
 }
 
@@ -446,11 +448,33 @@ func (l *layer) applied(size int64) {
 	l.u.emit.Emit(e)
 }
 
+// settle makes of a layer that was applied without the layers below what it would
+// be on top of them, which must be committed. Where that cannot be told from what
+// was made, the layer is applied again.
+func (l *layer) settle(ctx context.Context) error {
+	if l.parent == "" || l.upper == nil || l.upper.HasLowers {
+		return nil
+	}
+	if l.marked {
+		var err error
+		if l.userXattr, err = l.u.mountsUserXattr(ctx, l.parent); err != nil {
+			return err
+		}
+	}
+	if l.userXattr {
+		return l.applyInOrder(ctx)
+	}
+	err := l.inherit(ctx)
+	if errors.Is(err, lay.ErrOrder) {
+		return l.applyInOrder(ctx)
+	}
+	return err
+}
+
 // inherit gives directories that the layer does not list the attributes that
-// they have below. The layers below must be committed. If files have been made that
-// should have taken after such a directory, the layer is applied again.
+// they have below.
 func (l *layer) inherit(ctx context.Context) error {
-	if len(l.implicit) == 0 || l.parent == "" {
+	if len(l.implicit) == 0 {
 		return nil
 	}
 	lowers, err := complete(l.u.store.Lowers(ctx, l.parent))
@@ -458,9 +482,6 @@ func (l *layer) inherit(ctx context.Context) error {
 		err = lay.Inherit(l.upper.Dir, lowers, l.implicit)
 	}
 	store.CloseAll(lowers)
-	if errors.Is(err, lay.ErrOrder) {
-		return l.applyInOrder(ctx)
-	}
 	if err != nil {
 		return fmt.Errorf("completing the directories of layer %s: %w", l.desc.Digest, err)
 	}
@@ -507,7 +528,7 @@ func (l *layer) commit(ctx context.Context) error {
 	}
 	defer trace.StartRegion(ctx, "commit").End()
 	start := time.Now()
-	if err := l.inherit(ctx); err != nil {
+	if err := l.settle(ctx); err != nil {
 		return err
 	}
 	if err := l.sync(); err != nil {

@@ -114,7 +114,7 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	}
 	result, err := lay.Apply(ctx, l.upper.Dir, from, o)
 	l.phase(progress.Apply, plain.Busy(), plain.Count())
-	l.implicit, l.usage = result.Implicit, result.Usage
+	l.implicit, l.marked, l.usage = result.Implicit, result.Marked, result.Usage
 	l.warn(result.Warnings)
 	return bound.explain(err)
 }
@@ -172,7 +172,7 @@ func (l *layer) warn(all []string) {
 // that were prepared as a bare folder to get their parent later. Everything
 // else is applied in place.
 func (l *layer) applyOptions(b bound) lay.Options {
-	o := lay.Options{Whiteouts: lay.InPlace, MaxBytes: b.bytes}
+	o := lay.Options{Whiteouts: lay.InPlace, MaxBytes: b.bytes, UserXattr: l.userXattr || l.upper.UserXattr}
 	if l.upper.Overlay || l.preparent != l.parent {
 		o.Whiteouts = lay.Overlay
 	}

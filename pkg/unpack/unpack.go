@@ -17,6 +17,7 @@ package unpack
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,8 @@ type Unpacker struct {
 	brought   sync.Map // digests of blobs that were fetched, or found in the content store
 	first     chan struct{}
 	markFirst func() // closes first, once
+	mounts    sync.Mutex
+	userXattr *bool // guarded by mounts; nil until it is known
 }
 
 // Options of an Unpacker. Downloads and Unpacks bound how many layers are
@@ -161,6 +164,21 @@ func (u *Unpacker) Unpack(ctx context.Context, img Image) (Result, error) {
 		return Result{}, err
 	}
 	return Result{Engine: c.engine, Reason: c.reason, ChainID: c.top(), Worked: len(c.layers) > 0}, nil
+}
+
+// mountsUserXattr reports whether the snapshotter mounts with the option userxattr
+// on top of the committed snapshot parent, and so on top of any.
+func (u *Unpacker) mountsUserXattr(ctx context.Context, parent string) (bool, error) {
+	u.mounts.Lock()
+	defer u.mounts.Unlock()
+	if u.userXattr == nil {
+		is, err := u.store.UserXattr(ctx, parent)
+		if err != nil {
+			return false, fmt.Errorf("asking for the options of mounts: %w", err)
+		}
+		u.userXattr = &is
+	}
+	return *u.userXattr, nil
 }
 
 // Fetch fetches the layers of img without unpacking them.
