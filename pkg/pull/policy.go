@@ -10,6 +10,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // Policy says when the registry is asked.
@@ -33,17 +34,22 @@ const (
 // no network under any policy, since it cannot have changed.
 func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 	var held *run
-	var err error
+	var lacks, err error
 	if r.Policy == PolicyMissing || r.Policy == PolicyNewer || r.Policy == PolicyNever || r.Ref.Digest != "" {
-		if held, err = p.findComplete(ctx, r); err != nil {
+		if held, lacks, err = p.findComplete(ctx, r); err != nil {
 			return nil, err
+		}
+	}
+	if held != nil {
+		if held, err = p.judgeable(r, held); err != nil {
+			return nil, p.fail(ctx, StageVerify, r.Ref, err)
 		}
 	}
 	switch {
 	case held != nil && (r.Policy != PolicyNewer || r.Ref.Digest != ""):
 		return held.keep(ctx)
 	case held == nil && r.Policy == PolicyNever:
-		return nil, p.fail(ctx, StagePlan, r.Ref, failure.New(errdefs.ErrNotFound, "not whole in the store, and by its policy no registry is asked"))
+		return nil, p.fail(ctx, StagePlan, r.Ref, notHeld(lacks))
 	}
 	result, err := p.fetchNew(ctx, r)
 	if held != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) && errors.As(err, new(*source.Error)) {
@@ -53,11 +59,26 @@ func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 	return result, err
 }
 
-// keep is content with an image that was whole, if the caller's policy is. Its
-// record gets the labels of the request that it lacks.
+// judgeable is held if what judges an image that is there can be asked here. The
+// verifiers of some daemons can only be asked by a pull of the daemon's own: then an
+// image counts as none, and where no registry may be asked either, it is refused.
+func (p *Puller) judgeable(r Request, held *run) (*run, error) {
+	why := p.Store.Traits().Verifiers.Unknown
+	switch {
+	case why == "":
+		return held, nil
+	case r.Policy != PolicyNever:
+		return nil, nil
+	}
+	return nil, trust.Refuse(daemonVerifiers, r.Ref.Name, held.plan.Target.Digest, why+"; only containerd can ask them, with a registry")
+}
+
+// keep is content with an image that was whole, if the verifiers are: those of the
+// caller and those of the daemon. Its record gets the labels of the request that it
+// lacks.
 func (r *run) keep(ctx context.Context) (*Result, error) {
 	p, ref := r.p, r.plan.Request.Ref
-	if err := p.judgeOwn(ctx, ref, r.plan.Target); err != nil {
+	if err := p.judgeTarget(ctx, r.plan); err != nil {
 		return nil, p.fail(ctx, StageVerify, ref, err)
 	}
 	if r.plan.writesRecord() {
@@ -77,26 +98,41 @@ func (p *Puller) fetchNew(ctx context.Context, r Request) (*Result, error) {
 	return p.Run(ctx, pl)
 }
 
-// findComplete returns a run that has nothing to do, because it finds everything in the store:
-// the record, the documents, and each wanted layer as a snapshot, or as a blob
-// where nothing is to be unpacked. It is nil if something is missing.
-func (p *Puller) findComplete(ctx context.Context, r Request) (*run, error) {
-	return endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*run, error) {
-		held, err := p.lookUp(ctx, r)
-		return held, p.fail(ctx, StagePlan, r.Ref, err)
+// notHeld is the error of an image that lacks something and must not be pulled.
+func notHeld(lacks error) error {
+	var class error = errdefs.ErrNotFound
+	if errdefs.IsDataLoss(lacks) {
+		class = errdefs.ErrDataLoss
+	}
+	return failure.New(class, "not whole in the store, and by its policy no registry is asked: %w", lacks).
+		WithHint("pull with another --policy")
+}
+
+// findComplete returns a run that has nothing to do, because it finds everything in
+// the store: the record, the documents, and each wanted layer as a snapshot, or as a
+// blob where nothing is to be unpacked. It is nil if something is missing, and lacks
+// says what.
+func (p *Puller) findComplete(ctx context.Context, r Request) (held *run, lacks, err error) {
+	held, err = endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*run, error) {
+		var found *run
+		found, lacks = p.lookUp(ctx, r)
+		if errdefs.IsNotFound(lacks) || errdefs.IsDataLoss(lacks) {
+			return nil, nil
+		}
+		return found, p.fail(ctx, StagePlan, r.Ref, lacks)
 	})
+	return held, lacks, err
 }
 
 func (p *Puller) lookUp(ctx context.Context, r Request) (*run, error) {
 	record, err := p.Store.Image(ctx, r.Ref.Name)
-	if err != nil || record == nil || r.Ref.Digest != "" && r.Ref.Digest != record.Target.Digest {
+	if err != nil {
 		return nil, err
 	}
-	held, err := p.inspectImage(ctx, r, record)
-	if errdefs.IsNotFound(err) || errdefs.IsDataLoss(err) {
-		return nil, nil
+	if record == nil || r.Ref.Digest != "" && r.Ref.Digest != record.Target.Digest {
+		return nil, failure.New(errdefs.ErrNotFound, "there is no record of it")
 	}
-	return held, err
+	return p.inspectImage(ctx, r, record)
 }
 
 // inspectImage plans r without a network and checks that nothing is missing

@@ -109,7 +109,7 @@ func (p *Puller) checkPromised(ctx context.Context, pl *Plan) error {
 func notThere(what string, dgst digest.Digest, m Missing) error {
 	for _, d := range m.Damaged {
 		if d.Digest == dgst {
-			return failure.New(errdefs.ErrNotFound, "%s %s is damaged: %s", what, dgst, d.What)
+			return failure.New(errdefs.ErrNotFound, "%s %s is damaged: %w", what, dgst, failure.New(errdefs.ErrDataLoss, "%s", d.What))
 		}
 	}
 	return failure.New(errdefs.ErrNotFound, "%s %s is not in the store", what, dgst)

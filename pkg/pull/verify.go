@@ -17,11 +17,13 @@ import (
 const daemonVerifiers = "of containerd"
 
 // judgeTarget lets the verifiers of the caller and of the daemon judge a target that
-// is to be pulled, and settles the engine where only the daemon can ask its
+// is to be pulled, or is there already, and settles the engine where only the daemon can ask its
 // own. The verifiers of the daemon cannot be switched off.
 func (p *Puller) judgeTarget(ctx context.Context, pl *Plan) error {
-	if err := p.judgeOwn(ctx, pl.Request.Ref, pl.Target); err != nil {
-		return err
+	if p.Verifier != nil {
+		if err := p.askVerifier(ctx, p.Verifier, pl.Request.Ref, pl.Target); err != nil {
+			return err
+		}
 	}
 	switch v := p.Store.Traits().Verifiers; {
 	case v.Unknown != "":
@@ -35,15 +37,6 @@ func (p *Puller) judgeTarget(ctx context.Context, pl *Plan) error {
 	}
 	pl.Verified = pl.Target.Digest
 	return nil
-}
-
-// judgeOwn asks the caller's verifier alone, as is right for an image that is
-// there already.
-func (p *Puller) judgeOwn(ctx context.Context, ref source.Ref, target ocispec.Descriptor) error {
-	if p.Verifier == nil {
-		return nil
-	}
-	return p.askVerifier(ctx, p.Verifier, ref, target)
 }
 
 func (p *Puller) askVerifier(ctx context.Context, v trust.Verifier, ref source.Ref, target ocispec.Descriptor) error {

@@ -260,6 +260,32 @@ func TestVerifiersThatCannotBeKnown(t *testing.T) {
 	}
 }
 
+// TestL8DaemonVerifiersJudgeWhatIsThere: an image that another client has brought is
+// judged by the daemon's verifiers under every policy and with every engine, and
+// refused where they cannot be asked.
+func TestL8DaemonVerifiersJudgeWhatIsThere(t *testing.T) {
+	s := newSite(t, place{snapshotter: "overlayfs"})
+	s.serve(judging(t, false))
+	img := small(t, "l8", pulltest.Gzip, pulltest.Spec{})
+	ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", img)
+	s.daemon.Ctr(t, "images", "pull", "--local", "--plain-http", ref)
+	for _, relay := range []bool{false, true} {
+		s.close()
+		s.relay = relay
+		for _, engine := range []pull.Engine{pull.EngineAuto, pull.EngineClient, pull.EngineDaemon, pull.EngineTransfer} {
+			for _, policy := range []pull.Policy{pull.PolicyAlways, pull.PolicyMissing, pull.PolicyNewer, pull.PolicyNever} {
+				for _, asked := range []string{ref, ref + "@" + img.Desc.Digest.String()} {
+					_, err := s.pull(asked, withPolicy(policy), withEngine(engine))
+					if r, ok := errors.AsType[*trust.Refusal](err); !ok || r.Digest != img.Desc.Digest {
+						t.Errorf("%s by policy %s with engine %s, relay %v: got %v, want a refusal", asked, policy, engine, relay, err)
+					}
+				}
+			}
+		}
+		s.noLitter()
+	}
+}
+
 // TestAutoLeavesAllToTheDaemon: a process without the right to write layers,
 // and a daemon whose diff service is switched off. Where its transfer service
 // is of no use either, nothing is registered.
