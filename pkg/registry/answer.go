@@ -17,6 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/header"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -86,7 +87,7 @@ func setRetryAfter(e *source.Error, resp *http.Response) {
 	if !f.retry {
 		return
 	}
-	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	e.RetryAfter = header.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if e.RetryAfter > retryAfterCap {
 		f.class = errdefs.ErrResourceExhausted
 	}
@@ -139,7 +140,7 @@ func (r *Registry) explain(resp *http.Response) (code, text string) {
 	parts := []string{text}
 	for _, own := range []string{code, message} {
 		if own != "" && own != fmt.Sprint(resp.StatusCode) && !strings.EqualFold(own, http.StatusText(resp.StatusCode)) {
-			parts = append(parts, r.masks.hide(printable.Line(own)))
+			parts = append(parts, r.masks.Hide(printable.Line(own)))
 		}
 	}
 	return code, strings.Join(parts, ": ")

@@ -133,7 +133,7 @@ func (a *authorizer) obtain(ctx context.Context, ref source.Ref, g *grant) error
 	if err != nil {
 		return err
 	}
-	a.r.masks.add(t.Value)
+	a.r.masks.Add(t.Value)
 	return g.bearer(t)
 }
 
@@ -148,7 +148,7 @@ func (a *authorizer) lookUp(ctx context.Context, ref source.Ref, g *grant) error
 		return unauthenticatedf("finding a credential: %w", err)
 	}
 	g.cred, g.asked, g.source = cred, true, cred.Source
-	a.r.masks.add(cred.Password, cred.IdentityToken, cred.RegistryToken, cred.BasicAuth())
+	a.r.masks.Add(cred.Password, cred.IdentityToken, cred.RegistryToken, cred.BasicAuth())
 	return nil
 }
 
@@ -237,7 +237,7 @@ func (a *authorizer) fetchToken(ctx context.Context, c token.Challenge, cred cre
 // passes the test that the first one passed.
 func (q *tokenRequest) do(ctx context.Context) (token.Token, error) {
 	_, secret, _ := strings.Cut(q.form.Authorization, " ")
-	q.a.r.masks.add(secret)
+	q.a.r.masks.Add(secret)
 	u := q.form.URL
 	for hop := 0; hop <= maxRedirects; hop++ {
 		resp, err := q.ask(ctx, u)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -15,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/header"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -116,11 +116,11 @@ func rangeRefused(resp *http.Response, err error, rng source.Range, size int64) 
 	if err != nil || resp.StatusCode != http.StatusPartialContent {
 		return false
 	}
-	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
-	if isEncoded(resp) && (got.total != size || resp.ContentLength != got.last-got.first+1) { // a part of something else
+	got, ok := header.ParseContentRange(resp.Header.Get("Content-Range"))
+	if isEncoded(resp) && (got.Total != size || resp.ContentLength != got.Last-got.First+1) { // a part of something else
 		return true
 	}
-	return !ok || got.first != rng.Offset || got.last >= rng.Offset+rng.Of(size)
+	return !ok || got.First != rng.Offset || got.Last >= rng.Offset+rng.Of(size)
 }
 
 // accept makes b read a successful answer, from the offset on.
@@ -159,14 +159,14 @@ func checkLength(resp *http.Response, size int64) error {
 // acceptPart checks the size that comes with a part; rangeRefused has checked
 // its place. Less than was asked for is allowed, the caller asks again.
 func (b *body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
-	got, ok := parseContentRange(resp.Header.Get("Content-Range"))
+	got, ok := header.ParseContentRange(resp.Header.Get("Content-Range"))
 	if b.c.rng == "" || !ok {
 		return malformedf("answers with a part of the blob that was not asked for")
 	}
-	if got.total >= 0 && got.total != desc.Size {
-		return corruptf("short", "size: got %d, want %d", got.total, desc.Size)
+	if got.Total >= 0 && got.Total != desc.Size {
+		return corruptf("short", "size: got %d, want %d", got.Total, desc.Size)
 	}
-	length := got.last - got.first + 1
+	length := got.Last - got.First + 1
 	if resp.ContentLength >= 0 && resp.ContentLength != length {
 		return malformedf("part of %d bytes with a length of %d", length, resp.ContentLength)
 	}
@@ -256,41 +256,6 @@ func (b *body) fail(err error) error {
 
 // Close drops the connection unless the answer was read to its end.
 func (b *body) Close() error { return b.src.Close() }
-
-// contentRange is the place of a part, both ends included; total is negative
-// if it is unknown.
-type contentRange struct{ first, last, total int64 }
-
-// parseContentRange reads "bytes FIRST-LAST/TOTAL" (RFC 9110, section 14.4).
-func parseContentRange(value string) (contentRange, bool) {
-	unit, rest, ok := strings.Cut(strings.TrimSpace(value), " ")
-	if !ok || !strings.EqualFold(unit, "bytes") {
-		return contentRange{}, false
-	}
-	place, size, ok := strings.Cut(rest, "/")
-	if !ok {
-		return contentRange{}, false
-	}
-	first, last, ok := strings.Cut(place, "-")
-	if !ok {
-		return contentRange{}, false
-	}
-	r := contentRange{total: -1}
-	var okFirst, okLast, okTotal bool
-	r.first, okFirst = parseSize(first)
-	r.last, okLast = parseSize(last)
-	if okTotal = size == "*"; !okTotal {
-		r.total, okTotal = parseSize(size)
-	}
-	valid := okFirst && okLast && okTotal && r.first <= r.last && (r.total < 0 || r.last < r.total)
-	return r, valid
-}
-
-// parseSize takes digits alone: no sign, no spaces.
-func parseSize(s string) (int64, bool) {
-	n, err := strconv.ParseUint(s, 10, 63)
-	return int64(n), err == nil
-}
 
 // openForeign tries the descriptor's own urls, if they are allowed, with no
 // secret in the requests. It returns nil if none has the blob; then the registry

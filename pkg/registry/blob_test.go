@@ -699,37 +699,3 @@ func TestCancelIsNoFault(t *testing.T) {
 		t.Errorf("got %v after %d requests, want %v without another one", err, srv.count(), why)
 	}
 }
-
-func TestParseContentRange(t *testing.T) {
-	for in, want := range map[string][3]int64{
-		"bytes 0-9/10":   {0, 9, 10},
-		"bytes 5-5/*":    {5, 5, -1},
-		"BYTES 1-2/3":    {1, 2, 3},
-		" bytes 1-2/30 ": {1, 2, 30},
-	} {
-		first, last, total, ok := registry.ParseContentRange(in)
-		if got := [3]int64{first, last, total}; !ok || got != want {
-			t.Errorf("%q: got %v, %v, want %v", in, got, ok, want)
-		}
-	}
-	for _, in := range []string{
-		"", "bytes", "bytes ", "bytes */10", "bytes 0-9", "bytes 9-0/10", "bytes 0-10/10", "bytes -1-2/10", "bytes +1-2/10",
-		"bytes 0-9/-10", "items 0-9/10", "bytes 0-9/10/11", "bytes 0-99999999999999999999/*", "bytes 0 - 9/10",
-	} {
-		if first, last, total, ok := registry.ParseContentRange(in); ok {
-			t.Errorf("%q: got %d-%d/%d, want a refusal", in, first, last, total)
-		}
-	}
-}
-
-func FuzzContentRange(f *testing.F) {
-	for _, s := range []string{"bytes 0-9/10", "bytes 5-5/*", "bytes */10", "bytes 9-0/10"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		first, last, total, ok := registry.ParseContentRange(s)
-		if ok && (first < 0 || last < first || total >= 0 && last >= total) {
-			t.Errorf("%q: got %d-%d/%d, want a refusal", s, first, last, total)
-		}
-	})
-}

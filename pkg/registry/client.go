@@ -155,17 +155,18 @@ func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*
 	}
 	a := r.newAttempt(h, via, req)
 	ctx, cancel := context.WithCancelCause(a.watch(req.Context()))
-	if trace := r.trace.connection(req.URL.Host); trace != nil {
+	if trace := r.trace.Connection(req.URL.Host); trace != nil {
 		ctx = httptrace.WithClientTrace(ctx, trace)
 	}
-	r.dump.request(req)
+	r.dump.Request(req)
 	resp, err := via.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		cancel(errClosed)
-		r.dump.failure(req, err)
-		return nil, a.fault(err)
+		f := a.fault(err)
+		r.dump.Failure(req, f)
+		return nil, f
 	}
-	r.dump.response(resp)
+	r.dump.Response(resp)
 	if err := a.judge(resp); err != nil {
 		_ = resp.Body.Close() // the error says all
 		cancel(errClosed)

@@ -1,20 +1,11 @@
 package registry
 
 import (
-	"time"
-
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
 // What the tests of package registry_test look at from inside: parsers of
 // foreign bytes, and the judgement of an address that no test machine has.
-
-func ParseRetryAfter(value string, now time.Time) time.Duration { return parseRetryAfter(value, now) }
-
-func ParseContentRange(value string) (first, last, total int64, ok bool) {
-	r, ok := parseContentRange(value)
-	return r.first, r.last, r.total, ok
-}
 
 func DocumentType(body []byte, contentType string) (string, error) {
 	return documentType(body, contentType)
@@ -26,8 +17,6 @@ func JudgeRedirect(name, target, addr string, private ...string) error {
 	r := &Registry{opts: Options{PrivateRedirects: private}}
 	return r.judgeReach(&host{Host: hosts.Host{Name: name}}, target, addr)
 }
-
-func NextLink(headers []string) string { return nextLink(headers) }
 
 // NetErrorNames lists the rows of the table of network errors.
 func NetErrorNames() []string {

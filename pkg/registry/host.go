@@ -96,7 +96,7 @@ func (r *Registry) newHost(configured hosts.Host) *host {
 	}
 	for _, values := range h.Header {
 		for _, value := range values {
-			r.masks.addHeader(value)
+			r.masks.AddHeader(value)
 		}
 	}
 	h.via = r.newTransports(h)

@@ -8,10 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 
 	"github.com/distribution/reference"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/header"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -124,7 +124,7 @@ func (r *Registry) page(ctx context.Context, h *host, c call) ([]string, url.Val
 	if err != nil {
 		return nil, nil, c.fail(h, readFault(err))
 	}
-	r.dump.document(body)
+	r.dump.Document(body)
 	var doc struct{ Tags, Repositories []string }
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return nil, nil, c.fail(h, malformedf("list that is no JSON: %w", err))
@@ -139,7 +139,7 @@ func (r *Registry) page(ctx context.Context, h *host, c call) ([]string, url.Val
 // lead to the same list, and is asked for at the same host, however that is called
 // by the server behind a proxy.
 func (h *host) nextPage(resp *http.Response, c call) (url.Values, error) {
-	link := nextLink(resp.Header.Values("Link"))
+	link := header.NextLink(resp.Header.Values("Link"))
 	if link == "" {
 		return nil, nil
 	}
@@ -154,36 +154,4 @@ func (h *host) nextPage(resp *http.Response, c call) (url.Values, error) {
 	query := to.Query()
 	query.Del("ns") // host.url adds it
 	return query, nil
-}
-
-// nextLink finds the target of rel="next" in Link headers (RFC 8288), or
-// nothing.
-func nextLink(headers []string) string {
-	for _, header := range headers {
-		for header != "" {
-			var target, params string
-			var ok bool
-			if _, header, ok = strings.Cut(header, "<"); !ok {
-				break
-			}
-			if target, header, ok = strings.Cut(header, ">"); !ok {
-				break
-			}
-			params, header, _ = strings.Cut(header, ",")
-			if isNext(params) {
-				return target
-			}
-		}
-	}
-	return ""
-}
-
-func isNext(params string) bool {
-	for param := range strings.SplitSeq(params, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-		if strings.EqualFold(strings.TrimSpace(name), "rel") && strings.EqualFold(strings.Trim(value, ` "`), "next") {
-			return true
-		}
-	}
-	return false
 }

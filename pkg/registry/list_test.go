@@ -207,15 +207,3 @@ func TestTagsOfMirror(t *testing.T) {
 		t.Errorf("got query %v on the second page, want the registry and the place", got)
 	}
 }
-
-func FuzzNextLink(f *testing.F) {
-	f.Add(`</v2/app/tags/list?n=2&last=b>; rel="next"`)
-	f.Add(`<a>; rel=prev, <b>; title="x,y"; rel="next"`)
-	f.Add(`<<>>,;rel=next`)
-	f.Fuzz(func(t *testing.T, header string) {
-		got := registry.NextLink([]string{header, header})
-		if got != "" && !strings.Contains(header, "<"+got+">") {
-			t.Errorf("got %q out of %q", got, header)
-		}
-	})
-}

@@ -178,7 +178,7 @@ func (r *Registry) documentOnce(ctx context.Context, h *host, c call, want ocisp
 	if err != nil {
 		return source.Target{}, c.fail(h, readFault(err))
 	}
-	r.dump.document(body)
+	r.dump.Document(body)
 	desc, err := describe(body, resp.Header, want)
 	if err != nil && isSchema1Document(body, resp.Header.Get("Content-Type")) {
 		err = schema1() // its digest is not that of its bytes

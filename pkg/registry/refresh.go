@@ -3,13 +3,17 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/header"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -85,4 +89,16 @@ func isRefusedHead(err error) bool {
 		return false
 	}
 	return e.Status != 0 || Reason(err) == "reset"
+}
+
+// noteRateLimit warns of a limit that is near, and logs every limit for debugging.
+func (r *Registry) noteRateLimit(ctx context.Context, h *host, c call, answer http.Header) {
+	l, ok := header.ParseRateLimit(answer)
+	if !ok {
+		return
+	}
+	log.G(ctx).Debugf("rate limit of %s: %s", h.Name, l)
+	if c.byTag() && l.IsNear() {
+		r.opts.Progress.Emit(progress.Event{Kind: progress.Warning, Ref: c.ref.Name, Message: fmt.Sprintf("the rate limit of %s is near: %s", h.Name, l)})
+	}
 }

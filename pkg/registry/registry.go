@@ -32,6 +32,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/dump"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
@@ -83,9 +84,9 @@ type Options struct {
 type Registry struct {
 	opts  Options
 	hosts *hosts.Finder
-	masks *masks
-	dump  *dump
-	trace *dump
+	masks *dump.Masks
+	dump  *dump.Writer
+	trace *dump.Writer
 
 	proxies proxies
 	heard   heard // servers that have answered
@@ -119,14 +120,14 @@ func New(o Options) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &masks{}
+	m := &dump.Masks{}
 	return &Registry{
 		opts:      o,
 		hosts:     finder,
 		proxies:   proxies,
 		masks:     m,
-		dump:      newDump(o.Dump, m),
-		trace:     newDump(o.Trace, m),
+		dump:      dump.New(o.Dump, m),
+		trace:     dump.New(o.Trace, m),
 		upstreams: map[string]*upstream{},
 		blames:    map[blame]int{},
 	}, nil

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -191,27 +188,4 @@ func (r *Registry) emitRetry(n int, wait time.Duration, cause error) {
 		event.Ref, event.Digest, event.Host = e.Ref, e.Digest, e.Host
 	}
 	r.opts.Progress.Emit(event)
-}
-
-// unixTimes is where a number in Retry-After is no wait any more, but a point in
-// time: seconds since 1970, as of the year 2001.
-const unixTimes = 1_000_000_000
-
-// parseRetryAfter reads the forms of Retry-After: seconds, a date, and the date in
-// Unix seconds that Docker Hub has sent. What is no sensible wait, such as a date
-// in the past, counts as absent.
-func parseRetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if secs, err := strconv.ParseUint(value, 10, 63); err == nil {
-		if secs < unixTimes {
-			return time.Duration(secs) * time.Second
-		}
-		const farFuture = 1 << 40 // time.Unix overflows beyond
-		return max(time.Unix(int64(min(secs, farFuture)), 0).Sub(now), 0)
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	return max(at.Sub(now), 0)
 }

@@ -3,7 +3,6 @@ package registry_test
 import (
 	"context"
 	"errors"
-	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -93,36 +92,4 @@ func TestNameThatDoesNotExist(t *testing.T) {
 	if !errdefs.IsUnavailable(err) || registry.Reason(err) != "dns" {
 		t.Errorf("got %v, reason %q, want a DNS failure", err, registry.Reason(err))
 	}
-}
-
-func TestParseRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for in, want := range map[string]time.Duration{
-		"0": 0, "2": 2 * time.Second, " 3 ": 3 * time.Second, "86400": 24 * time.Hour,
-		"": 0, "-1": 0, "1.5": 0, "soon": 0, "0x10": 0,
-		"Fri, 02 Jan 2026 03:04:35 GMT":  30 * time.Second,
-		"Friday, 02-Jan-26 03:04:35 GMT": 30 * time.Second,
-		"Fri Jan  2 03:04:35 2026":       30 * time.Second,
-		"Fri, 02 Jan 2026 03:04:00 GMT":  0,
-		// hub-feedback#2459: the time of day in Unix seconds.
-		"1767323075":          30 * time.Second,
-		"1767323040":          0,
-		"999999999":           999999999 * time.Second,
-		"9223372036854775807": math.MaxInt64,
-	} {
-		if got := registry.ParseRetryAfter(in, now); got != want {
-			t.Errorf("%q: got %s, want %s", in, got, want)
-		}
-	}
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, s := range []string{"2", "-1", "Fri, 02 Jan 2026 03:04:35 GMT", "99999999999999999999"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if got := registry.ParseRetryAfter(s, time.Unix(1_700_000_000, 0)); got < 0 {
-			t.Errorf("%q: got %s, want no negative wait", s, got)
-		}
-	})
 }

@@ -1,4 +1,9 @@
-package registry
+// Package dump writes what is sent to registries and what comes back, for a person who
+// looks for a mistake: without secrets and the bodies of blobs.
+//
+// It decides nothing and changes no message. Start reading at Writer; Masks holds the
+// secrets that are never shown.
+package dump
 
 import (
 	"crypto/tls"
@@ -15,55 +20,59 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 )
 
-// dump writes the messages to and from the hosts, one at a time. A nil dump
+// Writer writes the messages to and from the hosts, one at a time. A nil Writer
 // writes nothing.
-type dump struct {
+type Writer struct {
 	mu    sync.Mutex
 	w     io.Writer
-	masks *masks
+	masks *Masks
 }
 
-func newDump(w io.Writer, m *masks) *dump {
+// New returns a Writer to w, nil for nil, that shows no secret of m.
+func New(w io.Writer, m *Masks) *Writer {
 	if w == nil {
 		return nil
 	}
-	return &dump{w: w, masks: m}
+	return &Writer{w: w, masks: m}
 }
 
 const masked = "[masked]"
 
 // write writes text in one piece. A dump that cannot be written is no reason to
 // fail a pull.
-func (d *dump) write(text string) {
+func (d *Writer) write(text string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, _ = io.WriteString(d.w, d.masks.hide(text))
+	_, _ = io.WriteString(d.w, d.masks.Hide(text))
 }
 
-func (d *dump) request(req *http.Request) {
+// Request shows a request before it is sent.
+func (d *Writer) Request(req *http.Request) {
 	if d == nil {
 		return
 	}
 	d.write(fmt.Sprintf("> %s %s\n%s\n", req.Method, plainURL(req.URL), headerText("> ", req.Header)))
 }
 
-func (d *dump) response(resp *http.Response) {
+// Response shows status and headers of an answer.
+func (d *Writer) Response(resp *http.Response) {
 	if d == nil {
 		return
 	}
 	d.write(fmt.Sprintf("< %s %s\n%s\n", printable.Line(resp.Status), plainURL(resp.Request.URL), headerText("< ", resp.Header)))
 }
 
-func (d *dump) failure(req *http.Request, err error) {
+// Failure shows why there was no answer.
+func (d *Writer) Failure(req *http.Request, err error) {
 	if d == nil {
 		return
 	}
-	d.write(fmt.Sprintf("< %s: %v\n\n", plainURL(req.URL), networkFault(err)))
+	d.write(fmt.Sprintf("< %s: %v\n\n", plainURL(req.URL), err))
 }
 
-// document shows a manifest; bodies of blobs and of token servers are never
+// Document shows a manifest; bodies of blobs and of token servers are never
 // shown.
-func (d *dump) document(body []byte) {
+func (d *Writer) Document(body []byte) {
 	if d == nil {
 		return
 	}
@@ -120,9 +129,9 @@ func shownValue(name, value string) string {
 	return masked
 }
 
-// connection returns hooks that trace the connections to host, nil for a nil
+// Connection returns hooks that trace the connections to host, nil for a nil
 // dump.
-func (d *dump) connection(host string) *httptrace.ClientTrace {
+func (d *Writer) Connection(host string) *httptrace.ClientTrace {
 	if d == nil {
 		return nil
 	}
@@ -148,12 +157,12 @@ func outcome(err error) string {
 	if err == nil {
 		return "ok"
 	}
-	return networkFault(err).Error()
+	return err.Error()
 }
 
-// masks are the secrets of this run. They are taken out of what is shown even
+// Masks are the secrets of this run. They are taken out of what is shown even
 // where no secret should be, for a host may echo what it was sent.
-type masks struct {
+type Masks struct {
 	mu      sync.RWMutex
 	secrets []string
 }
@@ -162,7 +171,7 @@ type masks struct {
 // would be.
 const shortestSecret = 4
 
-func (m *masks) add(secrets ...string) {
+func (m *Masks) Add(secrets ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range secrets {
@@ -174,19 +183,19 @@ func (m *masks) add(secrets ...string) {
 	slices.SortStableFunc(m.secrets, func(a, b string) int { return len(b) - len(a) })
 }
 
-// addHeader adds the value of a header, and what follows the scheme of one like
+// AddHeader adds the value of a header, and what follows the scheme of one like
 // Authorization: with Basic, the password in it.
-func (m *masks) addHeader(value string) {
-	m.add(value)
+func (m *Masks) AddHeader(value string) {
+	m.Add(value)
 	scheme, rest, _ := strings.Cut(value, " ")
-	m.add(rest)
+	m.Add(rest)
 	if text, err := base64.StdEncoding.DecodeString(rest); err == nil && strings.EqualFold(scheme, "Basic") {
 		_, password, _ := strings.Cut(string(text), ":")
-		m.add(password)
+		m.Add(password)
 	}
 }
 
-func (m *masks) hide(text string) string {
+func (m *Masks) Hide(text string) string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for _, s := range m.secrets {
