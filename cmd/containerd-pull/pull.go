@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,8 @@ func runPull(ctx context.Context, o options, args, warnings []string) error {
 	if err != nil {
 		return asUsage(err)
 	}
-	b := &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: append(warnings, s.warnings(refs)...)}
+	warnings = slices.Concat(warnings, ownRootWarnings(o.caller), s.warnings(refs))
+	b := &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings}
 	return showPull(ctx, s, b, out)
 }
 

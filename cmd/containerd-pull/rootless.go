@@ -11,12 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/userfile"
+	"github.com/containerd-pull/containerd-pull/pkg/userns"
 )
 
 // rootlessKit is a running RootlessKit: the namespaces in which an ordinary
@@ -83,16 +83,21 @@ func leadsInside(cfg *config.Config) bool {
 	return false
 }
 
+// kitFolder is where the state of the caller's RootlessKit is, if there is one.
+func kitFolder(caller config.Caller) string {
+	if dir := caller.Getenv("ROOTLESSKIT_STATE_DIR"); dir != "" {
+		return dir
+	}
+	runtimeDir := caller.Getenv("XDG_RUNTIME_DIR")
+	if runtimeDir == "" { // as under su and cron
+		runtimeDir = fmt.Sprintf("/run/user/%d", caller.UID)
+	}
+	return filepath.Join(runtimeDir, "containerd-rootless")
+}
+
 // findRootlessKit returns nil if the caller runs no RootlessKit.
 func findRootlessKit(caller config.Caller) (*rootlessKit, error) {
-	dir := caller.Getenv("ROOTLESSKIT_STATE_DIR")
-	if dir == "" {
-		runtimeDir := caller.Getenv("XDG_RUNTIME_DIR")
-		if runtimeDir == "" { // as under su and cron
-			runtimeDir = fmt.Sprintf("/run/user/%d", caller.UID)
-		}
-		dir = filepath.Join(runtimeDir, "containerd-rootless")
-	}
+	dir := kitFolder(caller)
 	file := filepath.Join(dir, "child_pid")
 	text, err := userfile.Found(file, 64)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // that of another user does not count
@@ -148,33 +153,32 @@ func (k *rootlessKit) verify() error {
 	return nil
 }
 
-// enter executes a command line in the namespaces, through nsenter: a process
-// with several threads, as a Go program is, cannot enter a user namespace.
+// enter executes a command line in the namespaces.
 func (k *rootlessKit) enter(caller config.Caller, args []string) error {
-	nsenter, err := exec.LookPath("nsenter")
-	if err != nil {
-		return &rootlessError{errors.New("nsenter is not on PATH"),
-			fmt.Sprintf("install util-linux, or name the socket as it is seen from outside: --address /proc/%d/root/run/containerd/containerd.sock", k.child.pid)}
-	}
 	into, opened, err := k.nsenterArgs()
 	if err != nil {
 		return &rootlessError{err: err}
 	}
 	dir, err := os.Getwd()
-	if err == nil {
-		into = append(into, "-w"+dir)
+	if err != nil {
+		dir = ""
 	}
-	cmd := exec.Command(nsenter, append(into, args...)...)
-	// nsenter opens the working directory from outside, so that relative paths
-	// keep their meaning. Inside, getcwd may fail; PWD, which Environ sets, holds
-	// the path.
-	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(),
-		envNamespaces+"="+opened,
-		"ROOTLESSKIT_STATE_DIR="+k.dir,
+	env := append(insideEnv(caller, k.dir), envNamespaces+"="+opened)
+	err = userns.Exec(into, dir, args, env)
+	if errors.Is(err, userns.ErrNoNsenter) {
+		return &rootlessError{err,
+			fmt.Sprintf("install util-linux, or name the socket as it is seen from outside: --address /proc/%d/root/run/containerd/containerd.sock", k.child.pid)}
+	}
+	return &rootlessError{err: err}
+}
+
+// insideEnv is the environment of this program in a user namespace, where nerdctl's
+// packages and this one find out by it whose program it is.
+func insideEnv(caller config.Caller, kit string) []string {
+	return append(slices.Clone(caller.Environ),
+		"ROOTLESSKIT_STATE_DIR="+kit,
 		fmt.Sprintf("ROOTLESSKIT_PARENT_EUID=%d", caller.UID),
 		fmt.Sprintf("ROOTLESSKIT_PARENT_EGID=%d", os.Getegid()))
-	return &rootlessError{err: fmt.Errorf("executing %s: %w", nsenter, syscall.Exec(nsenter, cmd.Args, cmd.Environ()))}
 }
 
 // nsenterArgs returns arguments that util-linux and busybox understand alike, and
@@ -189,14 +193,13 @@ func (k *rootlessKit) nsenterArgs() (args []string, opened string, err error) {
 	if detached != nil && (err != nil || insideErr != nil || own != inside) {
 		kinds = append(kinds, "net")
 	}
-	args = []string{"--preserve-credentials", "-F"}
 	var numbers []string
 	for _, kind := range kinds {
 		fd, err := k.child.openNamespace(kind)
 		if err != nil {
 			return nil, "", err
 		}
-		args = append(args, fmt.Sprintf("%s/proc/self/fd/%d", map[string]string{"user": "-U", "mnt": "-m", "net": "-n"}[kind], fd))
+		args = append(args, userns.Option(kind, fd))
 		numbers = append(numbers, strconv.Itoa(fd))
 	}
 	return args, strings.Join(numbers, ","), nil

@@ -208,8 +208,15 @@ func (r *rootless) write(t *testing.T, name, text string) {
 // failure.
 func needRootless(t *testing.T) {
 	t.Helper()
+	needRootAnd(t, "rootlesskit", "slirp4netns", "newuidmap", "nsenter", "setpriv", tool("containerd"), tool("ctr"), nerdctl)
+}
+
+// needRootAnd skips the test of a process that is not root's, or lacks programs. In
+// CI that is a failure.
+func needRootAnd(t *testing.T, programs ...string) {
+	t.Helper()
 	var missing []string
-	for _, name := range []string{"rootlesskit", "slirp4netns", "newuidmap", "nsenter", "setpriv", tool("containerd"), tool("ctr"), nerdctl} {
+	for _, name := range programs {
 		if _, err := exec.LookPath(name); err != nil {
 			missing = append(missing, name)
 		}

@@ -78,6 +78,9 @@ func openSession(ctx context.Context, o options, refs []source.Ref) (context.Con
 	if err := enterRootless(o.caller, s.configs()...); err != nil {
 		return ctx, nil, err
 	}
+	if err := enterOwnNamespace(o.caller, s.configs()...); err != nil {
+		return ctx, nil, err
+	}
 	ctx, cancel := withTimeout(ctx, s.call)
 	s.undo = append(s.undo, cancel, routeLogs(o.streams.err, s.call))
 	s.parts = &batch.Parts{Caller: o.caller, UserAgent: userAgent()}

@@ -24,6 +24,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
+	"github.com/containerd-pull/containerd-pull/pkg/userns"
 )
 
 func main() {
@@ -52,8 +53,8 @@ func run(ctx context.Context, args []string, out io.Writer, errOut *os.File) int
 	case errors.Is(err, errUsage):
 		return 2
 	}
-	if !mayMount() {
-		return enterNamespace(ctx, args, out, errOut)
+	if !userns.MayMount() {
+		return enterNamespace(args, errOut)
 	}
 	// Warnings of containerd's packages, for example about a file system without
 	// fs-verity, do not matter here.

@@ -3,62 +3,59 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
+	"os/user"
 	"path/filepath"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/userns"
 )
 
-// namespaceMark marks a run in the user namespace that the first run made.
-const namespaceMark = "CONTAINERD_PULL_QUICKSTART_USERNS"
+// namespaceMark marks a run in a user namespace. Its value is why the namespace
+// knows only the caller, or withOwners.
+const (
+	namespaceMark = "CONTAINERD_PULL_QUICKSTART_USERNS"
+	withOwners    = "owners"
+)
 
 const privilegeHint = "hint: run it as root, in a container with CAP_SYS_ADMIN, or allow user namespaces"
 
-// mayMount reports whether this process may mount, which unpacking needs. In
-// many containers not even root may.
-func mayMount() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return false
-	}
-	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
-}
-
 // enterNamespace runs this program again as root of a user namespace, with
-// mounts of its own. The only user there is the caller, which is why the sample
-// image has no other owners. It returns the exit code.
-func enterNamespace(ctx context.Context, args []string, out, errOut io.Writer) int {
+// mounts of its own. It returns only if that fails.
+func enterNamespace(args []string, errOut io.Writer) int {
 	if os.Getenv(namespaceMark) != "" {
 		fmt.Fprintln(errOut, "quickstart: mounting is not allowed in the user namespace")
-		fmt.Fprintln(errOut, privilegeHint)
-		return 1
+	} else {
+		fmt.Fprintf(errOut, "quickstart: entering a user namespace: %v\n", becomeRoot(args))
 	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), namespaceMark+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, out, errOut
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
-	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second // for the clean-up
-	err := cmd.Run()
-	if cmd.ProcessState != nil && cmd.ProcessState.Exited() {
-		return cmd.ProcessState.ExitCode()
-	}
-	fmt.Fprintf(errOut, "quickstart: entering a user namespace: %v\n", err)
 	fmt.Fprintln(errOut, privilegeHint)
 	return 1
+}
+
+func becomeRoot(args []string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	name := ""
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	n, err := userns.New(name, "/")
+	if err != nil {
+		return err
+	}
+	env := append(os.Environ(), namespaceMark+"="+cmp.Or(n.Alone, withOwners))
+	return n.Exec(dir, append([]string{program}, args...), env, "CONTAINERD_PULL_QUICKSTART_NAMESPACES")
 }
 
 // chooseSnapshotter returns overlayfs if it can be mounted below dir, else

@@ -23,7 +23,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/errdefs"
-	"github.com/moby/sys/userns"
+	ns "github.com/moby/sys/userns"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 
@@ -31,6 +31,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
+	"github.com/containerd-pull/containerd-pull/pkg/userns"
 )
 
 // The folders of a containerd root, with the modes that containerd gives them.
@@ -137,6 +138,9 @@ func (r *root) wire() error {
 	r.parts.Leases = metadata.NewLeaseManager(r.db)
 	r.parts.Snapshotter = r.db.Snapshotter(r.parts.Name)
 	r.parts.Applier = apply.NewFileSystemApplier(r.parts.Content)
+	if ns.RunningInUserNS() && userns.HasOneID() {
+		r.parts.Applier = ownerless{r.parts.Content}
+	}
 	return nil
 }
 
@@ -188,7 +192,7 @@ func (r *root) openSnapshotter() (snapshots.Snapshotter, error) {
 	switch r.parts.Name {
 	case store.Overlayfs:
 		sn, err = r.openOverlay(dir)
-		r.rebase = !userns.RunningInUserNS() // there whiteouts cannot be made without the parent
+		r.rebase = !ns.RunningInUserNS() // there whiteouts cannot be made without the parent
 	case store.Native:
 		if r.numbers, err = readNumbers(filepath.Join(dir, "metadata.db")); err == nil {
 			sn, err = native.NewSnapshotter(dir)
