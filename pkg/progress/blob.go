@@ -1,6 +1,8 @@
 package progress
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,8 +19,8 @@ type BlobState struct {
 	Fetched                int64 // bytes held now
 	Unpacked, UnpackedSize int64 // uncompressed; UnpackedSize is 0 while unknown
 	Hashed                 int64 // bytes read by a check
-	Attempt                int   // of the retry that is being waited for, else 0
-	Present                bool  // nothing had to be fetched
+	Trouble                Trouble
+	Present                bool // nothing had to be fetched
 
 	moved                     int64 // bytes that came over the network
 	willUnpack                bool
@@ -35,6 +37,40 @@ const (
 	finished
 )
 
+// Trouble is why a blob or the target of an image does not come right now. The zero
+// value is none.
+type Trouble struct {
+	Attempt int       // of the retry that is being waited for, else 0
+	Reason  string    // of the retry, in few words
+	Until   time.Time // when the retry begins
+	Silent  time.Time // since when the host has sent nothing, else zero
+}
+
+// apply folds an event about what does not come.
+func (t *Trouble) apply(e Event) {
+	switch e.Kind {
+	case Retry:
+		*t = Trouble{Attempt: max(e.Attempt, 1), Reason: cmp.Or(e.Reason, e.Cause()), Until: e.Time.Add(e.Wait)}
+	case Stalled:
+		*t = Trouble{Silent: e.Time.Add(-e.Wait)}
+	}
+}
+
+// Text is the trouble in words, empty for none: "stalled 12 s", or "retrying
+// (refused)".
+func (t Trouble) Text(now time.Time) string {
+	switch {
+	case t.Attempt > 0:
+		return fmt.Sprintf("%s (%s)", Retrying, t.Reason)
+	case !t.Silent.IsZero():
+		return fmt.Sprintf("%s %d s", Silent, int(now.Sub(t.Silent).Seconds()))
+	}
+	return ""
+}
+
+// Left is how long the next try is away, 0 if it has begun or there is none.
+func (t Trouble) Left(now time.Time) time.Duration { return max(t.Until.Sub(now), 0) }
+
 // Status is what a blob is doing.
 type Status string
 
@@ -43,7 +79,8 @@ const (
 	Fetching  Status = "fetching"
 	Unpacking Status = "unpacking"
 	Verifying Status = "verifying"
-	Retrying  Status = "retry"
+	Retrying  Status = "retrying"
+	Silent    Status = "stalled"
 	Done      Status = "done"
 	Held      Status = "present"
 )
@@ -52,8 +89,10 @@ const (
 // the same time is fetching until its last byte has come.
 func (b *BlobState) Status() Status {
 	switch {
-	case b.Attempt > 0:
+	case b.Trouble.Attempt > 0:
 		return Retrying
+	case !b.Trouble.Silent.IsZero() && (b.fetch == running || b.isAsked()):
+		return Silent
 	case b.fetch == running:
 		return Fetching
 	case b.isAsked():
@@ -85,7 +124,7 @@ func (b *BlobState) isAsked() bool {
 
 // IsActive reports whether the blob is being worked on right now.
 func (b *BlobState) IsActive() bool {
-	return b.isAsked() || slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying}, b.Status())
+	return b.isAsked() || slices.Contains([]Status{Fetching, Unpacking, Verifying, Retrying, Silent}, b.Status())
 }
 
 // IsFetching reports whether a fetch has begun and not ended. A layer may be
@@ -108,7 +147,7 @@ func (b *BlobState) Amount(now time.Time) (amount Bytes, perSecond float64) {
 		return Bytes{b.Hashed, b.Size}, b.hashed.rate(now)
 	case Fetching:
 		return Bytes{b.Fetched, b.Size}, b.fetched.rate(now)
-	case Retrying:
+	case Retrying, Silent:
 		return Bytes{b.Fetched, b.Size}, 0
 	}
 	return Bytes{Done: b.Size}, 0
@@ -135,14 +174,14 @@ func (b *BlobState) apply(e Event) {
 		b.Size, b.Fetched = e.Bytes.Total, e.Bytes.Done
 		b.willUnpack = e.ChainID != ""
 	case FetchStart:
-		b.fetch, b.Attempt = running, 0
+		b.fetch, b.Trouble = running, Trouble{}
 		b.Size, b.Resumed, b.Fetched = e.Bytes.Total, e.Bytes.Done, e.Bytes.Done
 		b.fetched.add(e.Time, 0)
 	case FetchProgress:
-		b.fetch, b.Attempt = running, 0
+		b.fetch, b.Trouble = running, Trouble{}
 		b.Fetched = e.Bytes.Done
 	case FetchDone:
-		b.fetch, b.Attempt = finished, 0
+		b.fetch, b.Trouble = finished, Trouble{}
 		b.Size, b.Fetched = e.Bytes.Total, e.Bytes.Total
 	case Present:
 		b.Present = true

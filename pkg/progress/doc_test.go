@@ -116,7 +116,7 @@ func everything() []progress.Event {
 	bare, full := []progress.Event{}, []progress.Event{}
 	for _, kind := range []progress.Kind{
 		progress.Start, progress.Resolved, progress.Planned, progress.HostFailed, progress.FetchStart,
-		progress.FetchProgress, progress.FetchDone, progress.Present, progress.Retry, progress.UnpackStart,
+		progress.FetchProgress, progress.FetchDone, progress.Present, progress.Retry, progress.Stalled, progress.UnpackStart,
 		progress.UnpackProgress, progress.UnpackDone, progress.PhaseDone, progress.Verify, progress.VerifyProgress,
 		progress.VerifyDone, progress.Verified, progress.Registered, progress.Warning,
 		progress.Error, progress.Summary,

@@ -6,10 +6,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd-pull/containerd-pull/pkg/printable"
-	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // record is one line of the JSON stream; docs/progress.md describes it. Pointers
@@ -192,6 +193,8 @@ func (r *record) call(e Event) {
 	case Retry:
 		r.Host, r.Attempt, r.WaitMs, r.ChainID = e.Host, e.Attempt, millis(e.Wait), e.ChainID
 		r.Reason, r.Message = e.Reason, e.Cause()
+	case Stalled:
+		r.Host, r.WaitMs = e.Host, millis(e.Wait)
 	case PhaseDone:
 		r.Phase, r.Duration, r.Bytes, r.ChainID = e.Phase, millis(e.Duration), &e.Bytes.Done, e.ChainID
 	case Verified:

@@ -45,6 +45,9 @@ const (
 	// Retry precedes a wait before another attempt: Host, Attempt (from 1),
 	// Wait, Reason, Err.
 	Retry Kind = "retry"
+	// Stalled reports that Host, which was asked for the blob Digest or for the image
+	// Ref, has sent nothing for Wait. What comes after it says how that ended.
+	Stalled Kind = "stall"
 	// UnpackStart, UnpackProgress and UnpackDone report the unpack of layer
 	// Digest into the snapshot ChainID. Bytes are uncompressed ones.
 	UnpackStart    Kind = "unpack.start"

@@ -22,6 +22,7 @@ type Image struct {
 	Ref     string
 	Digest  digest.Digest // of the target; empty until resolved
 	Blobs   []*BlobState  // in order of appearance
+	Trouble Trouble       // with the target
 	Outcome Outcome
 	// Fetched and Reused count bytes of blobs; they are exact once the image is
 	// registered and the sum over Blobs before.
@@ -135,7 +136,8 @@ func (s *State) Apply(e Event) {
 			s.Image(ref)
 		}
 	case Resolved, Verify:
-		s.Image(e.Ref).Digest = e.Digest
+		img := s.Image(e.Ref)
+		img.Digest, img.Trouble = e.Digest, Trouble{}
 	case Verified:
 		s.Image(e.Ref).Outcome = Checked
 	case Registered:
@@ -148,8 +150,22 @@ func (s *State) Apply(e Event) {
 		s.applyBlob(e)
 	case Retry:
 		s.Retries++
-		if b := s.Blob(e); b != nil {
-			b.Attempt = max(e.Attempt, 1)
+		s.applyTrouble(e)
+	case Stalled:
+		s.applyTrouble(e)
+	}
+}
+
+// applyTrouble folds an event about what does not come: a blob, or what leads to the
+// target of an image.
+func (s *State) applyTrouble(e Event) {
+	if b := s.Blob(e); b != nil {
+		b.Trouble.apply(e)
+		return
+	}
+	for _, img := range s.Images {
+		if img.Ref == e.Ref {
+			img.Trouble.apply(e)
 		}
 	}
 }
@@ -158,6 +174,7 @@ func (s *State) Apply(e Event) {
 func (s *State) applyBlob(e Event) {
 	img := s.Image(e.Ref)
 	b := img.blob(e.Digest)
+	img.Trouble = Trouble{}
 	before, resumed, hashed := b.Fetched, b.Resumed, b.Hashed
 	present := b.Present
 	b.apply(e)

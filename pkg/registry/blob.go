@@ -27,6 +27,7 @@ type body struct {
 	ended         func() error // why Open's caller gave up, nil if it did not
 	h             *host
 	c             call
+	silence       silence
 	src           io.ReadCloser
 	rest          int64 // bytes that may still come
 	toEnd         bool  // the answer must end where the part ends
@@ -99,7 +100,8 @@ func (r *Registry) openAt(ctx context.Context, h *host, c call, desc ocispec.Des
 	if err != nil {
 		return nil, err
 	}
-	b := &body{r: r, h: h, c: c, ended: func() error { return contextError(ctx) }}
+	b := &body{r: r, h: h, c: c, silence: r.newSilence(h, c), ended: func() error { return contextError(ctx) }}
+	defer b.silence.end()
 	if err := b.accept(resp, desc, rng); err != nil {
 		_ = resp.Body.Close() // the error says what was wrong with it
 		return nil, b.fail(err)
@@ -209,7 +211,9 @@ func (b *body) Read(p []byte) (int, error) {
 		b.err = b.finish()
 		return 0, b.err
 	}
+	b.silence.begin()
 	n, err := b.src.Read(p[:min(int64(len(p)), b.rest)])
+	b.silence.end()
 	b.rest -= int64(n)
 	switch {
 	case b.rest == 0:

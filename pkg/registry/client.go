@@ -25,6 +25,8 @@ const (
 // ask puts c to h and returns a successful answer. A 401 is answered once with
 // fresh credentials. The error is a *source.Error, or the cause of ctx.
 func (r *Registry) ask(ctx context.Context, h *host, c call) (*http.Response, error) {
+	silence := r.newSilence(h, c)
+	defer silence.end()
 	used, err := h.auth.current(ctx, c.ref)
 	if err != nil {
 		return nil, r.askError(ctx, h, c, err)

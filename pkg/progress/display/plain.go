@@ -51,7 +51,7 @@ func (p *plain) frame(s *progress.State, now time.Time, _ bool) []byte {
 	for _, img := range s.Images {
 		for _, b := range img.Blobs {
 			if img.Outcome == "" && b.IsActive() && now.Sub(p.spoken[b]) >= heartbeat {
-				p.line(progress.ShortDigest(b.Digest) + ": " + beat(b))
+				p.line(progress.ShortDigest(b.Digest) + ": " + beat(b, now))
 				p.spoken[b] = now
 			}
 		}
@@ -113,7 +113,7 @@ func fetchText(b *progress.BlobState) string {
 }
 
 // beat is how far a running blob has come.
-func beat(b *progress.BlobState) string {
+func beat(b *progress.BlobState, now time.Time) string {
 	var parts []string
 	if !b.Present && (b.Fetched > 0 || b.IsFetching()) {
 		parts = append(parts, fmt.Sprintf("fetched %s of %s", progress.Size(b.Fetched), progress.Size(b.Size)))
@@ -128,8 +128,8 @@ func beat(b *progress.BlobState) string {
 	if b.IsVerifying() {
 		parts = append(parts, fmt.Sprintf("verified %s of %s", progress.Size(b.Hashed), progress.Size(b.Size)))
 	}
-	if b.Attempt > 0 {
-		parts = append(parts, fmt.Sprintf("waiting for retry %d", b.Attempt))
+	if text := b.Trouble.Text(now); text != "" {
+		parts = append(parts, printable.Line(text))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -116,7 +116,7 @@ func TestHeartbeat(t *testing.T) {
 000000000000: fetched 10.0 MB
 000000000000: unpacked 30.0 MB
 000100000000: retry 1 in 1m0s: stall
-000100000000: fetched 0 B of 10.0 MB, waiting for retry 1
+000100000000: fetched 0 B of 10.0 MB, retrying (stall)
 `
 	if diff := cmp.Diff(want[1:], got); diff != "" {
 		t.Errorf("got other lines (-want +got):\n%s", diff)

@@ -158,7 +158,7 @@ func (m *tmux) expect(want string) {
 func (m *tmux) expectRows(want string) {
 	m.t.Helper()
 	stem := func(screen string) string {
-		return regexp.MustCompile(`(?m)(MB|retry) .*`).ReplaceAllString(screen, "$1")
+		return regexp.MustCompile(`(?m)(MB|retrying) .*`).ReplaceAllString(screen, "$1")
 	}
 	want = stem(want)
 	var got string
@@ -246,7 +246,7 @@ docker.io/library/debian:latest
 		t.Parallel()
 		m := startTmux(t, 80, 24, "halfway", "LC_ALL=C.UTF-8")
 		var got string
-		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(got, "retry 2") && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(got, "retrying (reset)") && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 			got = m.screen()
 		}
 		if want := "  000300000000 fetching  ━━━━──────    4.0/10.0 MB"; !strings.Contains(got, want) {

@@ -51,7 +51,7 @@ func halfway(sink progress.Sink) {
 	scene.Play(sink, scene.Of(scene.Nth(3), progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4 * scene.MB, Total: 10 * scene.MB}})...)
 	scene.Play(sink, scene.Of(scene.Nth(4),
 		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 1 * scene.MB, Total: 10 * scene.MB}},
-		progress.Event{Kind: progress.Retry, Attempt: 2, Wait: time.Minute, Err: scene.Reset(), Host: scene.Hub})...)
+		progress.Event{Kind: progress.Retry, Attempt: 2, Wait: time.Minute, Reason: "reset", Err: scene.Reset(), Host: scene.Hub})...)
 	time.Sleep(time.Second)
 	scene.Play(sink, scene.Of(scene.Nth(2), progress.Event{Kind: progress.UnpackProgress, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 12 * scene.MB, Total: 30 * scene.MB}})...)
 	soon()
@@ -66,7 +66,7 @@ docker.io/library/debian:latest
 000100000000 done             10.0 MB
 000200000000 unpacking   12.0/30.0 MB
 000300000000 fetching     4.0/10.0 MB
-000400000000 retry 2      1.0/10.0 MB
+000400000000 retrying (reset)
 000500000000 waiting          10.0 MB
 25.0/50.0 MB 8.3 MB/s ETA 3s 2/6 layers
 `,
@@ -76,7 +76,7 @@ docker.io/library/debian:latest 3f1d6c17773a
   000100000000 done                        10.0 MB
   000200000000 unpacking [###     ]   12.0/30.0 MB  11.9 MB/s registry-1.docke…
   000300000000 fetching  [===     ]    4.0/10.0 MB   1.3 MB/s registry-1.docke…
-  000400000000 retry 2   [        ]    1.0/10.0 MB            registry-1.docke…
+  000400000000 retrying (reset)        1.0/10.0 MB     in 59s registry-1.docke…
   000500000000 waiting                     10.0 MB
 total  25.0/50.0 MB  8.3 MB/s  ETA 3s  2/6 layers  1 retry
 `,
@@ -86,7 +86,7 @@ docker.io/library/debian:latest 3f1d6c17773a
   000100000000 done                                            10.0 MB
   000200000000 unpacking [###########                 ]   12.0/30.0 MB  11.9 MB/s registry-1.docker.io
   000300000000 fetching  [===========                 ]    4.0/10.0 MB   1.3 MB/s registry-1.docker.io
-  000400000000 retry 2   [==                          ]    1.0/10.0 MB            registry-1.docker.io
+  000400000000 retrying (reset) [==                   ]    1.0/10.0 MB     in 59s registry-1.docker.io
   000500000000 waiting                                         10.0 MB
 total  25.0/50.0 MB  8.3 MB/s  ETA 3s  2/6 layers  1 retry
 `,
@@ -398,4 +398,45 @@ func TestPause(t *testing.T) {
 			t.Errorf("got\n%s\nwant the warning and the region, and no more of the question", text)
 		}
 	})
+}
+
+// usability.md N5: while a retry is waited for, its reason can be seen; a host that
+// sends nothing is stalled, with the time, and has no rate of 0.
+func TestN5TroubleIsVisible(t *testing.T) {
+	fetch := progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub}
+	stall := progress.Event{Kind: progress.Stalled, Host: scene.Hub, Wait: 3 * time.Second}
+	moved := progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: scene.MB, Total: 10 * scene.MB}}
+	target := func(e progress.Event) progress.Event { e.Ref = scene.Debian; return e }
+	refused := target(progress.Event{Kind: progress.Retry, Attempt: 6, Wait: 7 * time.Second, Reason: "refused", Host: scene.Hub})
+	for _, tc := range []struct {
+		name      string
+		events    []progress.Event
+		want, not string
+	}{
+		{"target that is refused", []progress.Event{refused}, "debian:latest retrying (refused), try 6 in 7s", "resolving"},
+		{"target that is stalled", []progress.Event{target(stall)}, "debian:latest stalled 3 s", "resolving"},
+		{"target that came after a stall", []progress.Event{target(stall), target(progress.Event{Kind: progress.Resolved, Digest: scene.Layer})}, "debian:latest " + progress.ShortDigest(scene.Layer), "stalled"},
+		{"layer that is stalled", scene.Of(scene.Nth(1), fetch, stall), "stalled 3 s", " 0 B/s registry"},
+		{"layer that goes on after a stall", scene.Of(scene.Nth(1), fetch, stall, moved), "fetching", "stalled"},
+		{"layer that is tried again", scene.Of(scene.Nth(1), fetch, stall, progress.Event{Kind: progress.Retry, Attempt: 1, Wait: 8 * time.Second, Reason: "stall"}), "retrying (stall)", "stalled"},
+		{"reason that is a sentence", scene.Of(scene.Nth(1), fetch, progress.Event{Kind: progress.Retry, Attempt: 1, Message: strings.Repeat("long\x1b ", 20)}), "retrying (long", "\x1b "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				d, err := display.New(display.Options{Mode: display.ModeTTY, Out: &out, Env: func(name string) string { return map[string]string{"COLUMNS": "100", "NO_COLOR": "1"}[name] }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				scene.Play(d.Sink(), progress.Event{Kind: progress.Start, Refs: []string{scene.Debian}})
+				scene.Play(d.Sink(), tc.events...)
+				if err := d.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if got := out.String(); !strings.Contains(got, tc.want) || strings.Contains(got, tc.not) {
+					t.Errorf("got %q, want %q and not %q in it", got, tc.want, tc.not)
+				}
+			})
+		})
+	}
 }

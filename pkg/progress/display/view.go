@@ -146,7 +146,7 @@ func foldText(images int, blobs []*progress.BlobState) string {
 		counts[b.Status()]++
 	}
 	var parts []string
-	for _, status := range []progress.Status{progress.Fetching, progress.Unpacking, progress.Verifying, progress.Retrying, progress.Waiting, progress.Done, progress.Held} {
+	for _, status := range []progress.Status{progress.Fetching, progress.Unpacking, progress.Verifying, progress.Silent, progress.Retrying, progress.Waiting, progress.Done, progress.Held} {
 		if counts[status] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[status], status))
 		}
@@ -215,6 +215,9 @@ func (v view) header(img *progress.Image) string {
 	if img.Digest != "" {
 		text = progress.ShortDigest(img.Digest)
 	}
+	if trouble := v.trouble(img.Trouble); trouble != "" {
+		text = trouble
+	}
 	name := printable.Line(img.Ref)
 	over := ansi.StringWidth(name) - v.width
 	if over > 0 {
@@ -228,21 +231,11 @@ func (v view) header(img *progress.Image) string {
 
 // blob is the row of a blob.
 func (v view) blob(b *progress.BlobState, c columns) string {
-	status := string(b.Status())
-	if b.Attempt > 0 {
-		status = fmt.Sprintf("%s %d", progress.Retrying, b.Attempt)
-	}
 	amount, perSecond := b.Amount(v.now)
-	cells := []string{
-		strings.Repeat(" ", c.indent) + progress.ShortDigest(b.Digest),
-		v.paint(hue(b.Status()), pad(status, statusWidth)),
-	}
-	if c.bar > 0 {
-		cells = append(cells, v.bar(b.Status(), amount, c.bar))
-	}
-	cells = append(cells, padLeft(amount.String(), bytesWidth))
+	cells := []string{strings.Repeat(" ", c.indent) + progress.ShortDigest(b.Digest)}
+	cells = append(cells, v.work(b, amount, c)...)
 	if c.rate > 0 {
-		cells = append(cells, padLeft(rate(b.Status(), perSecond), c.rate))
+		cells = append(cells, padLeft(v.rate(b, perSecond), c.rate))
 	}
 	if c.host > 0 && b.IsActive() {
 		cells = append(cells, v.paint(faint, ansi.Truncate(printable.Line(b.Host), c.host, "…")))
@@ -250,13 +243,59 @@ func (v view) blob(b *progress.BlobState, c columns) string {
 	return ansi.Truncate(strings.TrimRight(strings.Join(cells, " "), " "), v.width, "")
 }
 
-// rate is the speed of a blob that is being worked on, empty for others.
-func rate(s progress.Status, perSecond float64) string {
-	switch s {
+// work is the part of a row that says what is done and how far it has come. Words
+// that are longer than their column take the place of the bar, or where that is not
+// enough, of the amount as well.
+func (v view) work(b *progress.BlobState, amount progress.Bytes, c columns) []string {
+	status := cmp.Or(printable.Line(b.Trouble.Text(v.now)), string(b.Status()))
+	color := hue(b.Status())
+	room := statusWidth
+	if c.bar > 0 {
+		room += 1 + c.bar
+	}
+	bytes := padLeft(amount.String(), bytesWidth)
+	over := ansi.StringWidth(status) - statusWidth
+	switch {
+	case over <= 0 && c.bar == 0:
+		return []string{v.paint(color, pad(status, statusWidth)), bytes}
+	case over <= 0:
+		return []string{v.paint(color, pad(status, statusWidth)), v.bar(b.Status(), amount, c.bar), bytes}
+	case c.bar-over >= minBar:
+		return []string{v.paint(color, status), v.bar(b.Status(), amount, c.bar-over), bytes}
+	case ansi.StringWidth(status) <= room:
+		return []string{v.paint(color, pad(status, room)), bytes}
+	}
+	room += 1 + bytesWidth
+	return []string{v.paint(color, pad(ansi.Truncate(status, room, "…"), room))}
+}
+
+// rate is the speed of a blob that is being worked on, or when the next try begins.
+func (v view) rate(b *progress.BlobState, perSecond float64) string {
+	switch b.Status() {
 	case progress.Fetching, progress.Unpacking, progress.Verifying:
 		return progress.Speed(perSecond)
+	case progress.Retrying:
+		return v.soon(b.Trouble)
 	}
 	return ""
+}
+
+// soon says when the next try begins, empty once it has.
+func (v view) soon(t progress.Trouble) string {
+	left := t.Left(v.now)
+	if left <= 0 {
+		return ""
+	}
+	return "in " + max(left.Round(time.Second), time.Second).String()
+}
+
+// trouble is why the target of an image does not come.
+func (v view) trouble(t progress.Trouble) string {
+	text := printable.Line(t.Text(v.now))
+	if in := v.soon(t); in != "" {
+		text += fmt.Sprintf(", try %d %s", t.Attempt, in)
+	}
+	return text
 }
 
 // bar draws how much is done into width cells. Without a total it stays blank,
@@ -338,7 +377,7 @@ func hue(s progress.Status) ansi.Attr {
 		return cyan
 	case progress.Unpacking:
 		return blue
-	case progress.Retrying:
+	case progress.Retrying, progress.Silent:
 		return yellow
 	case progress.Done, progress.Held:
 		return green
