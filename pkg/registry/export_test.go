@@ -7,10 +7,6 @@ import (
 // What the tests of package registry_test look at from inside: parsers of
 // foreign bytes, and the judgement of an address that no test machine has.
 
-func DocumentType(body []byte, contentType string) (string, error) {
-	return documentType(body, contentType)
-}
-
 // JudgeRedirect asks whether the registry called name may redirect to the host
 // target, which is at addr, with these Options.PrivateRedirects.
 func JudgeRedirect(name, target, addr string, private ...string) error {

@@ -346,47 +346,6 @@ func TestManifestIsHeldToItsDescriptor(t *testing.T) {
 	}
 }
 
-func TestDocumentType(t *testing.T) {
-	const (
-		manifestType = ocispec.MediaTypeImageManifest
-		indexType    = ocispec.MediaTypeImageIndex
-		dockerType   = "application/vnd.docker.distribution.manifest.v2+json"
-		listType     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	)
-	plainManifest := `{"schemaVersion":2,"config":{},"layers":[]}`
-	plainIndex := `{"schemaVersion":2,"manifests":[]}`
-	tests := []struct{ name, body, contentType, want string }{
-		{"by the document", plainManifest, "application/octet-stream", manifestType},
-		{"no type", plainIndex, "", indexType},
-		{"by the header", plainManifest, dockerType, dockerType},
-		{"parameters", plainIndex, listType + "; charset=utf-8", listType},
-		{"both agree", `{"mediaType":"` + indexType + `","manifests":[]}`, indexType, indexType},
-		{"null is absent", `{"manifests":[],"layers":null}`, indexType, indexType},
-		{"both kinds", `{"layers":[],"manifests":[]}`, indexType, ""},
-		{"config and manifests", `{"config":{},"manifests":[]}`, manifestType, ""},
-		{"neither", `{"schemaVersion":2}`, manifestType, ""},
-		{"header says index", plainManifest, indexType, ""},
-		{"header says manifest", plainIndex, manifestType, ""},
-		{"inside says the other", `{"mediaType":"` + indexType + `","layers":[]}`, "", ""},
-		{"they differ", `{"mediaType":"` + manifestType + `","layers":[]}`, dockerType, ""},
-		{"unknown inside", `{"mediaType":"application/vnd.x","layers":[]}`, "", ""},
-		{"html", `<html>`, "text/html; charset=utf-8", ""},
-		{"json", plainManifest, "application/json", ""},
-		{"broken type", plainManifest, "application/", ""},
-		{"not JSON", `x`, manifestType, ""},
-		{"an array", `[]`, manifestType, ""},
-		{"schema 1 by type", `{"fsLayers":[]}`, "application/vnd.docker.distribution.manifest.v1+prettyjws", ""},
-		{"schema 1 by content", `{"schemaVersion":1,"layers":[]}`, "", ""},
-		{"schema 1 by its layers", `{"schemaVersion":2,"fsLayers":[]}`, "", ""},
-	}
-	for _, tt := range tests {
-		got, err := registry.DocumentType([]byte(tt.body), tt.contentType)
-		if got != tt.want || (tt.want == "") != errdefs.IsInvalidArgument(err) {
-			t.Errorf("%s: got %q, %v, want %q", tt.name, got, err, tt.want)
-		}
-	}
-}
-
 func TestSchema1HasAHint(t *testing.T) {
 	srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws")
@@ -451,16 +410,4 @@ func TestOldAccept(t *testing.T) {
 	if _, err := r.Resolve(t.Context(), mixed.ref(t, "app:1")); err != nil || len(mixed.last(t).Header["Accept"]) != 1 {
 		t.Errorf("got %q and %v, want one line", mixed.last(t).Header["Accept"], err)
 	}
-}
-
-func FuzzDocumentType(f *testing.F) {
-	f.Add([]byte(`{"schemaVersion":2,"config":{},"layers":[]}`), "application/octet-stream")
-	f.Add([]byte(`{"manifests":[],"layers":[]}`), "")
-	f.Add([]byte(`{"fsLayers":[]}`), "text/plain")
-	f.Fuzz(func(t *testing.T, body []byte, contentType string) {
-		got, err := registry.DocumentType(body, contentType)
-		if (got == "") != errdefs.IsInvalidArgument(err) {
-			t.Errorf("got %q, %v, want a type or an invalid argument", got, err)
-		}
-	})
 }

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/document"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/header"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -31,7 +32,7 @@ func (r *Registry) Refresh(ctx context.Context, ref source.Ref, had source.Targe
 	if ref.Digest != "" {
 		return r.Resolve(ctx, ref)
 	}
-	desc, err := describe(had.Body, http.Header{"Content-Type": {had.Desc.MediaType}}, had.Desc)
+	desc, err := document.Describe(had.Body, http.Header{"Content-Type": {had.Desc.MediaType}}, had.Desc)
 	if err != nil { // what the caller has is not what the registry gave out
 		return r.Resolve(ctx, ref)
 	}

@@ -103,9 +103,15 @@ func endOnTerminal(t *testing.T, h *home) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
-	if err == nil && !strings.Contains(string(state), ") Z ") {
-		t.Errorf("the child of the helper still runs: %s", state)
+	// The signal is on its way when the call returns.
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+		if err != nil || strings.Contains(string(state), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the child of the helper still runs: %s", state)
+		}
 	}
 }
 
