@@ -20,6 +20,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
@@ -53,9 +54,10 @@ func classes() []class {
 		{143, "interrupted", "SIGTERM or SIGHUP", "run the same command again: it goes on from what was fetched", stoppedBy(syscall.SIGTERM, syscall.SIGHUP)},
 		{20, "partial", "some of several pulls failed", "", isA[*batch.PartialError]},
 		{1, "internal", "the output could not be written", "what the command had to do is done; only its output is lost", isA[*outputError]},
+		{10, "storage", "", "use another file system for containerd's root", is(layer.ErrUnfit)},
 		{10, "storage", "", "the file system is mounted read-only: mount it so that it can be written", is(syscall.EROFS)},
 		{10, "storage", "", "the disk or its driver fails: see the log of the kernel (dmesg)", is(syscall.EIO)},
-		{10, "storage", "no space or inodes, read-only, quota, I/O error", "make room on the file system of that file (df -h and df -i show what it has, for containerd's root by removing images), and run the same command again", store.IsStorage},
+		{10, "storage", "no space or inodes, read-only, quota, I/O error, an attribute or owner that cannot be kept", "make room on the file system of that file (df -h and df -i show what it has, for containerd's root by removing images), and run the same command again", store.IsStorage},
 		{2, "usage", "command line or configuration", "see " + programName + " --help", either(isA[*usageError], isA[*batch.ConfigError], isA[*userfile.Foreign])},
 		{11, "policy", "", "a policy of the registry forbids this pull: ask the one who runs it", is(source.ErrPolicy)},
 		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked; refused by a policy of the registry (402, 412, 451)", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},

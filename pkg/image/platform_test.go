@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -190,12 +192,25 @@ func compareChoice(t testing.TB, seed uint64) bool {
 	return their == nil
 }
 
+// seeds is how many random images are tried: IMAGE_SEEDS, or some hundreds.
+func seeds(t *testing.T) uint64 {
+	t.Helper()
+	s := os.Getenv("IMAGE_SEEDS")
+	if s == "" {
+		return 500
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		t.Fatalf("IMAGE_SEEDS: %v", err)
+	}
+	return n
+}
+
 // TestF4ChoiceOfRandomImages compares with containerd, on other images each time.
 func TestF4ChoiceOfRandomImages(t *testing.T) {
-	const images = 500
-	found := 0
+	images, found := seeds(t), uint64(0)
 	start := rand.Uint64()
-	for seed := range uint64(images) {
+	for seed := range images {
 		if compareChoice(t, start+seed) {
 			found++
 		}

@@ -81,7 +81,7 @@ func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
 	chown := shared || other(st.Uid, hdr.Uid) || other(st.Gid, hdr.Gid)
 	if chown {
 		if err := n.chown(hdr.Uid, hdr.Gid); err != nil {
-			return fmt.Errorf("setting owner %d:%d: %w", hdr.Uid, hdr.Gid, err)
+			return fmt.Errorf("setting owner %d:%d: %w", hdr.Uid, hdr.Gid, noOwner(err, hdr.Uid, hdr.Gid))
 		}
 	}
 	changed, err := a.setXattrs(n, hdr, st.Mode)
@@ -139,7 +139,7 @@ func (a *applier) setXattrs(n node, hdr *tar.Header, mode uint32) (changed bool,
 		case ignorable(err, key, mode):
 			a.warnings.add(key, fmt.Sprintf("ignoring extended attribute %s, first met at %s: %v", quoted(key), quoted(hdr.Name), err))
 		default:
-			return changed, fmt.Errorf("setting extended attribute %s: %w", quoted(key), err)
+			return changed, fmt.Errorf("setting extended attribute %s: %w", quoted(key), n.noXattr(err, len(hdr.PAXRecords[xattrName+key])))
 		}
 	}
 	return changed, nil

@@ -234,9 +234,6 @@ func copyXattrs(to, from *dir) (changed bool, err error) {
 	return changed, nil
 }
 
-// maxXattr is the greatest size that a list or a value has on Linux.
-const maxXattr = 64 << 10
-
 // readXattr calls get with a buffer that is large enough.
 func readXattr(get func([]byte) (int, error)) ([]byte, error) {
 	buf := make([]byte, 256)

@@ -54,7 +54,7 @@ func (a *applier) setOpaque(d *dir) error {
 func (a *applier) hide(d *dir, name string, hdr *tar.Header) error {
 	a.become(hdr.Uid, hdr.Gid)
 	if err := unix.Mknodat(d.fd, name, unix.S_IFCHR, 0); err != nil {
-		return fmt.Errorf("creating the whiteout: %w", err)
+		return fmt.Errorf("creating the whiteout: %w", noWhiteout(err))
 	}
 	d.touch()
 	if err := unix.Fchownat(d.fd, name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {

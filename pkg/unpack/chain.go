@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -158,6 +159,8 @@ func (c *chain) chooseEngine(ctx context.Context, first *layer) error {
 	}
 	c.direct, c.reason = c.writable(ctx, first)
 	switch {
+	case c.direct && c.u.store.Name == store.Overlayfs && len(c.img.Layers) > 1:
+		return lay.Probe(first.upper.Dir)
 	case c.direct:
 		return nil
 	case c.u.store.Traits().AppliesHere:

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/trace"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ const (
 	rounds = 4
 	// cleanupTime limits what must happen after a cancel.
 	cleanupTime = 10 * time.Second
+	maxName     = 300 // bytes of a foreign name in a message
 	// prepareTries allows for a key that is in use already, and for the folder that
 	// a killed daemon left under the number of the next snapshot: that fails once
 	// and is gone then.
@@ -419,7 +421,7 @@ func (l *layer) applyElsewhere(ctx context.Context) error {
 	defer stop()
 	got, err := l.u.store.Applier.Apply(watched, l.desc, l.mounts, diff.WithSyncFs(l.u.syncFS))
 	if err != nil {
-		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, store.WithCause(watched, err))
+		return fmt.Errorf("applying layer %s: %w", l.desc.Digest, explainOwner(store.WithCause(watched, err)))
 	}
 	if got.Digest != l.diffID {
 		return l.wrongDiffID(got.Digest)
@@ -427,6 +429,20 @@ func (l *layer) applyElsewhere(ctx context.Context) error {
 	l.phase(progress.Apply, time.Since(start), got.Size)
 	l.applied(got.Size)
 	return nil
+}
+
+// explainOwner names the file in an error of containerd's applier about an owner
+// that does not exist in the user namespace of this process.
+func explainOwner(err error) error {
+	at, ok := errors.AsType[*os.PathError](err)
+	if !ok || at.Op != "lchown" || !errors.Is(at, unix.EINVAL) {
+		return err
+	}
+	name := at.Path
+	if _, below, mounted := strings.Cut(name, "/containerd-mount"); mounted {
+		_, name, _ = strings.Cut(below, "/")
+	}
+	return failure.New(lay.ErrUnfit, "the owner of %q does not exist in this user namespace", name).WithHint(lay.MoreIDs)
 }
 
 func (l *layer) wrongDiffID(got digest.Digest) error {
