@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/coding"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/header"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
@@ -119,7 +120,7 @@ func rangeRefused(resp *http.Response, err error, rng source.Range, size int64) 
 		return false
 	}
 	got, ok := header.ParseContentRange(resp.Header.Get("Content-Range"))
-	if isEncoded(resp) && (got.Total != size || resp.ContentLength != got.Last-got.First+1) { // a part of something else
+	if coding.IsEncoded(resp) && (got.Total != size || resp.ContentLength != got.Last-got.First+1) { // a part of something else
 		return true
 	}
 	return !ok || got.First != rng.Offset || got.Last >= rng.Offset+rng.Of(size)
@@ -136,7 +137,7 @@ func (b *body) accept(resp *http.Response, desc ocispec.Descriptor, rng source.R
 	if err := checkLength(resp, desc.Size); err != nil {
 		return err
 	}
-	decode(resp, desc.Size, codingOf(desc.MediaType))
+	decode(resp, desc.Size, coding.OfBlob(desc.MediaType))
 	b.toEnd = rng.Offset+b.rest == desc.Size
 	b.ranged = rangeHeader(rng, desc.Size) == "" && acceptsRanges(resp)
 	return b.skip(rng.Offset)
@@ -145,15 +146,14 @@ func (b *body) accept(resp *http.Response, desc ocispec.Descriptor, rng source.R
 // checkLength judges an announced length. One that is the blob's own size means that
 // the bytes are the blob, whatever coding they are said to have.
 func checkLength(resp *http.Response, size int64) error {
-	_, known := codings()[contentCoding(resp)]
 	switch {
 	case resp.ContentLength == size:
 		resp.Header.Del("Content-Encoding")
 	case resp.ContentLength < 0:
-	case !isEncoded(resp):
+	case !coding.IsEncoded(resp):
 		return corruptf("short", "size: got %d, want %d", resp.ContentLength, size)
-	case !known:
-		return malformedf("answer with unknown content coding %q", contentCoding(resp))
+	case !coding.Known(resp):
+		return malformedf("answer with unknown content coding %q", coding.Of(resp))
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (b *body) acceptPart(resp *http.Response, desc ocispec.Descriptor) error {
 }
 
 func acceptsRanges(resp *http.Response) bool {
-	return !isEncoded(resp) && strings.EqualFold(resp.Header.Get("Accept-Ranges"), "bytes")
+	return !coding.IsEncoded(resp) && strings.EqualFold(resp.Header.Get("Accept-Ranges"), "bytes")
 }
 
 // skip drops the bytes that the caller holds already.

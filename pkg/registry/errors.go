@@ -8,6 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/coding"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -114,6 +115,12 @@ func Reason(err error) string {
 func readFault(err error) *fault {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return faultf("reset", errdefs.ErrUnavailable, true, "connection closed in the body")
+	}
+	if errors.Is(err, coding.ErrEndless) {
+		return corruptf("short", "%w", err)
+	}
+	if errors.Is(err, coding.ErrBroken) {
+		return corruptf("digest", "%w", err)
 	}
 	return networkFault(err)
 }
