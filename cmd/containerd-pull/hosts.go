@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -154,17 +153,29 @@ func hostsPath(dir string, f hosts.File) string {
 
 // checkForeign refuses a file that hosts write did not write.
 func checkForeign(path string) error {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	old, err := oldHosts(path)
+	if old == nil || err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
-	}
-	if bytes.HasPrefix(text, []byte(hostsMarker)) {
+	if bytes.HasPrefix(old, []byte(hostsMarker)) {
 		return nil
 	}
 	return &usageError{fmt.Errorf("%s was not written by %s", path, programName), "move it away to have it replaced"}
+}
+
+// maxHosts bounds, in bytes, a file that is to be replaced.
+const maxHosts = 4 << 20
+
+// oldHosts reads a file that is to be replaced; it returns nil if there is none.
+func oldHosts(path string) ([]byte, error) {
+	old, err := userfile.Named(path, maxHosts)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return append([]byte{}, old.Data...), nil
 }
 
 // shownDiff returns the difference between two versions of hosts.toml without
@@ -197,9 +208,9 @@ func hideHeaders(text []byte) []byte {
 // change.
 func (o *hostsOptions) writeHostsFile(path string, f hosts.File) error {
 	if o.dryRun {
-		old, err := os.ReadFile(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("reading %s: %w", path, err)
+		old, err := oldHosts(path)
+		if err != nil {
+			return err
 		}
 		_, err = io.WriteString(o.streams.out, printable.Text(string(shownDiff(path, old, f.Text))))
 		return asOutput(err)

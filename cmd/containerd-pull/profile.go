@@ -103,6 +103,9 @@ func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
 	}
 	if path == "" {
 		path = o.caller.UserFile()
+		if err := config.CheckUserFile(path); err != nil {
+			return asUsage(err)
+		}
 	}
 	if path == "" {
 		return usagef("no HOME to write the profile to: name a file with --config")

@@ -45,6 +45,18 @@ func InitProfile(path, name string) error {
 	return userfile.Write(path, []byte(text+starter(name)), old.Mode)
 }
 
+// CheckUserFile refuses to write a file that would be left out when it is read: in
+// the home of another user, as under sudo -E.
+func CheckUserFile(path string) error {
+	for dir := path; dir != ""; dir = filepath.Dir(dir) {
+		err := userfile.Check(dir)
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return err
+		}
+	}
+	return nil
+}
+
 // oldText is what a profile is added to: nothing, if it is written to a device or
 // a pipe.
 func oldText(path string) (userfile.File, error) {

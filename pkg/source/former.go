@@ -55,6 +55,6 @@ func (p Pattern) withPorts() string {
 	if port != "" {
 		return fmt.Sprintf("%q, if that is what is meant", p.String())
 	}
-	any := Pattern{joinHost(name, "*"), p.Path}
-	return fmt.Sprintf("%q for the port of HTTPS, %q for any port", p.String(), any.String())
+	anyPort := Pattern{joinHost(name, "*"), p.Path}
+	return fmt.Sprintf("%q for the port of HTTPS, %q for any port", p.String(), anyPort.String())
 }

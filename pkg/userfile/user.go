@@ -2,6 +2,7 @@ package userfile
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -226,7 +227,7 @@ func (e *Foreign) Reason() string {
 
 // of notes in a *Foreign what was asked for.
 func of(path string, err error) error {
-	if foreign, ok := err.(*Foreign); ok {
+	if foreign, ok := errors.AsType[*Foreign](err); ok {
 		foreign.Path = path
 		if abs, err := filepath.Abs(path); err == nil && abs == foreign.At {
 			foreign.At = path

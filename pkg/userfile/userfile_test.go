@@ -315,7 +315,7 @@ func TestMode(t *testing.T) {
 	if err != nil || got.Mode != 0o640 || got.UID != os.Geteuid() || string(got.Data) != "x" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if errors.Is(userfile.Check(path+"x"), fs.ErrNotExist) != true || userfile.Check("/") != nil {
+	if !errors.Is(userfile.Check(path+"x"), fs.ErrNotExist) || userfile.Check("/") != nil {
 		t.Error("Check does not know what is there")
 	}
 }

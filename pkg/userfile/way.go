@@ -78,7 +78,7 @@ func split(path string) []string {
 
 func (w *way) close() {
 	if w.dir != nil {
-		w.dir.Close()
+		_ = w.dir.Close()
 	}
 }
 
@@ -112,7 +112,7 @@ func (w *way) enter(f *os.File, e entry, by judge) error {
 		return err
 	}
 	if f != w.dir {
-		w.dir.Close()
+		_ = w.dir.Close()
 	}
 	w.dir, w.path = f, e.path
 	w.shared = e.st.Mode & 0o022
@@ -145,7 +145,7 @@ func (w *way) step(by judge) error {
 	default:
 		w.name, w.st = name, st
 	}
-	f.Close()
+	_ = f.Close()
 	return err
 }
 
@@ -164,7 +164,7 @@ func openEntry(dir *os.File, name string) (*os.File, unix.Stat_t, error) {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	if err := unix.Fstat(fd, &st); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, st, err
 	}
 	return f, st, nil
@@ -214,7 +214,7 @@ func (w *way) procLink(e entry, by judge) error {
 		err = w.enter(f, e, by)
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 	}
 	return err
 }

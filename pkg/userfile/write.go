@@ -1,10 +1,10 @@
 package userfile
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,21 +21,43 @@ import (
 // link, which is a *ForeignLink. Its error is a *fs.PathError. A device, a pipe and an open descriptor, such as
 // /dev/stdout, are written to.
 func Write(path string, data []byte, mode fs.FileMode) error {
+	return toWrite(path, func(w *way) error {
+		if w.isReplaced() {
+			return w.replace(data, mode)
+		}
+		return w.writeOpen(data)
+	})
+}
+
+// CheckWrite returns what would prevent Write from writing a file, as far as that
+// can be told without writing.
+func CheckWrite(path string) error {
+	return toWrite(path, func(w *way) error {
+		switch {
+		case w.isReplaced():
+			return unix.Faccessat(int(w.dir.Fd()), ".", unix.W_OK, 0)
+		case isKind(w.st, unix.S_IFDIR):
+			return unix.EISDIR
+		}
+		return nil
+	})
+}
+
+// toWrite follows the path of a file that is to be written.
+func toWrite(path string, act func(*way) error) error {
 	w, err := follow(path, self().judgeLink)
-	if err != nil {
-		return &fs.PathError{Op: "write", Path: path, Err: reason(err)}
-	}
-	defer w.close()
-	if w.absent || isKind(w.st, unix.S_IFREG) && !w.magic {
-		err = w.replace(data, mode)
-	} else {
-		err = w.writeOpen(data)
+	if err == nil {
+		defer w.close()
+		err = act(w)
 	}
 	if err != nil {
 		return &fs.PathError{Op: "write", Path: path, Err: reason(err)}
 	}
 	return nil
 }
+
+// isReplaced reports whether there is, or may be made, a file with a name.
+func (w *way) isReplaced() bool { return w.absent || isKind(w.st, unix.S_IFREG) && !w.magic }
 
 // MakeFolder makes the folder of a file that is to be written, where that is the
 // caller's intention.
@@ -108,7 +130,7 @@ func (w *way) replace(data []byte, mode fs.FileMode) error {
 // createBeside creates a hidden file with a name of its own.
 func (w *way) createBeside() (*os.File, string, error) {
 	for {
-		name := fmt.Sprintf(".%s.%d", w.name[:min(len(w.name), 200)], rand.Uint64())
+		name := fmt.Sprintf(".%s.%s", w.name[:min(len(w.name), 200)], rand.Text())
 		fd, err := unix.Openat(int(w.dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		if errors.Is(err, unix.EEXIST) {
 			continue
@@ -147,16 +169,21 @@ func (w *way) openToWrite() (*os.File, error) {
 	if !w.magic {
 		flags |= unix.O_NOFOLLOW
 	}
-	for until := time.Now().Add(streamTime); ; time.Sleep(readerPoll) {
-		fd, err := unix.Openat(int(w.dir.Fd()), w.name, flags, 0)
-		if errors.Is(err, unix.ENXIO) && isKind(w.st, unix.S_IFIFO) && time.Now().Before(until) {
-			continue // no program reads from the pipe yet
-		}
-		if err != nil {
+	fd, err := unix.Openat(int(w.dir.Fd()), w.name, flags, 0)
+	end, again := time.After(streamTime), time.NewTicker(readerPoll)
+	defer again.Stop()
+	for errors.Is(err, unix.ENXIO) && isKind(w.st, unix.S_IFIFO) { // no program reads from the pipe yet
+		select {
+		case <-end:
 			return nil, err
+		case <-again.C:
+			fd, err = unix.Openat(int(w.dir.Fd()), w.name, flags, 0)
 		}
-		return os.NewFile(uintptr(fd), w.name), nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), w.name), nil
 }
 
 const readerPoll = 20 * time.Millisecond

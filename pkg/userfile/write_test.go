@@ -146,3 +146,21 @@ func TestWriteForeignLinks(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckWrite: what Write would refuse is known beforehand.
+func TestCheckWrite(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "there"), nil, 0o600))
+	for path, want := range map[string]error{
+		filepath.Join(dir, "there"):  nil,
+		filepath.Join(dir, "new"):    nil,
+		filepath.Join(dir, "no/new"): fs.ErrNotExist,
+		dir:                          unix.EISDIR,
+		"/dev/null":                  nil,
+		"/proc/self/fd/1":            nil,
+	} {
+		if err := userfile.CheckWrite(path); !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", path, err, want)
+		}
+	}
+}

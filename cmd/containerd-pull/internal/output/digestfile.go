@@ -1,8 +1,8 @@
 package output
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -19,12 +19,12 @@ func checkDigestFile(path string) error {
 	if path == "" {
 		return nil
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
+	err := userfile.CheckWrite(path)
+	switch {
+	case errors.Is(err, unix.EISDIR):
 		return fmt.Errorf("--digestfile: %s is a folder", path)
-	}
-	folder := filepath.Dir(path)
-	if err := unix.Access(folder, unix.W_OK); err != nil {
-		return fmt.Errorf("--digestfile: folder %s: %w", folder, err)
+	case err != nil:
+		return fmt.Errorf("--digestfile: folder %s: %w", filepath.Dir(path), file.Reason(err))
 	}
 	return nil
 }
