@@ -58,6 +58,8 @@ func classes() []class {
 		{10, "storage", "", "the file system is mounted read-only: mount it so that it can be written", is(syscall.EROFS)},
 		{10, "storage", "", "the disk or its driver fails: see the log of the kernel (dmesg)", is(syscall.EIO)},
 		{10, "storage", "no space or inodes, read-only, quota, I/O error, an attribute or owner that cannot be kept", "make room on the file system of that file (df -h and df -i show what it has, for containerd's root by removing images), and run the same command again", store.IsStorage},
+		{10, "storage", "a root with links, or with folders that others can write or own", "", is(store.ErrUnsafe)},
+		{2, "usage", "a folder that is no root, without --force-root", "", is(store.ErrForeign)},
 		{2, "usage", "command line or configuration", "see " + programName + " --help", either(isA[*usageError], isA[*batch.ConfigError], isA[*userfile.Foreign])},
 		{11, "policy", "", "a policy of the registry forbids this pull: ask the one who runs it", is(source.ErrPolicy)},
 		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked; refused by a policy of the registry (402, 412, 451)", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
@@ -69,7 +71,7 @@ func classes() []class {
 		{4, "not-found", "", "check the name, --namespace and --root", errdefs.IsNotFound}, // in the store
 		{8, "integrity", "verify found damage", "", isA[*damageError]},
 		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", fromRegistry(errdefs.IsDataLoss)},
-		{8, "integrity", "", "nothing was registered", errdefs.IsDataLoss},
+		{8, "integrity", "a database of a root is lost or damaged", "nothing was registered", errdefs.IsDataLoss},
 		{2, "usage", "a hosts directory that cannot be read, or an engine that cannot honour a setting", "containerd-pull config show tells where each setting comes from", errdefs.IsFailedPrecondition},
 		{7, "network", "DNS, connection, TLS, 5xx, stall or time-out", "run the same command again when that has passed: it goes on from what is there", isNetwork},
 		{9, "malformed", "not a registry, or an image that cannot be understood", "with --debug and --http-dump it can be seen what a registry sends", either(errdefs.IsInvalidArgument, errdefs.IsNotImplemented, errdefs.IsOutOfRange)},

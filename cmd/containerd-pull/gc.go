@@ -42,7 +42,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 		return err
 	}
 	defer s.close()
-	st, err := s.existingStore(ctx, s.call.Store)
+	st, err := s.existingStore(ctx, s.call.Store, o.dryRun)
 	if err != nil {
 		return err
 	}

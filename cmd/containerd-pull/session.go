@@ -149,12 +149,16 @@ func (s *session) endDisplay(err error) error {
 	return err
 }
 
-// existingStore opens a store, but does not create a root that does not exist.
-func (s *session) existingStore(ctx context.Context, o store.Options) (*store.Store, error) {
+// existingStore opens a store, but does not create a root that does not exist. With
+// looking, nothing in a root is changed.
+func (s *session) existingStore(ctx context.Context, o store.Options, looking bool) (*store.Store, error) {
 	if o.Root != "" {
 		if _, err := os.Stat(o.Root); err != nil {
 			return nil, usagef("--root: %w", err)
 		}
+	}
+	if looking {
+		return s.parts.Look(ctx, o)
 	}
 	return s.parts.Store(ctx, o)
 }

@@ -144,7 +144,7 @@ func (v *verification) run(ctx context.Context) error {
 }
 
 func (v *verification) runStore(ctx context.Context, cfg *config.Config, names []wanted) error {
-	st, err := v.existingStore(ctx, cfg.Store)
+	st, err := v.existingStore(ctx, cfg.Store, !v.o.repair)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,12 @@ type Job struct {
 	Untagged bool   // it was given without tag and digest
 }
 
+// onlyLooks reports whether the job finds its image in the store or fails, and
+// writes nothing.
+func (j Job) onlyLooks() bool {
+	return j.Config.Request.Policy == pull.PolicyNever && len(j.Config.Request.Labels) == 0
+}
+
 // Batch is one call for one or several images. It is run once.
 type Batch struct {
 	Jobs  []Job
@@ -109,7 +115,7 @@ func (b *Batch) pullAll(ctx context.Context) error {
 // record adds the outcome of a job.
 func (b *Batch) record(j Job, res *pull.Result, err error) {
 	o := Outcome{Job: j, Result: res, Err: err, Observed: b.observer.take(j.Ref.Name)}
-	if st := b.Parts.store; st != nil && b.Parts.storeOf == j.Config.Store {
+	if st := b.Parts.store; st != nil && b.Parts.at.Options == j.Config.Store {
 		o.Namespace, o.Snapshotter = st.Namespace, st.Name
 	}
 	b.outcomes = append(b.outcomes, o)
@@ -138,7 +144,11 @@ func (b *Batch) pull(ctx context.Context, j Job) (*pull.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := b.Parts.Store(ctx, j.Config.Store)
+	open := b.Parts.Store
+	if j.onlyLooks() {
+		open = b.Parts.Look
+	}
+	st, err := open(ctx, j.Config.Store)
 	if err != nil {
 		return nil, err
 	}

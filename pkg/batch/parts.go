@@ -37,7 +37,7 @@ type Parts struct {
 	shared     *credential.Shared
 	registries map[string]*registry.Registry // by profile
 	store      *store.Store
-	storeOf    store.Options
+	at         place // where store is
 }
 
 // ConfigError is a configuration that cannot be followed: it names something
@@ -88,24 +88,46 @@ func (p *Parts) sharedCredentials() *credential.Shared {
 // is another: one store is open at a time, because a root without a daemon can
 // be held only once.
 func (p *Parts) Store(ctx context.Context, o store.Options) (*store.Store, error) {
-	if p.store != nil && p.storeOf == o {
+	return p.open(ctx, place{o, false})
+}
+
+// Look is Store for looking only. A root without a daemon does not change, and what
+// would be written to it fails.
+func (p *Parts) Look(ctx context.Context, o store.Options) (*store.Store, error) {
+	return p.open(ctx, place{o, true})
+}
+
+// place is a store, and what is done there.
+type place struct {
+	store.Options
+	looking bool
+}
+
+func (p *Parts) open(ctx context.Context, at place) (*store.Store, error) {
+	if p.store != nil && p.at == at {
 		return p.store, nil
 	}
 	if err := p.Close(); err != nil {
 		return nil, err
 	}
+	roots := root.Opener{Waiting: func(message string) {
+		p.Progress.Emit(progress.Event{Kind: progress.Warning, Message: message})
+	}}
 	open := daemon.Dial
-	if o.Root != "" {
-		open = root.Open
+	switch {
+	case at.Root != "" && at.looking:
+		open = roots.Look
+	case at.Root != "":
+		open = roots.Open
 	}
-	st, err := open(ctx, o)
-	if errdefs.IsInvalidArgument(err) && o.Root == "" { // a snapshotter that the daemon does not have
+	st, err := open(ctx, at.Options)
+	if errdefs.IsInvalidArgument(err) && at.Root == "" { // a snapshotter that the daemon does not have
 		return nil, &ConfigError{err}
 	}
 	if err != nil {
 		return nil, err
 	}
-	p.store, p.storeOf = st, o
+	p.store, p.at = st, at
 	return st, nil
 }
 

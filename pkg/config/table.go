@@ -37,9 +37,9 @@ func ShowSettings() []*Setting {
 	return slices.DeleteFunc(Table(), func(s *Setting) bool { return s.Name() == "--format" })
 }
 
-// storeSettings choose a store, and no engine.
+// storeSettings choose a store. Without an engine nothing new is made in one.
 func storeSettings() []*Setting {
-	return slices.DeleteFunc(destinationSettings(), func(s *Setting) bool { return s.Key == "engine" })
+	return slices.DeleteFunc(destinationSettings(), func(s *Setting) bool { return s.Key == "engine" || s.Key == "force_root" })
 }
 
 // only picks settings by their names.

@@ -53,6 +53,13 @@ func destinationSettings() []*Setting {
 			bind:  func(c *Config) value.Value { return value.Path(&c.Store.Root) },
 		},
 		{
+			Key:   "force_root",
+			Flags: []Flag{{Name: "force-root"}},
+			Usage: "make a root in a folder that has other things in it",
+			Group: GroupDestination,
+			bind:  func(c *Config) value.Value { return value.Bool(&c.Store.Force) },
+		},
+		{
 			Key:     "engine",
 			Flags:   []Flag{{Name: "engine"}},
 			Default: string(pull.EngineAuto),

@@ -139,8 +139,13 @@ func (l *Lease) take(ctx context.Context, old leases.Lease) error {
 }
 
 func (s *Store) isActive(r leases.Resource) bool {
-	return r.Type == ResourceSnapshot+s.Name &&
-		(strings.HasPrefix(r.ID, ActivePrefix) || strings.HasPrefix(r.ID, viewPrefix))
+	return r.Type == ResourceSnapshot+s.Name && IsWorkingKey(r.ID)
+}
+
+// IsWorkingKey reports whether the key of a snapshot is one that a pull or a check
+// gives, for as long as it works.
+func IsWorkingKey(key string) bool {
+	return strings.HasPrefix(key, ActivePrefix) || strings.HasPrefix(key, viewPrefix)
 }
 
 // Delete ends the lease, and with it those of other pulls of the reference that

@@ -28,6 +28,11 @@ var (
 	ErrUnavailable = errors.New("containerd is not available")
 	// ErrBusy says that another process holds the embedded root.
 	ErrBusy = errors.New("the root is in use")
+	// ErrUnsafe says that other users could lead what is done in the root elsewhere,
+	// or that it cannot be read.
+	ErrUnsafe = errors.New("the root is not safe to work on")
+	// ErrForeign says that a folder has other things in it than a root has.
+	ErrForeign = errors.New("the folder is not containerd's")
 	// ErrNoApplier says that the daemon has no service that can apply layers.
 	ErrNoApplier = errors.New("containerd has no diff service that can apply the layers")
 )
@@ -50,6 +55,8 @@ type Options struct {
 	Address string
 	// Root is the folder of an embedded store, laid out as containerd's root.
 	Root string
+	// Force lets a root be made in a folder that has other things in it.
+	Force bool
 	// Namespace is the containerd namespace; empty means "default".
 	Namespace string
 	// Snapshotter is empty for the namespace's default, else overlayfs.

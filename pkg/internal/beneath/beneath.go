@@ -2,7 +2,8 @@
 // daemon, and those of a root that was made elsewhere. What it returns is open, and
 // all work is done through it: a path is looked up once.
 //
-// A folder is safe if root or this user owns it and no other user can write it. Root
+// A folder is safe if root or this user owns it and no other user can write it, or only
+// add to it as to /tmp; what is opened there has to be of such an owner as well. Root
 // leads to a folder through safe ones only; Open, Sub and File then go down from it
 // name by name and follow no link, as openat2 does with RESOLVE_BENEATH,
 // RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS. They do so on every kernel, since
@@ -27,8 +28,7 @@ const (
 )
 
 // Root opens the folder at an absolute path. It and every folder on the way to it
-// must be safe, save that root's folders with the sticky bit (/tmp) may lie on the
-// way to one. Links of root and of this user are followed. The error is an
+// must be safe. Links of root and of this user are followed. The error is an
 // *UnsafeError where a folder is not safe.
 func Root(name string) (*os.File, error) {
 	w, err := follow(name, false)
@@ -80,18 +80,32 @@ func Open(dir *os.File, name string) (*os.File, error) {
 }
 
 // Sub opens the folder name in dir, which must be safe. The folder itself may be of
-// any owner: that of a layer is what its image says.
+// any owner, as that of a layer is of the one that its image says, unless other users
+// can add to dir.
 func Sub(dir *os.File, name string) (*os.File, error) {
-	if err := enter(dir, name); err != nil {
+	above, err := enter(dir, name)
+	if err != nil {
 		return nil, err
 	}
-	return openDir(int(dir.Fd()), name, path.Join(dir.Name(), name))
+	f, err := openDir(above.fd, name, path.Join(dir.Name(), name))
+	if err != nil || !above.isSticky() {
+		return f, err
+	}
+	n, err := nodeOf(f)
+	if err == nil {
+		err = n.owned()
+	}
+	if err != nil {
+		_ = f.Close() // nothing is lost with a handle on a folder
+		return nil, err
+	}
+	return f, nil
 }
 
 // File opens the file name in dir, which must be safe. It must be a regular one that
 // root or this user owns: opening anything else could wait, or act.
 func File(dir *os.File, name string, flags int) (*os.File, error) {
-	if err := enter(dir, name); err != nil {
+	if _, err := enter(dir, name); err != nil {
 		return nil, err
 	}
 	n, err := look(int(dir.Fd()), name, path.Join(dir.Name(), name))
@@ -118,21 +132,33 @@ func Path(f *os.File) string { return procPath(int(f.Fd())) }
 
 func procPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
-// enter is nil if name is one name, in a folder that is safe.
-func enter(dir *os.File, name string) error {
+// enter returns the folder dir, which must be safe. name must be one name.
+func enter(dir *os.File, name string) (node, error) {
 	if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
-		return &os.PathError{Op: "open", Path: path.Join(dir.Name(), name), Err: unix.EXDEV}
+		return node{}, &os.PathError{Op: "open", Path: path.Join(dir.Name(), name), Err: unix.EXDEV}
 	}
-	return safe(dir)
+	n, err := nodeOf(dir)
+	if err == nil {
+		err = n.safe()
+	}
+	return n, err
 }
 
 func safe(dir *os.File) error {
-	n := node{path: dir.Name()}
-	if err := unix.Fstat(int(dir.Fd()), &n.st); err != nil {
-		return &os.PathError{Op: "stat", Path: n.path, Err: err}
+	n, err := nodeOf(dir)
+	if err != nil {
+		return err
 	}
-	n.fd = int(dir.Fd())
 	return n.safe()
+}
+
+// nodeOf is the node that f has open.
+func nodeOf(f *os.File) (node, error) {
+	n := node{fd: int(f.Fd()), path: f.Name()}
+	if err := unix.Fstat(n.fd, &n.st); err != nil {
+		return node{}, &os.PathError{Op: "stat", Path: n.path, Err: err}
+	}
+	return n, nil
 }
 
 func openDir(at int, name, full string) (*os.File, error) {

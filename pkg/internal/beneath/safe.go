@@ -69,19 +69,23 @@ func (n *node) keeps(child node) error {
 	if err := n.owned(); err != nil {
 		return err
 	}
-	if n.st.Mode&unix.S_ISVTX != 0 {
+	if n.isSticky() {
 		return child.owned()
 	}
 	return n.closed()
 }
 
-// safe is nil if no other user can change what is in the folder n.
+// safe is nil if no other user can change what root or this user have in the folder
+// n. With the sticky bit, as a new tmpfs has it, others can add to it: what is opened in
+// it has to be owned too then.
 func (n *node) safe() error {
-	if err := n.owned(); err != nil {
+	if err := n.owned(); err != nil || n.isSticky() {
 		return err
 	}
 	return n.closed()
 }
+
+func (n *node) isSticky() bool { return n.st.Mode&unix.S_ISVTX != 0 }
 
 // closed is nil if no user but its owner can write n. The group that has the
 // number of its owner has no other members, by custom.

@@ -1,15 +1,11 @@
 package contentdir
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 
-	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,17 +14,9 @@ func BlobFile(root string, dgst digest.Digest) string {
 	return filepath.Join(root, "blobs", dgst.Algorithm().String(), dgst.Encoded())
 }
 
-// Blobs is a content folder of which blobs are read and nothing else; to open
-// containerd's content store would make its folders.
+// Blobs is a content folder of which blobs are read and nothing else: to open
+// containerd's content store makes folders and files. No link is followed.
 type Blobs string
-
-// ReaderAt implements content.Provider.
-func (root Blobs) ReaderAt(_ context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
-	if err := desc.Digest.Validate(); err != nil {
-		return nil, err
-	}
-	return local.OpenReader(BlobFile(string(root), desc.Digest))
-}
 
 // Damage says what is wrong with the file of a blob of size bytes in a content
 // folder, which is rest beneath dir, and is empty if nothing is. Its bytes are not

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
@@ -63,13 +64,19 @@ func (f *Folder) Delete(ctx context.Context, dgst digest.Digest) error {
 // Discard removes the file of a damaged blob, whatever records name it.
 func (f *Folder) Discard(dgst digest.Digest) error { return os.RemoveAll(BlobFile(f.root, dgst)) }
 
-// Walk implements content.Manager. Until there is a first blob, there is no
-// folder of blobs either.
+// ReaderAt implements content.Provider.
+func (f *Folder) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	return Blobs(f.root).ReaderAt(ctx, desc)
+}
+
+// Info implements content.InfoProvider.
+func (f *Folder) Info(ctx context.Context, dgst digest.Digest) (content.Info, error) {
+	return Blobs(f.root).Info(ctx, dgst)
+}
+
+// Walk implements content.Manager.
 func (f *Folder) Walk(ctx context.Context, fn content.WalkFunc, filters ...string) error {
-	if _, err := os.Lstat(filepath.Join(f.root, "blobs")); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return f.Store.Walk(ctx, fn, filters...)
+	return Blobs(f.root).Walk(ctx, fn, filters...)
 }
 
 // Writer implements content.Ingester. Ingests that exist are continued by
@@ -121,7 +128,7 @@ func (f *Folder) unlock(ref string) {
 // create makes the folder of a new ingest; os.ErrExist says that there is one.
 func (f *Folder) create(o content.WriterOpts) (*fileWriter, error) {
 	dir := f.ingest(o.Ref)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -215,11 +222,11 @@ func (w *fileWriter) describe() error {
 		all["total"] = []byte(strconv.FormatInt(w.status.Total, 10))
 	}
 	for name, text := range all {
-		if err := os.WriteFile(filepath.Join(w.dir, name), text, 0o666); err != nil {
+		if err := os.WriteFile(filepath.Join(w.dir, name), text, 0o644); err != nil {
 			return err
 		}
 	}
-	w.data, err = os.OpenFile(filepath.Join(w.dir, "data"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	w.data, err = os.OpenFile(filepath.Join(w.dir, "data"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	w.early.File = w.data
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -85,9 +86,13 @@ func ingestsIn(root string) ([]string, error) {
 }
 
 // statusIn reads the status of the ingest in dir; errdefs.ErrNotFound says that
-// it has no ref.
+// it has no ref, or that there is something else than files in it.
 func statusIn(dir string) (content.Status, error) {
-	ref, err := os.ReadFile(filepath.Join(dir, "ref"))
+	err := onlyFiles(dir)
+	var ref []byte
+	if err == nil {
+		ref, err = readSmall(filepath.Join(dir, "ref"))
+	}
 	if err == nil && digest.FromBytes(ref).Encoded() != filepath.Base(dir) {
 		err = fmt.Errorf("ref %q is not that of folder %s", ref, dir)
 	}
@@ -99,15 +104,48 @@ func statusIn(dir string) (content.Status, error) {
 		Ref: string(ref), Offset: fileSize(data),
 		StartedAt: startOf(dir), UpdatedAt: cmp.Or(changed(data), changed(dir)),
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, "total")); err == nil {
+	if text, err := readSmall(filepath.Join(dir, "total")); err == nil {
 		s.Total, _ = strconv.ParseInt(string(text), 10, 64) // 0 is unknown
 	}
 	return s, nil
 }
 
+// onlyFiles is an error unless dir is a folder, and no link to one, with nothing
+// but regular files in it. containerd's writer follows links.
+func onlyFiles(dir string) error {
+	info, err := os.Lstat(dir)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is no folder", dir)
+	}
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			err = fmt.Errorf("%s is no regular file", filepath.Join(dir, e.Name()))
+		}
+	}
+	return err
+}
+
+// smallSize bounds the files that describe an ingest. A ref is at most a few
+// hundred bytes.
+const smallSize = 64 << 10
+
+// readSmall reads a file that describes an ingest.
+func readSmall(path string) ([]byte, error) {
+	file, _, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, smallSize))
+}
+
 // startOf is when an ingest was begun, or its folder changed last.
 func startOf(dir string) (at time.Time) {
-	text, err := os.ReadFile(filepath.Join(dir, "startedat"))
+	text, err := readSmall(filepath.Join(dir, "startedat"))
 	if err != nil || at.UnmarshalText(text) != nil {
 		return changed(dir)
 	}
@@ -116,7 +154,7 @@ func startOf(dir string) (at time.Time) {
 
 // changed is when a file or folder changed last, zero if that is not known.
 func changed(path string) time.Time {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path)
 	if err != nil {
 		return time.Time{}
 	}
@@ -125,7 +163,7 @@ func changed(path string) time.Time {
 
 // fileSize is that of a file, 0 where there is none.
 func fileSize(path string) int64 {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path)
 	if err != nil {
 		return 0
 	}

@@ -22,6 +22,9 @@ import (
 // older than its files. The dry run is containerd's own collection on a copy of
 // the metadata, over stores that delete nothing.
 func (r *root) Sweep(ctx context.Context, stale []leases.Lease, dryRun bool) (store.Sizes, error) {
+	if r.looking && !dryRun {
+		return nil, errLooking()
+	}
 	before, err := r.inventory(ctx)
 	if err != nil {
 		return nil, err
@@ -117,7 +120,7 @@ func (r *root) removeUnknown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.removeUnknownContent(ctx, all), r.removeUnknownSnapshots(ctx, r.snapshotter, all))
+	return errors.Join(r.removeUnknownContent(ctx, all), r.removeUnknownSnapshots(ctx, all))
 }
 
 func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resource]bool) error {

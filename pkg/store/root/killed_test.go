@@ -114,7 +114,7 @@ func TestKilledBetweenFlushes(t *testing.T) {
 				t.Fatal(err)
 			}
 			chain(t, s, "lost", "lost on it")
-			prepare(s.Context(t.Context()), t, s.Snapshotter, "never committed")
+			prepare(s.Context(t.Context()), t, s.Snapshotter, store.ActivePrefix+"never committed")
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -127,7 +127,7 @@ func TestKilledBetweenFlushes(t *testing.T) {
 				t.Fatal(err)
 			}
 			chain(t, s, "lost", "lost on it")
-			prepare(s.Context(t.Context()), t, s.Snapshotter, "never committed")
+			prepare(s.Context(t.Context()), t, s.Snapshotter, store.ActivePrefix+"never committed")
 			ctx := s.Context(t.Context())
 			if there, err := s.Has(ctx, "kept"); !there || err != nil {
 				t.Errorf("got %v and %v for the snapshot that is known, want it there", there, err)

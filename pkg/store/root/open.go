@@ -2,19 +2,21 @@
 // root: containerd's own packages work in this process, and a daemon that is
 // started on the folder later finds what it would have written.
 //
-// Metadata is worked on in memory and written in whole (shadow.go), and what a
-// killed pull left is mended when the root is opened (heal.go). Read Open first,
-// then root.flush for the order in which things reach the disk.
+// A root is untrusted until it is open: place.go follows no link in it, bolt.go reads
+// the pages of its databases before bolt does, and health.go compares what they know
+// with the files. Metadata is worked on in memory and written in whole (shadow.go), and
+// what a killed pull left is mended when the root is opened for writing (heal.go).
+// Looking at a root changes nothing in it (look.go). Read Opener.Open first, then
+// root.flush for the order in which things reach the disk.
 package root
 
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/diff/apply"
@@ -25,7 +27,6 @@ import (
 	"github.com/containerd/errdefs"
 	ns "github.com/moby/sys/userns"
 	bolt "go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
@@ -34,15 +35,13 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/userns"
 )
 
-// The folders of a containerd root, with the modes that containerd gives them.
+// The folders of a containerd root.
 const (
 	contentDir  = "io.containerd.content.v1.content"
 	metadataDir = "io.containerd.metadata.v1.bolt"
 	snapshotDir = "io.containerd.snapshotter.v1."
 
-	rootMode     = 0o700
-	contentMode  = 0o755
-	metadataMode = 0o711
+	rootMode = 0o700
 
 	// lockTimeout is how long bolt's file lock is waited for. A daemon holds it
 	// as long as it runs.
@@ -52,86 +51,210 @@ const (
 	schemaVersion = 4 // of the metadata database that this library writes
 )
 
-// Open opens the root folder o.Root, creating it if need be, with containerd's
-// own packages in this process. Pulls into one root wait for each other; a daemon
-// that holds it makes Open fail with store.ErrBusy within 2 s.
-func Open(ctx context.Context, o store.Options) (*store.Store, error) {
-	o = o.WithDefaults()
-	dir, err := filepath.Abs(o.Root)
-	if err != nil {
-		return nil, fmt.Errorf("finding root %q: %w", o.Root, err)
+// Opener opens roots. The zero value is ready to use.
+type Opener struct {
+	// Waiting is told once if another process holds the root. It may be nil.
+	Waiting func(message string)
+	// Patience is how long such a process is waited for; 0 is a minute.
+	Patience time.Duration
+}
+
+// Open opens a root with the zero Opener.
+func Open(ctx context.Context, so store.Options) (*store.Store, error) {
+	return Opener{}.Open(ctx, so)
+}
+
+// Open opens the root folder so.Root, creating it if need be, with containerd's
+// own packages in this process. Processes that open a root wait for each other, and
+// fail with store.ErrBusy in the end; a daemon that holds it makes Open do so within 2 s.
+//
+// A folder with other things in it than a root has is store.ErrForeign, unless so.Force
+// is set. Links and folders of others in it are store.ErrUnsafe, and a root whose
+// databases are damaged is errdefs.ErrDataLoss: nothing in it is changed then.
+func (o Opener) Open(ctx context.Context, so store.Options) (*store.Store, error) {
+	return open(so, func(so store.Options) (*root, error) {
+		if err := os.MkdirAll(so.Root, rootMode); err != nil {
+			return nil, fmt.Errorf("creating root: %w", unfit(err))
+		}
+		r, err := newRoot(so)
+		if err != nil {
+			return nil, err
+		}
+		return r, r.begin(ctx, o, so.Force)
+	})
+}
+
+// open returns the store on a root, or closes what open has of it.
+func open(so store.Options, open func(store.Options) (*root, error)) (*store.Store, error) {
+	so = so.WithDefaults()
+	so.Snapshotter = cmp.Or(so.Snapshotter, store.Overlayfs)
+	if !slices.Contains(Snapshotters(), so.Snapshotter) {
+		return nil, failure.New(errdefs.ErrInvalidArgument, "a root without a daemon has no snapshotter %q; use overlayfs or native", so.Snapshotter)
 	}
-	if err := os.MkdirAll(dir, rootMode); err != nil {
-		return nil, fmt.Errorf("creating root: %w", err)
+	r, err := open(so)
+	if r != nil && err != nil {
+		return nil, errors.Join(err, r.release())
 	}
-	lock, err := lockRoot(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	r, err := open(dir, cmp.Or(o.Snapshotter, store.Overlayfs), o.Namespace)
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	r.lock = lock
 	return store.New(r), nil
 }
 
-// lockRoot waits until no other pull works on root. The lock is on the folder
-// itself, so that it leaves nothing behind.
-func lockRoot(ctx context.Context, root string) (*os.File, error) {
-	f, err := os.Open(root)
+// newRoot opens the folder of a root.
+func newRoot(so store.Options) (*root, error) {
+	p, err := openPlace(so.Root)
 	if err != nil {
-		return nil, fmt.Errorf("opening root: %w", err)
-	}
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errors.Join(fmt.Errorf("locking root %s: %w", root, err), f.Close())
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("waiting for another pull into %s: %w", root, context.Cause(ctx)), f.Close())
-		}
-	}
-}
-
-func open(dir, snapshotter, ns string) (*root, error) {
-	r := &root{dir: dir, stop: make(chan struct{}), stopped: make(chan struct{})}
-	r.parts = store.Parts{Namespace: ns, Name: snapshotter, Hasher: multibuffer.New()}
-	var err error
-	if r.metadata, err = openMetadata(dir); err != nil {
 		return nil, err
 	}
+	r := &root{place: p, dir: p.path, stop: make(chan struct{}), stopped: make(chan struct{})}
+	r.parts = store.Parts{Namespace: so.Namespace, Name: so.Snapshotter, Hasher: multibuffer.New()}
+	return r, nil
+}
+
+// begin makes the root ready for writing. Up to prepare nothing in it is changed.
+func (r *root) begin(ctx context.Context, o Opener, force bool) error {
+	if err := r.place.checkWritable(); err != nil {
+		return err
+	}
+	if err := r.place.checkOwn(); err != nil && !force {
+		return err
+	}
+	if _, err := r.place.open("."); err != nil {
+		return err
+	}
+	var err error
+	if r.lock, err = o.lockPlace(ctx, r.place, true); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{r.examine, r.prepare, r.openDatabases, r.healthy, r.nameNamespace, r.openHandles, r.openBlobs, r.openSnapshotter} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.wire(); err != nil {
-		return nil, errors.Join(err, r.release())
+		return err
 	}
 	go r.flushNow()
-	return r, nil
+	return nil
+}
+
+// examine looks for what keeps the root from being opened at all.
+func (r *root) examine(context.Context) error {
+	if err := r.place.look(r.parts.Name); err != nil {
+		return err
+	}
+	return r.place.checkDatabases(r.parts.Name)
+}
+
+func (r *root) prepare(context.Context) error { return r.place.prepare(r.parts.Name) }
+
+// openDatabases opens that of the metadata, and that of the snapshotter. native opens
+// its own once more.
+func (r *root) openDatabases(ctx context.Context) error {
+	disk, err := r.place.openBolt(ctx, metadataFile(), true, lockTimeout)
+	if err != nil {
+		return err
+	}
+	if r.metadata, err = newShadow(disk); err != nil {
+		return err
+	}
+	if disk, err = r.place.openBolt(ctx, snapshotsFile(r.parts.Name), true, lockTimeout); err != nil {
+		return err
+	}
+	if r.parts.Name == store.Overlayfs {
+		r.overlay, err = newSnapshotMeta(disk, false)
+		return err
+	}
+	return errors.Join(r.count(disk), disk.Close())
+}
+
+// count reads the numbers of the snapshots out of the database of the snapshotter,
+// which is nil where there is none.
+func (r *root) count(disk *bolt.DB) error {
+	if disk == nil {
+		return nil
+	}
+	return disk.View(func(tx *bolt.Tx) error { r.numbers = numbersIn(tx); return nil })
+}
+
+// healthy compares what the databases know with each other and with the files.
+func (r *root) healthy(context.Context) error {
+	if r.overlay != nil {
+		if err := r.count(r.overlay.shadow.disk); err != nil {
+			return err
+		}
+	}
+	if err := r.place.checkFolders(r.parts.Name, r.numbers); err != nil {
+		return err
+	}
+	return r.metadata.View(func(tx *bolt.Tx) error { return r.place.checkMetadata(tx, r.parts.Name, r.numbers) })
+}
+
+// nameNamespace writes the namespace into the metadata database before anything else
+// is written: one that knows of no namespace is known to be lost then.
+func (r *root) nameNamespace(ctx context.Context) error {
+	if err := metadata.NewDB(r.metadata, nil, nil).Init(ctx); err != nil {
+		return fmt.Errorf("preparing the metadata database: %w", err)
+	}
+	err := r.metadata.Update(func(tx *bolt.Tx) error { return metadata.NewNamespaceStore(tx).Create(ctx, r.parts.Namespace, nil) })
+	if errdefs.IsAlreadyExists(err) {
+		return nil
+	}
+	if err == nil {
+		err = r.metadata.flush(func(*bolt.Tx) error { return nil })
+	}
+	if err != nil {
+		return fmt.Errorf("preparing the metadata database: %w", err)
+	}
+	return nil
+}
+
+func (r *root) openBlobs(context.Context) (err error) {
+	if r.blobs, err = contentdir.Open(r.contentDir(), r.parts.Hasher, r.settle); err != nil {
+		return fmt.Errorf("opening the content store: %w", err)
+	}
+	return nil
+}
+
+// openHandles opens the folders that others work in through them.
+func (r *root) openHandles(context.Context) (err error) {
+	if r.folders.content, err = r.place.handle(contentDir); err == nil {
+		r.folders.snapshots, err = r.place.handle(snapshotDir + r.parts.Name)
+	}
+	return err
+}
+
+// openSnapshotter opens the snapshotter and mends what a killed pull left of it.
+func (r *root) openSnapshotter(context.Context) error {
+	var sn snapshots.Snapshotter
+	var err error
+	if r.overlay != nil {
+		r.rebase = !ns.RunningInUserNS() // there whiteouts cannot be made without the parent
+		sn, err = overlay.NewSnapshotter(r.snapshotDir(), overlay.WithMetaStore(r.overlay))
+	} else {
+		sn, err = native.NewSnapshotter(r.snapshotDir())
+	}
+	if err != nil {
+		return fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", r.parts.Name, err)
+	}
+	guarded := &guarded{Snapshotter: sn, dir: r.folders.snapshots, settle: r.settle, overlay: r.overlay}
+	r.snapshotter = guarded
+	if err = r.forget(sn); err == nil && r.overlay != nil {
+		err = r.place.sweep(r.parts.Name, r.numbers)
+	}
+	if err == nil {
+		guarded.foreign, err = r.foreign(sn)
+	}
+	return err
 }
 
 // wire puts containerd's metadata on top of the content folder and the
 // snapshotter.
 func (r *root) wire() error {
-	if err := os.MkdirAll(r.contentDir(), contentMode); err != nil {
-		return fmt.Errorf("creating the content store: %w", err)
-	}
-	var err error
-	if r.blobs, err = contentdir.Open(r.contentDir(), r.parts.Hasher, r.settle); err != nil {
-		return fmt.Errorf("opening the content store: %w", err)
-	}
-	if r.folders.content, err = os.Open(r.contentDir()); err != nil {
-		return fmt.Errorf("opening the content store: %w", err)
-	}
-	if r.snapshotter, err = r.openSnapshotter(); err != nil {
-		return err
-	}
 	r.db = metadata.NewDB(r.metadata, r.blobs, map[string]snapshots.Snapshotter{r.parts.Name: r.snapshotter})
 	if err := r.db.Init(context.Background()); err != nil {
-		return errors.Join(fmt.Errorf("preparing the metadata database: %w", err), r.snapshotter.Close())
+		return fmt.Errorf("preparing the metadata database: %w", err)
 	}
 	r.parts.Content = r.db.ContentStore()
 	r.parts.Images = metadata.NewImageStore(r.db)
@@ -142,86 +265,4 @@ func (r *root) wire() error {
 		r.parts.Applier = ownerless{r.parts.Content}
 	}
 	return nil
-}
-
-// openMetadata opens meta.db with the options that containerd uses, so that a
-// daemon finds it as if it had written it.
-func openMetadata(root string) (*shadow, error) {
-	dir := filepath.Join(root, metadataDir)
-	if err := os.MkdirAll(dir, metadataMode); err != nil {
-		return nil, fmt.Errorf("creating the metadata folder: %w", err)
-	}
-	o := *bolt.DefaultOptions
-	o.NoFreelistSync = true
-	db, err := openShadow(filepath.Join(dir, "meta.db"), 0o644, o)
-	if errors.Is(err, store.ErrBusy) {
-		return nil, fmt.Errorf("%w: containerd is running on %s; stop it, or use --address", store.ErrBusy, root)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening the metadata database: %w", err)
-	}
-	if err := checkSchema(db.disk); err != nil {
-		return nil, errors.Join(err, db.close())
-	}
-	return db, nil
-}
-
-// checkSchema refuses a database that a newer containerd wrote.
-func checkSchema(db *bolt.DB) error {
-	return db.View(func(tx *bolt.Tx) error {
-		bucket := tx.Bucket([]byte(schemaBucket))
-		if bucket == nil {
-			if key, _ := tx.Cursor().First(); key != nil {
-				return failure.New(errdefs.ErrInvalidArgument, "metadata database has an unknown schema %q", key)
-			}
-			return nil
-		}
-		version, n := binary.Varint(bucket.Get([]byte("version")))
-		if n > 0 && version > schemaVersion {
-			return failure.New(errdefs.ErrInvalidArgument, "metadata database has schema version %d, newer than %d", version, schemaVersion)
-		}
-		return nil
-	})
-}
-
-// openSnapshotter opens the snapshotter and mends what a killed pull left of it.
-func (r *root) openSnapshotter() (snapshots.Snapshotter, error) {
-	dir := r.snapshotDir()
-	var sn snapshots.Snapshotter
-	var err error
-	switch r.parts.Name {
-	case store.Overlayfs:
-		sn, err = r.openOverlay(dir)
-		r.rebase = !ns.RunningInUserNS() // there whiteouts cannot be made without the parent
-	case store.Native:
-		if r.numbers, err = readNumbers(filepath.Join(dir, "metadata.db")); err == nil {
-			sn, err = native.NewSnapshotter(dir)
-		}
-	default:
-		return nil, failure.New(errdefs.ErrInvalidArgument, "a root without a daemon has no snapshotter %q; use overlayfs or native", r.parts.Name)
-	}
-	if err == nil {
-		r.folders.snapshots, err = os.Open(dir)
-	}
-	if err == nil {
-		err = r.forget(sn)
-	}
-	if err == nil && r.overlay != nil {
-		err = sweep(r.folders.snapshots, sn)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", r.parts.Name, err)
-	}
-	return &guarded{Snapshotter: sn, settle: r.settle, overlay: r.overlay}, nil
-}
-
-func (r *root) openOverlay(dir string) (snapshots.Snapshotter, error) {
-	if err := os.MkdirAll(dir, rootMode); err != nil {
-		return nil, err
-	}
-	var err error
-	if r.overlay, err = openSnapshotMeta(filepath.Join(dir, "metadata.db")); err != nil {
-		return nil, err
-	}
-	return overlay.NewSnapshotter(dir, overlay.WithMetaStore(r.overlay))
 }

@@ -20,30 +20,33 @@ import (
 
 // root is an embedded root that is open.
 type root struct {
-	dir         string
-	lock        *os.File // held as long as it is open
+	place       *place
+	dir         string   // its path
+	lock        *os.File // held as long as it is open; nil where there is none to look at
+	numbers     numbers  // of the snapshots, when the root was opened
 	metadata    *shadow
-	db          *metadata.DB      // of containerd, on metadata
-	overlay     *snapshotMeta     // nil with another snapshotter
-	numbers     map[string]string // of the snapshots of another snapshotter
+	db          *metadata.DB  // of containerd, on metadata
+	overlay     *snapshotMeta // nil with another snapshotter that is written
 	blobs       *contentdir.Folder
 	snapshotter snapshots.Snapshotter // below the metadata
 	parts       store.Parts
-	folders     folders
+	folders     handles
+	looking     bool // nothing is written
 	rebase      bool
 	stop        chan struct{} // ends the periodic flush
 	stopped     chan struct{}
 }
 
-// folders are those of the blobs and of the snapshotter, open.
-type folders struct{ content, snapshots *os.File }
+// handles are the folders of the blobs and of the snapshotter, open; nil for one that
+// is looked for and not there.
+type handles struct{ content, snapshots *os.File }
 
 // Parts implements store.Backend.
 func (r *root) Parts() store.Parts { return r.parts }
 
 // Traits implements store.Backend.
 func (r *root) Traits() store.Traits {
-	return store.Traits{Applies: true, AppliesHere: true, Rebase: r.rebase, TakesUsage: r.overlay != nil, ReplacesStrays: true}
+	return store.Traits{Applies: true, AppliesHere: true, Rebase: r.rebase, TakesUsage: r.overlay != nil && !r.looking, ReplacesStrays: true}
 }
 
 // Attach implements store.Backend. A root that is open stays.
@@ -56,7 +59,14 @@ func (r *root) Disconnected(context.Context) bool { return false }
 
 // Upper implements store.Backend.
 func (r *root) Upper(_ context.Context, _ string, mounts []mount.Mount) (*store.Upper, string) {
-	u, err := store.OpenUpper(r.folders.snapshots, mounts)
+	above := r.folders.snapshots
+	if l, ok := r.snapshotter.(*looking); ok && l.made(mounts) {
+		above = l.scratch
+	}
+	if above == nil {
+		return nil, "the snapshotter has no folder"
+	}
+	u, err := store.OpenUpper(above, mounts)
 	if err != nil {
 		return nil, err.Error()
 	}
@@ -68,7 +78,7 @@ func (r *root) SyncsApplied(context.Context) (bool, error) { return true, nil }
 
 // Folders implements store.Backend.
 func (r *root) Folders(context.Context) (content, snapshots *store.Place) {
-	return &store.Place{Dir: r.folders.content}, &store.Place{Dir: r.folders.snapshots}
+	return r.place.way(r.folders.content, contentDir), r.place.way(r.folders.snapshots, snapshotDir+r.parts.Name)
 }
 
 func (r *root) contentDir() string { return filepath.Join(r.dir, contentDir) }
@@ -87,12 +97,18 @@ func (r *root) Namespaces(ctx context.Context) (names []string, err error) {
 // Collect implements store.Backend. A root has no other collector, so everything
 // is collected whatever was asked for.
 func (r *root) Collect(ctx context.Context, _ store.What) error {
+	if r.looking {
+		return errLooking()
+	}
 	_, err := r.db.GarbageCollect(ctx)
 	return err
 }
 
 // Flush implements store.Backend.
 func (r *root) Flush() error {
+	if r.looking {
+		return errLooking()
+	}
 	if err := r.flush(); err != nil {
 		return fmt.Errorf("writing the root: %w", err)
 	}
@@ -102,6 +118,9 @@ func (r *root) Flush() error {
 // flush puts everything on stable storage in the order in which one refers to
 // the other: blobs, snapshots, metadata.
 func (r *root) flush() error {
+	if r.looking {
+		return nil
+	}
 	return r.metadata.flush(func(state *bolt.Tx) error {
 		if err := r.blobs.Sync(func(dgst digest.Digest) bool { return namesBlob(state, dgst) }); err != nil || r.overlay == nil {
 			return err
@@ -141,20 +160,26 @@ func (r *root) Close() error {
 	close(r.stop)
 	<-r.stopped
 	err := r.flush()
-	if r.overlay != nil && r.overlay.shadow.dirty.Load() {
+	if r.overlay != nil && !r.looking && r.overlay.shadow.dirty.Load() {
 		// What was removed last, and numbers that are not needed any more: a
 		// disk that cannot take this keeps them, and no image suffers.
 		_ = r.overlay.flush(0)
 	}
-	return errors.Join(err, r.snapshotter.Close(), r.release(), r.lock.Close())
+	return errors.Join(err, r.release())
 }
 
-// release gives the locks up.
+// release gives up what is open of the root, however far that came.
 func (r *root) release() error {
 	store.CloseAll([]*os.File{r.folders.content, r.folders.snapshots})
-	err := r.metadata.close()
-	if r.overlay != nil {
-		err = errors.Join(err, r.overlay.shadow.close())
+	var errs []error
+	if r.snapshotter != nil {
+		errs = append(errs, r.snapshotter.Close())
 	}
-	return err
+	if r.metadata != nil {
+		errs = append(errs, r.metadata.close())
+	}
+	if r.overlay != nil {
+		errs = append(errs, r.overlay.shadow.close())
+	}
+	return errors.Join(append(errs, unlock(r.lock, !r.looking), r.place.close())...)
 }

@@ -9,10 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -31,25 +31,15 @@ type shadow struct {
 	mu     sync.Mutex // one flush at a time
 }
 
-// openShadow opens the database path with the daemon's options. store.ErrBusy says
-// that another process holds it.
-func openShadow(path string, mode os.FileMode, o bolt.Options) (*shadow, error) {
-	o.Timeout = lockTimeout
-	disk, err := bolt.Open(path, mode, &o)
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, store.ErrBusy
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, withErrno(err))
-	}
+// newShadow works on the database disk, which is nil for an empty one that is never
+// written. It closes disk in any case.
+func newShadow(disk *bolt.DB) (*shadow, error) {
 	s := &shadow{disk: disk}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading %s: %w", path, err), s.close())
+	if err := s.loadFrom(disk); err != nil {
+		return nil, errors.Join(fmt.Errorf("reading a database: %w", err), s.close())
 	}
 	return s, nil
 }
-
-func (s *shadow) load() error { return s.loadFrom(s.disk) }
 
 func (s *shadow) loadFrom(db *bolt.DB) error {
 	fd, err := unix.MemfdCreate("metadata", unix.MFD_CLOEXEC)
@@ -60,6 +50,9 @@ func (s *shadow) loadFrom(db *bolt.DB) error {
 	o := inMemory()
 	if s.memory, err = bolt.Open(s.path(), 0o600, &o); err != nil {
 		return err
+	}
+	if db == nil {
+		return nil
 	}
 	return db.View(func(from *bolt.Tx) error {
 		return s.memory.Update(func(to *bolt.Tx) error { return replace(to, from) })
@@ -196,12 +189,15 @@ func copyBucket(to, from *bolt.Bucket) error {
 type snapshotMeta struct {
 	*storage.MetaStore
 	shadow     *shadow
+	looking    bool
 	once       sync.Once
 	reserveErr error
 }
 
-func openSnapshotMeta(path string) (*snapshotMeta, error) {
-	s, err := openShadow(path, 0o600, *bolt.DefaultOptions)
+// newSnapshotMeta works on the database disk as newShadow does. With looking, numbers
+// that are given out are forgotten.
+func newSnapshotMeta(disk *bolt.DB, looking bool) (*snapshotMeta, error) {
+	s, err := newShadow(disk)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +207,7 @@ func openSnapshotMeta(path string) (*snapshotMeta, error) {
 		var ms *storage.MetaStore
 		ms, err = storage.NewMetaStore(s.path(), func(o *bolt.Options) error { *o = inMemory(); return nil })
 		if err == nil {
-			return &snapshotMeta{MetaStore: ms, shadow: s}, nil
+			return &snapshotMeta{MetaStore: ms, shadow: s, looking: looking}, nil
 		}
 	}
 	return nil, errors.Join(err, s.close())
@@ -220,7 +216,7 @@ func openSnapshotMeta(path string) (*snapshotMeta, error) {
 // TransactionContext and WithTransaction are those of the storage package, with
 // the numbers of snapshots reserved before the first one is given out.
 func (m *snapshotMeta) TransactionContext(ctx context.Context, writable bool) (context.Context, storage.Transactor, error) {
-	if writable {
+	if writable && !m.looking {
 		if err := m.reserve(); err != nil {
 			return ctx, nil, err
 		}
@@ -229,7 +225,7 @@ func (m *snapshotMeta) TransactionContext(ctx context.Context, writable bool) (c
 }
 
 func (m *snapshotMeta) WithTransaction(ctx context.Context, writable bool, fn storage.TransactionCallback) error {
-	if writable {
+	if writable && !m.looking {
 		if err := m.reserve(); err != nil {
 			return err
 		}
@@ -287,19 +283,55 @@ func (m *snapshotMeta) flush(n uint64) error {
 }
 
 // guarded is a snapshotter that removes folders only when no record on disk
-// refers to them any more.
+// refers to them any more, and shows those folders only that are no links.
 type guarded struct {
 	snapshots.Snapshotter
+	dir     *os.File // of the snapshotter
 	settle  func() error
 	overlay *snapshotMeta // nil with another snapshotter
+	// foreign are writable snapshots that the metadata did not know when the root was
+	// opened, and no pull made.
+	foreign map[string]bool
 }
 
-// Remove implements snapshots.Snapshotter.
+// Remove implements snapshots.Snapshotter. What a container wrote stays, if a
+// collection finds no record of it: the record may be what was lost.
 func (g *guarded) Remove(ctx context.Context, key string) error {
+	if g.foreign[key] {
+		return nil
+	}
 	if err := g.settle(); err != nil {
 		return err
 	}
 	return g.Snapshotter.Remove(ctx, key)
+}
+
+// Prepare implements snapshots.Snapshotter.
+func (g *guarded) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	mounts, err := g.Snapshotter.Prepare(ctx, key, parent, opts...)
+	return g.checked(mounts, err)
+}
+
+// View implements snapshots.Snapshotter.
+func (g *guarded) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	mounts, err := g.Snapshotter.View(ctx, key, parent, opts...)
+	return g.checked(mounts, err)
+}
+
+// Mounts implements snapshots.Snapshotter.
+func (g *guarded) Mounts(ctx context.Context, key string) ([]mount.Mount, error) {
+	mounts, err := g.Snapshotter.Mounts(ctx, key)
+	return g.checked(mounts, err)
+}
+
+func (g *guarded) checked(mounts []mount.Mount, err error) ([]mount.Mount, error) {
+	if err == nil {
+		err = checkMounts(g.dir, mounts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return mounts, nil
 }
 
 // Cleanup implements snapshots.Cleaner.

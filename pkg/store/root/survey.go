@@ -2,10 +2,6 @@ package root
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"os"
 	"path"
 	"strconv"
 
@@ -25,7 +21,7 @@ func (r *root) Files(context.Context) store.Files { return r }
 
 // BlobDamage implements store.Files.
 func (r *root) BlobDamage(_ context.Context, info content.Info) (string, error) {
-	return contentdir.Damage(r.folders.content, "", info.Digest, info.Size)
+	return contentdir.Damage(r.place.dir, contentDir, info.Digest, info.Size)
 }
 
 // Drop implements store.Backend. The file goes at once, whatever other namespaces
@@ -53,7 +49,7 @@ func (r *root) ChainDamage(ctx context.Context, chain []digest.Digest) ([]string
 		if id == "" {
 			continue // it was made after the root was opened
 		}
-		if damage[i], err = store.FolderDamage(r.folders.snapshots, r.folderOf(id)); err != nil {
+		if damage[i], err = store.FolderDamage(r.place.dir, path.Join(snapshotDir+r.parts.Name, r.folderOf(id))); err != nil {
 			return nil, err
 		}
 	}
@@ -103,7 +99,7 @@ func (r *root) recommit(ctx context.Context, inner, name, key string) error {
 // number, beneath its folder.
 func (r *root) folderOf(id string) string {
 	dir := path.Join("snapshots", id)
-	if r.overlay != nil {
+	if r.parts.Name == store.Overlayfs {
 		dir = path.Join(dir, "fs")
 	}
 	return dir
@@ -139,7 +135,10 @@ func (r *root) recorded(name, field string) (value string, err error) {
 // is not known.
 func (r *root) folderID(ctx context.Context, inner string) (id string, err error) {
 	if r.overlay == nil {
-		return r.numbers[inner], nil
+		if id, known := r.numbers.ids[inner]; known {
+			return strconv.FormatUint(id, 10), nil
+		}
+		return "", nil
 	}
 	err = r.overlay.WithTransaction(ctx, false, func(ctx context.Context) error {
 		id, _, _, err = storage.GetInfo(ctx, inner)
@@ -149,29 +148,4 @@ func (r *root) folderID(ctx context.Context, inner string) (id string, err error
 		return "", nil
 	}
 	return id, err
-}
-
-// readNumbers reads the numbers of all snapshots out of the database of a
-// snapshotter that does not show it, before it is opened. Those of snapshots that
-// are made later are not known. It has the layout of containerd's
-// core/snapshots/storage/bolt.go:
-//
-//	v1/snapshots/NAME/id
-func readNumbers(path string) (map[string]string, error) {
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
-	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, err)
-	}
-	numbers := map[string]string{}
-	err = db.View(func(tx *bolt.Tx) error {
-		return eachBucket(below(tx.Bucket([]byte(schemaBucket)), "snapshots"), func(name string, b *bolt.Bucket) error {
-			id, _ := binary.Uvarint(b.Get([]byte("id")))
-			numbers[name] = strconv.FormatUint(id, 10)
-			return nil
-		})
-	})
-	return numbers, errors.Join(err, db.Close())
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
@@ -23,18 +23,24 @@ const viewTimeout = 200 * time.Millisecond
 // not matter. The caller closes the View.
 func View(o store.Options) (*store.View, error) {
 	o = o.WithDefaults()
-	path := filepath.Join(o.Root, metadataDir, "meta.db")
-	db, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: viewTimeout})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("looking into %s: %w", o.Root, store.ErrBusy)
-	case err != nil:
+	p, err := openPlace(o.Root)
+	if err != nil {
 		return nil, fmt.Errorf("looking into %s: %w", o.Root, err)
+	}
+	db, err := p.openBolt(context.Background(), metadataFile(), false, viewTimeout)
+	if err == nil && db == nil {
+		err = errdefs.ErrNotFound
+	}
+	if err == nil {
+		err = p.lookAtBlobs()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("looking into %s: %w", o.Root, err), p.close())
 	}
 	return store.NewView(store.ViewParts{
 		Namespace: o.Namespace,
 		Images:    metadata.NewImageStore(metadata.NewDB(db, nil, nil)),
-		Blobs:     contentdir.Blobs(filepath.Join(o.Root, contentDir)),
+		Blobs:     contentdir.Blobs(filepath.Join(p.path, contentDir)),
 		Namespaces: func(ctx context.Context) (names []string, err error) {
 			return names, db.View(func(tx *bolt.Tx) error {
 				names, err = metadata.NewNamespaceStore(tx).List(ctx)
@@ -42,7 +48,7 @@ func View(o store.Options) (*store.View, error) {
 			})
 		},
 		Snapshotters: func(context.Context) ([]string, error) { return Snapshotters(), nil },
-		Close:        db.Close,
+		Close:        func() error { return errors.Join(db.Close(), p.close()) },
 	}), nil
 }
 
