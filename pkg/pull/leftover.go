@@ -26,6 +26,6 @@ func (r *run) removeForeignFiles(ctx context.Context) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	return failure.New(errdefs.ErrDataLoss, "the content store has a file of another size than %d in the place of blob %s, and another namespace relies on it; containerd-pull verify --repair mends the images of a namespace",
-		bad[0].Size, bad[0].Digest)
+	return failure.New(errdefs.ErrDataLoss, "the content store has a file of another size than %d in the place of blob %s, and another namespace relies on it",
+		bad[0].Size, bad[0].Digest).WithHint("the local store is damaged, not the registry: containerd-pull -n NAMESPACE verify --repair mends the images of a namespace")
 }

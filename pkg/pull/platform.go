@@ -192,3 +192,8 @@ func (e *NoPlatform) Error() string {
 }
 
 func (e *NoPlatform) Unwrap() error { return errdefs.ErrNotFound }
+
+// Hint implements failure.Hinter.
+func (e *NoPlatform) Hint() string {
+	return "--platform names one that there is; an image for another machine runs only under emulation"
+}

@@ -4,12 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/images"
+
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
-	"github.com/containerd/containerd/v2/core/images"
 )
 
 const withUserXattr = "[plugins.'io.containerd.snapshotter.v1.overlayfs']\nmount_options = ['userxattr']\n"

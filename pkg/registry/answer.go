@@ -40,10 +40,19 @@ func (r *Registry) statusError(ctx context.Context, h *host, c call, resp *http.
 		f.blameCredential(resp.StatusCode, h.auth.used(ctx, c.ref))
 	}
 	r.suspectProxy(f, resp, code)
+	h.suspectScheme(f, resp, code)
 	e := c.fail(h, f)
 	e.Status, e.Code = resp.StatusCode, code
 	setRetryAfter(e, resp)
 	return e
+}
+
+// suspectScheme is about a server of HTTPS that was asked without TLS because it was
+// wanted so: it answers 400, and no registry's code.
+func (h *host) suspectScheme(f *fault, resp *http.Response, code string) {
+	if resp.StatusCode == http.StatusBadRequest && code == "" && resp.Request.URL.Scheme == "http" && h.isOrigin(resp.Request.URL) {
+		f.hint = fmt.Sprintf("if %s speaks HTTPS, leave out --plain-http, or write https:// where it is configured", h.Name)
+	}
 }
 
 // blameTarget names the server to which a host led, for the host is not the one

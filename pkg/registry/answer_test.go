@@ -13,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -176,5 +177,15 @@ func TestN6WhatIsMissingIsAskedOnce(t *testing.T) {
 				t.Errorf("got %d requests, want the manifest and one list", n)
 			}
 		})
+	}
+}
+
+// usability.md N15: a server of HTTPS that is asked without TLS says so in a body that
+// is no registry's.
+func TestN15PlainHTTPToHTTPS(t *testing.T) {
+	srv := serveTLS(t, "127.0.0.1", nil, manifest(manifestJSON(t)))
+	_, err := open(t, registry.Options{Hosts: hosts.Options{PlainHTTP: true}}).Resolve(t.Context(), srv.ref(t, "a:1"))
+	if !errdefs.IsInvalidArgument(err) || !strings.Contains(failure.HintOf(err), "leave out --plain-http") || !strings.Contains(err.Error(), "HTTPS") {
+		t.Errorf("got %v, hint %q, want the server's words and the flag to leave out", err, failure.HintOf(err))
 	}
 }

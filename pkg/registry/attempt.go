@@ -127,7 +127,11 @@ func (a *attempt) explainNoTLS(f *fault) {
 }
 
 func (a *attempt) checkPort() string {
-	return fmt.Sprintf("something else than a registry answers at %s: check the name and the port", a.req.URL.Host)
+	hint := fmt.Sprintf("something else than a registry answers at %s: check the name and the port", a.req.URL.Host)
+	if a.req.URL.Scheme == "http" {
+		hint += "; if it speaks HTTPS, leave out --plain-http"
+	}
+	return hint
 }
 
 // isOwn reports whether the request went to the reference's own host, about which

@@ -357,7 +357,8 @@ func (l *layer) applyKept(ctx context.Context) error {
 	if err := l.u.store.Drop(ctx, l.desc.Digest); err != nil {
 		return err
 	}
-	return fmt.Errorf("layer %s had %w", l.desc.Digest, fetch.ErrCorrupt)
+	return failure.New(fetch.ErrCorrupt, "the content store has wrong bytes in the place of layer %s", l.desc.Digest).
+		WithHint("the store is damaged, not the registry: containerd-pull verify --repair mends it, and the log of the kernel (dmesg) may say why")
 }
 
 // applyStored applies the layer's blob out of the content store, by the pipeline
@@ -446,7 +447,8 @@ func explainOwner(err error) error {
 }
 
 func (l *layer) wrongDiffID(got digest.Digest) error {
-	return failure.New(errdefs.ErrDataLoss, "applying layer %s: got diff ID %s, want %s", l.desc.Digest, got, l.diffID)
+	return failure.New(errdefs.ErrDataLoss, "applying layer %s: got diff ID %s, want %s", l.desc.Digest, got, l.diffID).
+		WithHint("the layer is as its digest says and does not fit the image's own config: the image has to be built and pushed again")
 }
 
 // isReported reports whether the unpack of the layer is for others to see: the
