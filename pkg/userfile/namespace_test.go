@@ -53,13 +53,13 @@ func TestM6InsideNamespaces(t *testing.T) {
 		"container: root of the machine":            {container, root, 0o755, true},
 		"container: its root":                       {container, 100000, 0o755, true},
 		"container: its user":                       {container, 101000, 0o755, false},
-		"container: its nobody":                     {container, 100000 + 65534, 0o755, false},
+		"container: its overflow":                   {container, 100000 + 65534, 0o755, false},
 		"container: root of the machine, in sticky": {container, root, 0o1777, false},
 		"container: its root, in sticky":            {container, 100000, 0o1777, true},
 		"rootlesskit: root of the machine":          {rootlessKit, root, 0o755, true},
 		"rootlesskit: the user":                     {rootlessKit, alice, 0o755, true},
 		"rootlesskit: a container's user":           {rootlessKit, 500999, 0o755, false},
-		"rootlesskit: a container's nobody":         {rootlessKit, 500000 + 65533, 0o755, false},
+		"rootlesskit: container overflow":           {rootlessKit, 500000 + 65533, 0o755, false},
 		"rootlesskit: root, in sticky":              {rootlessKit, root, 0o1777, true},
 	} {
 		dir := home(t)

@@ -18,8 +18,8 @@ import (
 // replaced gets no bit that it did not have.
 //
 // A link stays one: what it leads to is replaced, unless it is another user's
-// link, which is a *ForeignLink. Its error is a *fs.PathError. A device, a pipe and an open descriptor, such as
-// /dev/stdout, are written to.
+// link, which is a *ForeignLink. A device, a pipe and an open descriptor, such as
+// /dev/stdout, are written to. The error is a *fs.PathError.
 func Write(path string, data []byte, mode fs.FileMode) error {
 	return toWrite(path, func(w *way) error {
 		if w.isReplaced() {
