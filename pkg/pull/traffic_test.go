@@ -124,8 +124,8 @@ func chooseTraffic(r *rand.Rand, s *site, q *pull.Request) {
 	if r.IntN(3) == 0 {
 		q.Unpack = pull.UnpackNever
 	}
-	if r.IntN(3) == 0 {
-		q.Policy = pull.PolicyMissing
+	if r.IntN(3) == 0 { // which is content without the documents of other platforms
+		q.Policy, q.SkipMetadata = pull.PolicyMissing, true
 	}
 	if strings.HasPrefix(s.version, "2.") && r.IntN(3) == 0 {
 		q.Engine = pull.EngineTransfer

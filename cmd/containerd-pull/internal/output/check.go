@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 // Check is the result of profile check in JSON. The names are API.
@@ -52,7 +53,7 @@ func (c *Check) Write(w io.Writer) {
 		}
 		fmt.Fprintln(w, printable.Line(profile+r.Credential+" can reach: "+r.Hosts))
 	}
-	fmt.Fprintf(w, "%d files, %d profiles: nothing is wrong\n", len(c.Files), len(c.Profiles))
+	fmt.Fprintf(w, "%s, %s: nothing is wrong\n", progress.Plural(len(c.Files), "file"), progress.Plural(len(c.Profiles), "profile"))
 }
 
 // Change is a line that means something else than in the first release, in JSON.
