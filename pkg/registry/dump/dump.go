@@ -171,6 +171,7 @@ type Masks struct {
 // would be.
 const shortestSecret = 4
 
+// Add notes secrets, those that are long enough to be told from other text.
 func (m *Masks) Add(secrets ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -195,6 +196,7 @@ func (m *Masks) AddHeader(value string) {
 	}
 }
 
+// Hide takes the secrets out of text.
 func (m *Masks) Hide(text string) string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
