@@ -47,7 +47,8 @@ func full(t *testing.T, snapshotter string) string {
 	if err := s.Register(ctx, teststore.Image(teststore.Ref, "manifest", nil)); err != nil {
 		t.Fatal(err)
 	}
-	chain(t, s, "one", "two")
+	teststore.Commit(ctx, t, s, "one", "")
+	teststore.Commit(ctx, t, s, "two", "one")
 	prepare(ctx, t, s.Snapshotter, "container")
 	if err := errors.Join(s.Flush(), s.Close()); err != nil {
 		t.Fatal(err)
