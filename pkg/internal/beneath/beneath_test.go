@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -236,4 +238,88 @@ func TestLoop(t *testing.T) {
 	if f, err := beneath.Root(filepath.Join(top, "loop")); !errors.Is(err, unix.ELOOP) {
 		t.Errorf("got %v and %v, want an end", f, err)
 	}
+}
+
+// TestOpenAsTheKernelDoes goes along random paths in random trees of folders, links
+// and files: what is opened is what openat2 opens that may not leave the folder and
+// follows no link.
+func TestOpenAsTheKernelDoes(t *testing.T) {
+	dir, err := beneath.Root(plant(t))
+	do(t, err)
+	defer dir.Close()
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if fd, err := unix.Openat2(int(dir.Fd()), ".", &how); err != nil {
+		t.Skipf("the kernel has no openat2: %v", err)
+	} else {
+		do(t, unix.Close(fd))
+	}
+	opened := 0
+	for seed := range uint64(5000) {
+		name := walk(rand.New(rand.NewPCG(seed, 1)))
+		// openat2 goes up and comes back; here a path is made clean first.
+		fd, kernel := unix.Openat2(int(dir.Fd()), path.Clean(name), &how)
+		f, err := beneath.Open(dir, name)
+		if (err == nil) != (kernel == nil) {
+			t.Errorf("%q: got error %v, the kernel %v", name, err, kernel)
+		}
+		if err == nil && kernel == nil {
+			opened++
+			var got, want unix.Stat_t
+			do(t, unix.Fstat(int(f.Fd()), &got), unix.Fstat(fd, &want))
+			if got.Ino != want.Ino || got.Dev != want.Dev {
+				t.Errorf("%q: got another folder than the kernel", name)
+			}
+		}
+		if kernel == nil {
+			do(t, unix.Close(fd))
+		}
+		if err == nil {
+			do(t, f.Close())
+		}
+	}
+	if opened < 100 {
+		t.Errorf("got only %d paths that lead anywhere", opened)
+	}
+}
+
+// plant makes a tree in which every folder has a, b and c: folders, and on each level
+// another of them a link or a file.
+func plant(t *testing.T) string {
+	t.Helper()
+	top, err := filepath.EvalSymlinks(t.TempDir())
+	do(t, err)
+	r := rand.New(rand.NewPCG(1, 2))
+	targets := []string{".", "..", "../..", "/", "/etc", top, "a", "b/c", "../c"}
+	var grow func(dir string, depth int)
+	grow = func(dir string, depth int) {
+		for _, name := range []string{"a", "b", "c"} {
+			full := filepath.Join(dir, name)
+			switch r.IntN(6) {
+			case 0:
+				do(t, os.Symlink(targets[r.IntN(len(targets))], full))
+			case 1:
+				do(t, os.WriteFile(full, nil, 0o600))
+			default:
+				do(t, os.Mkdir(full, 0o755))
+				if depth > 0 {
+					grow(full, depth-1)
+				}
+			}
+		}
+	}
+	grow(top, 3)
+	return top
+}
+
+// walk is a path of up to five parts.
+func walk(r *rand.Rand) string {
+	parts := []string{"a", "b", "c", "a", "b", "c", "a", "b", ".", "..", "", "absent", "etc"}
+	name := ""
+	for range 1 + r.IntN(5) {
+		name += parts[r.IntN(len(parts))] + "/"
+	}
+	return name[:len(name)-r.IntN(2)]
 }
