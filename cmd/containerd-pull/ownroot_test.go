@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,7 +123,8 @@ func TestN8OrdinaryUsersWithRoot(t *testing.T) {
 			t.Run(tc.name+", "+snapshotter, func(t *testing.T) {
 				o := newOrdinary(t, tc.subs)
 				flags := []string{"--root", "r", "--snapshotter", snapshotter}
-				out, said := o.run(0, append(flags, "--progress", "plain", ref)...)
+				sync := append(slices.Clone(flags), "--sync-fs")
+				out, said := o.run(0, append(sync, "--progress", "plain", ref)...)
 				if out != ref+"\n" || (tc.warns == "") != !strings.Contains(said, "warning") || !strings.Contains(said, tc.warns) {
 					t.Errorf("got %q and %q, want the name and a warning with %q", out, said, tc.warns)
 				}

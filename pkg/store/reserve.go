@@ -42,15 +42,15 @@ func (r Reserve) IsSet() bool { return r.Bytes > 0 || r.Percent > 0 }
 func (r Reserve) of(size int64) int64 { return max(r.Bytes, int64(r.Percent/100*float64(size))) }
 
 // Keep returns the space with what is to stay free of it.
-func (f FreeSpace) Keep(r Reserve) FreeSpace {
-	for _, s := range []**Space{&f.Content, &f.Snapshots} {
-		if *s != nil && r.IsSet() {
+func (r FreeSpace) Keep(free Reserve) FreeSpace {
+	for _, s := range []**Space{&r.Content, &r.Snapshots} {
+		if *s != nil && free.IsSet() {
 			kept := **s
-			kept.Reserve, kept.Bytes = r.of(kept.Size), kept.available
+			kept.Reserve, kept.Bytes = free.of(kept.Size), kept.available
 			*s = &kept
 		}
 	}
-	return f
+	return r
 }
 
 // look returns the space as it is now.

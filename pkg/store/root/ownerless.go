@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
@@ -11,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
 
 // ownerless is a diff.Applier for a user namespace that knows only one user:
@@ -20,6 +22,12 @@ type ownerless struct{ content content.Provider }
 
 // Apply implements diff.Applier.
 func (o ownerless) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, opts ...diff.ApplyOpt) (ocispec.Descriptor, error) {
+	var config diff.ApplyConfig
+	for _, opt := range opts {
+		if err := opt(ctx, desc, &config); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+	}
 	ra, err := o.content.ReaderAt(ctx, desc)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("reading layer %s: %w", desc.Digest, err)
@@ -32,13 +40,25 @@ func (o ownerless) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []
 	defer layer.Close()
 	sum := &measured{r: layer, digester: digest.Canonical.Digester()}
 	err = mount.WithTempMount(ctx, mounts, func(dir string) error {
-		_, err := archive.Apply(ctx, dir, sum, archive.WithNoSameOwner())
-		return err
+		if _, err := archive.Apply(ctx, dir, sum, archive.WithNoSameOwner()); err != nil || !config.SyncFs {
+			return err
+		}
+		return syncFolder(dir)
 	})
 	if err == nil { // what follows the end of the archive
 		_, err = io.Copy(io.Discard, sum)
 	}
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Size: sum.size, Digest: sum.digester.Digest()}, err
+}
+
+// syncFolder syncs the file system of dir.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
 }
 
 // plainLayer decompresses a layer as containerd does.
