@@ -188,5 +188,6 @@ func (s *Store) Restore(ctx context.Context, name string, before *images.Image) 
 	return nil
 }
 
-// questions is how many calls run at once where there is one for each layer.
-const questions = 8
+// questions is how many calls run at once where there is one for each layer: a
+// daemon's answers take longer on the way than to be found.
+const questions = 16

@@ -65,6 +65,9 @@ func (s Snapshot) IsThere() bool { return s.Info != nil && s.Damage == "" }
 // Survey says what of w is there: its records, and the files that the records
 // promise. It asks several questions at once, and changes nothing.
 func (s *Store) Survey(ctx context.Context, w Wanted) (Found, error) {
+	if len(w.Blobs)+len(w.Documents)+len(w.Chains) == 0 {
+		return Found{}, nil
+	}
 	v := surveyor{Store: s, files: s.backend.Files(ctx), found: Found{Blobs: map[digest.Digest]Blob{}, Snapshots: map[digest.Digest]Snapshot{}}}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(questions)

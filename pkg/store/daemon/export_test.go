@@ -34,3 +34,14 @@ func AsRefusal(err error) error { return asRefusal(err) }
 
 // SharesFile compares path with what a process sees, whose folder is proc.
 func SharesFile(proc, path string) error { return daemonProcess(proc).sharesFile(path) }
+
+// ReadNumbers reads the numbers of a namespace's snapshots out of the database in a
+// folder.
+func ReadNumbers(dir, namespace string) (map[string]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readNumbers(f, namespace)
+}

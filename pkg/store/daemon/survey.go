@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
@@ -18,16 +20,17 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
 )
 
-// files is a look at the files of the daemon's records.
+// files is a look at the files of the daemon's records. The folders are nil where
+// they are not known to be those that this process sees.
 type files struct {
 	*daemon
-	content *store.Place // of the blobs, nil if it is not known to be the one that this process sees
+	content, snapshots *store.Place
 }
 
 // Files implements store.Backend.
 func (d *daemon) Files(ctx context.Context) store.Files {
-	content, _ := d.Folders(ctx)
-	return files{d, content}
+	content, snapshots := d.Folders(ctx)
+	return files{d, content, snapshots}
 }
 
 // BlobDamage implements store.Files. Where the files cannot be seen, the daemon
@@ -66,15 +69,61 @@ func (d *daemon) readLast(ctx context.Context, info content.Info) (string, error
 	}
 }
 
-// ChainDamage implements store.Files.
+// ChainDamage implements store.Files. The API does not say where the files of a
+// snapshot are, so that the snapshotter's database is read; where that cannot be,
+// nothing is said.
 func (f files) ChainDamage(_ context.Context, chain []digest.Digest) ([]string, error) {
-	return make([]string, len(chain)), nil
+	if len(chain) == 0 || f.snapshots == nil || f.snapshots.Rest != "" || f.parts.Name != store.Overlayfs && f.parts.Name != store.Native {
+		return make([]string, len(chain)), nil
+	}
+	damage, err := f.look(chain)
+	if err != nil || slices.Max(damage) == "" {
+		return damage, err
+	}
+	again, err := f.look(chain) // it may have been removed and made anew meanwhile
+	for i, what := range again {
+		damage[i] = min(damage[i], what)
+	}
+	return damage, err
+}
+
+// look looks at the folders of snapshots whose numbers can be read.
+func (f files) look(chain []digest.Digest) ([]string, error) {
+	damage := make([]string, len(chain))
+	all, err := readNumbers(f.snapshots.Dir, f.parts.Namespace)
+	if err != nil {
+		log.L.Debugf("the folders of snapshots cannot be looked at: %v", err)
+		return damage, nil
+	}
+	for i, name := range chain {
+		number, ok := all[name.String()]
+		if !ok {
+			continue
+		}
+		if damage[i], err = store.FolderDamage(f.snapshots.Dir, f.folderOf(number)); err != nil {
+			return nil, err
+		}
+	}
+	return damage, nil
 }
 
 // Refill implements store.Backend.
-func (d *daemon) Refill(context.Context, string, string, *store.Upper) error {
-	return failure.New(errdefs.ErrDataLoss, "containerd's snapshotter has lost it, and something is on top of it").
-		WithHint("remove the containers on top of it (ctr containers rm, ctr snapshots rm) and pull again; if root_path of the snapshotter was changed, change it back")
+func (d *daemon) Refill(_ context.Context, name, _ string, u *store.Upper) error {
+	site := d.traits.Load().site
+	dir, err := site.folder(site.snapshots)
+	if err != nil {
+		return err
+	}
+	all, err := readNumbers(dir, d.parts.Namespace)
+	if err != nil {
+		return err
+	}
+	number, ok := all[name]
+	if !ok {
+		return failure.New(errdefs.ErrDataLoss, "containerd's snapshotter has lost it, and something is on top of it").
+			WithHint("remove the containers on top of it (ctr containers rm, ctr snapshots rm) and pull again; if root_path of the snapshotter was changed, change it back")
+	}
+	return u.Move(d.folderOf(number))
 }
 
 // Drop implements store.Backend. The file goes with the collection that follows,

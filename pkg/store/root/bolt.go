@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
-	"github.com/containerd-pull/containerd-pull/pkg/store/root/boltcheck"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/boltcheck"
 )
 
 // database is a bolt file of a root.

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/boltcheck"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
-	"github.com/containerd-pull/containerd-pull/pkg/store/root/boltcheck"
 )
 
 // The functions of this file find out whether the databases of a root are those of

@@ -13,7 +13,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/containerd-pull/containerd-pull/pkg/store/root/boltcheck"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/boltcheck"
 )
 
 // database makes one with buckets in buckets, some of them within a page, long values,

@@ -1,0 +1,131 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/boltcheck"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
+)
+
+// maxRecords bounds the database of a snapshotter that is read: 64 MiB are those of
+// some hundred thousand snapshots.
+const maxRecords = 64 << 20
+
+// numbers are those of the snapshots of one namespace, by name. A number is the name
+// of a folder.
+type numbers map[string]string
+
+// readNumbers reads the numbers out of the database in the folder of the daemon's
+// snapshotter. The daemon keeps it locked and may be writing it: what is read is a
+// copy, which has to be whole in itself.
+func readNumbers(dir *os.File, namespace string) (numbers, error) {
+	var err error
+	for range scans {
+		var all map[string]string
+		if all, err = readCopy(dir); err == nil {
+			return ofNamespace(all, namespace), nil
+		}
+	}
+	return nil, err
+}
+
+func readCopy(dir *os.File) (map[string]string, error) {
+	f, err := beneath.File(dir, recordsFile, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	body, err := io.ReadAll(io.LimitReader(f, maxRecords+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
+	case len(body) > maxRecords:
+		return nil, fmt.Errorf("%s has more than %d bytes", f.Name(), maxRecords)
+	}
+	if err := boltcheck.Pages(bytes.NewReader(body), int64(len(body))); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return parse(body)
+}
+
+// parse opens a database that lies in memory.
+func parse(body []byte) (all map[string]string, err error) {
+	fd, err := unix.MemfdCreate("records", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("creating a file in memory: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "records")
+	defer file.Close()
+	if _, err := file.Write(body); err != nil {
+		return nil, fmt.Errorf("copying records: %w", err)
+	}
+	db, err := bolt.Open(beneath.Path(file), 0, &bolt.Options{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("opening a copy of records: %w", err)
+	}
+	defer db.Close()
+	return all, db.View(func(tx *bolt.Tx) error {
+		all = numbersIn(tx)
+		return nil
+	})
+}
+
+// numbersIn reads the numbers of all snapshots. The layout is that of containerd's
+// core/snapshots/storage/bolt.go:
+//
+//	v1/snapshots/NAME/id
+func numbersIn(tx *bolt.Tx) map[string]string {
+	found := map[string]string{}
+	version := tx.Bucket([]byte("v1"))
+	if version == nil {
+		return found
+	}
+	all := version.Bucket([]byte("snapshots"))
+	if all == nil {
+		return found
+	}
+	_ = all.ForEachBucket(func(name []byte) error { // it returns what the function does
+		id, _ := binary.Uvarint(all.Bucket(name).Get([]byte("id")))
+		found[string(name)] = strconv.FormatUint(id, 10)
+		return nil
+	})
+	return found
+}
+
+// ofNamespace picks those of a namespace. The metadata calls a snapshot
+// NAMESPACE/SEQUENCE/NAME; of two of one name the one with the lower sequence was
+// removed and is still to be collected.
+func ofNamespace(all map[string]string, namespace string) numbers {
+	n, latest := numbers{}, map[string]uint64{}
+	for key, id := range all {
+		parts := strings.SplitN(key, "/", 3)
+		if len(parts) < 3 || parts[0] != namespace {
+			continue
+		}
+		sequence, err := strconv.ParseUint(parts[1], 10, 64)
+		if name := parts[2]; err == nil && sequence >= latest[name] {
+			n[name], latest[name] = id, sequence
+		}
+	}
+	return n
+}
+
+// folderOf is where the snapshotter keeps the files of the snapshot with that
+// number, beneath its folder.
+func (d *daemon) folderOf(number string) string {
+	if d.parts.Name == store.Overlayfs {
+		return path.Join("snapshots", number, "fs")
+	}
+	return path.Join("snapshots", number)
+}
