@@ -40,6 +40,7 @@ func (f *Failure) Hint() string { return f.hint }
 // Hinter is an error that may know what to do about it.
 type Hinter interface {
 	error
+	// Hint returns what to do about the error, empty if it does not know.
 	Hint() string
 }
 
@@ -47,10 +48,10 @@ type Hinter interface {
 // inside: what is farther out knows more about what was wanted. It is empty if
 // there is none.
 func HintOf(err error) string {
-	if h, ok := err.(Hinter); ok && h.Hint() != "" {
+	if h, ok := err.(Hinter); ok && h.Hint() != "" { //nolint:errorlint // one error of the tree at a time
 		return h.Hint()
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // as above
 	case interface{ Unwrap() error }:
 		return HintOf(e.Unwrap())
 	case interface{ Unwrap() []error }:

@@ -218,9 +218,10 @@ func unsafePart(s tls.ConnectionState) string {
 }
 
 func everySuite() []uint16 {
-	var all []uint16
-	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		all = append(all, s.ID)
+	suites := append(tls.CipherSuites(), tls.InsecureCipherSuites()...)
+	all := make([]uint16, len(suites))
+	for i, s := range suites {
+		all[i] = s.ID
 	}
 	return all
 }

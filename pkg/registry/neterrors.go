@@ -115,7 +115,7 @@ func netErrors() []netError {
 		// HTTP.
 		odd("http.ErrSchemeMismatch", func(err error) bool { return errors.Is(err, http.ErrSchemeMismatch) }),
 		odd("http.MaxBytesError", isA[*http.MaxBytesError]),
-		odd("http.ProtocolError", isA[*http.ProtocolError]),
+		odd("http.ProtocolError", isA[*http.ProtocolError]), //nolint:staticcheck // deprecated, and a row must be there
 		value("http.ErrAbortHandler", http.ErrAbortHandler),
 		value("http.ErrBodyNotAllowed", http.ErrBodyNotAllowed),
 		value("http.ErrBodyReadAfterClose", http.ErrBodyReadAfterClose),
