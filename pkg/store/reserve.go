@@ -147,7 +147,7 @@ func (a *allowance) take(n int64) error {
 	if a.left < n || time.Since(a.looked) > guardFresh {
 		err := a.look(n)
 		if err != nil && a.granted > 0 { // which may have been counted twice
-			time.Sleep(guardPause)
+			<-time.After(guardPause) // too short to be interrupted
 			a.granted = 0
 			err = a.look(n)
 		}

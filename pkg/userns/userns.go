@@ -127,7 +127,7 @@ func withRanges(ids ranges) (*Namespace, error) {
 // mapIDs has a program of shadow, which has the right to, map own to root and the
 // ranges to what follows.
 func mapIDs(program, pid string, own int, all []idRange) error {
-	args := []string{pid, "0", strconv.Itoa(own), "1"}
+	args := append(make([]string, 0, 4+3*len(all)), pid, "0", strconv.Itoa(own), "1")
 	next := int64(1)
 	for _, r := range all {
 		args = append(args, strconv.FormatInt(next, 10), strconv.FormatInt(r.first, 10), strconv.FormatInt(r.count, 10))
