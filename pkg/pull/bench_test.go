@@ -2,6 +2,7 @@ package pull_test
 
 import (
 	"compress/gzip"
+	"fmt"
 	"io"
 	"os"
 	"testing"
@@ -68,17 +69,28 @@ func unzipped(b *testing.B, name string) []byte {
 	return data
 }
 
-// BenchmarkPresent pulls an image that is there already.
+// BenchmarkPresent pulls an image that is there already, of few layers and of many.
 func BenchmarkPresent(b *testing.B) {
 	reg := testregistry.Start(b, testregistry.Options{})
-	ref := testregistry.Push(b, reg, "bench/present:1", small(b, "present", pulltest.Gzip, pulltest.Spec{}))
-	for _, p := range twoPlaces() {
-		b.Run(p.name, func(b *testing.B) {
-			s := newSite(b, p)
-			s.mustPull(ref)
-			for b.Loop() {
+	for name, img := range map[string]*pulltest.Image{"few": small(b, "present", pulltest.Gzip, pulltest.Spec{}), "many": sixtyLayers()} {
+		ref := testregistry.Push(b, reg, "bench/"+name+":1", img)
+		for _, p := range twoPlaces() {
+			b.Run(name+"/"+p.name, func(b *testing.B) {
+				s := newSite(b, p)
 				s.mustPull(ref)
-			}
-		})
+				for b.Loop() {
+					s.mustPull(ref)
+				}
+			})
+		}
 	}
+}
+
+// sixtyLayers is an image of that many small layers.
+func sixtyLayers() *pulltest.Image {
+	var spec pulltest.Spec
+	for i := range 60 {
+		spec.Layers = append(spec.Layers, pulltest.NewLayer(pulltest.Gzip, pulltest.Regular(fmt.Sprint("file", i), "text")))
+	}
+	return pulltest.NewImage(spec)
 }

@@ -272,15 +272,7 @@ func (s *survey) missing(ctx context.Context) Missing {
 		t.document(ctx, d)
 	}
 	for _, sel := range s.pl.Images {
-		for i, l := range sel.Layers {
-			t.layer(ctx, l, !sel.Unpack, t.canDoWithout(sel, i))
-		}
-		for _, desc := range sel.Beside {
-			t.layer(ctx, desc, true, false)
-		}
-		for i, id := range sel.chain() {
-			t.snapshot(ctx, sel.Layers[i], id)
-		}
+		t.selected(ctx, sel, sel.chain())
 	}
 	return t.Missing
 }
@@ -314,11 +306,25 @@ func (t *tally) document(ctx context.Context, d Document) {
 	}
 }
 
-// canDoWithout reports whether a pull can do without the blob of layer i of sel if
-// it has no record: there is a snapshot, and the blob is going to be discarded, is
-// not what that was made of, or is not promised by an image record.
-func (t *tally) canDoWithout(sel Selected, i int) bool {
-	return sel.Unpack && t.found.Snapshots[sel.chain()[i]].IsThere() && t.found.Blobs[sel.Layers[i].Digest].Info == nil &&
+// selected counts the layers and the snapshots of sel; chain is empty if it is not
+// unpacked.
+func (t *tally) selected(ctx context.Context, sel Selected, chain []digest.Digest) {
+	for i, l := range sel.Layers {
+		t.layer(ctx, l, !sel.Unpack, sel.Unpack && t.canDoWithout(l, chain[i]))
+	}
+	for _, desc := range sel.Beside {
+		t.layer(ctx, desc, true, false)
+	}
+	for i, id := range chain {
+		t.snapshot(ctx, sel.Layers[i], id)
+	}
+}
+
+// canDoWithout reports whether a pull can do without the blob of a layer if it has
+// no record: the snapshot id is there, and the blob is going to be discarded, is not
+// what that was made of, or is not promised by an image record.
+func (t *tally) canDoWithout(layer ocispec.Descriptor, id digest.Digest) bool {
+	return t.found.Snapshots[id].IsThere() && t.found.Blobs[layer.Digest].Info == nil &&
 		(t.pl.Request.DiscardLayers || t.promised || !t.p.Store.MakesOfBlobs())
 }
 

@@ -71,14 +71,14 @@ func (s *Store) Survey(ctx context.Context, w Wanted) (Found, error) {
 	v := surveyor{Store: s, files: s.backend.Files(ctx), found: Found{Blobs: map[digest.Digest]Blob{}, Snapshots: map[digest.Digest]Snapshot{}}}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(questions)
-	for _, desc := range once(w.Blobs, w.Documents) {
-		g.Go(func() error { return v.blob(ctx, desc, false) })
+	for _, chain := range w.Chains { // first: they take longest
+		g.Go(func() error { return v.chain(ctx, chain) })
 	}
 	for _, desc := range once(w.Documents, nil) {
 		g.Go(func() error { return v.blob(ctx, desc, true) })
 	}
-	for _, chain := range w.Chains {
-		g.Go(func() error { return v.chain(ctx, chain) })
+	for _, desc := range once(w.Blobs, w.Documents) {
+		g.Go(func() error { return v.blob(ctx, desc, false) })
 	}
 	err := g.Wait()
 	return v.found, err
@@ -186,29 +186,18 @@ func isAbortive(ctx context.Context, err error) bool {
 // chain looks at the records of a chain, and at the folders of those snapshots
 // that have one, up to the first that has none.
 func (v *surveyor) chain(ctx context.Context, chain []digest.Digest) error {
-	all := make([]Snapshot, len(chain))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(questions)
-	for i, id := range chain {
-		parent := digest.Digest("")
-		if i > 0 {
-			parent = chain[i-1]
-		}
-		g.Go(func() (err error) {
-			all[i].Info, err = v.committed(gctx, id.String(), parent.String())
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	all, damage, err := v.chainRecords(ctx, chain)
+	if err != nil {
 		return err
 	}
 	n := slices.IndexFunc(all, func(s Snapshot) bool { return s.Info == nil })
 	if n < 0 {
 		n = len(chain)
 	}
-	damage, err := v.files.ChainDamage(ctx, chain[:n])
-	if err != nil {
-		return err
+	if damage == nil {
+		if damage, err = v.files.ChainDamage(ctx, chain[:n]); err != nil {
+			return err
+		}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -219,6 +208,30 @@ func (v *surveyor) chain(ctx context.Context, chain []digest.Digest) error {
 		v.found.Snapshots[id] = all[i]
 	}
 	return nil
+}
+
+// chainRecords looks at the records of a chain. Nearly always all of them are there
+// or none, and no snapshot goes before those on top of it: where the top is there,
+// the folders are looked at meanwhile.
+func (v *surveyor) chainRecords(ctx context.Context, chain []digest.Digest) (all []Snapshot, damage []string, err error) {
+	all = make([]Snapshot, len(chain))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(questions)
+	for i, id := range slices.Backward(chain) {
+		parent := digest.Digest("")
+		if i > 0 {
+			parent = chain[i-1]
+		}
+		g.Go(func() (err error) {
+			all[i].Info, err = v.committed(ctx, id.String(), parent.String())
+			if i == len(chain)-1 && all[i].Info != nil && err == nil {
+				damage, err = v.files.ChainDamage(ctx, chain)
+			}
+			return err
+		})
+	}
+	err = g.Wait()
+	return all, damage, err
 }
 
 // ChainDamage says for each snapshot of a chain, bottom first, what is wrong with its
