@@ -132,12 +132,19 @@ func Hostname(host string) string {
 func SameHostname(a, b string) bool { return Hostname(a) == Hostname(b) }
 
 // ListsHost reports whether host is in list. An entry without a port stands for
-// all ports.
+// all ports, one with the port of HTTPS for that alone.
 func ListsHost(list []string, host string) bool {
 	return slices.ContainsFunc(list, func(entry string) bool {
-		_, port := splitHost(entry)
-		return SameHost(entry, host) || port == "" && SameHostname(entry, host)
+		return SameHost(entry, host) || !namesPort(entry) && SameHostname(entry, host)
 	})
+}
+
+// namesPort reports whether a port is written behind a host.
+func namesPort(host string) bool {
+	if strings.HasPrefix(host, "[") {
+		return strings.Contains(host, "]:")
+	}
+	return strings.Count(host, ":") == 1
 }
 
 // SameOrigin reports whether a and b have one scheme, host and port, where a

@@ -94,11 +94,13 @@ func TestHostname(t *testing.T) {
 }
 
 func TestListsHost(t *testing.T) {
-	list := []string{"auth.example.com", "TOKEN.example.com:8443", "Upper.example.com"}
+	list := []string{"auth.example.com", "TOKEN.example.com:8443", "Upper.example.com", "https.example.com:0443", "[2001:db8::1]:443", "[2001:db8::2]", "2001:db8::3"}
 	for host, want := range map[string]bool{
 		"auth.example.com": true, "AUTH.example.com:8443": true, "token.example.com:8443": true,
 		"token.example.com": false, "token.example.com:443": false, "example.com": false,
 		"upper.example.com": true, "upper.example.com:443": true,
+		"https.example.com": true, "https.example.com:443": true, "https.example.com:5000": false,
+		"[2001:db8::1]": true, "[2001:db8::1]:5000": false, "[2001:db8::2]:5000": true, "[2001:db8:0::3]:5000": true,
 	} {
 		if got := source.ListsHost(list, host); got != want {
 			t.Errorf("ListsHost(%q): got %v, want %v", host, got, want)

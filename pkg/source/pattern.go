@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/net/publicsuffix"
@@ -30,17 +32,42 @@ type Pattern struct {
 const wildcards = "*?"
 
 // ParsePattern parses HOST or HOST/REPOSITORY. It refuses a pattern that fits
-// nothing, because no name of a repository holds a scheme, a tag or a digest. Its
-// errors quote text and are an errdefs.ErrInvalidArgument.
+// nothing, with which what it stands in would silently not apply: no name of a
+// repository holds a scheme, a tag or a digest, or ends in a slash. Its errors quote
+// text and are an errdefs.ErrInvalidArgument.
 func ParsePattern(text string) (Pattern, error) {
 	host, repository, hasPath := strings.Cut(text, "/")
-	if host == "" || strings.Contains(host, "@") || strings.Contains(text, "://") || strings.ContainsAny(repository, ":@") {
-		return Pattern{}, failure.New(errdefs.ErrInvalidArgument, "pattern %q fits nothing: want HOST or HOST/REPOSITORY, without scheme, tag and digest", text)
-	}
 	if !hasPath {
 		repository = "*"
 	}
+	if !isHostPattern(host) || !pathPattern.MatchString(repository) {
+		return Pattern{}, failure.New(errdefs.ErrInvalidArgument, "pattern %q fits nothing: want HOST or HOST/REPOSITORY, without scheme, tag and digest", text).
+			WithHint("%s", patternHint(text))
+	}
 	return Pattern{CanonicalHost(host), repository}, nil
+}
+
+var (
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9._*?-]+$`)
+	portPattern = regexp.MustCompile(`^[0-9*?]*$`)
+	pathPattern = regexp.MustCompile(`^[A-Za-z0-9._*?-]+(/[A-Za-z0-9._*?-]+)*$`)
+)
+
+// isHostPattern reports whether some host fits a pattern.
+func isHostPattern(host string) bool {
+	name, port := splitHost(host)
+	return (isAddress(name) || namePattern.MatchString(name)) && portPattern.MatchString(port)
+}
+
+// patternHint says how a pattern that fits nothing was probably meant.
+func patternHint(text string) string {
+	if strings.HasSuffix(text, "/") && len(text) > 1 {
+		return fmt.Sprintf("for all repositories below it, write %q", text+"*")
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return "names of hosts are in ASCII: write an international one in its xn-- form"
+	}
+	return "for example registry.example.com, registry.example.com:5000 or registry.example.com/team/*"
 }
 
 // ParsePatterns parses all of texts, or fails with what is wrong with the first
@@ -137,6 +164,8 @@ func (p Pattern) Caveat() string {
 		at += fmt.Sprintf("; %q is any port", joinHost(name, "*"))
 	}
 	switch {
+	case p.fitsNoImage():
+		return fmt.Sprintf("it fits no image: all repositories of %s have a name below an owner, the official ones below %s%s", DockerHub, DockerHub, "/"+officialImages)
 	case name == "*":
 		return "it stands for every registry, also for one that the author of an image name chooses, " + at
 	case first && isPublicSuffix(strings.TrimPrefix(name[1:], ".")):
@@ -149,6 +178,12 @@ func (p Pattern) Caveat() string {
 		return "it stands for hosts " + at
 	}
 	return ""
+}
+
+// fitsNoImage reports whether the pattern has the short name of an image of Docker
+// Hub, where that is typed rather than what it stands for.
+func (p Pattern) fitsNoImage() bool {
+	return p.Host == DockerHub && !strings.ContainsAny(p.Path, "/*")
 }
 
 // isPublicSuffix reports whether different owners register names below a name.

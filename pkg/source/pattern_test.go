@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"errors"
 	"math/rand/v2"
 	"regexp"
 	"strings"
@@ -29,6 +30,26 @@ func TestParsePattern(t *testing.T) {
 		p, err := source.ParsePattern(text)
 		if (err == nil) != (want != "") || err != nil && !errdefs.IsInvalidArgument(err) || err == nil && p.String() != want {
 			t.Errorf("ParsePattern(%q): got %q, %v, want %q", text, p, err, want)
+		}
+	}
+}
+
+// TestM4PatternsThatFitNothing: a policy of a pattern that fits nothing would not
+// apply, and nothing would show it.
+func TestM4PatternsThatFitNothing(t *testing.T) {
+	for _, text := range []string{
+		"r.example.com/", "r.example.com//app", "r.example.com/team/", "r.example.com/team//*", "/", "//", ":5000", "r.example.com:https", "r.example.com:+5000",
+		"r.example.com:5000:6000", "[*]:5000", "[::1", "[r.example.com]", "r example.com", " r.example.com", "r.example.com/a b", "r.example.com\n", "r.example.com/\x1b",
+		"r%2eexample.com", "r.example.com/team%2fapp", "münchen.example", "r.example.com:５０００", "r．example.com", "r.example.com/ä", "r.example.com/a?b#c", "http:r.example.com", "r.example.com\\app",
+	} {
+		p, err := source.ParsePattern(text)
+		if !errdefs.IsInvalidArgument(err) {
+			t.Errorf("ParsePattern(%q): got %q, %v, want an invalid argument", text, p, err)
+		} else if h, ok := errors.AsType[interface {
+			error
+			Hint() string
+		}](err); !ok || h.Hint() == "" {
+			t.Errorf("ParsePattern(%q): got no hint", text)
 		}
 	}
 }
@@ -170,6 +191,7 @@ func TestPatternCaveat(t *testing.T) {
 		"r.example.com": "", "r.example.com:5000/x": "", "r?.example.com:*": "", "*.example.com:5000/*": `ends in ".example.com", on 5000`,
 		"*": "every registry", "*/team/*": "every registry", "*:*": "every registry",
 		"*.corp.example.com": `"*.corp.example.com:*" is any port`, "*corp.example.com": `ends in "corp.example.com"`,
+		"docker.io/alpine": "below docker.io/library/", "index.docker.io:443/alpin?": "fits no image", "docker.io/library/alpine": "", "docker.io/*": "", "r.example.com/app": "",
 		"*.com": "different owners", "*.github.io": "different owners",
 		"registry.*": `begins with "registry."`, "r?.example.com": "the port of HTTPS alone", "localhost": `"localhost:*" is any port`, "[::1]/x": `"[::1]:*" is any port`,
 	} {

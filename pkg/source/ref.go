@@ -59,7 +59,20 @@ func ParseRef(s string) (Ref, error) {
 		}
 	}
 	ref.Name = ref.name()
+	ref.Path = repositoryAt(ref.Domain, ref.Path)
 	return ref, nil
+}
+
+// officialImages is where Docker Hub has the images of short names.
+const officialImages = "library/"
+
+// repositoryAt is the one name of a repository. The parser completes short names
+// only where Docker Hub is spelled as it knows it.
+func repositoryAt(domain, path string) string {
+	if domain == DockerHub && !strings.Contains(path, "/") {
+		return officialImages + path
+	}
+	return path
 }
 
 // name leaves out a digest beside a tag: the digest says which image is meant,

@@ -77,7 +77,7 @@ func TestParseRef(t *testing.T) {
 // spellings of a host, and the record has the name that was typed.
 func TestM4OneNameForAllSpellings(t *testing.T) {
 	for canonical, spellings := range map[string][]string{
-		"docker.io/library/alpine:3": {"alpine:3", "index.docker.io/library/alpine:3", "registry-1.docker.io/library/alpine:3", "DOCKER.IO/library/alpine:3", "docker.io:443/library/alpine:3"},
+		"docker.io/library/alpine:3": {"alpine:3", "index.docker.io/library/alpine:3", "registry-1.docker.io/library/alpine:3", "DOCKER.IO/library/alpine:3", "docker.io:443/library/alpine:3", "docker.io:443/alpine:3", "registry-1.docker.io/alpine:3", "DOCKER.IO/alpine:3"},
 		"localhost:5000/x:latest":    {"localhost:5000/x", "LOCALHOST:5000/x", "localhost:05000/x"},
 		"r.example.com/x:1":          {"r.example.com/x:1", "R.Example.com:443/x:1", "r.example.com:0443/x:1"},
 		"[::1]:5000/x:1":             {"[::1]:5000/x:1", "[0:0:0:0:0:0:0:1]:5000/x:1", "[::0001]:05000/x:1"},
