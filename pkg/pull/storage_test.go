@@ -60,7 +60,7 @@ func siteOn(t *testing.T, p place, part string, mount func(dir string)) (*site, 
 
 func mountAt(t *testing.T, dir, options string) {
 	t.Helper()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=700,"+options); err != nil {
 		t.Fatal(err)
 	}
 	unmountInTheEnd(t, dir)

@@ -141,8 +141,12 @@ func (w *countingWriter) WriteHeader(status int) {
 }
 
 // Write counts before it sends: a client that has read everything may look at
-// the log before this goroutine runs again.
+// the log before this goroutine runs again. An answer to HEAD has no body, which
+// net/http would swallow however long it is.
 func (w *countingWriter) Write(p []byte) (int, error) {
+	if w.entry.Method == http.MethodHead {
+		return 0, http.ErrBodyNotAllowed
+	}
 	w.log.update(func() {
 		w.entry.Bytes += int64(len(p))
 		if w.entry.Status == 0 {
