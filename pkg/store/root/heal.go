@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -117,14 +116,4 @@ func (p *place) sweep(snapshotter string, n numbers) error {
 		}
 	}
 	return nil
-}
-
-// emptyBeneath removes everything in a folder of dir.
-func emptyBeneath(dir *os.File, name string) error {
-	f, err := beneath.Open(dir, name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return store.Empty(f)
 }

@@ -48,18 +48,18 @@ func folders(snapshotter string) []folder {
 // openPlace opens the folder at path, which must exist. Whether it is safe is for
 // look or prepare to find out.
 func openPlace(path string) (*place, error) {
-	real, err := filepath.Abs(path)
+	full, err := filepath.Abs(path)
 	if err == nil {
-		real, err = filepath.EvalSymlinks(real)
+		full, err = filepath.EvalSymlinks(full)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("finding root %q: %w", path, unfit(err))
 	}
-	dir, err := os.OpenFile(real, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	dir, err := os.OpenFile(full, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening root: %w", unfit(err))
 	}
-	return &place{dir, real}, nil
+	return &place{dir, full}, nil
 }
 
 func (p *place) close() error { return p.dir.Close() }
