@@ -100,12 +100,11 @@ func damages() []damage {
 		{name: "label of the manifest for a layer", do: unlabelled(manifest, named("containerd.io/gc.ref.content.l.1"), ""), want: check.Label, at: manifest},
 		{name: "label of the config for its snapshot", do: unlabelled(config, snapshotLabel, ""), want: check.Label, at: config},
 		{name: "wrong label of the config for its snapshot", do: unlabelled(config, snapshotLabel, "sha256:none"), want: check.Label, at: config},
-		{name: "diff ID of a layer", do: unlabelled(layer(1), named("containerd.io/uncompressed"), ""), want: check.Label, at: layer(1)},
 		{name: "wrong diff ID of a layer", do: unlabelled(layer(1), named("containerd.io/uncompressed"), "sha256:none"), want: check.Label, at: layer(1)},
 		{name: "snapshot removed", do: func(s *site, _, m *pulltest.Image) {
 			must(s.t, s.Snapshotter.Remove(s.ctx(), m.ChainIDs()[2].String()))
 		}, want: check.Snapshot, at: chain(2)},
-		{name: "folder gone", deep: true, do: func(s *site, _, m *pulltest.Image) { must(s.t, os.RemoveAll(s.folder(m, 1))) }, want: check.Tree, at: chain(1)},
+		{name: "folder gone", deep: true, do: func(s *site, _, m *pulltest.Image) { must(s.t, os.RemoveAll(s.folder(m, 1))) }, want: check.Snapshot, at: chain(1)},
 		{name: "file changed", deep: true, path: "/etc/passwd", want: check.Tree, at: chain(0),
 			do: func(s *site, _, m *pulltest.Image) { spoil(s.t, filepath.Join(s.folder(m, 0), "etc/passwd"), flip) }},
 		{name: "file grown", deep: true, path: "/etc/release", want: check.Tree, at: chain(2),
@@ -150,6 +149,10 @@ func TestDamage(t *testing.T) {
 			// A daemon does not show what follows the bytes that it knows of.
 			if d.name == "longer manifest" && s.daemon != nil {
 				continue
+			}
+			// The numbers of what was made since a native root was opened are not known.
+			if d.name == "folder gone" && s.Name == "native" {
+				d.want = check.Tree
 			}
 			ok := t.Run(d.name, func(t *testing.T) { s.in(t).damage(d, ref, img, m) })
 			if !ok {
