@@ -29,7 +29,7 @@ func openProcess(pid int) (*process, error) {
 	return &process{pid, folder}, nil
 }
 
-func (p *process) close() { p.folder.Close() }
+func (p *process) close() error { return p.folder.Close() }
 
 // path is the path of a file of the process, by the handle.
 func (p *process) path(name string) string {
