@@ -6,12 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 )
@@ -60,8 +62,8 @@ func askOnTerminal(t *testing.T) {
 	h := newHome(t)
 	const ask = `read -r _ _ _ _ group _ _ front _ </proc/self/stat
 [ "$group" = "$front" ] || exit 9
-printf 'PIN: ' >&2
 stty -echo </dev/tty
+printf 'PIN: ' >&2
 read -r pin </dev/tty
 `
 	h.script("docker-credential-ask", ask+`echo "{\"Username\":\"u\",\"Secret\":\"$pin\"}"`)
@@ -99,18 +101,36 @@ func endOnTerminal(t *testing.T, h *home) {
 	if !errors.Is(err, errSeenEnough) {
 		t.Errorf("got %v, want the end of the context", err)
 	}
-	pid, err := os.ReadFile(gate)
+	text, err := os.ReadFile(gate)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The signal is on its way when the call returns.
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
-		if err != nil || strings.Contains(string(state), ") Z ") {
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, pid)
+}
+
+// awaitEnd waits until a process has ended: the signal that ends it is on its way
+// when the call returns, and a busy machine takes its time.
+func awaitEnd(t *testing.T, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+		if !errors.Is(err, unix.EINTR) {
+			if err != nil {
+				t.Fatal(err)
+			}
 			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the child of the helper still runs: %s", state)
 		}
 	}
 }
