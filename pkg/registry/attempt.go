@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/containerd-pull/containerd-pull/pkg/registry/neterror"
 )
 
 // attempt is one request, with what is known of its way beside the error that ends
@@ -68,17 +70,17 @@ func (a *attempt) fault(err error) *fault {
 	if isProxyFailure(err) && a.proxy != nil {
 		return a.proxyFault(insideProxy(err))
 	}
-	row, named := rowOf(err)
+	row, named := neterror.Of(err)
 	switch {
 	case named:
 	case a.handshake.Load():
-		row.reason, row.prospect, row.unreached = "tls", permanent, true
+		row.Reason, row.Prospect, row.Unreached = "tls", neterror.Permanent, true
 	case a.answered.Load():
 		f := malformedf("answers something else than HTTP: %w", err)
 		f.hint = a.checkPort()
 		return f
 	}
-	f := row.fault(err)
+	f := rowFault(row, err)
 	f.settle(a.r.heard.has(a.req.URL.Host))
 	a.explain(f)
 	return f
@@ -86,8 +88,8 @@ func (a *attempt) fault(err error) *fault {
 
 // proxyFault is the fault of a proxy that cannot be reached.
 func (a *attempt) proxyFault(err error) *fault {
-	row, _ := rowOf(err)
-	f := row.fault(fmt.Errorf("%s: %w", a.r.proxies.name(a.proxy, a.req.URL.Scheme), err))
+	row, _ := neterror.Of(err)
+	f := rowFault(row, fmt.Errorf("%s: %w", a.r.proxies.name(a.proxy, a.req.URL.Scheme), err))
 	f.unreachable = true
 	f.settle(a.r.heard.has(a.proxy.Host))
 	f.hint = "check that the proxy runs at this address, or correct " + a.r.proxies.from[a.req.URL.Scheme]
@@ -103,9 +105,9 @@ func (a *attempt) explain(f *fault) {
 		f.hint = fmt.Sprintf("the name %s does not resolve: check how it is spelled, and the name servers of this machine", a.req.URL.Hostname())
 	case f.reason == "refused" && !f.isTemporary():
 		f.hint = fmt.Sprintf("no server listens at %s: check the name and the port, or start the registry", name)
-	case isNotTLS(f.err):
+	case neterror.IsNotTLS(f.err):
 		a.explainNoTLS(f)
-	case isA[*tls.CertificateVerificationError](f.err):
+	case neterror.IsA[*tls.CertificateVerificationError](f.err):
 		f.hint = a.certificateHint(f.err)
 	case f.reason == "tls":
 		a.explainHandshake(f)
@@ -144,11 +146,11 @@ func (a *attempt) certificateHint(err error) string {
 		return "the certificate of the server has to be renewed, unless the clock of this machine is wrong"
 	}
 	switch {
-	case isA[x509.HostnameError](err):
+	case neterror.IsA[x509.HostnameError](err):
 		return "the certificate is for another name: check the name of the registry"
-	case isA[x509.UnknownAuthorityError](err) && !a.isOwn():
+	case neterror.IsA[x509.UnknownAuthorityError](err) && !a.isOwn():
 		return "name the authority of the certificate as ca where the host is configured (hosts.toml or the profile)"
-	case isA[x509.UnknownAuthorityError](err):
+	case neterror.IsA[x509.UnknownAuthorityError](err):
 		return "--tlscacert FILE names the authority of the certificate, --skip-verify accepts any certificate"
 	}
 	return "the server needs another certificate"
@@ -156,17 +158,17 @@ func (a *attempt) certificateHint(err error) string {
 
 // explainHandshake is about a handshake that one side has ended.
 func (a *attempt) explainHandshake(f *fault) {
-	got, ok := alertOf(f.err)
+	got, ok := neterror.AlertOf(f.err)
 	switch {
-	case ok && got.isAboutClient() && len(a.via.TLSClientConfig.Certificates) > 0:
+	case ok && got.IsAboutClient() && len(a.via.TLSClientConfig.Certificates) > 0:
 		f.err = fmt.Errorf("does not accept the client certificate: %w", f.err)
 		f.hint = "the server has to know the authority of the client certificate, which must not have expired"
 		return
-	case ok && got.isAboutClient():
+	case ok && got.IsAboutClient():
 		f.err = fmt.Errorf("wants a client certificate: %w", f.err)
 		f.hint = "give one with --tlscert FILE and --tlskey FILE, or as client in hosts.toml"
 		return
-	case ok && got != alertProtocolVersion && got != alertHandshakeFailure:
+	case ok && !got.IsAboutHandshake():
 		f.hint = a.checkPort()
 		return
 	}
@@ -226,16 +228,16 @@ func everySuite() []uint16 {
 	return all
 }
 
-// fault makes a fault of an error that the row is about.
-func (row netError) fault(err error) *fault {
+// rowFault makes a fault of an error that the row is about.
+func rowFault(row neterror.Row, err error) *fault {
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("connection closed before the answer: %w", err)
 	}
 	f := &fault{
-		reason: row.reason, class: row.class, retry: row.prospect != permanent, brief: row.prospect == brief,
-		unreachable: row.unreached || isOp("dial")(err), err: err,
+		reason: row.Reason, class: row.Class, retry: row.Prospect != neterror.Permanent, brief: row.Prospect == neterror.Brief,
+		unreachable: row.Unreached, err: err,
 	}
-	if isA[x509.SystemRootsError](err) {
+	if neterror.IsA[x509.SystemRootsError](err) {
 		f.hint = "install the certificates of the system (ca-certificates), or name one with --tlscacert FILE"
 	}
 	return f
@@ -257,6 +259,6 @@ func networkFault(err error) *fault {
 	if f := faultOf(err); f != nil {
 		return f
 	}
-	row, _ := rowOf(err)
-	return row.fault(err)
+	row, _ := neterror.Of(err)
+	return rowFault(row, err)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/neterror"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -148,7 +149,7 @@ func (h *host) isAmbiguous(resp *http.Response, err error) bool {
 		}
 		return resp.StatusCode == http.StatusBadRequest
 	}
-	return err != nil && (h.Insecure || isNotTLS(err))
+	return err != nil && (h.Insecure || neterror.IsNotTLS(err))
 }
 
 func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*http.Response, error) {

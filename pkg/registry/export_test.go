@@ -14,14 +14,5 @@ func JudgeRedirect(name, target, addr string, private ...string) error {
 	return r.judgeReach(&host{Host: hosts.Host{Name: name}}, target, addr)
 }
 
-// NetErrorNames lists the rows of the table of network errors.
-func NetErrorNames() []string {
-	var names []string
-	for _, row := range netErrors() {
-		names = append(names, row.name)
-	}
-	return names
-}
-
 // IsTemporary reports whether an error of the network is tried again in full.
 func IsTemporary(err error) bool { return networkFault(err).isTemporary() }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/neterror"
 )
 
 // proxies decides through which proxy a URL is asked, and knows where each proxy
@@ -142,7 +143,7 @@ func (p proxies) refusal(proxy *url.URL, scheme, host string, resp *http.Respons
 }
 
 // isProxyFailure reports whether the connection to the proxy itself failed.
-func isProxyFailure(err error) bool { return isOp("proxyconnect")(err) }
+func isProxyFailure(err error) bool { return neterror.IsOp("proxyconnect")(err) }
 
 // insideProxy returns why the connection to the proxy failed.
 func insideProxy(err error) error {

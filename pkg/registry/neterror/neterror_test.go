@@ -1,4 +1,4 @@
-package registry_test
+package neterror_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/neterror"
 )
 
 // netPackages are the packages whose errors can end a request.
@@ -23,14 +23,14 @@ func netPackages() []string {
 // TestEveryNetErrorHasRow lists what Go's own packages can return, so that a new Go
 // brings no error about which nothing was decided.
 func TestEveryNetErrorHasRow(t *testing.T) {
-	rows := registry.NetErrorNames()
+	rows := neterror.Names()
 	exported := exportedErrors(t)
 	if len(exported) < 40 {
 		t.Fatalf("got %d errors in the packages, want the 40 and more that there are", len(exported))
 	}
 	for _, name := range exported {
 		if !slices.ContainsFunc(rows, func(row string) bool { return row == name || strings.HasPrefix(row, name+" ") }) {
-			t.Errorf("%s has no row in netErrors", name)
+			t.Errorf("%s has no row in the table", name)
 		}
 	}
 	for _, row := range rows {
