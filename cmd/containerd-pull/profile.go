@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -10,7 +11,10 @@ import (
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
 type profileOptions struct {
@@ -118,4 +122,181 @@ func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
 	}
 	_, err = fmt.Fprintln(o.streams.out, printable.Line(path))
 	return asOutput(err)
+}
+
+func newProfileCheckCmd(s streams, caller config.Caller) *cobra.Command {
+	o := &profileOptions{options: options{streams: s, caller: caller}}
+	cmd := newProfileCmd(o, "check [flags] [NAME...]", "Check the configuration files and what they name, without pulling", runProfileCheck)
+	cmd.Flags().BoolVar(&o.online, "online", false, "also reach the daemon and log in to the hosts")
+	cmd.Flags().BoolVar(&o.migrate, "migrate", false, "name instead each line whose meaning changed since the first release, and what to write")
+	addFormat(cmd, &o.format)
+	return cmd
+}
+
+// runProfileCheck reports all mistakes, not only the first.
+func runProfileCheck(ctx context.Context, o *profileOptions, names []string) error {
+	if o.online && o.migrate {
+		return usagef("--online and --migrate exclude each other")
+	}
+	if err := checkFormat(o.format); err != nil {
+		return err
+	}
+	settings, err := config.Read(o.caller, o.flags)
+	if err != nil {
+		return asUsage(err)
+	}
+	var wrong []error
+	for _, f := range settings.Findings() {
+		wrong = append(wrong, asUsage(f))
+	}
+	if o.migrate && len(wrong) == 0 {
+		return showChanges(o, settings, names)
+	}
+	shown := output.NewCheck(settings)
+	if len(wrong) == 0 {
+		wrong = o.checkProfiles(ctx, settings, names)
+	}
+	if len(wrong) == 0 {
+		if err := addReach(shown, settings, names); err != nil {
+			return err
+		}
+	}
+	return o.showCheck(shown, wrong)
+}
+
+// showCheck writes the result: on stdout what is right and may be known, on stderr
+// what is not; as JSON, all of it on stdout.
+func (o *profileOptions) showCheck(shown *output.Check, wrong []error) error {
+	for _, err := range wrong {
+		shown.Wrong = append(shown.Wrong, output.Finding{Message: err.Error(), Hint: hintFor(err, o.caller)})
+	}
+	if o.format == "" {
+		o.warn(shown.Warnings...)
+		for _, err := range wrong {
+			writeError(o.streams.err, err, o.caller)
+		}
+	}
+	if o.format != "" || len(wrong) == 0 {
+		if err := writeFormatted(o.streams.out, o.format, shown, shown.Write); err != nil {
+			return err
+		}
+	}
+	if len(wrong) > 0 {
+		return &reportedError{errors.Join(wrong...)}
+	}
+	return nil
+}
+
+// showChanges writes the lines whose meaning changed. They are an error, so that a
+// script sees them.
+func showChanges(o *profileOptions, settings *config.Settings, names []string) error {
+	for _, name := range names {
+		if _, err := settings.ShowProfile(name); err != nil { // it has to exist
+			return asUsage(err)
+		}
+	}
+	changes, err := settings.Changes(names)
+	if err != nil {
+		return asUsage(err)
+	}
+	shown := output.NewChanges(changes)
+	if err := writeFormatted(o.streams.out, o.format, shown, shown.Write); err != nil {
+		return err
+	}
+	if len(changes) > 0 {
+		return &reportedError{usagef("%d lines mean something else than in the first release", len(changes))}
+	}
+	return nil
+}
+
+// profilesOr returns names, or those of all profiles and an empty one, which
+// stands for the settings without a profile.
+func profilesOr(settings *config.Settings, names []string) []string {
+	if len(names) > 0 {
+		return names
+	}
+	names = []string{""}
+	for _, p := range settings.Profiles() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// addReach adds which hosts each credential may be sent to, and warns of what may
+// reach further than its author thought.
+func addReach(shown *output.Check, settings *config.Settings, names []string) error {
+	for _, name := range profilesOr(settings, names) {
+		cfg, err := settings.WithProfile(name)
+		if err != nil {
+			return asUsage(err)
+		}
+		for _, caveat := range cfg.Caveats() {
+			shown.Warnings = append(shown.Warnings, inProfile(name, errors.New(caveat)).Error())
+		}
+		for _, r := range cfg.Reach() {
+			shown.Credentials = append(shown.Credentials, output.Reach{Profile: name, Credential: r.Credential, Hosts: r.Hosts})
+		}
+	}
+	return nil
+}
+
+func (o *profileOptions) checkProfiles(ctx context.Context, settings *config.Settings, names []string) []error {
+	var wrong []error
+	for _, name := range profilesOr(settings, names) {
+		cfg, err := settings.WithProfile(name)
+		if err != nil {
+			wrong = append(wrong, asUsage(err))
+			continue
+		}
+		for _, err := range cfg.Probe() {
+			wrong = append(wrong, asUsage(inProfile(name, err)))
+		}
+		if o.online {
+			wrong = append(wrong, o.checkOnline(ctx, settings, name, cfg)...)
+		}
+	}
+	return wrong
+}
+
+func inProfile(name string, err error) error {
+	if name == "" {
+		return err
+	}
+	return fmt.Errorf("profile %s: %w", name, err)
+}
+
+// checkOnline connects to the daemon and logs in to the registries that the
+// profile's patterns name without a wildcard.
+func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Settings, name string, cfg *config.Config) []error {
+	var wrong []error
+	if cfg.Store.Root == "" {
+		if err := enterRootless(o.caller, cfg); err != nil {
+			return append(wrong, inProfile(name, err))
+		}
+		st, err := daemon.Dial(ctx, cfg.Store)
+		if err == nil {
+			err = st.Close()
+		}
+		if err != nil {
+			wrong = append(wrong, inProfile(name, err))
+		}
+	}
+	opts := cfg.Registry
+	var err error
+	credentials := cfg.CredentialOptions(o.caller, nil)
+	credentials.Shared = o.sharedCredentials()
+	opts.Hosts.Warn = func(message string) { o.warn(message) }
+	if opts.Credentials, err = credential.New(credentials); err != nil {
+		return append(wrong, inProfile(name, err))
+	}
+	reg, err := registry.New(opts)
+	if err != nil {
+		return wrong // Probe has reported it
+	}
+	for _, host := range settings.Hosts(name) {
+		if err := reg.Login(ctx, host); err != nil {
+			wrong = append(wrong, inProfile(name, err))
+		}
+	}
+	return wrong
 }
