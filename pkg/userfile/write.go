@@ -18,8 +18,9 @@ import (
 // replaced gets no bit that it did not have.
 //
 // A link stays one: what it leads to is replaced, unless it is another user's
-// link, which is a *ForeignLink. A device, a pipe and an open descriptor, such as
-// /dev/stdout, are written to. The error is a *fs.PathError.
+// link, which is a *ForeignLink. A device, a pipe, an open descriptor, such as
+// /dev/stdout, and a file that is mounted, as into a container, cannot be replaced
+// and are written to. The error is a *fs.PathError.
 func Write(path string, data []byte, mode fs.FileMode) error {
 	return toWrite(path, func(w *way) error {
 		if w.isReplaced() {
@@ -38,6 +39,8 @@ func CheckWrite(path string) error {
 			return unix.Faccessat(int(w.dir.Fd()), ".", unix.W_OK, 0)
 		case isKind(w.st, unix.S_IFDIR):
 			return unix.EISDIR
+		case isKind(w.st, unix.S_IFREG) && !w.magic:
+			return unix.Faccessat(int(w.dir.Fd()), w.name, unix.W_OK, 0)
 		}
 		return nil
 	})
@@ -57,7 +60,17 @@ func toWrite(path string, act func(*way) error) error {
 }
 
 // isReplaced reports whether there is, or may be made, a file with a name.
-func (w *way) isReplaced() bool { return w.absent || isKind(w.st, unix.S_IFREG) && !w.magic }
+func (w *way) isReplaced() bool {
+	return w.absent || isKind(w.st, unix.S_IFREG) && !w.magic && !w.isMounted()
+}
+
+// isMounted reports whether the last entry is a mount of its own, over which nothing
+// can be renamed. A kernel before 5.8 does not know.
+func (w *way) isMounted() bool {
+	var st unix.Statx_t
+	err := unix.Statx(int(w.dir.Fd()), w.name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
 
 // MakeFolder makes the folder of a file that is to be written, where that is the
 // caller's intention.
@@ -142,7 +155,7 @@ func (w *way) createBeside() (*os.File, string, error) {
 	}
 }
 
-// writeOpen writes to what is no file of a folder.
+// writeOpen writes to what cannot be replaced.
 func (w *way) writeOpen(data []byte) error {
 	if isKind(w.st, unix.S_IFDIR) {
 		return unix.EISDIR
@@ -151,11 +164,29 @@ func (w *way) writeOpen(data []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	if err = w.same(f); err == nil && isKind(w.st, unix.S_IFREG) && !w.magic {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		_, err = f.Write(data)
+	}
 	return errors.Join(err, f.Close())
 }
 
-// openToWrite opens a device or a pipe. A descriptor of this process is
+// same is an error unless f is what the way led to: another user may have put a file
+// into the place of a pipe.
+func (w *way) same(f *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Dev != w.st.Dev || st.Ino != w.st.Ino {
+		return unix.ESTALE
+	}
+	return nil
+}
+
+// openToWrite opens what is not replaced. A descriptor of this process is
 // duplicated, so that what is written follows what was written to it.
 func (w *way) openToWrite() (*os.File, error) {
 	if n, ok := w.descriptor(); ok {

@@ -110,6 +110,38 @@ func TestWriteOpenThings(t *testing.T) {
 
 // TestWriteForeignLinks: links of other users are not followed, at whichever level
 // they are.
+// TestWriteMountedFile: nothing can be renamed over a file that is mounted into a
+// container, so that it is written as a whole where it is.
+func TestWriteMountedFile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	outside, inside := filepath.Join(dir, "outside"), filepath.Join(dir, "inside")
+	for _, path := range []string{outside, inside} {
+		if err := os.WriteFile(path, []byte("a longer text from before"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount(outside, inside, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("mounting: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(inside, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := userfile.CheckWrite(inside); err != nil {
+		t.Errorf("CheckWrite: got %v, want it to be possible", err)
+	}
+	if err := userfile.Write(inside, []byte("new"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(outside); err != nil || string(got) != "new" {
+		t.Errorf("got %q, %v, want what was written", got, err)
+	}
+}
+
 func TestWriteForeignLinks(t *testing.T) {
 	for name, c := range map[string]struct {
 		changes     []change
