@@ -13,6 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/process"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/userfile"
@@ -22,8 +25,8 @@ import (
 // rootlessKit is a running RootlessKit: the namespaces in which an ordinary
 // user's containerd runs. RootlessKit's README describes its folder.
 type rootlessKit struct {
-	dir   string   // its state
-	child *process // which is in all of its namespaces
+	dir   string           // its state
+	child *process.Process // which is in all of its namespaces
 }
 
 // rootlessError is the error for a rootless containerd that cannot be reached.
@@ -50,7 +53,7 @@ func enterRootless(caller config.Caller, all ...*config.Config) error {
 	if kit == nil || err != nil {
 		return err
 	}
-	defer kit.child.close()
+	defer kit.child.Close()
 	if outside, err := kit.outside(); !outside || err != nil {
 		closeNamespaces(caller)
 		return err
@@ -110,7 +113,7 @@ func findRootlessKit(caller config.Caller) (*rootlessKit, error) {
 	if err != nil || pid <= 0 {
 		return nil, &rootlessError{fmt.Errorf("%s: got %q, want the number of a process", file, text.Data), restartHint}
 	}
-	child, err := openProcess(pid)
+	child, err := process.Open(pid)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &rootlessError{fmt.Errorf("process %d, which %s names, has ended", pid, file), restartHint}
 	}
@@ -128,11 +131,11 @@ const (
 // outside reports whether this process has yet to enter the namespaces. It is
 // false afterwards, so that nothing enters twice.
 func (k *rootlessKit) outside() (bool, error) {
-	inside, err := k.child.namespace("user")
+	inside, err := k.child.Namespace("user")
 	if err != nil {
 		return false, &rootlessError{err, whoseHint}
 	}
-	own, err := ownNamespace("user")
+	own, err := process.OwnNamespace("user")
 	if err != nil {
 		return false, &rootlessError{err: err}
 	}
@@ -143,12 +146,12 @@ func (k *rootlessKit) outside() (bool, error) {
 // the file may be that of a later process, in namespaces of a container whose
 // files would be executed with the user's secrets.
 func (k *rootlessKit) verify() error {
-	why, err := k.child.isChildOf(k.dir)
+	why, err := k.child.IsChildOf(k.dir)
 	if err != nil {
 		return &rootlessError{err, whoseHint}
 	}
 	if why != "" {
-		return &rootlessError{fmt.Errorf("process %d, which %s names, is no child of RootlessKit: %s", k.child.pid, filepath.Join(k.dir, "child_pid"), why), restartHint}
+		return &rootlessError{fmt.Errorf("process %d, which %s names, is no child of RootlessKit: %s", k.child.Pid, filepath.Join(k.dir, "child_pid"), why), restartHint}
 	}
 	return nil
 }
@@ -167,7 +170,7 @@ func (k *rootlessKit) enter(caller config.Caller, args []string) error {
 	err = userns.Exec(into, dir, args, env)
 	if errors.Is(err, userns.ErrNoNsenter) {
 		return &rootlessError{err,
-			fmt.Sprintf("install util-linux, or name the socket as it is seen from outside: --address /proc/%d/root/run/containerd/containerd.sock", k.child.pid)}
+			fmt.Sprintf("install util-linux, or name the socket as it is seen from outside: --address /proc/%d/root/run/containerd/containerd.sock", k.child.Pid)}
 	}
 	return &rootlessError{err: err}
 }
@@ -187,15 +190,15 @@ func insideEnv(caller config.Caller, kit string) []string {
 // --detach-netns of RootlessKit.
 func (k *rootlessKit) nsenterArgs() (args []string, opened string, err error) {
 	kinds := []string{"user", "mnt"}
-	own, err := ownNamespace("net")
-	inside, insideErr := k.child.namespace("net")
+	own, err := process.OwnNamespace("net")
+	inside, insideErr := k.child.Namespace("net")
 	_, detached := os.Stat(filepath.Join(k.dir, "netns"))
 	if detached != nil && (err != nil || insideErr != nil || own != inside) {
 		kinds = append(kinds, "net")
 	}
 	var numbers []string
 	for _, kind := range kinds {
-		fd, err := k.child.openNamespace(kind)
+		fd, err := k.child.OpenNamespace(kind)
 		if err != nil {
 			return nil, "", err
 		}
@@ -226,4 +229,20 @@ func sameFile(a, b string) bool {
 	first, err := os.Stat(a)
 	second, err2 := os.Stat(b)
 	return err == nil && err2 == nil && os.SameFile(first, second)
+}
+
+// envNamespaces are the descriptors by which nsenter found the namespaces. They
+// stay open in the program that it executes.
+const envNamespaces = "CONTAINERD_PULL_NAMESPACES"
+
+// closeNamespaces closes those descriptors, so that no program that this one
+// executes has them.
+func closeNamespaces(caller config.Caller) {
+	for _, text := range strings.Split(caller.Getenv(envNamespaces), ",") {
+		fd, err := strconv.Atoi(text)
+		var in unix.Statfs_t
+		if err == nil && unix.Fstatfs(fd, &in) == nil && in.Type == unix.NSFS_MAGIC {
+			unix.Close(fd)
+		}
+	}
 }
