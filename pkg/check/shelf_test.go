@@ -234,6 +234,7 @@ func (m *memory) Open(_ context.Context, _ source.Ref, desc ocispec.Descriptor, 
 }
 
 func (m *memory) Blame(source.Ref, ocispec.Descriptor, string, error) {}
+func (m *memory) Suspect(source.Ref, ocispec.Descriptor, ...string)   {}
 func (m *memory) Backoff(_ context.Context, _ int, cause error) error { return cause }
 func (m *memory) Slow(error) bool                                     { return false }
 func (m *memory) StallTimeout() time.Duration                         { return time.Minute }

@@ -34,8 +34,8 @@ import (
 const (
 	bufferSize = 512 << 10
 	// rounds is how often a blob is fetched from its first byte before wrong
-	// bytes are taken for the source's last word. Source.Blame makes each round
-	// start with another host.
+	// bytes are taken for the source's last word. Source.Blame and Source.Suspect
+	// make each round start with another host.
 	rounds = 4
 	// documentStalls is how many stall time-outs a small blob may take as a
 	// whole: without a bound, one byte now and then would take days.
@@ -71,6 +71,7 @@ type Fetcher struct {
 	source  source.Source
 	content content.Store
 	emit    progress.Sink
+	trails  sync.Map // by ingest key: what is known of blobs that are not whole yet
 	settled sync.Map // digests of blobs that were reported to be whole
 
 	conns      int                 // that a blob begins with

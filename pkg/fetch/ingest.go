@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -25,7 +27,11 @@ type Ingest struct {
 	key       string
 	w         content.Writer
 	offset    int64
-	host      string // that served the last bytes
+	host      string   // that serves the next bytes
+	origin    origin   // of the bytes held
+	alone     bool     // one host has to serve the whole blob
+	pinned    string   // the host that does, once it is chosen
+	doubted   []string // hosts of rounds that ended with wrong bytes
 	start     time.Time
 	fetched   int64 // bytes that came over the network
 	verified  bool  // the digest of all bytes is that of the blob
@@ -60,6 +66,7 @@ func (in *Ingest) open(ctx context.Context) error {
 		status.Offset = 0
 	}
 	in.offset = status.Offset
+	in.takeUp()
 	return nil
 }
 
@@ -75,6 +82,7 @@ func (in *Ingest) Close() error {
 	}
 	w := in.w
 	in.w = nil
+	in.leave()
 	return w.Close()
 }
 
@@ -189,6 +197,9 @@ func (in *Ingest) backoff(ctx context.Context, failures int, cause error) error 
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
+	if in.pinned != "" {
+		return in.forsake(ctx, err)
+	}
 	return &unserved{fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, err)}
 }
 
@@ -200,12 +211,15 @@ func (e *localError) Unwrap() error { return e.err }
 
 // stream copies one response body.
 func (in *Ingest) stream(ctx context.Context, consumer io.Writer) error {
-	body, err := in.f.source.Open(ctx, in.blob.Ref, in.blob.Desc, source.Range{Offset: in.offset})
+	body, err := in.f.source.Open(ctx, in.blob.Ref, in.blob.Desc, source.Range{Offset: in.offset, From: in.pinned})
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	in.serving(body.Host)
+	if in.alone {
+		in.pinned = body.Host
+	}
 	buf := in.f.buffer()
 	defer in.f.buffers.Put(buf)
 	p := newPace(in.f.conns, consumer)
@@ -259,6 +273,7 @@ func (in *Ingest) deliver(p []byte, consumer io.Writer) error {
 	if err := in.write(p); err != nil {
 		return err
 	}
+	in.origin.add(in.host)
 	in.offset += int64(len(p))
 	in.fetched += int64(len(p))
 	in.f.emit.Emit(in.at(progress.FetchProgress))
@@ -296,7 +311,7 @@ func (in *Ingest) verify(ctx context.Context) error {
 	if in.verified || got.Algorithm() != want.Algorithm() {
 		return nil
 	}
-	return in.restart(ctx, fmt.Errorf("%s: got %s, want %s: %w", in.host, got, want, ErrCorrupt))
+	return in.restart(ctx, fmt.Errorf("got %s, want %s: %w", got, want, ErrCorrupt))
 }
 
 // rejoin waits for another client that has opened the ingest when it was whole.
@@ -335,11 +350,37 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 	return nil
 }
 
-// restart drops an ingest whose bytes are wrong and blames the host that sent
-// them.
+// restart drops an ingest whose bytes are wrong. A host that sent all of them is
+// blamed. If several did, none is, and from then on one host has to serve the
+// blob as a whole, so that the next wrong bytes have an owner.
 func (in *Ingest) restart(ctx context.Context, cause error) error {
-	in.f.source.Blame(in.blob.Ref, in.blob.Desc, in.host, cause)
-	return in.drop(ctx, cause)
+	if host, ok := in.origin.proven(); ok {
+		in.f.source.Blame(in.blob.Ref, in.blob.Desc, host, cause)
+	} else if len(in.origin.hosts) > 1 {
+		in.f.source.Suspect(in.blob.Ref, in.blob.Desc, in.origin.hosts...)
+		in.alone = true
+	}
+	return in.drop(ctx, in.name(cause))
+}
+
+// forsake drops what the only host that was to serve the blob has sent, because it
+// does not send the rest. Another one is asked in the next round.
+func (in *Ingest) forsake(ctx context.Context, cause error) error {
+	in.f.source.Suspect(in.blob.Ref, in.blob.Desc, in.pinned)
+	return in.drop(ctx, in.name(fmt.Errorf("fetching %s: %w: %w", in.blob.Desc.Digest, ErrCorrupt, cause)))
+}
+
+// name adds to cause the hosts of this round and of those before it.
+func (in *Ingest) name(cause error) error {
+	for _, host := range in.origin.hosts {
+		if !slices.Contains(in.doubted, host) {
+			in.doubted = append(in.doubted, host)
+		}
+	}
+	if len(in.doubted) == 0 { // all bytes are from an earlier pull
+		return cause
+	}
+	return fmt.Errorf("%s: %w", strings.Join(in.doubted, " and "), cause)
 }
 
 // drop replaces an ingest, which containerd would keep for the next pull to
@@ -352,6 +393,6 @@ func (in *Ingest) drop(ctx context.Context, cause error) error {
 	if err := in.open(ctx); err != nil {
 		return errors.Join(cause, err)
 	}
-	in.host = "" // the blob starts anew
+	in.host, in.pinned = "", "" // the blob starts anew
 	return cause
 }

@@ -147,7 +147,7 @@ func (w *window) begin(ctx context.Context, open func() (io.ReadCloser, string, 
 
 // opener returns what opens the next piece.
 func (w *window) opener(ctx context.Context) func() (io.ReadCloser, string, error) {
-	rng := source.Range{Offset: w.next, Length: min(pieceSize, w.in.blob.Desc.Size-w.next)}
+	rng := source.Range{Offset: w.next, Length: min(pieceSize, w.in.blob.Desc.Size-w.next), From: w.in.pinned}
 	return func() (io.ReadCloser, string, error) {
 		body, err := w.in.f.source.Open(ctx, w.in.blob.Ref, w.in.blob.Desc, rng)
 		if err != nil {

@@ -53,7 +53,7 @@ func (r *Registry) Open(ctx context.Context, ref source.Ref, desc ocispec.Descri
 		return nil, err
 	}
 	c := blobCall(ref, desc.Digest)
-	c.rng = rangeHeader(rng, desc.Size)
+	c.rng, c.from = rangeHeader(rng, desc.Size), rng.From
 	if b := r.openForeign(ctx, up, c, desc, rng); b != nil {
 		return b, nil
 	}
@@ -270,7 +270,7 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 	}
 	for _, raw := range desc.URLs {
 		u, err := url.Parse(raw)
-		if err != nil || r.blameCount(u.Host, c) > 0 {
+		if err != nil || r.blameCount(u.Host, c) > 0 || r.suspicion(u.Host, c) > 0 || c.from != "" && c.from != u.Host {
 			continue
 		}
 		h, err := r.foreignHost(up.hosts[len(up.hosts)-1], u)

@@ -280,12 +280,12 @@ func (r *Registry) countBlame(host string, c call) {
 	r.blames[blame{host, c.subject()}]++
 }
 
-// candidates returns the hosts to ask for c now, those without blame first,
-// and why the others are left out.
+// candidates returns the hosts to ask for c now, those without blame and suspicion
+// first, and why the others are left out.
 func (r *Registry) candidates(up *upstream, c call) (willing []*host, out []*source.Error) {
 	now := time.Now()
 	for _, h := range up.hosts {
-		if !h.mayServe(c) {
+		if !h.mayServe(c) || c.from != "" && c.from != h.Name {
 			continue
 		}
 		if e := h.unavailable(now); e != nil {
@@ -299,16 +299,50 @@ func (r *Registry) candidates(up *upstream, c call) (willing []*host, out []*sou
 		willing = append(willing, h)
 	}
 	slices.SortStableFunc(willing, func(a, b *host) int {
-		return cmp.Compare(r.blameCount(a.Name, c), r.blameCount(b.Name, c))
+		return r.compareTrust(a, b, c)
 	})
 	return willing, out
+}
+
+// compareTrust orders hosts by how far they may be trusted with c. Of two that are
+// under suspicion the mirror comes last: it was left for the registry in the
+// middle of the blob.
+func (r *Registry) compareTrust(a, b *host, c call) int {
+	if n := cmp.Compare(r.blameCount(a.Name, c), r.blameCount(b.Name, c)); n != 0 {
+		return n
+	}
+	n, m := r.suspicion(a.Name, c), r.suspicion(b.Name, c)
+	if n != m || n == 0 || a.isExpendable() == b.isExpendable() {
+		return cmp.Compare(n, m)
+	}
+	if a.isExpendable() {
+		return 1
+	}
+	return -1
+}
+
+func (r *Registry) suspicion(host string, c call) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.suspects[blame{host, c.subject()}]
+}
+
+// Suspect reports that one of hosts may have served wrong bytes of desc, which
+// changes the order of the hosts for this blob and nothing else.
+func (r *Registry) Suspect(ref source.Ref, desc ocispec.Descriptor, hosts ...string) {
+	c := blobCall(ref, desc.Digest)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, host := range hosts {
+		r.suspects[blame{host, c.subject()}]++
+	}
 }
 
 func corruptTwice() *fault {
 	return faultf("digest", errdefs.ErrDataLoss, false, "served wrong bytes twice")
 }
 
-// Blame reports that the bytes which host served for desc were wrong. The host is
+// Blame reports that the bytes which host alone served for desc were wrong. It is
 // asked again for this blob only if there is no other, and at most once; a
 // mirror is not asked again for anything in this run.
 func (r *Registry) Blame(ref source.Ref, desc ocispec.Descriptor, host string, err error) {
@@ -339,6 +373,7 @@ type call struct {
 	query  url.Values    // which page of a list
 	accept []string      // lines
 	rng    string        // Range header, empty for everything
+	from   string        // the only host to ask, any if it is empty
 }
 
 func (c call) byTag() bool { return c.digest == "" }

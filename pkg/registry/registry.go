@@ -95,6 +95,7 @@ type Registry struct {
 	mu        sync.Mutex
 	upstreams map[string]*upstream
 	blames    map[blame]int
+	suspects  map[blame]int // wrong bytes that may be the host's
 }
 
 const (
@@ -130,6 +131,7 @@ func New(o Options) (*Registry, error) {
 		trace:     dump.New(o.Trace, m),
 		upstreams: map[string]*upstream{},
 		blames:    map[blame]int{},
+		suspects:  map[blame]int{},
 	}, nil
 }
 

@@ -28,10 +28,11 @@ type Target struct {
 	Unchanged bool
 }
 
-// Range is a part of a blob. The zero value is all of it.
+// Range is a part of a blob. The zero value is all of it, of any host.
 type Range struct {
 	Offset int64
-	Length int64 // 0 means to the end
+	Length int64  // 0 means to the end
+	From   string // the only host to ask, any if it is empty
 }
 
 // Of returns how many bytes of a blob of that size the range covers.
@@ -72,8 +73,12 @@ type Source interface {
 	// Open begins one attempt at a part of a blob. Its bytes are counted, and
 	// hashed by the caller.
 	Open(ctx context.Context, ref Ref, desc ocispec.Descriptor, rng Range) (*Body, error)
-	// Blame reports that the bytes which host served for desc were wrong.
+	// Blame reports that the bytes which host alone served for desc were wrong.
 	Blame(ref Ref, desc ocispec.Descriptor, host string, err error)
+	// Suspect reports that one of hosts may have served wrong bytes of desc. The
+	// others are asked for the blob before them, and the registry of ref before its
+	// mirrors; none is left out.
+	Suspect(ref Ref, desc ocispec.Descriptor, hosts ...string)
 	// Backoff waits before try n of what failed with cause, counted from 1, or
 	// returns why there is no further try.
 	Backoff(ctx context.Context, n int, cause error) error
