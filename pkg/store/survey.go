@@ -273,6 +273,15 @@ func (s *Store) Refill(ctx context.Context, name, key string, u *Upper) error {
 	return nil
 }
 
+// Denied gives an error of a file that this user may not use the class ErrUnsafe and
+// a way out; any other error stays as it is.
+func Denied(err error) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return failure.New(ErrUnsafe, "%w", err).WithHint("run this as the user who owns that file, or give the owner its mode back")
+}
+
 // FolderDamage says what is wrong with the folder of a layer beneath that of the
 // snapshotter, and is empty if nothing is.
 func FolderDamage(root *os.File, name string) (string, error) {
@@ -282,7 +291,7 @@ func FolderDamage(root *os.File, name string) (string, error) {
 	case err == unix.ENOENT, err == unix.ENOTDIR:
 		return "its folder is gone", nil
 	case err != nil:
-		return "", fmt.Errorf("looking at the folder of a snapshot: %w", &os.PathError{Op: "stat", Path: path.Join(root.Name(), name), Err: err})
+		return "", fmt.Errorf("looking at the folder of a snapshot: %w", Denied(&os.PathError{Op: "stat", Path: path.Join(root.Name(), name), Err: err}))
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return "there is something else in place of its folder", nil
 	}

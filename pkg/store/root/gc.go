@@ -145,7 +145,7 @@ func (r *root) removeUnknownContent(ctx context.Context, known map[leases.Resour
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
 	if err != nil {
-		return fmt.Errorf("removing ingests without a record: %w", err)
+		return fmt.Errorf("removing ingests without a record: %w", store.Denied(err))
 	}
 	return nil
 }

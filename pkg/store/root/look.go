@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -178,7 +179,7 @@ func (l *looking) View(ctx context.Context, key, parent string, opts ...snapshot
 }
 
 // Prepare implements snapshots.Snapshotter. The files are in a temporary folder, with
-// those of the parent if the snapshotter copies them.
+// those of the parent if the snapshotter copies them, else above them.
 func (l *looking) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
 	s, err := l.create(ctx, snapshots.KindActive, key, parent, opts)
 	if err != nil {
@@ -188,18 +189,40 @@ func (l *looking) Prepare(ctx context.Context, key, parent string, opts ...snaps
 	if err == nil {
 		err = os.Mkdir(dir, 0o755)
 	}
-	if err == nil && len(s.ParentIDs) > 0 {
-		err = l.copyParent(dir, s.ParentIDs[0])
-	}
 	if err != nil {
 		return nil, fmt.Errorf("preparing a snapshot in a temporary folder: %w", err)
 	}
-	return bind(dir, "rw"), nil
+	switch {
+	case len(s.ParentIDs) == 0:
+		return bind(dir, "rw"), nil
+	case l.copies:
+		err = l.copyParent(dir, s.ParentIDs[0])
+		return bind(dir, "rw"), err
+	}
+	return l.above(dir, s)
+}
+
+// above returns the mounts of a snapshot that is made in dir on top of others, as
+// overlayfs mounts them.
+func (l *looking) above(dir string, s storage.Snapshot) ([]mount.Mount, error) {
+	needs, err := overlayutils.NeedsUserXAttr(dir)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the options of overlayfs: %w", err)
+	}
+	var dirs []string
+	for _, id := range s.ParentIDs {
+		dirs = append(dirs, l.folderOf(id))
+	}
+	options := []string{"lowerdir=" + strings.Join(dirs, ":"), "upperdir=" + filepath.Join(dir, "fs"), "workdir=" + filepath.Join(dir, "work")}
+	if needs {
+		options = append(options, "userxattr")
+	}
+	return []mount.Mount{{Type: "overlay", Source: "overlay", Options: options}}, nil
 }
 
 func (l *looking) copyParent(dir, id string) error {
 	below := bind(l.folderOf(id), "ro")
-	if !l.copies || l.dir == nil {
+	if l.dir == nil {
 		return errLooking()
 	}
 	if err := checkMounts(l.dir, below); err != nil {
