@@ -143,7 +143,7 @@ func line(key string, field reflect.StructField, set bool) string {
 	case kind == reflect.Slice:
 		return key + " = []"
 	case set:
-		return fmt.Sprintf("%s = 'other %s'", key, key)
+		return fmt.Sprintf("%s = 'other-%s'", key, key)
 	default:
 		return key + " = ''"
 	}

@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 // stands for that does not.
 func TestM6InsideNamespaces(t *testing.T) {
 	needRoot(t)
+	t.Setenv("TMPDIR", "/run") // other users can write to no folder on the way
 	container := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
 	rootlessKit := []syscall.SysProcIDMap{{ContainerID: 0, HostID: alice, Size: 1}, {ContainerID: 1, HostID: 500000, Size: 65536}}
 	for name, c := range map[string]struct {
