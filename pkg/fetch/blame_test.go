@@ -113,6 +113,22 @@ func TestBlameOfBoth(t *testing.T) {
 	}
 }
 
+// TestBlameOfRegistries brings a blob that the registry always sends wrong, and the
+// mirror only after it was cut once: the mirror is waited for.
+func TestBlameOfRegistries(t *testing.T) {
+	each(t, size, func(t *testing.T, b *bench) {
+		mirror := b.mirrored(testregistry.Sequence(testregistry.Blobs, testregistry.Behaviour{Fault: testregistry.Truncate, After: size / 2}))
+		b.reg.SetBehave(testregistry.Always(testregistry.Blobs, testregistry.Behaviour{Fault: testregistry.Corrupt, After: size / 4}))
+		if _, err := b.fetcher().Store(b.ctx, b.blob, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.stored()
+		if b.isBlamed(mirror.Host()) || b.reg.BlobBytes() == 0 {
+			t.Errorf("got %d bytes of the registry, want some, and the mirror without blame", b.reg.BlobBytes())
+		}
+	})
+}
+
 // TestBlameOfEarlierPulls falls on no host: where the wrong bytes came from is not
 // known.
 func TestBlameOfEarlierPulls(t *testing.T) {

@@ -281,15 +281,17 @@ func (r *Registry) countBlame(host string, c call) {
 }
 
 // candidates returns the hosts to ask for c now, those without blame and suspicion
-// first, and why the others are left out.
+// first, and why the others are left out. A host with blame is not asked while one
+// without only waits.
 func (r *Registry) candidates(up *upstream, c call) (willing []*host, out []*source.Error) {
-	now := time.Now()
+	now, awaited := time.Now(), false
 	for _, h := range up.hosts {
 		if !h.mayServe(c) || c.from != "" && c.from != h.Name {
 			continue
 		}
 		if e := h.unavailable(now); e != nil {
 			out = append(out, c.remembered(e))
+			awaited = awaited || e.RetryAfter > 0 && Retryable(e) && r.blameCount(h.Name, c) == 0
 			continue
 		}
 		if r.blameCount(h.Name, c) >= maxBlames {
@@ -297,6 +299,9 @@ func (r *Registry) candidates(up *upstream, c call) (willing []*host, out []*sou
 			continue
 		}
 		willing = append(willing, h)
+	}
+	if awaited {
+		willing = slices.DeleteFunc(willing, func(h *host) bool { return r.blameCount(h.Name, c) > 0 })
 	}
 	slices.SortStableFunc(willing, func(a, b *host) int {
 		return r.compareTrust(a, b, c)
