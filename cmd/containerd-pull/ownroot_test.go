@@ -72,7 +72,8 @@ func newOrdinary(t *testing.T, subs string) *ordinary {
 func (o *ordinary) run(code int, args ...string) (stdout, stderr string) {
 	o.t.Helper()
 	cmd := exec.Command("sh", append([]string{"-c", becomeOrdinary, "sh", o.dir, fmt.Sprint(rootlessUser), o.subs, o.jail, filepath.Join(o.dir, programName)}, args...)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(o.dir, "home"), "TMPDIR=" + filepath.Join(o.dir, "home")}
+	home := filepath.Join(o.dir, "home")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home, "GOCOVERDIR=" + home} // the last one for tests that count what they cover
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut

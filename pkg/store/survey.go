@@ -123,7 +123,11 @@ func (s *Store) look(ctx context.Context, files Files, desc ocispec.Descriptor, 
 		return Blob{}, fmt.Errorf("looking up blob %s: %w", desc.Digest, err)
 	}
 	b := Blob{Info: &info}
-	if b.Damage, err = files.BlobDamage(ctx, info); b.Damage != "" || err != nil || !document {
+	b.Damage, err = s.damageOf(ctx, files, info)
+	if errdefs.IsNotFound(err) {
+		return Blob{}, nil
+	}
+	if b.Damage != "" || err != nil || !document {
 		return b, err
 	}
 	switch _, err = s.Document(ctx, desc); {
@@ -199,15 +203,30 @@ func (v *surveyor) chain(ctx context.Context, chain []digest.Digest) error {
 			return err
 		}
 	}
+	for i := range n {
+		if err := v.addDamage(ctx, &all[i], damage[i]); err != nil {
+			return err
+		}
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i, id := range chain {
-		if i < n {
-			all[i].Damage = damage[i]
-		}
 		v.found.Snapshots[id] = all[i]
 	}
 	return nil
+}
+
+// addDamage believes damage only of a snapshot whose record is still there, as
+// damageOf does of a blob.
+func (v *surveyor) addDamage(ctx context.Context, of *Snapshot, damage string) (err error) {
+	if damage == "" {
+		return nil
+	}
+	of.Damage = damage
+	if of.Info, err = v.committed(ctx, of.Info.Name, of.Info.Parent); of.Info == nil {
+		of.Damage = ""
+	}
+	return err
 }
 
 // chainRecords looks at the records of a chain. Nearly always all of them are there
@@ -241,9 +260,23 @@ func (s *Store) ChainDamage(ctx context.Context, chain []digest.Digest) ([]strin
 }
 
 // BlobDamage says what can be seen to be wrong with the file of a blob that has a
-// record, and is empty if that is nothing.
+// record, and is empty if that is nothing. If the record has gone meanwhile, it is
+// an errdefs.ErrNotFound.
 func (s *Store) BlobDamage(ctx context.Context, info content.Info) (string, error) {
-	return s.backend.Files(ctx).BlobDamage(ctx, info)
+	return s.damageOf(ctx, s.backend.Files(ctx), info)
+}
+
+// damageOf believes damage only if the record is still there afterwards: a
+// collection removes the record first, and then the file.
+func (s *Store) damageOf(ctx context.Context, files Files, info content.Info) (string, error) {
+	damage, err := files.BlobDamage(ctx, info)
+	if damage == "" || err != nil {
+		return damage, err
+	}
+	if _, err := s.Content.Info(ctx, info.Digest); err != nil {
+		return "", fmt.Errorf("looking up blob %s again: %w", info.Digest, err)
+	}
+	return damage, nil
 }
 
 // committed returns the record of the snapshot name, nil if there is none. One
