@@ -159,12 +159,9 @@ func (b *blobs) hash(ctx context.Context, ra content.ReaderAt, desc ocispec.Desc
 
 // document returns the bytes of a blob that is whole.
 func (b *blobs) document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	body, err := content.ReadBlob(ctx, b.store.Content, desc)
-	if err == nil && desc.Digest.Algorithm().FromBytes(body) != desc.Digest {
-		err = failure.New(errdefs.ErrUnavailable, "it changed while it was read")
+	body, err := b.store.Document(ctx, desc)
+	if errdefs.IsDataLoss(err) {
+		return nil, failure.New(errdefs.ErrUnavailable, "%s changed while it was read", desc.Digest)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", desc.Digest, err)
-	}
-	return body, nil
+	return body, err
 }

@@ -18,6 +18,13 @@ import (
 // writes is the one that lists the images of a call.
 const maxRecord = 4 << 20
 
+// maxStream bounds all lines, and maxNames the images and blobs that they name,
+// each of which a display keeps.
+const (
+	maxStream = 256 << 20
+	maxNames  = 50_000
+)
+
 // ReadEvents reads a stream that Encoder wrote and calls each with its events,
 // without what the stream does not hold. It skips lines that are no objects,
 // because other programs may have written to the same file, and a last line
@@ -25,12 +32,16 @@ const maxRecord = 4 << 20
 // is an errdefs.ErrInvalidArgument with its number, and so is a stream without
 // any event.
 func ReadEvents(r io.Reader, each func(Event)) error {
-	lines := bufio.NewReaderSize(r, 64<<10)
-	events := 0
+	limited := &io.LimitedReader{R: r, N: maxStream}
+	lines := bufio.NewReaderSize(limited, 64<<10)
+	events, known := 0, names{}
 	for number := 1; ; number++ {
 		line, err := readLine(lines)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && limited.N > 0 {
 			break
+		}
+		if errors.Is(err, io.EOF) {
+			return failure.New(errdefs.ErrInvalidArgument, "the events take %s or more", Size(maxStream))
 		}
 		if err != nil {
 			return fmt.Errorf("reading line %d: %w", number, err)
@@ -42,6 +53,9 @@ func ReadEvents(r io.Reader, each func(Event)) error {
 		if err != nil {
 			return failure.New(errdefs.ErrInvalidArgument, "reading line %d: %w", number, err)
 		}
+		if known.add(e); len(known) > maxNames {
+			return failure.New(errdefs.ErrInvalidArgument, "the events name more than %d images and blobs", maxNames)
+		}
 		each(e)
 		events++
 	}
@@ -49,6 +63,16 @@ func ReadEvents(r io.Reader, each func(Event)) error {
 		return failure.New(errdefs.ErrInvalidArgument, "no events in it: want what --progress json writes")
 	}
 	return nil
+}
+
+// names are the images, and the blobs of each, that events are about.
+type names map[[2]string]struct{}
+
+func (n names) add(e Event) {
+	n[[2]string{e.Ref, e.Digest.String()}] = struct{}{}
+	for _, ref := range e.Refs {
+		n[[2]string{ref, ""}] = struct{}{}
+	}
 }
 
 // readLine returns the next line that has an end.

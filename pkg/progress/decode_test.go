@@ -1,8 +1,11 @@
 package progress_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -38,6 +41,61 @@ func TestReadEvents(t *testing.T) {
 			}
 			if tt.want != "" && (!errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got error %v, want an invalid argument with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// endless is a stream that never ends: line after line by number.
+type endless struct {
+	line func(int) string
+	next int
+	rest string
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	for len(e.rest) < len(p) {
+		e.rest += e.line(e.next)
+		e.next++
+	}
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+// TestRule7EndlessEvents wants an end of each stream that has none, and few names
+// before it.
+func TestRule7EndlessEvents(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads hundreds of megabytes")
+	}
+	const head = `{"v":1,"time":"2026-01-05T10:00:00Z","event":`
+	block := strings.Repeat("no event\n", 1<<12)
+	long := head + `"warning","reason":"` + strings.Repeat("x", 64<<10) + "\"}\n"
+	for name, line := range map[string]func(int) string{
+		"no events": func(int) string { return block },
+		"warnings":  func(int) string { return long },
+		"blobs": func(n int) string {
+			return head + fmt.Sprintf(`"planned","ref":"a","digest":"sha256:%064x"}`, n) + "\n"
+		},
+		"images": func(n int) string { return head + fmt.Sprintf(`"planned","ref":"a%d"}`, n) + "\n" },
+		"lists": func(n int) string {
+			return head + fmt.Sprintf(`"start","refs":["a%d","b%d","c%d"]}`, n, n, n) + "\n"
+		},
+		"a line": func(int) string { return block[:8] + strings.Repeat("x", 1<<16) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			seen := map[string]bool{}
+			err := progress.ReadEvents(&endless{line: line}, func(e progress.Event) {
+				seen[e.Ref+" "+e.Digest.String()] = true
+				for _, ref := range e.Refs {
+					seen[ref+" "] = true
+				}
+			})
+			if !errdefs.IsInvalidArgument(err) || len(seen) > 50_001 || ctx.Err() != nil {
+				t.Errorf("got %v with %d names, want an invalid argument and at most 50,001", err, len(seen))
 			}
 		})
 	}

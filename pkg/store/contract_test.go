@@ -46,6 +46,7 @@ func TestContract(t *testing.T) {
 		"free space":  knowsItsSpace,
 		"attachment":  attaches,
 		"wrong sizes": findsMisfits,
+		"giants":      readsNoGiants,
 	}
 	for _, snapshotter := range []string{store.Overlayfs, store.Native} {
 		t.Run("root/"+snapshotter, func(t *testing.T) {
@@ -574,6 +575,26 @@ func findsMisfits(t *testing.T, s *store.Store) {
 	}
 	if (store.FreeSpace{}).Misfits(desc) || (store.FreeSpace{}).Holds(desc.Digest) {
 		t.Error("a folder that is not known has blobs")
+	}
+}
+
+// readsNoGiants has the file of a document grow to a terabyte of nothing, as in a
+// root that was made elsewhere (security rule 7).
+func readsNoGiants(t *testing.T, s *store.Store) {
+	ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
+	text := "a document in " + t.Name()
+	desc := ocispec.Descriptor{Digest: teststore.Blob(ctx, t, s, text), Size: int64(len(text))}
+	if body, err := s.Document(ctx, desc); err != nil || string(body) != text {
+		t.Fatalf("got %q, %v, want %q", body, err, text)
+	}
+	path := filepath.Join(contentFolder(t, s), "blobs", "sha256", desc.Digest.Encoded())
+	if err := os.Truncate(path, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	desc.Size = 1 << 40 // as a record of that root may say
+	// A daemon reads as many bytes as its record says.
+	if body, err := s.Document(ctx, desc); !errdefs.IsDataLoss(err) && (err != nil || string(body) != text) {
+		t.Errorf("got %d bytes, %v, want data loss or what was written", len(body), err)
 	}
 }
 

@@ -145,7 +145,7 @@ func (s *Store) look(ctx context.Context, files Files, desc ocispec.Descriptor, 
 // errdefs.ErrNotFound; one whose file is gone, cannot be read or has other bytes
 // is errdefs.ErrDataLoss.
 func (s *Store) Document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	body, err := content.ReadBlob(ctx, s.Content, desc)
+	body, err := s.readDocument(ctx, desc)
 	if err == nil && desc.Digest.Algorithm().FromBytes(body) == desc.Digest {
 		return body, nil
 	}
@@ -163,6 +163,22 @@ func (s *Store) Document(ctx context.Context, desc ocispec.Descriptor) ([]byte, 
 		what = "its file is gone"
 	}
 	return nil, fmt.Errorf("%s: %w", desc.Digest, failure.New(errdefs.ErrDataLoss, "%s", what))
+}
+
+// readDocument reads a blob that may lie in memory. The size of its file is that
+// store's to say, which may have been made elsewhere.
+func (s *Store) readDocument(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	ra, err := s.Content.ReaderAt(ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	defer ra.Close()
+	if ra.Size() > image.MaxDocuments {
+		return nil, fmt.Errorf("it has %d bytes, want at most %d", ra.Size(), image.MaxDocuments)
+	}
+	body := make([]byte, ra.Size())
+	_, err = io.ReadFull(io.NewSectionReader(ra, 0, ra.Size()), body)
+	return body, err
 }
 
 // IsWhole reports whether the bytes of a blob are those of its digest. It reads all

@@ -129,10 +129,6 @@ func onlyFiles(dir string) error {
 	return err
 }
 
-// smallSize bounds the files that describe an ingest. A ref is at most a few
-// hundred bytes.
-const smallSize = 64 << 10
-
 // readSmall reads a file that describes an ingest.
 func readSmall(path string) ([]byte, error) {
 	file, _, err := openRegular(path)
@@ -140,7 +136,7 @@ func readSmall(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, smallSize))
+	return io.ReadAll(io.LimitReader(file, maxNote))
 }
 
 // startOf is when an ingest was begun, or its folder changed last.

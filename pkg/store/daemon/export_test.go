@@ -29,6 +29,9 @@ func IngestOf(w content.Writer) *os.File {
 // ConfigFlag lets the tests read command lines of containerd.
 func ConfigFlag(args []string) (string, bool) { return configFlag(args) }
 
+// Imports lists what a file of containerd's configuration imports.
+func Imports(path string) ([]string, error) { return imports(path) }
+
 // AsRefusal lets the tests show messages of a daemon.
 func AsRefusal(err error) error { return asRefusal(err) }
 

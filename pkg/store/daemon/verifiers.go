@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -184,6 +185,9 @@ func (d daemonProcess) unchanged(path string) error {
 		if seen[pending[0]] {
 			continue
 		}
+		if len(seen) == maxConfigs {
+			return fmt.Errorf("%s imports more than %d files", path, maxConfigs)
+		}
 		seen[pending[0]] = true
 		more, err := imports(pending[0])
 		if err != nil {
@@ -206,13 +210,35 @@ func (d daemonProcess) unchanged(path string) error {
 	return nil
 }
 
+// maxConfig bounds a file of containerd's configuration, which may be a pipe or a
+// device, and maxConfigs how many files there are.
+const (
+	maxConfig  = 4 << 20
+	maxConfigs = 1000
+	configTime = 10 * time.Second
+)
+
+func readConfig(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	_ = f.SetReadDeadline(time.Now().Add(configTime)) // ordinary files know none and need none
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err == nil && len(text) > maxConfig {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxConfig)
+	}
+	return text, err
+}
+
 // imports lists what a file of containerd's configuration imports, and the
 // folders in which a pattern is looked for. A folder imports nothing.
 func imports(path string) ([]string, error) {
 	if info, err := os.Stat(path); err != nil || info.IsDir() {
 		return nil, err
 	}
-	text, err := os.ReadFile(path)
+	text, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}

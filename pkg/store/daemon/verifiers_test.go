@@ -10,6 +10,7 @@ import (
 
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -149,6 +150,22 @@ func BenchmarkDial(b *testing.B) {
 		}
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestRule7EndlessConfiguration has containerd's configuration be a device, a pipe
+// into which nothing comes, and a file that is larger than it may be.
+func TestRule7EndlessConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
+	if err := errors.Join(unix.Mkfifo(pipe, 0o600), os.WriteFile(large, nil, 0o600), os.Truncate(large, 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"/dev/zero": "more than", large: "more than", pipe: "", os.DevNull: ""} {
+		all, err := daemon.Imports(path)
+		if len(all) > 0 || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %q, %v, want nothing and an error with %q", path, all, err, want)
 		}
 	}
 }

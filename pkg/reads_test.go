@@ -1,0 +1,195 @@
+package pkg_test
+
+import (
+	"go/ast"
+	"go/token"
+	"slices"
+	"testing"
+)
+
+// limit is what bounds a read: how much of it is held, and when it ends.
+type limit struct{ memory, time string }
+
+// reads are all places that read a stream, a file or a folder, by room, function
+// and call, with their bounds (security rule 7). A file that ends is one that this
+// process has opened as a regular one, or a folder whose entries lie on a disk.
+var reads = map[string]limit{
+	"cmd/containerd-pull/internal/process holds filepath.Glob":     {"the files that a process has open", "the kernel"},
+	"cmd/containerd-pull/internal/process parent os.ReadFile":      {"one line", "the kernel"},
+	"cmd/containerd-pull readLine bufio.NewReader":                 {"64 KiB", "the user's own stdin, as long as the user likes"},
+	"cmd/containerd-pull/internal/complete get io.ReadAll":         {"1 MiB or so, of a cache of this user's", "a regular file"},
+	"cmd/containerd-pull/internal/complete put .ReadDir":           {"the cache of completion, which put keeps small", "a folder"},
+	"cmd/containerd-pull/internal/output fieldsOf json.NewDecoder": {"what this program has encoded", "memory"},
+	"pkg/check names os.ReadDir":                                   {"a folder of a snapshot", "a folder"},
+	"pkg/check proveDiffID io.Copy":                                {"into a hash; the file ends", "no layer of a store is waited for"},
+	"pkg/check sameBytes io.ReadFull":                              {"a buffer of each file", "the files end"},
+	"pkg/config Probe os.ReadDir":                                  {"names alone", "a folder"},
+	"pkg/config/file DropIns filepath.Glob":                        {"names alone", "a folder"},
+	"pkg/fetch read io.ReadAll":                                    {"the size of the descriptor, which plan bounds", "twice the stall time-out"},
+	"pkg/fetch start io.ReadFull":                                  {"a piece of a blob", "the stall time-out of blobs"},
+	"pkg/layer newApplier bufio.NewReaderSize":                     {"its buffer; limits of the layer", "the stall time-out of blobs"},
+	"pkg/layer newApplier tar.NewReader":                           {"a header of 1 MiB; limits of the layer", "the stall time-out of blobs"},
+	"pkg/layer newUsage os.ReadDir":                                {"a snapshot that has to be empty", "a folder"},
+	"pkg/layer removeUnlisted os.ReadDir":                          {"a folder of the layer", "a folder"},
+	"pkg/layer run io.Copy":                                        {"nothing is kept; limits of the layer", "the stall time-out of blobs"},
+	"pkg/plugin Follow io.Copy":                                    {"nothing is kept", "until Docker or the pull ends"},
+	"pkg/progress ReadEvents bufio.NewReaderSize":                  {"256 MiB, 4 MiB a line, 50,000 names", "the file that the user named"},
+	"pkg/registry drain io.CopyN":                                  {"16 KiB; nothing is kept", "the time-out of the answer"},
+	"pkg/registry finish io.ReadFull":                              {"one byte", "the stall time-out of blobs"},
+	"pkg/progress/internal/scene Texts xml.NewDecoder":             {"a picture of this program's", "memory"},
+	"pkg/registry xmlWords xml.NewDecoder":                         {"the 64 KiB of readWords", "memory"},
+	"pkg/registry jsonWords json.NewDecoder":                       {"the 64 KiB of readWords", "memory"},
+	"pkg/registry read io.ReadAll":                                 {"1 MiB", "twice the stall time-out"},
+	"pkg/registry readDocument io.ReadAll":                         {"limits.manifest_bytes", "twice the stall time-out"},
+	"pkg/registry readWords io.ReadAll":                            {"64 KiB", "twice the stall time-out"},
+	"pkg/registry skip io.CopyN":                                   {"what was asked for; nothing is kept", "the stall time-out of blobs"},
+	"pkg/registry/coding begin bufio.NewReaderSize":                {"its buffer; an eighth more than the decoded bytes", "that of the body"},
+	"pkg/registry/coding codings gzip.NewReader":                   {"an eighth more than the decoded bytes", "that of the body"},
+	"pkg/registry/coding codings zstd.NewReader":                   {"the same, and a bounded window", "that of the body"},
+	"pkg/registry/coding isTwice io.ReadFull":                      {"a few bytes of what is buffered", "memory"},
+	"pkg/registry/credential killTree os.ReadFile":                 {"children of a process", "the kernel"},
+	"pkg/registry/hosts LeftOut os.ReadDir":                        {"names alone", "a folder"},
+	"pkg/registry/hosts checkCertificates os.ReadDir":              {"names alone", "a folder"},
+	"pkg/registry/hosts directoryNames os.ReadDir":                 {"names alone", "a folder"},
+	"pkg/sample/golden File os.ReadFile":                           {"a file of the tests", "the tests"},
+	"pkg/store Empty .Readdirnames":                                {"names alone", "a folder"},
+	"pkg/store IsWhole io.Copy":                                    {"into a hash", "the file ends"},
+	"pkg/store StartTime os.ReadFile":                              {"one line", "the kernel"},
+	"pkg/store owner os.ReadFile":                                  {"one line", "the kernel"},
+	"pkg/store readDocument io.ReadFull":                           {"64 MiB", "a regular file, or the daemon"},
+	"pkg/store/contentdir OpenIngest .Readdirnames":                {"names alone", "a folder of root's daemon"},
+	"pkg/store/contentdir ingestsIn os.ReadDir":                    {"names alone", "a folder"},
+	"pkg/store/contentdir note io.ReadAll":                         {"4 KiB", "a regular file"},
+	"pkg/store/contentdir onlyFiles os.ReadDir":                    {"names alone", "a folder"},
+	"pkg/store/contentdir readDir os.ReadDir":                      {"names alone", "a folder"},
+	"pkg/store/contentdir readSmall io.ReadAll":                    {"4 KiB", "a regular file"},
+	"pkg/store/daemon configFile os.ReadFile":                      {"a command line", "the kernel"},
+	"pkg/store/daemon contains io.ReadFull":                        {"its buffer", "a regular file"},
+	"pkg/store/daemon handOver io.Copy":                            {"the daemon's ingest; nothing is kept", "the file that this process wrote"},
+	"pkg/store/daemon imports filepath.Glob":                       {"names alone; 1,000 files", "a folder"},
+	"pkg/store/daemon readConfig io.ReadAll":                       {"4 MiB", "10 s"},
+	"pkg/store/daemon parse bolt.Open":                             {"64 MiB, checked page by page before", "memory"},
+	"pkg/store/daemon readCopy io.ReadAll":                         {"64 MiB", "a regular file"},
+	"pkg/store/daemon readIdentity io.ReadAll":                     {"a short text", "a regular file"},
+	"pkg/store/root Apply io.Copy":                                 {"into a hash; limits of the layer", "the file ends"},
+	"pkg/store/root checkFolders os.ReadDir":                       {"names alone", "a folder"},
+	"pkg/store/root checkOwn os.ReadDir":                           {"names alone", "a folder"},
+	"pkg/store/root handToBolt bolt.Open":                          {"mapped, checked page by page before", "the time-out of the lock"},
+	"pkg/store/root holder os.ReadFile":                            {"one word", "the kernel"},
+	"pkg/store/root holderIn bufio.NewScanner":                     {"64 KiB a line", "the kernel"},
+	"pkg/store/root isBare os.ReadDir":                             {"names alone", "a folder"},
+	"pkg/store/root loadFrom bolt.Open":                            {"a copy that was checked page by page", "a file of this process"},
+	"pkg/store/root lookAtBlobs os.ReadDir":                        {"names alone", "a folder"},
+	"pkg/store/root snapshots os.ReadDir":                          {"names alone", "a folder"},
+	"pkg/store/root sweep os.ReadDir":                              {"names alone", "a folder"},
+	"pkg/trust ready os.ReadDir":                                   {"names alone", "a folder"},
+	"pkg/unpack drain io.Copy":                                     {"nothing is kept", "the stall time-out of blobs"},
+	"pkg/unpack drain io.CopyN":                                    {"nothing is kept; limits of the layer", "the stall time-out of blobs"},
+	"pkg/unpack/pipeline Open zstd.NewReader":                      {"a window of 128 MiB; limits of the layer", "the stall time-out of blobs"},
+	"pkg/unpack/pipeline sniff bufio.NewReaderSize":                {"its buffer", "the stall time-out of blobs"},
+	"pkg/unpack/pipeline unzstdInto zstd.NewReader":                {"a window of 128 MiB; limits of the layer", "the stall time-out of blobs"},
+	"pkg/userfile overflowID os.ReadFile":                          {"one line", "the kernel"},
+	"pkg/userfile readAll io.ReadAll":                              {"as many as the caller says", "10 s to begin, 30 s to end"},
+	"pkg/userfile readIDs bufio.NewScanner":                        {"64 KiB a line", "the kernel"},
+	"pkg/userns countIDs os.ReadFile":                              {"a few lines", "the kernel"},
+	"pkg/userns mapIDs .CombinedOutput":                            {"complaints of a program of root's", "a program of root's"},
+	"pkg/userns readRanges bufio.NewScanner":                       {"64 KiB a line", "a file of root's"},
+}
+
+// readers are the functions and methods by which a program reads to an end that the
+// other side chooses.
+var readers = map[string][]string{
+	"io":       {"ReadAll", "Copy", "CopyN", "CopyBuffer", "ReadFull", "ReadAtLeast"},
+	"os":       {"ReadFile", "ReadDir"},
+	"fs":       {"ReadFile", "ReadDir", "WalkDir", "Glob"},
+	"ioutil":   {"ReadAll", "ReadFile", "ReadDir"},
+	"filepath": {"Walk", "WalkDir", "Glob"},
+	"bufio":    {"NewScanner", "NewReader", "NewReaderSize", "NewReadWriter"},
+	"json":     {"NewDecoder"},
+	"toml":     {"NewDecoder"},
+	"yaml":     {"NewDecoder"},
+	"xml":      {"NewDecoder"},
+	"csv":      {"NewReader"},
+	"gzip":     {"NewReader"},
+	"zstd":     {"NewReader"},
+	"tar":      {"NewReader"},
+	"bolt":     {"Open"},
+	"content":  {"ReadBlob"},
+	"":         {"ReadDir", "Readdir", "Readdirnames", "ReadFrom", "WriteTo", "Output", "CombinedOutput"},
+}
+
+// TestRule7EveryReadHasABound wants a row for each read in the sources, and no row
+// without one.
+func TestRule7EveryReadHasABound(t *testing.T) {
+	met := map[string]bool{}
+	for _, s := range sources(t) {
+		if covered(s.room, []string{"pkg/internal/pulltest", "pkg/internal/pulltest/", "cmd/quickstart", ".ci/"}) {
+			continue // not of the program
+		}
+		for _, read := range s.reads() {
+			if _, ok := reads[read]; !ok {
+				t.Errorf("%s in %s: bound it in bytes, memory and time, and give it a row", read, s.name)
+			}
+			met[read] = true
+		}
+	}
+	for read := range reads {
+		if !met[read] {
+			t.Errorf("%s has a row and does not exist", read)
+		}
+	}
+}
+
+// TestReadsAreFound shows that a read cannot hide from the table.
+func TestReadsAreFound(t *testing.T) {
+	s := parse(t, "pkg/x", "x.go", `package x
+var all = io.ReadAll
+func f() { read := os.ReadFile; read("x"); (&b).ReadFrom(r); json.Unmarshal(nil, nil) }
+`)
+	want := []string{"pkg/x all io.ReadAll", "pkg/x f os.ReadFile", "pkg/x f .ReadFrom"}
+	if got := s.reads(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// reads lists the reads of a file.
+func (s source) reads() (all []string) {
+	for _, declared := range s.file.Decls {
+		name := declaredName(declared)
+		ast.Inspect(declared, func(n ast.Node) bool {
+			if call := readBy(n); call != "" {
+				all = append(all, s.room+" "+name+" "+call)
+			}
+			return true
+		})
+	}
+	return all
+}
+
+// readBy returns the reader that n names, called or not.
+func readBy(n ast.Node) string {
+	selector, ok := n.(*ast.SelectorExpr)
+	if !ok {
+		return ""
+	}
+	if of, ok := selector.X.(*ast.Ident); ok && slices.Contains(readers[of.Name], selector.Sel.Name) {
+		return of.Name + "." + selector.Sel.Name
+	}
+	if slices.Contains(readers[""], selector.Sel.Name) {
+		return "." + selector.Sel.Name
+	}
+	return ""
+}
+
+// declaredName is the name of a function, or the first of a declaration.
+func declaredName(d ast.Decl) string {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		return d.Name.Name
+	case *ast.GenDecl:
+		if v, ok := d.Specs[0].(*ast.ValueSpec); ok && d.Tok != token.IMPORT {
+			return v.Names[0].Name
+		}
+	}
+	return ""
+}
