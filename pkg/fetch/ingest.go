@@ -360,7 +360,9 @@ func (in *Ingest) restart(ctx context.Context, cause error) error {
 		in.f.source.Suspect(in.blob.Ref, in.blob.Desc, in.origin.hosts...)
 		in.alone = true
 	}
-	return in.drop(ctx, in.name(cause))
+	cause = in.name(cause)
+	in.origin = origin{unknown: true} // judged: if they cannot be dropped now, they are met again
+	return in.drop(ctx, cause)
 }
 
 // forsake drops what the only host that was to serve the blob has sent, because it
