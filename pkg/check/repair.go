@@ -289,22 +289,37 @@ type origin struct {
 	fetch.Source
 	from    source.Source
 	fetcher *fetch.Fetcher
-	err     error // why there is none
+	asked   bool
+	err     error // why there is none, once it was asked
 }
 
 // originOf asks the registry once whether it has the image still, before
 // anything is removed for its sake.
 func (r *repairer) originOf(ctx context.Context, img images.Image) *origin {
+	s := r.unasked(img)
+	if !s.asked {
+		s.asked = true
+		_, s.err = s.from.Resolve(ctx, s.Ref)
+	}
+	return s
+}
+
+// unasked is the origin of what is in the store already: the registry is asked only
+// if it goes meanwhile.
+func (r *repairer) unasked(img images.Image) *origin {
 	s := r.sources[img.Name]
 	if s == nil {
 		s = &origin{}
-		s.err = r.open(ctx, s, img)
+		if err := r.open(s, img); err != nil {
+			s.from = nowhere{err}
+		}
+		s.fetcher = fetch.New(s.from, r.Store.Content, r.Progress)
 		r.sources[img.Name] = s
 	}
 	return s
 }
 
-func (r *repairer) open(ctx context.Context, s *origin, img images.Image) error {
+func (r *repairer) open(s *origin, img images.Image) error {
 	ref, err := source.ParseRef(img.Name)
 	if err != nil || ref.Name != img.Name {
 		return fmt.Errorf("the name %q does not say which registry to ask", img.Name)
@@ -314,11 +329,7 @@ func (r *repairer) open(ctx context.Context, s *origin, img images.Image) error 
 	}
 	ref.Digest = img.Target.Digest
 	s.Source = fetch.From(ref)
-	if s.from, err = r.Source(ref); err != nil {
-		return err
-	}
-	s.fetcher = fetch.New(s.from, r.Store.Content, r.Progress)
-	_, err = s.from.Resolve(ctx, ref)
+	s.from, err = r.Source(ref)
 	return err
 }
 

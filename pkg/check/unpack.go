@@ -9,7 +9,6 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
-	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
@@ -72,10 +71,7 @@ func (r *repairer) layerSource(ctx context.Context, img images.Image, p *repairU
 			return s, s.err
 		}
 	}
-	if s := r.sources[img.Name]; s != nil && s.err == nil {
-		return s, nil
-	}
-	return &origin{fetcher: fetch.New(nil, r.Store.Content, r.Progress)}, nil
+	return r.unasked(img), nil
 }
 
 // removeDamaged removes snapshots to have them made anew, and those on top of
