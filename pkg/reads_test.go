@@ -17,7 +17,7 @@ var reads = map[string]limit{
 	"cmd/containerd-pull/internal/process holds filepath.Glob":     {"the files that a process has open", "the kernel"},
 	"cmd/containerd-pull/internal/process parent os.ReadFile":      {"one line", "the kernel"},
 	"cmd/containerd-pull readLine bufio.NewReader":                 {"64 KiB", "the user's own stdin, as long as the user likes"},
-	"cmd/containerd-pull/internal/complete get io.ReadAll":         {"1 MiB or so, of a cache of this user's", "a regular file"},
+	"cmd/containerd-pull/internal/complete get io.ReadAll":         {"4 MiB", "a regular file"},
 	"cmd/containerd-pull/internal/complete put .ReadDir":           {"the cache of completion, which put keeps small", "a folder"},
 	"cmd/containerd-pull/internal/output fieldsOf json.NewDecoder": {"what this program has encoded", "memory"},
 	"pkg/check names os.ReadDir":                                   {"a folder of a snapshot", "a folder"},
