@@ -2,23 +2,21 @@ package pull_test
 
 import (
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/containerd/containerd/api/types"
-	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -39,30 +37,22 @@ func snapshotOf(t *testing.T) (root string) {
 	return root
 }
 
-// traces are the files below dir with what a write or a deletion would change.
-func traces(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		st := info.Sys().(*syscall.Stat_t)
-		all[path] = fmt.Sprint(st.Ino, info.Mode(), st.Uid, st.Size, st.Mtim, st.Ctim)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
 // unaided is what a daemon does without that leaves the unpacking to its clients.
 var unaided = []string{"io.containerd.service.v1.diff-service", "io.containerd.grpc.v1.diff", "io.containerd.grpc.v1.transfer", "io.containerd.image-verifier.v1.bindir"}
+
+// unverified is what a daemon of 2.0 does without that asks programs, which a client
+// that cannot see the daemon's process leaves to it.
+var unverified = []string{"io.containerd.image-verifier.v1.bindir"}
+
+// withDaemon is a site with a daemon of its own, without the disabled plugins.
+func withDaemon(t *testing.T, version string, disabled []string) *site {
+	t.Helper()
+	pulltest.Need(t, pulltest.Root)
+	s := bareSite(t, place{name: version, snapshotter: "overlayfs", version: version})
+	t.Cleanup(s.close)
+	s.serve(testdaemon.Options{Version: version, Disabled: disabled})
+	return s
+}
 
 // saysFull is what a daemon says whose disk is full.
 var saysFull = testdaemon.Failing(status.Error(codes.Unknown, "write metadata.db: no space left on device"))
@@ -74,22 +64,17 @@ func TestH2NothingIsEmptied(t *testing.T) {
 	for _, version := range testdaemon.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			pulltest.Need(t, pulltest.Root)
-			s := bareSite(t, place{name: version, snapshotter: "overlayfs", version: version})
-			t.Cleanup(s.close)
-			s.serve(testdaemon.Options{Version: version, Disabled: unaided})
+			s := withDaemon(t, version, unaided)
 			other := snapshotOf(t)
 			lies := testdaemon.Elsewhere(s.root, other)
 			lies[testdaemon.MethodRemove] = saysFull
 			s.front = &testdaemon.FrontOptions{Lies: lies}
-			before := traces(t, other)
+			before := tree.Stats(t, other)
 			ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/h2:1", small(t, "h2", pulltest.Gzip, pulltest.Spec{}))
 			if result, err := s.pull(ref); err == nil {
 				t.Errorf("got %+v, want no engine to unpack with", result)
 			}
-			if diff := cmp.Diff(before, traces(t, other)); diff != "" {
-				t.Errorf("another containerd's files (-before +after):\n%s", diff)
-			}
+			tree.Untouched(t, other, before)
 		})
 	}
 }
@@ -109,24 +94,19 @@ func TestH3NothingIsWritten(t *testing.T) {
 			for _, uid := range []int{1234, 0} { // and a daemon of root's that lies
 				t.Run(fmt.Sprint(version, "/", name, "/", uid), func(t *testing.T) {
 					t.Parallel()
-					pulltest.Need(t, pulltest.Root)
-					s := bareSite(t, place{name: version, snapshotter: "overlayfs", version: version})
-					t.Cleanup(s.close)
-					s.serve(testdaemon.Options{Version: version, Disabled: unaided})
+					s := withDaemon(t, version, unaided)
 					victim := snapshotOf(t)
 					lies := testdaemon.Naming(mount(victim))
 					maps.Copy(lies, map[string]testdaemon.Lie{testdaemon.MethodRemove: saysFull})
 					s.front = &testdaemon.FrontOptions{UID: uid, Lies: lies}
-					before := traces(t, victim)
+					before := tree.Stats(t, victim)
 					ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/h3:1", small(t, "h3", pulltest.Gzip, pulltest.Spec{}))
 					for _, engine := range []pull.Engine{pull.EngineAuto, pull.EngineClient, pull.EngineDaemon} {
 						if result, err := s.pull(ref, withEngine(engine)); err == nil {
 							t.Errorf("got %+v with engine %s, want nothing unpacked", result, engine)
 						}
 					}
-					if diff := cmp.Diff(before, traces(t, victim)); diff != "" {
-						t.Errorf("the folder that was named (-before +after):\n%s", diff)
-					}
+					tree.Untouched(t, victim, before)
 				})
 			}
 		}
@@ -136,10 +116,7 @@ func TestH3NothingIsWritten(t *testing.T) {
 // TestH3TheDaemonApplies: the image of another user's daemon is unpacked by that
 // daemon, and the result says why.
 func TestH3TheDaemonApplies(t *testing.T) {
-	pulltest.Need(t, pulltest.Root)
-	s := bareSite(t, place{name: "daemon", snapshotter: "overlayfs", version: "2.4"})
-	t.Cleanup(s.close)
-	s.serve(testdaemon.Options{Disabled: []string{"io.containerd.image-verifier.v1.bindir"}})
+	s := withDaemon(t, "2.4", unverified)
 	s.front = &testdaemon.FrontOptions{UID: 1234, Lies: map[string]testdaemon.Lie{}}
 	img := small(t, "applies", pulltest.Gzip, pulltest.Spec{})
 	ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/applies:1", img)
@@ -150,22 +127,13 @@ func TestH3TheDaemonApplies(t *testing.T) {
 	s.checkSnapshots(t, img)
 }
 
-// without are the plugins that make a daemon of 2.0 ask programs, which a client that
-// cannot see the daemon's process leaves to it.
-var without = testdaemon.Options{Disabled: []string{"io.containerd.image-verifier.v1.bindir"}}
-
 // TestH2ClientElsewhere: where the client is, the daemon's root is a copy of it that
 // another containerd has gone on with. The daemon unpacks, and the copy stays.
 func TestH2ClientElsewhere(t *testing.T) {
 	for _, version := range testdaemon.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			pulltest.Need(t, pulltest.Root)
-			s := bareSite(t, place{name: version, snapshotter: "overlayfs", version: version})
-			t.Cleanup(s.close)
-			o := without
-			o.Version = version
-			s.serve(o)
+			s := withDaemon(t, version, unverified)
 			reg := testregistry.Start(t, testregistry.Options{})
 			s.mustPull(testregistry.Push(t, reg, "team/first:1", small(t, "first", pulltest.Gzip, pulltest.Spec{})))
 			other := filepath.Join(t.TempDir(), "root")
@@ -178,15 +146,13 @@ func TestH2ClientElsewhere(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			before := traces(t, other)
+			before := tree.Stats(t, other)
 			ref := testregistry.Push(t, reg, "team/second:1", small(t, "second", pulltest.Gzip, pulltest.Spec{}))
 			out, err := s.child(ref, "unshare", "--mount", "sh", "-c", `mount --bind "$0" "$1" && shift && exec "$@"`, other, s.root).CombinedOutput()
 			if err != nil || !strings.HasPrefix(string(out), "daemon: cannot prove that the file system is shared") {
 				t.Errorf("got %s and %v, want the daemon to unpack, with the reason", out, err)
 			}
-			if diff := cmp.Diff(before, traces(t, other)); diff != "" {
-				t.Errorf("the other containerd's files (-before +after):\n%s", diff)
-			}
+			tree.Untouched(t, other, before)
 			s.usable(t, ref)
 		})
 	}
@@ -198,12 +164,7 @@ func TestHonestClientInAContainer(t *testing.T) {
 	for _, version := range testdaemon.Versions() {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			pulltest.Need(t, pulltest.Root)
-			s := bareSite(t, place{name: version, snapshotter: "overlayfs", version: version})
-			t.Cleanup(s.close)
-			o := without
-			o.Version = version
-			s.serve(o)
+			s := withDaemon(t, version, unverified)
 			img := small(t, "container", pulltest.Gzip, pulltest.Spec{})
 			ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/container:1", img)
 			out, err := s.child(ref, "unshare", "--mount", "--pid", "--fork", "--mount-proc").CombinedOutput()

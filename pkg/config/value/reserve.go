@@ -34,11 +34,9 @@ func (v reserveValue) Shape() Shape {
 
 // Set takes a number of bytes, 512k, 16GiB or 10%. 0 is nothing.
 func (v reserveValue) Set(raw any) error {
-	if _, isText := raw.(string); !isText {
-		if n, err := parseInteger(raw); err == nil && n >= 0 {
-			*v.bytes, *v.percent = n, 0
-			return nil
-		}
+	if n, ok := countOf(raw); ok {
+		*v.bytes, *v.percent = n, 0
+		return nil
 	}
 	s, err := ParseText(raw)
 	if err != nil {

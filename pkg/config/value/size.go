@@ -28,11 +28,9 @@ func (v *sizeValue) Shape() Shape {
 const sizePattern = `^[0-9]+(\.[0-9]+)?([kMGT]|[KMGT]i)?B?(/s)?$`
 
 func (v *sizeValue) Set(raw any) error {
-	if _, isText := raw.(string); !isText {
-		if n, err := parseInteger(raw); err == nil && n >= 0 {
-			*v = sizeValue(n)
-			return nil
-		}
+	if n, ok := countOf(raw); ok {
+		*v = sizeValue(n)
+		return nil
 	}
 	s, err := ParseText(raw)
 	if err != nil {
@@ -43,6 +41,15 @@ func (v *sizeValue) Set(raw any) error {
 		*v = sizeValue(n)
 	}
 	return err
+}
+
+// countOf is a number of bytes that is written as a number.
+func countOf(raw any) (int64, bool) {
+	if _, isText := raw.(string); isText {
+		return 0, false
+	}
+	n, err := parseInteger(raw)
+	return n, err == nil && n >= 0
 }
 
 // parseSize reads 512, 20M, 20MB/s or 16MiB.

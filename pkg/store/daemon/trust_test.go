@@ -17,48 +17,17 @@ import (
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
-	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
 // stranger is an ordinary user of the machine.
 const stranger = 1234
-
-// state is everything about the files below dir that a write would change, the times
-// of folders included.
-func state(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		st := info.Sys().(*syscall.Stat_t)
-		all[path] = fmt.Sprint(st.Ino, info.Mode(), st.Uid, st.Size, st.Mtim, st.Ctim)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
-// untouched fails the test if anything below dir has changed since before.
-func untouched(t *testing.T, dir string, before map[string]string) {
-	t.Helper()
-	if diff := cmp.Diff(before, state(t, dir)); diff != "" {
-		t.Errorf("%s was touched (-before +after):\n%s", dir, diff)
-	}
-}
 
 // upper prepares a snapshot through s and opens it, as an unpack would.
 func upper(t *testing.T, s *store.Store) (context.Context, *store.Upper, string) {
@@ -211,7 +180,7 @@ func TestH2DaemonElsewhere(t *testing.T) {
 				if err := here.Stop(); err != nil { // it changes its files itself
 					t.Fatal(err)
 				}
-				before := state(t, here.Root)
+				before := tree.Stats(t, here.Root)
 
 				there := testdaemon.Start(t, testdaemon.Options{Version: version})
 				address := testdaemon.Front(t, there.Address, testdaemon.FrontOptions{Lies: testdaemon.Elsewhere(there.Root, here.Root)})
@@ -228,7 +197,7 @@ func TestH2DaemonElsewhere(t *testing.T) {
 					t.Errorf("got %+v, want no folder known", free)
 				}
 				teststore.Ingest(ctx, t, s, "begun here")
-				untouched(t, here.Root, before)
+				tree.Untouched(t, here.Root, before)
 			})
 		}
 	}
@@ -251,7 +220,7 @@ func TestH2IngestElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	folder := filepath.Join(here.Root, "io.containerd.content.v1.content")
-	before := state(t, folder)
+	before := tree.Stats(t, folder)
 
 	there := testdaemon.Start(t, testdaemon.Options{})
 	lies := map[string]testdaemon.Lie{testdaemon.MethodPlugins: testdaemon.Tell(
@@ -281,7 +250,7 @@ func TestH2IngestElsewhere(t *testing.T) {
 	if got, err := content.ReadBlob(ctx, s.Content, desc); err != nil || !bytes.Equal(got, blob) {
 		t.Errorf("got %d bytes and %v, want the blob sent", len(got), err)
 	}
-	untouched(t, folder, before)
+	tree.Untouched(t, folder, before)
 }
 
 // TestH3LyingSnapshotter: even a daemon of root's, whose records have the key and
@@ -290,7 +259,7 @@ func TestH2IngestElsewhere(t *testing.T) {
 func TestH3LyingSnapshotter(t *testing.T) {
 	d := testdaemon.Start(t, testdaemon.Options{})
 	dir := victim(t)
-	before := state(t, dir)
+	before := tree.Stats(t, dir)
 	snapshots := filepath.Join(d.Root, "io.containerd.snapshotter.v1.overlayfs", "snapshots")
 	if err := errors.Join(os.MkdirAll(filepath.Join(snapshots, "deep"), 0o700), os.Symlink(dir, filepath.Join(snapshots, "link")),
 		os.Symlink(dir, filepath.Join(snapshots, "deep/fs")), os.Symlink(filepath.Dir(dir), filepath.Join(snapshots, "above"))); err != nil {
@@ -319,14 +288,14 @@ func TestH3LyingSnapshotter(t *testing.T) {
 			})
 		}
 	}
-	untouched(t, dir, before)
+	tree.Untouched(t, dir, before)
 }
 
 // TestH3ReplacedAfterTheProof: what was opened stays, wherever paths lead by then.
 func TestH3ReplacedAfterTheProof(t *testing.T) {
 	d := testdaemon.Start(t, testdaemon.Options{})
 	dir := victim(t)
-	before := state(t, dir)
+	before := tree.Stats(t, dir)
 	s := teststore.Dial(t, store.Options{Address: d.Address})
 	ctx, u, why := upper(t, s)
 	if u == nil {
@@ -351,7 +320,7 @@ func TestH3ReplacedAfterTheProof(t *testing.T) {
 	if err := store.Empty(u.Dir); err != nil {
 		t.Fatal(err)
 	}
-	untouched(t, dir, before)
+	tree.Untouched(t, dir, before)
 	if err := errors.Join(os.Remove(root), os.Rename(root+".moved", root)); err != nil {
 		t.Fatal(err)
 	}
@@ -383,14 +352,14 @@ func TestRecordsThatProveNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			before := state(t, dir)
+			before := tree.Stats(t, dir)
 			lies := testdaemon.Elsewhere(filepath.Join(d.Root, filepath.Base(dir)), dir)
 			s := teststore.Dial(t, store.Options{Address: testdaemon.Front(t, d.Address, testdaemon.FrontOptions{Lies: lies}),
 				Namespace: "n" + digest.FromString(t.Name()).Encoded()[:12]})
 			if _, u, why := upper(t, s); u != nil {
 				t.Errorf("got %s open because %q, want nothing", u.Dir.Name(), why)
 			}
-			untouched(t, dir, before)
+			tree.Untouched(t, dir, before)
 		})
 	}
 }

@@ -208,3 +208,31 @@ func Find(t testing.TB, entries []Entry, path string) Entry {
 	t.Fatalf("got no entry %s in %v", path, entries)
 	return Entry{}
 }
+
+// Stats is what stat(2) says of everything below dir, by path: whatever writes there
+// changes it, even if it undoes what it did.
+func Stats(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		err = unix.Lstat(path, &st)
+		all[path] = fmt.Sprint(st.Ino, st.Mode, st.Uid, st.Size, st.Mtim, st.Ctim)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Untouched wants nothing below dir to have been written since before.
+func Untouched(t testing.TB, dir string, before map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(before, Stats(t, dir)); diff != "" {
+		t.Errorf("%s was touched (-before +after):\n%s", dir, diff)
+	}
+}
