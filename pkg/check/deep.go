@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
@@ -136,13 +137,12 @@ func (w *walk) copies() bool { return w.Store.Name == store.Native }
 // dirs are the folders of the snapshots up to that one.
 func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []*os.File, known map[string]bool) (c *comparison, err error) {
 	switch v := p.verdicts[i]; {
+	case dirs[i] == nil:
+		return &comparison{gone: true}, nil
 	case v.kind == Missing:
 		return &comparison{skipped: "the layer is not in the content store"}, nil
 	case v.kind != "":
 		return &comparison{skipped: "the layer is corrupt"}, nil
-	}
-	if dirs[i] == nil {
-		return &comparison{gone: true}, nil
 	}
 	parent := ""
 	if w.copies() && i > 0 {
@@ -153,7 +153,7 @@ func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []*os.
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, scratch.close(ctx)) }()
-	got, err := w.apply(ctx, scratch.upper.Dir, p, i, dirs[:i])
+	got, unfit, err := w.apply(ctx, scratch.upper.Dir, p, i, dirs[:i])
 	switch {
 	case errdefs.IsNotFound(err): // it was collected meanwhile
 		return &comparison{skipped: "the layer is not in the content store"}, nil
@@ -163,12 +163,20 @@ func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []*os.
 		return nil, err
 	case got != p.diffIDs[i]:
 		return &comparison{kind: DiffID, text: fmt.Sprintf("got diff ID %s, want %s", got, p.diffIDs[i])}, nil
+	case len(unfit) > 0 && !sameFileSystem(scratch.upper.Dir, dirs[i]):
+		return &comparison{skipped: "the folder for temporary files cannot hold it: " + unfit[0]}, nil
 	}
 	t := trees{got: beneath.Path(dirs[i]), want: beneath.Path(scratch.upper.Dir), known: known, stop: func() error { return context.Cause(ctx) }}
 	if err = t.compare(); err != nil {
 		return nil, err
 	}
 	return &comparison{differences: t.found, more: t.more}, nil
+}
+
+// sameFileSystem reports whether what one folder can hold the other can hold as well.
+func sameFileSystem(a, b *os.File) bool {
+	var one, other unix.Stat_t
+	return unix.Fstat(int(a.Fd()), &one) == nil && unix.Fstat(int(b.Fd()), &other) == nil && one.Dev == other.Dev
 }
 
 // scratch is an active snapshot to apply a layer to.
@@ -178,8 +186,8 @@ type scratch struct {
 	upper *store.Upper
 }
 
-// scratch makes one on the snapshotter's own file system, under the lease of
-// ctx.
+// scratch makes one, under the lease of ctx: on the snapshotter's own file system, or
+// in the folder for temporary files where the store is only looked at.
 func (w *walk) scratch(ctx context.Context, parent string) (*scratch, error) {
 	s := &scratch{store: w.Store, key: store.ActivePrefix + "verify-" + rand.Text()[:12]}
 	mounts, err := w.Store.Snapshotter.Prepare(ctx, s.key, parent)
@@ -210,13 +218,12 @@ func (s *scratch) close(ctx context.Context) error {
 }
 
 // apply applies layer i of p to dir as it was when its snapshot was made, and
-// returns its diff ID.
-func (w *walk) apply(ctx context.Context, dir *os.File, p *repairUnit, i int, lowers []*os.File) (digest.Digest, error) {
+// returns its diff ID, and what the file system of dir cannot hold of it.
+func (w *walk) apply(ctx context.Context, dir *os.File, p *repairUnit, i int, lowers []*os.File) (got digest.Digest, unfit []string, err error) {
 	o := lay.Options{Whiteouts: lay.InPlace}
 	if i > 0 && !w.copies() {
-		var err error
 		if o.UserXattr, err = w.mountsUserXattr(ctx, p.chain[i-1]); err != nil {
-			return "", err
+			return "", nil, err
 		}
 		o.Whiteouts, o.Lowers = lay.Overlay, slices.Clone(lowers)
 		slices.Reverse(o.Lowers)
@@ -237,13 +244,16 @@ func (r *run) mountsUserXattr(ctx context.Context, parent string) (bool, error) 
 	return *r.userXattr, nil
 }
 
-func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir *os.File, algorithm digest.Algorithm, o lay.Options) (got digest.Digest, err error) {
+func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir *os.File, algorithm digest.Algorithm, o lay.Options) (got digest.Digest, unfit []string, err error) {
 	plain, err := openLayer(ctx, from, desc)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	sum := algorithm.Digester()
-	_, err = lay.Apply(ctx, dir, io.TeeReader(plain, sum.Hash()), o)
-	return sum.Digest(), err
+	result, err := lay.Apply(ctx, dir, io.TeeReader(plain, sum.Hash()), o)
+	if err != nil {
+		return "", nil, err
+	}
+	return sum.Digest(), result.Warnings, nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
@@ -269,6 +270,9 @@ func (k *kept) change(t *testing.T, n int, command string, damaged bool) string 
 	if code != 0 {
 		return r.says(t, command, code, out)
 	}
+	if command == "gc" {
+		s.keeps(t, n)
+	}
 	after, left := s.run(t, r.strictest())
 	switch {
 	case after == 0 && damaged:
@@ -278,6 +282,27 @@ func (k *kept) change(t *testing.T, n int, command string, damaged bool) string 
 	}
 	t.Errorf("got success of %s:\n%s\nand after it code %d of the strictest look:\n%s", command, out, after, left)
 	return notAffected
+}
+
+// keeps wants a collection to have left alone what was damaged and what was not: all
+// that may have gone is an ingest, and what came from another store, which no record
+// names. Databases are written anew.
+func (s copied) keeps(t *testing.T, n int) {
+	t.Helper()
+	fresh := s.hurt(t, n) // at another time
+	mayDiffer := func(e tree.Entry) bool {
+		_, err := os.Lstat(s.kept.root + e.Path)
+		return err != nil || strings.HasSuffix(e.Path, ".db") || strings.Contains(e.Path, "/ingest") || e.Mode&unix.S_IFMT == unix.S_IFDIR
+	}
+	before, after := slices.DeleteFunc(fresh.files(t), mayDiffer), slices.DeleteFunc(s.files(t), mayDiffer)
+	for _, all := range [][]tree.Entry{before, after} {
+		for i := range all {
+			all[i].ModTime = 0
+		}
+	}
+	if diff := tree.Diff(after, before); diff != "" {
+		t.Errorf("gc changed more than ingests: %s", diff)
+	}
 }
 
 // says wants a failure that names what is damaged.

@@ -320,6 +320,7 @@ func (in *Ingest) rejoin(ctx context.Context) error {
 	err := errors.Join(in.Close(), in.open(ctx))
 	if errdefs.IsAlreadyExists(err) {
 		in.verified, in.committed = true, true
+		in.f.trails.Delete(in.key)
 		return nil
 	}
 	if err != nil {
@@ -342,6 +343,7 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 	err := in.w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(labels))
 	switch {
 	case err == nil, errdefs.IsAlreadyExists(err):
+		in.verified = true
 	case errdefs.IsFailedPrecondition(err):
 		return in.restart(ctx, fmt.Errorf("committing %s: %w: %w", desc.Digest, ErrCorrupt, err))
 	default:

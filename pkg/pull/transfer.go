@@ -38,12 +38,12 @@ func (r *run) transfer(ctx context.Context) (*Result, error) {
 	}
 	t := &transferProgress{p: p, ref: ref, before: before, fetched: map[digest.Digest]bool{}}
 	watched, stop := r.guard.Watch(ctx)
-	defer stop()
 	err = p.Store.Transfer(watched, store.Transfer{
 		Source: p.transferRef(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
 		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
 		PlainHTTP: settings.PlainHTTP, HostsDir: settings.HostsDir, Credentials: settings.Credentials, Progress: t.report,
 	})
+	stop()
 	if err = refusedThere(pl, err); err != nil {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
@@ -67,7 +67,7 @@ func (r *run) transferInstead(ctx context.Context, cause error) (*Result, error)
 		pl.Request.Engine, pl.EngineReason = EngineTransfer, store.ErrNoApplier.Error()
 		var result *Result
 		instead := r.p.newRun(pl)
-		instead.ledger = r.ledger
+		instead.ledger, instead.guard = r.ledger, r.guard
 		instead.ledger.add(r.unpacker.Fetched())
 		if result, err = instead.transfer(ctx); err == nil {
 			return result, nil

@@ -189,7 +189,7 @@ var errProbed = errors.New("probed")
 // spoken asks the server which TLS it would speak if what is no longer safe were
 // allowed. It is empty if the server does not say, or if that is what it was asked by
 // before. No request is sent.
-func (a *attempt) spoken() (found string) {
+func (a *attempt) spoken() string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.req.Context()), probeTime)
 	defer cancel()
 	probe := a.via.Clone()
@@ -197,15 +197,24 @@ func (a *attempt) spoken() (found string) {
 	c := probe.TLSClientConfig
 	c.MinVersion, c.InsecureSkipVerify = tls.VersionTLS10, true
 	c.CipherSuites = everySuite()
+	found := make(chan string, 1) // the handshake may go on when its time is up
 	c.VerifyConnection = func(s tls.ConnectionState) error {
-		found = unsafePart(s)
+		select {
+		case found <- unsafePart(s):
+		default:
+		}
 		return errProbed
 	}
 	bare := (&http.Request{Method: http.MethodHead, URL: a.req.URL, Host: a.req.Host, Header: http.Header{}}).WithContext(ctx)
 	if resp, err := probe.RoundTrip(bare); err == nil {
 		_ = resp.Body.Close() // never so: errProbed ends the handshake
 	}
-	return found
+	select {
+	case part := <-found:
+		return part
+	default:
+		return ""
+	}
 }
 
 // unsafePart names what of a connection is no longer safe, empty if all is.

@@ -23,8 +23,9 @@ import (
 type authorizer struct {
 	r *Registry
 	h *host
-	// tokensOnly is set for the target of a redirect, which gets no password.
-	tokensOnly bool
+	// tokensOnly is set for the target of a redirect, which gets no password, and
+	// anonymous if its tokens are for no credential either.
+	tokensOnly, anonymous bool
 
 	mu     sync.Mutex
 	grants map[string]*grant
@@ -140,7 +141,7 @@ func (a *authorizer) obtain(ctx context.Context, ref source.Ref, g *grant) error
 // lookUp finds the credential once per repository: helpers are slow, and some
 // ask a person.
 func (a *authorizer) lookUp(ctx context.Context, ref source.Ref, g *grant) error {
-	if g.asked || a.r.opts.Credentials == nil {
+	if g.asked || a.anonymous || a.r.opts.Credentials == nil {
 		return nil
 	}
 	cred, err := a.r.opts.Credentials(ctx, a.h.Name, ref)

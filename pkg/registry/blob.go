@@ -270,7 +270,7 @@ func (r *Registry) openForeign(ctx context.Context, up *upstream, c call, desc o
 	}
 	for _, raw := range desc.URLs {
 		u, err := url.Parse(raw)
-		if err != nil || r.blameCount(u.Host, c) > 0 || r.suspicion(u.Host, c) > 0 || c.from != "" && c.from != u.Host {
+		if err != nil || r.blameCount(u.Host, c) > 0 || c.from != "" && c.from != u.Host {
 			continue
 		}
 		h, err := r.foreignHost(up.hosts[len(up.hosts)-1], u)

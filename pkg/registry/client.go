@@ -26,18 +26,20 @@ const (
 // ask puts c to h and returns a successful answer. A 401 is answered once with
 // fresh credentials. The error is a *source.Error, or the cause of ctx.
 func (r *Registry) ask(ctx context.Context, h *host, c call) (*http.Response, error) {
-	silence := r.newSilence(h, c)
-	defer silence.end()
 	used, err := h.auth.current(ctx, c.ref)
 	if err != nil {
 		return nil, r.askError(ctx, h, c, err)
 	}
+	silence := r.newSilence(h, c)
+	defer silence.end()
 	resp, err := r.send(ctx, h, h.url(c), c, used)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && h.isOrigin(resp.Request.URL) {
 		drain(resp)
+		silence.end() // a helper may ask a person
 		if used, err = h.auth.renew(ctx, c.ref, resp.Header, used); err != nil {
 			return nil, r.askError(ctx, h, c, err)
 		}
+		silence.begin()
 		resp, err = r.send(ctx, h, h.url(c), c, used)
 	}
 	if err != nil {

@@ -1,6 +1,10 @@
 package registry
 
 import (
+	"net/http"
+	"net/url"
+	"testing"
+
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 )
 
@@ -16,3 +20,15 @@ func JudgeRedirect(name, target, addr string, private ...string) error {
 
 // IsTemporary reports whether an error of the network is tried again in full.
 func IsTemporary(err error) bool { return networkFault(err).isTemporary() }
+
+// IsSafeFor reports whether a redirect by the host called name may have a secret sent
+// to target.
+func IsSafeFor(t *testing.T, name, target string) bool {
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{Host: hosts.Host{Name: name}}
+	h.via.own = &http.Transport{}
+	return h.isSafeFor(u)
+}

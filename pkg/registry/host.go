@@ -284,14 +284,16 @@ func (r *Registry) countBlame(host string, c call) {
 // first, and why the others are left out. A host with blame is not asked while one
 // without only waits.
 func (r *Registry) candidates(up *upstream, c call) (willing []*host, out []*source.Error) {
-	now, awaited := time.Now(), false
+	now, awaited := time.Now(), time.Duration(0)
 	for _, h := range up.hosts {
 		if !h.mayServe(c) || c.from != "" && c.from != h.Name {
 			continue
 		}
 		if e := h.unavailable(now); e != nil {
 			out = append(out, c.remembered(e))
-			awaited = awaited || e.RetryAfter > 0 && Retryable(e) && r.blameCount(h.Name, c) == 0
+			if Retryable(e) && r.blameCount(h.Name, c) == 0 {
+				awaited = max(awaited, e.RetryAfter)
+			}
 			continue
 		}
 		if r.blameCount(h.Name, c) >= maxBlames {
@@ -300,8 +302,16 @@ func (r *Registry) candidates(up *upstream, c call) (willing []*host, out []*sou
 		}
 		willing = append(willing, h)
 	}
-	if awaited {
-		willing = slices.DeleteFunc(willing, func(h *host) bool { return r.blameCount(h.Name, c) > 0 })
+	if awaited > 0 && r.opts.Retry.count() >= mirrorFailures { // or there is no patience to wait with
+		willing = slices.DeleteFunc(willing, func(h *host) bool {
+			if r.blameCount(h.Name, c) == 0 {
+				return false
+			}
+			e := c.fail(h, corruptf("digest", "served wrong bytes, and another host is waited for"))
+			e.RetryAfter = awaited
+			out = append(out, e)
+			return true
+		})
 	}
 	slices.SortStableFunc(willing, func(a, b *host) int {
 		return r.compareTrust(a, b, c)

@@ -50,7 +50,8 @@ func noRepository(err error, e *source.Error) error {
 	return fmt.Errorf("%w: no such repository, or no permission to see it", err)
 }
 
-// tagsOnce is Tags without another try: the answer only explains a failure.
+// tagsOnce is Tags without another try, and says nothing about the hosts: the answer
+// only explains a failure.
 func (r *Registry) tagsOnce(ctx context.Context, ref source.Ref) (tags []string, err error) {
 	ref.Tag, ref.Digest = "", ""
 	up, err := r.upstream(ctx, ref)
@@ -58,9 +59,12 @@ func (r *Registry) tagsOnce(ctx context.Context, ref source.Ref) (tags []string,
 		return nil, err
 	}
 	c := tagsCall(ref)
-	_, err = round(r, up, c, func(h *host) (struct{}, error) {
-		tags, err = r.pages(ctx, h, c, isTag())
-		return struct{}{}, err
-	})
-	return tags, err
+	hosts, _ := r.candidates(up, c)
+	err = errdefs.ErrNotFound // if there is no host
+	for _, h := range hosts {
+		if tags, err = r.pages(ctx, h, c, isTag()); err == nil {
+			return tags, nil
+		}
+	}
+	return nil, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -44,10 +43,7 @@ func (r *Registry) redirect(h *host, resp *http.Response) (*url.URL, error) {
 // addr as far as that is known. A registry must not have its clients ask servers
 // inside their network, unless it is there itself or the options name the target.
 func (r *Registry) judgeReach(h *host, name, addr string) error {
-	at := addr
-	if host, _, err := net.SplitHostPort(addr); err == nil {
-		at = host
-	}
+	at := source.Hostname(addr)
 	switch reachOf(addr) {
 	case reachLinkLocal:
 		return malformedf("redirect to %s leads to the link-local address %s, which is never followed", name, at)
@@ -96,12 +92,13 @@ func (h *host) stranger(u *url.URL) *host {
 
 // sendStranger asks the server to which h has redirected, without anything that was
 // meant for h. If that is a registry that wants a token, it gets one of its own:
-// anonymous, or for the credential that there is for it. A password is given to no
-// target of a redirect.
+// anonymous, or for the credential that there is for it, which goes to its token
+// server alone, and only on a safe way. Where nothing may be asked with credentials,
+// as with the urls of a descriptor, the target gets none either.
 func (r *Registry) sendStranger(ctx context.Context, h *host, u *url.URL, c call) (*http.Response, error) {
 	req := r.request(ctx, u, c)
 	ref, ok := targetRef(c.ref, u)
-	if !ok {
+	if !ok || h.auth == nil {
 		return r.exchangeStranger(h, u, req)
 	}
 	t := r.target(h, u)
@@ -150,13 +147,26 @@ func (r *Registry) target(h *host, u *url.URL) *host {
 	if t == nil {
 		t = h.stranger(u)
 		t.auth = newAuthorizer(r, t)
-		t.auth.tokensOnly = true
+		t.auth.tokensOnly, t.auth.anonymous = true, !t.isSafeFor(u)
 		if h.targets == nil {
 			h.targets = map[string]*host{}
 		}
 		h.targets[origin] = t
 	}
 	return t
+}
+
+// isSafeFor reports whether a secret that is sent to u can be read there alone. The
+// way to the target of a redirect is the one to the host that redirects: a network
+// without TLS, or certificates that are trusted for that host, are no reason to
+// believe that u is who it says.
+func (h *host) isSafeFor(u *url.URL) bool {
+	if u.Scheme == "http" {
+		addr, err := netip.ParseAddr(u.Hostname())
+		return err == nil && addr.IsLoopback()
+	}
+	c := h.via.own.TLSClientConfig
+	return c == nil || !c.InsecureSkipVerify && c.RootCAs == nil
 }
 
 // targetRef is ref with the repository that it has at the target of a redirect. ok

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -108,6 +110,59 @@ func TestGateway(t *testing.T) {
 				t.Errorf("requests at the target (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestGatewayOnAnUnsafeWay: what is trusted for a gateway, its certificates or any at
+// all, is no reason to send a credential to the host to which it redirects.
+func TestGatewayOnAnUnsafeWay(t *testing.T) {
+	target := serveTLS(t, "127.0.0.2", nil, targetRegistry(manifestJSON(t), `Bearer realm="https://HOST/token"`))
+	srv := serveTLS(t, "127.0.0.1", nil, gateway(target.fake, ""))
+	creds := only(target.host(), credential.Credential{Username: "u", Password: "canary"})
+	for name, trust := range map[string]string{"any certificate": "skip_verify = true", "those of a CA": fmt.Sprintf("ca = [%q, %q]", srv.ca, target.ca)} {
+		dirs := []string{hostsDir(t, srv.host(), fmt.Sprintf("server = %q\n%s\n", srv.URL, trust))}
+		if _, err := open(t, registry.Options{Hosts: hosts.Options{Dirs: dirs}, Credentials: creds}).Resolve(t.Context(), srv.ref(t, "team/app:1")); err != nil {
+			t.Errorf("%s: got %v, want an anonymous token to do", name, err)
+		}
+	}
+	const path = "/v2/team/app/manifests/1 "
+	once := []string{path, "/token ", path + "Bearer target-token"}
+	if diff := cmp.Diff(append(once, once...), target.authorizations()); diff != "" {
+		t.Errorf("requests at the target (-want +got):\n%s", diff)
+	}
+}
+
+// TestForeignURLToARegistry: a url of a descriptor that redirects to a registry gets
+// no token there, for its repository is chosen by who made the image.
+func TestForeignURLToARegistry(t *testing.T) {
+	blob := blobBytes(50)
+	target := serveAt(t, "127.0.0.3", targetRegistry(blob, `Bearer realm="http://HOST/token"`))
+	foreign := serveAt(t, "127.0.0.2", func(w http.ResponseWriter, req *http.Request) {
+		http.Redirect(w, req, target.URL+"/v2/private/blobs/x", http.StatusFound)
+	})
+	own := serve(t, content(blob))
+	desc := describe(layerType, blob)
+	desc.URLs = []string{foreign.URL + "/layer"}
+	r := open(t, registry.Options{Credentials: only(target.host(), credential.Credential{Username: "u", Password: "canary"}), AllowForeignURLs: true})
+	b, err := r.Open(t.Context(), own.ref(t, "a"), desc, source.Range{})
+	if err != nil || b.Host != own.host() {
+		t.Fatalf("got %+v and %v, want the registry's blob", b, err)
+	}
+	b.Close()
+	if diff := cmp.Diff([]string{"/v2/private/blobs/x "}, target.authorizations()); diff != "" {
+		t.Errorf("requests at the target (-want +got):\n%s", diff)
+	}
+}
+
+// TestRedirectIsSafeFor says to which targets of redirects a secret may go.
+func TestRedirectIsSafeFor(t *testing.T) {
+	for target, want := range map[string]bool{
+		"https://registry.example.com/v2/": true, "http://registry.example.com/v2/": false, "http://10.0.0.1/v2/": false,
+		"http://127.0.0.1:5000/v2/": true, "http://[::1]:5000/v2/": true, "http://localhost:5000/v2/": false,
+	} {
+		if got := registry.IsSafeFor(t, "registry.example.net", target); got != want {
+			t.Errorf("%s: got %v, want %v", target, got, want)
+		}
 	}
 }
 

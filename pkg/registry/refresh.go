@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -21,7 +20,6 @@ import (
 // known is a target that the caller has, and which hosts were asked about it.
 type known struct {
 	source.Target
-	mu    sync.Mutex
 	asked map[*host]bool
 }
 
@@ -42,8 +40,6 @@ func (r *Registry) Refresh(ctx context.Context, ref source.Ref, had source.Targe
 
 // mayAsk reports whether h was not asked in this Refresh.
 func (k *known) mayAsk(h *host) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	asked := k.asked[h]
 	k.asked[h] = true
 	return !asked
@@ -52,11 +48,13 @@ func (k *known) mayAsk(h *host) bool {
 // refreshFrom asks h for the digest and fetches the document if that is another one
 // or does not come.
 func (r *Registry) refreshFrom(ctx context.Context, h *host, c call, had source.Target) (source.Target, error) {
-	got, err := r.headDigest(ctx, h, c)
+	answer, err := r.head(ctx, h, c)
 	if err != nil {
 		return source.Target{}, err
 	}
+	got := digest.Digest(answer.Get("Docker-Content-Digest"))
 	if got == had.Desc.Digest {
+		r.noteRateLimit(ctx, h, c, answer)
 		return source.Target{Desc: had.Desc, Body: had.Body, Host: h.Name, Unchanged: true}, nil
 	}
 	t, err := r.documentFrom(ctx, h, c, ocispec.Descriptor{})
@@ -66,20 +64,19 @@ func (r *Registry) refreshFrom(ctx context.Context, h *host, c call, had source.
 	return t, err
 }
 
-// headDigest returns the digest that h has for a tag, empty if it does not say. Its
-// error is one that a GET would meet as well.
-func (r *Registry) headDigest(ctx context.Context, h *host, c call) (digest.Digest, error) {
+// head returns what h says of a tag, nothing if it refuses to. Its error is one that
+// a GET would meet as well.
+func (r *Registry) head(ctx context.Context, h *host, c call) (http.Header, error) {
 	c.method, c.accept = http.MethodHead, h.manifestAccept()
 	resp, err := r.ask(ctx, h, c)
 	if err != nil && isRefusedHead(err) {
-		return "", nil
+		return nil, nil
 	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	drain(resp)
-	r.noteRateLimit(ctx, h, c, resp.Header)
-	return digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
+	return resp.Header, nil
 }
 
 // isRefusedHead reports whether a GET may do better: after a status, unless it wants

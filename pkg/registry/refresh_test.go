@@ -112,9 +112,11 @@ func TestRefreshFails(t *testing.T) {
 	if _, err := open(t, registry.Options{}).Refresh(t.Context(), srv.ref(t, "team/app:1"), target(body)); !errdefs.IsNotFound(err) {
 		t.Errorf("got %v, want that it is not there", err)
 	}
+	if got, want := srv.methods(), "HEAD GET GET"; got != want { // the last one for the tags
+		t.Errorf("got %q, want %q", got, want)
+	}
 	srv.Close()
-	var e events
-	_, err := open(t, registry.Options{Progress: e.add}).Refresh(t.Context(), srv.ref(t, "team/app:1"), target(body))
+	_, err := open(t, registry.Options{}).Refresh(t.Context(), srv.ref(t, "team/app:1"), target(body))
 	if registry.Reason(err) != "refused" {
 		t.Errorf("got %v, want a refused connection", err)
 	}

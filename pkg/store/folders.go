@@ -80,19 +80,30 @@ func (s *Store) show(ctx context.Context, name string, on func(context.Context, 
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, l.delete(ctx)) }()
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTime)
+			defer cancel()
+			err = errors.Join(err, l.delete(ctx))
+		}()
 		ctx = leases.WithLease(ctx, l.lease.ID)
 	}
 	key := viewPrefix + rand.Text()[:12] + " " + name
+	defer func() { err = errors.Join(err, s.closeView(ctx, key)) }() // also one whose making timed out
 	mounts, err := on(ctx, key, name)
 	if err != nil {
 		return fmt.Errorf("viewing snapshot %s: %w", name, err)
 	}
-	err = show(key, mounts)
-	if end := s.Snapshotter.Remove(ctx, key); end != nil {
-		err = errors.Join(err, fmt.Errorf("closing the view of snapshot %s: %w", name, end))
+	return show(key, mounts)
+}
+
+// closeView removes a view, which there need not be, in a time of its own.
+func (s *Store) closeView(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), viewTime)
+	defer cancel()
+	if err := s.Snapshotter.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("closing the view %s: %w", key, err)
 	}
-	return err
+	return nil
 }
 
 // Empty removes everything in dir, and follows no link.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,7 +119,7 @@ func (g *Guard) Watch(ctx context.Context) (watched context.Context, stop func()
 		return ctx, func() { cancel(nil) }
 	}
 	var running sync.WaitGroup
-	for _, a := range []*allowance{g.content, g.snapshots} {
+	for _, a := range slices.Compact([]*allowance{g.content, g.snapshots}) {
 		running.Go(func() { a.watch(ctx, cancel) })
 	}
 	return ctx, func() {

@@ -368,18 +368,29 @@ func (s *Store) Drop(ctx context.Context, dgst digest.Digest) error {
 
 // leaseReferred puts what labels refer to under the lease of ctx.
 func (s *Store) leaseReferred(ctx context.Context, labels map[string]string) error {
-	for key, value := range labels {
-		r := leases.Resource{ID: value, Type: ResourceContent}
-		if name, ok := strings.CutPrefix(key, image.LabelSnapshot); ok {
-			r.Type = ResourceSnapshot + name
-		} else if !strings.HasPrefix(key, image.LabelContent) {
-			continue
-		}
+	for _, r := range References(labels) {
 		if err := s.lease(ctx, r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// References lists what labels keep from being collected, as containerd reads them: a
+// key may go on behind the snapshotter, with a slash, or behind the kind of content. A
+// value that can be no digest refers to nothing.
+func References(labels map[string]string) (all []leases.Resource) {
+	for key, value := range labels {
+		rest, isSnapshot := strings.CutPrefix(key, image.LabelSnapshot)
+		switch {
+		case isSnapshot:
+			name, _, _ := strings.Cut(rest, "/")
+			all = append(all, leases.Resource{ID: value, Type: ResourceSnapshot + name})
+		case strings.HasPrefix(key, image.LabelContent) && digest.Digest(value).Validate() == nil:
+			all = append(all, leases.Resource{ID: value, Type: ResourceContent})
+		}
+	}
+	return all
 }
 
 // lease puts r, which need not be there, under the lease of ctx, if there is one.

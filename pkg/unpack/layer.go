@@ -345,15 +345,15 @@ func (l *layer) fetchThenApply(ctx context.Context, in *fetch.Ingest) error {
 // the error is fetch.ErrCorrupt.
 func (l *layer) applyKept(ctx context.Context) error {
 	cause := l.applyStored(ctx)
-	if cause == nil || ctx.Err() != nil {
-		return cause
+	if cause == nil || ctx.Err() != nil || errors.Is(cause, lay.ErrUnfit) || errors.Is(cause, store.ErrNoApplier) || store.IsUnwritable(cause) {
+		return cause // not for the bytes
 	}
 	whole, err := l.u.store.IsWhole(ctx, l.desc)
 	if whole || err != nil {
 		return errors.Join(cause, err)
 	}
 	if err := l.u.store.Drop(ctx, l.desc.Digest); err != nil {
-		return err
+		return errors.Join(cause, err)
 	}
 	return failure.New(fetch.ErrCorrupt, "the content store has wrong bytes in the place of layer %s", l.desc.Digest).
 		WithHint("the store is damaged, not the registry: containerd-pull verify --repair mends it, and the log of the kernel (dmesg) may say why")

@@ -3,6 +3,7 @@ package credential
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,11 +34,24 @@ func openTerminal() *os.File {
 // process group of its own that would do: only the group in the foreground may
 // read from it.
 func killTree(pid int) {
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // none if it has ended
+	children := childrenOf(pid)
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	for _, child := range strings.Fields(string(children)) {
-		if n, err := strconv.Atoi(child); err == nil {
-			killTree(n)
+	for _, child := range children {
+		killTree(child)
+	}
+}
+
+// childrenOf lists the processes that the threads of pid have started, none if it
+// has ended.
+func childrenOf(pid int) (all []int) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is right
+	for _, path := range threads {
+		children, _ := os.ReadFile(path) // none if the thread has ended
+		for _, child := range strings.Fields(string(children)) {
+			if n, err := strconv.Atoi(child); err == nil {
+				all = append(all, n)
+			}
 		}
 	}
+	return all
 }

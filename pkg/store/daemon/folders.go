@@ -63,8 +63,13 @@ func readIdentity(root *os.File) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// shares reports whether the process behind the socket finds the same folder under
-// its path.
+// shares reports whether the process behind the socket finds the folder that is open
+// here under its path.
 func (t *traits) shares(place *store.Place) bool {
-	return t.pid > 0 && processFolder(t.pid).sharesFile(place.Dir.Name()) == nil
+	if t.pid == 0 {
+		return false
+	}
+	theirs, err := os.Stat(processFolder(t.pid).path("root") + place.Dir.Name())
+	own, ownErr := place.Dir.Stat()
+	return err == nil && ownErr == nil && os.SameFile(theirs, own)
 }

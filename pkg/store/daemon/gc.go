@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
@@ -188,14 +187,7 @@ func (m *marks) mark(ctx context.Context, r leases.Resource) error {
 
 // follow marks what labels refer to.
 func (m *marks) follow(ctx context.Context, labels map[string]string) error {
-	for key, value := range labels {
-		r := leases.Resource{ID: value, Type: store.ResourceContent}
-		if rest, ok := strings.CutPrefix(key, image.LabelSnapshot); ok {
-			name, _, _ := strings.Cut(rest, "/")
-			r.Type = store.ResourceSnapshot + name
-		} else if !strings.HasPrefix(key, image.LabelContent) {
-			continue
-		}
+	for _, r := range store.References(labels) {
 		if err := m.mark(ctx, r); err != nil {
 			return err
 		}

@@ -184,7 +184,11 @@ func (p *place) checkMetadata(tx *bolt.Tx, snapshotter string, n numbers) error 
 		return err
 	}
 	if empty {
-		if has := p.holdings(snapshotter); has.any() {
+		has, err := p.holdings(snapshotter)
+		if err != nil {
+			return err
+		}
+		if has.any() {
 			return p.damaged(metadataFile(), wrongDatabase("it knows of nothing, and beside it there are %s", has))
 		}
 	}
@@ -233,7 +237,7 @@ func isTail(tx *bolt.Tx, snapshotter, name string) bool {
 }
 
 // checkThere is an error if a database is not there, or empty, and what it knew is.
-func (p *place) checkThere(d database, beside func() holdings) error {
+func (p *place) checkThere(d database, beside func() (holdings, error)) error {
 	info, err := os.Lstat(filepath.Join(p.path, d.name))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return unfit(err)
@@ -241,9 +245,9 @@ func (p *place) checkThere(d database, beside func() holdings) error {
 	if err == nil && info.Size() > 0 {
 		return nil
 	}
-	has := beside()
-	if !has.any() {
-		return nil
+	has, unknown := beside()
+	if unknown != nil || !has.any() {
+		return unknown
 	}
 	how := "is gone"
 	if err == nil {
@@ -254,11 +258,14 @@ func (p *place) checkThere(d database, beside func() holdings) error {
 
 // checkDatabases is an error if one of the two databases was lost.
 func (p *place) checkDatabases(snapshotter string) error {
-	err := p.checkThere(metadataFile(), func() holdings { return p.holdings(snapshotter) })
+	err := p.checkThere(metadataFile(), func() (holdings, error) { return p.holdings(snapshotter) })
 	if err != nil {
 		return err
 	}
-	return p.checkThere(snapshotsFile(snapshotter), func() holdings { return holdings{snapshots: p.snapshots(snapshotter)} })
+	return p.checkThere(snapshotsFile(snapshotter), func() (has holdings, err error) {
+		has.snapshots, err = p.snapshots(snapshotter)
+		return has, err
+	})
 }
 
 // holdings is what there is in a root.
@@ -271,23 +278,28 @@ func (h holdings) String() string {
 }
 
 // holdings counts the blobs, and the snapshots.
-func (p *place) holdings(snapshotter string) holdings {
-	h := holdings{snapshots: p.snapshots(snapshotter)}
-	_ = contentdir.Blobs(filepath.Join(p.path, contentDir)).Walk(context.Background(), func(content.Info) error {
+func (p *place) holdings(snapshotter string) (h holdings, err error) {
+	if h.snapshots, err = p.snapshots(snapshotter); err != nil {
+		return h, err
+	}
+	err = contentdir.Blobs(filepath.Join(p.path, contentDir)).Walk(context.Background(), func(content.Info) error {
 		h.blobs++
 		return nil
 	})
-	return h
+	if err != nil {
+		return h, fmt.Errorf("counting the blobs: %w", unfit(err))
+	}
+	return h, nil
 }
 
 // snapshots counts those that have files in them.
-func (p *place) snapshots(snapshotter string) int {
+func (p *place) snapshots(snapshotter string) (int, error) {
 	dir := filepath.Join(p.path, snapshotDir+snapshotter, "snapshots")
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return 0
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("counting the snapshots: %w", unfit(err))
 	}
-	return len(slices.DeleteFunc(entries, func(e os.DirEntry) bool { return isBare(filepath.Join(dir, e.Name())) }))
+	return len(slices.DeleteFunc(entries, func(e os.DirEntry) bool { return isBare(filepath.Join(dir, e.Name())) })), nil
 }
 
 // wayOut says how to go on without a database.

@@ -54,17 +54,21 @@ func (o Opener) lockPlace(ctx context.Context, p *place, exclusive bool) (*os.Fi
 	}
 }
 
-// unlock gives up the lock of a place, which may be nil.
-func unlock(f *os.File, exclusive bool) error {
+// unlock gives up the lock of the place, which may be nil. The file goes from this
+// place, whatever lies under its path by now.
+func (p *place) unlock(f *os.File, exclusive bool) error {
 	if f == nil {
 		return nil
 	}
 	if !exclusive {
 		return f.Close()
 	}
-	err := os.Remove(f.Name())
+	err := unix.Unlinkat(int(p.dir.Fd()), lockName, 0)
 	if errors.Is(err, os.ErrNotExist) { // with all of the root
 		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("removing %s: %w", f.Name(), err)
 	}
 	return errors.Join(err, f.Close())
 }

@@ -70,7 +70,7 @@ func Open(ctx context.Context, so store.Options) (*store.Store, error) {
 //
 // A folder with other things in it than a root has is store.ErrForeign, unless so.Force
 // is set. Links and folders of others in it are store.ErrUnsafe, and a root whose
-// databases are damaged is errdefs.ErrDataLoss: nothing in it is changed then.
+// databases are damaged is errdefs.ErrDataLoss: nothing that it holds is changed then.
 func (o Opener) Open(ctx context.Context, so store.Options) (*store.Store, error) {
 	return open(so, func(so store.Options) (*root, error) {
 		if err := os.MkdirAll(so.Root, rootMode); err != nil {
@@ -117,8 +117,11 @@ func (r *root) begin(ctx context.Context, o Opener, force bool) error {
 	if err := r.place.checkWritable(); err != nil {
 		return err
 	}
-	if err := r.place.checkOwn(); err != nil && !force {
-		return err
+	if err := r.place.checkOwn(); err != nil {
+		if !force {
+			return err
+		}
+		r.place.foreign = errors.Is(err, store.ErrForeign)
 	}
 	if _, err := r.place.open("."); err != nil {
 		return err

@@ -23,8 +23,9 @@ import (
 // Each folder on the way is safe (see beneath) when a place is open: no other user can
 // change what the paths in it lead to, and they are used as paths from then on.
 type place struct {
-	dir  *os.File
-	path string // of dir, without links
+	dir     *os.File
+	path    string // of dir, without links
+	foreign bool   // it holds other things as well, which others may use
 }
 
 // folder is a folder of containerd's in a root, with the mode that containerd
@@ -59,7 +60,7 @@ func openPlace(path string) (*place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening root: %w", unfit(err))
 	}
-	return &place{dir, full}, nil
+	return &place{dir: dir, path: full}, nil
 }
 
 func (p *place) close() error { return p.dir.Close() }
@@ -133,7 +134,7 @@ func (p *place) prepareFolder(f folder) error {
 	if made == nil {
 		want = os.FileMode(f.mode)
 	}
-	if want == info.Mode()&(os.ModePerm|os.ModeSticky) {
+	if want == info.Mode()&(os.ModePerm|os.ModeSticky) || p.foreign && f.name == "." {
 		return nil
 	}
 	err = os.Chmod(path, want)

@@ -181,5 +181,5 @@ func (r *root) release() error {
 	if r.overlay != nil {
 		errs = append(errs, r.overlay.shadow.close())
 	}
-	return errors.Join(append(errs, unlock(r.lock, !r.looking), r.place.close())...)
+	return errors.Join(append(errs, r.place.unlock(r.lock, !r.looking), r.place.close())...)
 }
