@@ -85,11 +85,11 @@ func dashed(f *pflag.Flag) string {
 	return "--" + f.Name
 }
 
-// asksVersion reports whether the flag for the version of the program is given,
-// which only the command without a command word has.
+// asksVersion reports whether the flag asks for the version of the program, which
+// only the command without a command word has.
 func asksVersion(cmd *cobra.Command) bool {
 	f := cmd.Flags().Lookup("version")
-	return f != nil && f.Changed
+	return f != nil && f.Value.String() == "true"
 }
 
 func refuseImageBesideVersion(cmd *cobra.Command, args []string) error {

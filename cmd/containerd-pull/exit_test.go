@@ -82,7 +82,7 @@ func missing(e source.Error) error {
 	return &pull.Error{Stage: pull.StageResolve, Err: &e}
 }
 
-// usability.md N6: reason is API and says nothing that the registry left open.
+// TestN6ReasonIsNotGuessed: reason is API and says nothing that the registry left open.
 func TestN6ReasonIsNotGuessed(t *testing.T) {
 	for want, err := range map[string]error{
 		"tag":          missing(source.Error{Missing: source.MissingTag}),

@@ -42,6 +42,7 @@ func runGC(ctx context.Context, o *gcOptions) error {
 		return err
 	}
 	defer s.close()
+	o.warn(s.settings.Warnings()...)
 	st, err := s.existingStore(ctx, s.call.Store, o.dryRun)
 	if err != nil {
 		return err

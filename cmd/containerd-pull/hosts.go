@@ -15,6 +15,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
@@ -163,12 +164,9 @@ func checkForeign(path string) error {
 	return &usageError{fmt.Errorf("%s was not written by %s", path, programName), "move it away to have it replaced"}
 }
 
-// maxHosts bounds, in bytes, a file that is to be replaced.
-const maxHosts = 4 << 20
-
 // oldHosts reads a file that is to be replaced; it returns nil if there is none.
 func oldHosts(path string) ([]byte, error) {
-	old, err := userfile.Named(path, maxHosts)
+	old, err := userfile.Named(path, file.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

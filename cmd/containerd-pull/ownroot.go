@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"os/user"
@@ -30,7 +31,7 @@ const (
 func enterOwnNamespace(caller config.Caller, all ...*config.Config) error {
 	inside := caller.Getenv(envOwnRoot) != ""
 	if inside {
-		closeNamespaces(caller)
+		userns.CloseInherited(caller.Getenv(envNamespaces))
 	}
 	if caller.UID == 0 || userns.MayMount() || !slices.ContainsFunc(all, unpacksHere) {
 		return nil
@@ -50,11 +51,7 @@ func enterOwnNamespace(caller config.Caller, all ...*config.Config) error {
 	if err != nil {
 		dir = ""
 	}
-	owners := withOwners
-	if n.Alone != "" {
-		owners = n.Alone
-	}
-	env := append(insideEnv(caller, kitFolder(caller)), envOwnRoot+"="+owners)
+	env := append(insideEnv(caller, kitFolder(caller)), envOwnRoot+"="+cmp.Or(n.Alone, withOwners))
 	err = n.Exec(dir, append([]string{program}, os.Args[1:]...), env, envNamespaces)
 	f := failure.New(syscall.EROFS, "entering a user namespace to unpack in: %w", err)
 	if errors.Is(err, userns.ErrNoNsenter) {

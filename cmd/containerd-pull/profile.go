@@ -149,7 +149,13 @@ func runProfileCheck(ctx context.Context, o *profileOptions, names []string) err
 	for _, f := range settings.Findings() {
 		wrong = append(wrong, asUsage(f))
 	}
-	if o.migrate && len(wrong) == 0 {
+	if o.migrate && len(wrong) > 0 {
+		for _, err := range wrong {
+			writeError(o.streams.err, err, o.caller)
+		}
+		return &reportedError{errors.Join(wrong...)}
+	}
+	if o.migrate {
 		return showChanges(o, settings, names)
 	}
 	shown := output.NewCheck(settings)

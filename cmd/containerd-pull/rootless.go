@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/process"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -55,7 +53,7 @@ func enterRootless(caller config.Caller, all ...*config.Config) error {
 	}
 	defer kit.child.Close()
 	if outside, err := kit.outside(); !outside || err != nil {
-		closeNamespaces(caller)
+		userns.CloseInherited(caller.Getenv(envNamespaces))
 		return err
 	}
 	if err := kit.verify(); err != nil {
@@ -234,15 +232,3 @@ func sameFile(a, b string) bool {
 // envNamespaces are the descriptors by which nsenter found the namespaces. They
 // stay open in the program that it executes.
 const envNamespaces = "CONTAINERD_PULL_NAMESPACES"
-
-// closeNamespaces closes those descriptors, so that no program that this one
-// executes has them.
-func closeNamespaces(caller config.Caller) {
-	for _, text := range strings.Split(caller.Getenv(envNamespaces), ",") {
-		fd, err := strconv.Atoi(text)
-		var in unix.Statfs_t
-		if err == nil && unix.Fstatfs(fd, &in) == nil && in.Type == unix.NSFS_MAGIC {
-			unix.Close(fd)
-		}
-	}
-}

@@ -29,14 +29,14 @@ func addTrace(cmd *cobra.Command) {
 // traced writes a trace of run to the file, also if run fails. It is kept until
 // then: run may replace the process.
 func traced(path string, run func() error) error {
+	if err := userfile.CheckWrite(path); err != nil {
+		return usagef("--trace: %w", err)
+	}
 	var kept bytes.Buffer
 	if err := trace.Start(&kept); err != nil {
 		return usagef("--trace: %w", err)
 	}
 	failed := run()
 	trace.Stop()
-	if err := userfile.Write(path, kept.Bytes(), 0o644); err != nil {
-		return cmp.Or(failed, usagef("--trace: %w", err))
-	}
-	return failed
+	return cmp.Or(failed, asOutput(userfile.Write(path, kept.Bytes(), 0o644)))
 }

@@ -77,11 +77,13 @@ func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
 	if err := s.startDisplay(); err != nil {
 		return err
 	}
-	asked := refs
-	if !o.repair { // no registry is asked for anything
-		asked = nil
+	var warnings []string
+	if o.repair {
+		warnings = append(s.warnings(refs), ownRootWarnings(o.caller)...)
+	} else { // no registry is asked for anything
+		warnings = s.warnings(nil)
 	}
-	for _, w := range s.warnings(asked) {
+	for _, w := range warnings {
 		s.parts.Progress.Emit(progress.Event{Kind: progress.Warning, Message: w})
 	}
 	v := &verification{o: o, session: s}

@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer, errOut *os.File) int
 	case errors.Is(err, errUsage):
 		return 2
 	}
+	userns.CloseInherited(os.Getenv(inherited))
 	if !userns.MayMount() {
 		return enterNamespace(args, errOut)
 	}

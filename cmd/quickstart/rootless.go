@@ -21,6 +21,8 @@ import (
 const (
 	namespaceMark = "CONTAINERD_PULL_QUICKSTART_USERNS"
 	withOwners    = "owners"
+	// inherited names the descriptors of namespaces that nsenter left open.
+	inherited = "CONTAINERD_PULL_QUICKSTART_NAMESPACES"
 )
 
 const privilegeHint = "hint: run it as root, in a container with CAP_SYS_ADMIN, or allow user namespaces"
@@ -55,7 +57,7 @@ func becomeRoot(args []string) error {
 		return err
 	}
 	env := append(os.Environ(), namespaceMark+"="+cmp.Or(n.Alone, withOwners))
-	return n.Exec(dir, append([]string{program}, args...), env, "CONTAINERD_PULL_QUICKSTART_NAMESPACES")
+	return n.Exec(dir, append([]string{program}, args...), env, inherited)
 }
 
 // chooseSnapshotter returns overlayfs if it can be mounted below dir, else

@@ -78,7 +78,7 @@ func outputSettings() []*Setting {
 			Key:         "changed_exit_code",
 			Flags:       []Flag{{Name: "changed-exit-code"}},
 			DefaultNote: "0",
-			Usage:       "exit `code` instead of 0 if an image is new or has changed; 1 to 255, and none that means a failure",
+			Usage:       "exit `code` instead of 0 if an image is new, has changed or got labels; 1 to 255, and none that means a failure",
 			Group:       GroupOutput,
 			bind:        func(c *Config) value.Value { return value.ExitCode(&c.ChangedExitCode) },
 		},

@@ -7,7 +7,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
-// usability.md N5: what does not come right now, and until when.
+// What does not come right now, and until when.
 func TestN5Trouble(t *testing.T) {
 	const ref, layer = "r.example.com/app:1", "sha256:1"
 	at := time.Date(2026, 1, 5, 10, 0, 0, 0, time.UTC)

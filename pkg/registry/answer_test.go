@@ -137,7 +137,7 @@ func TestRedirectTargetThatIsNotThere(t *testing.T) {
 	}
 }
 
-// usability.md N6: distribution answers MANIFEST_UNKNOWN for a repository that does
+// Distribution answers MANIFEST_UNKNOWN for a repository that does
 // not exist as well.
 func TestN6WhatIsMissingIsAskedOnce(t *testing.T) {
 	const unknown = `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`
@@ -180,7 +180,7 @@ func TestN6WhatIsMissingIsAskedOnce(t *testing.T) {
 	}
 }
 
-// usability.md N15: a server of HTTPS that is asked without TLS says so in a body that
+// A server of HTTPS that is asked without TLS says so in a body that
 // is no registry's.
 func TestN15PlainHTTPToHTTPS(t *testing.T) {
 	srv := serveTLS(t, "127.0.0.1", nil, manifest(manifestJSON(t)))

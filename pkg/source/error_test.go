@@ -9,7 +9,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// usability.md N6: what the registry leaves open is not guessed.
+// What the registry leaves open is not guessed.
 func TestN6HintOfWhatIsMissing(t *testing.T) {
 	missing := failure.New(errdefs.ErrNotFound, "404")
 	const open = "check the repository and the tag: the registry does not say which of them is missing"

@@ -38,6 +38,7 @@ type way struct {
 	belowShared uint32
 	rest        []string // names that are still to be followed
 	links       int
+	makes       bool // folders that are missing
 
 	name   string      // of the last entry, in dir
 	st     unix.Stat_t // of the last entry, if there is one
@@ -52,12 +53,14 @@ const maxLinks = 40
 
 // follow follows a path and lets all entries that it leads over be judged, but for
 // the last one. That may be absent.
-func follow(path string, by judge) (*way, error) {
+func follow(path string, by judge) (*way, error) { return new(way).follow(path, by) }
+
+func (w *way) follow(path string, by judge) (*way, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
-	w := &way{rest: split(abs)}
+	w.rest = split(abs)
 	err = w.restart(by)
 	for err == nil && len(w.rest) > 0 {
 		err = w.step(by)
@@ -125,6 +128,11 @@ func (w *way) step(by judge) error {
 	name := w.rest[0]
 	w.rest = w.rest[1:]
 	f, st, err := openEntry(w.dir, name)
+	if w.makes && errors.Is(err, unix.ENOENT) {
+		if err = unix.Mkdirat(int(w.dir.Fd()), name, 0o755); err == nil || errors.Is(err, unix.EEXIST) {
+			f, st, err = openEntry(w.dir, name)
+		}
+	}
 	if errors.Is(err, unix.ENOENT) && len(w.rest) == 0 {
 		w.name, w.absent = name, true
 		return nil

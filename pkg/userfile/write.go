@@ -73,10 +73,17 @@ func (w *way) isMounted() bool {
 }
 
 // MakeFolder makes the folder of a file that is to be written, where that is the
-// caller's intention.
+// caller's intention. It follows links as Write does.
 func MakeFolder(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("making the folder of %s: %w", path, err)
+	w, err := (&way{makes: true}).follow(filepath.Dir(path), self().judgeLink)
+	if err == nil {
+		defer w.close()
+		if !isKind(w.st, unix.S_IFDIR) {
+			err = unix.ENOTDIR
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("making the folder of %s: %w", path, reason(err))
 	}
 	return nil
 }

@@ -108,8 +108,6 @@ func TestWriteOpenThings(t *testing.T) {
 	}
 }
 
-// TestWriteForeignLinks: links of other users are not followed, at whichever level
-// they are.
 // TestWriteMountedFile: nothing can be renamed over a file that is mounted into a
 // container, so that it is written as a whole where it is.
 func TestWriteMountedFile(t *testing.T) {
@@ -142,6 +140,8 @@ func TestWriteMountedFile(t *testing.T) {
 	}
 }
 
+// TestWriteForeignLinks: links of other users are not followed, at whichever level
+// they are.
 func TestWriteForeignLinks(t *testing.T) {
 	for name, c := range map[string]struct {
 		changes     []change
@@ -169,6 +169,13 @@ func TestWriteForeignLinks(t *testing.T) {
 				err := userfile.AsUser(uid).Link(filepath.Join(dir, path))
 				if _, foreign := errors.AsType[*userfile.ForeignLink](err); foreign == want || (err != nil) == want {
 					t.Errorf("%s as uid %d, last %v: got %v, want it followed: %v", name, uid, last, err, want)
+				}
+			}
+			if !last {
+				err := userfile.MakeFolder(filepath.Join(dir, "home/link/new/deeper/file"))
+				_, statErr := os.Stat(filepath.Join(dir, "home/dir/new/deeper"))
+				if (err == nil) != c.root || (statErr == nil) != c.root {
+					t.Errorf("%s: making a folder gave %v and %v, want it made: %v", name, err, statErr, c.root)
 				}
 			}
 			err := userfile.Write(filepath.Join(dir, path), []byte("new"), 0o644)

@@ -195,3 +195,16 @@ func Exec(options []string, dir string, argv, env []string) error {
 	cmd := exec.Cmd{Env: env} // of a variable that is set twice the last counts
 	return fmt.Errorf("executing %s: %w", nsenter, syscall.Exec(nsenter, append(args, argv...), cmd.Environ()))
 }
+
+// CloseInherited closes the descriptors of namespaces that Exec has left open in the
+// program that it executed; numbers is what its variable says. No program that is
+// executed from there has them then.
+func CloseInherited(numbers string) {
+	for _, text := range strings.Split(numbers, ",") {
+		fd, err := strconv.Atoi(text)
+		var in unix.Statfs_t
+		if err == nil && unix.Fstatfs(fd, &in) == nil && in.Type == unix.NSFS_MAGIC {
+			unix.Close(fd)
+		}
+	}
+}

@@ -400,7 +400,7 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// usability.md N5: while a retry is waited for, its reason can be seen; a host that
+// While a retry is waited for, its reason can be seen; a host that
 // sends nothing is stalled, with the time, and has no rate of 0.
 func TestN5TroubleIsVisible(t *testing.T) {
 	fetch := progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, Host: scene.Hub}
