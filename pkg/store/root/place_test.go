@@ -353,10 +353,42 @@ func TestForeignFolders(t *testing.T) {
 				t.Error(diff)
 			}
 			o.Force = true
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
 			if err := openForWriting(t.Context(), o); err != nil {
 				t.Errorf("by force: got %v", err)
 			}
+			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
+				t.Errorf("got mode %v and %v, want that of before, for what else is there", info.Mode(), err)
+			}
 		})
+	}
+}
+
+// TestL6LockOfAnotherRoot: a root that was moved away gives up its own lock, and not
+// that of the one in its place.
+func TestL6LockOfAnotherRoot(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "root")
+	first, err := root.Open(t.Context(), store.Options{Root: dir, Snapshotter: store.Native})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+".old"); err != nil {
+		t.Fatal(err)
+	}
+	second, err := root.Open(t.Context(), store.Options{Root: dir, Snapshotter: store.Native})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	_ = first.Close() // its databases have lost their paths
+	const lock = "/.containerd-pull.lock"
+	if _, err := os.Stat(dir + lock); err != nil {
+		t.Errorf("got %v, want the lock of the second root", err)
+	}
+	if _, err := os.Stat(dir + ".old" + lock); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want no lock of the first root any more", err)
 	}
 }
 
