@@ -203,6 +203,9 @@ providers: [{name: spy, apiVersion: credentialprovider.kubelet.k8s.io/v1, matchI
 // takes it, and searches everything that can be seen afterwards.
 func TestSecretsAreShownNowhere(t *testing.T) {
 	long(t)
+	if !withMounts(t) { // what verifies a root would become another process
+		return
+	}
 	h := newHouse(t)
 	h.furnish()
 	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
