@@ -29,11 +29,12 @@ const programName = "containerd-pull"
 func main() {
 	ctx, stop := catchSignals(context.Background(), os.Exit)
 	caller := config.ThisProcess()
+	caller.Args = os.Args
 	// What net/http logs by itself repeats what a server sent, secrets included.
 	// What of it concerns the user is an error or an event.
 	log.SetOutput(io.Discard)
 	tune(caller)
-	code := runAs(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, caller, filepath.Base(os.Args[0]), os.Args[1:])
+	code := runAs(ctx, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, caller, filepath.Base(caller.Args[0]), caller.Args[1:])
 	stop()
 	os.Exit(code)
 }

@@ -39,7 +39,7 @@ func enterOwnNamespace(caller config.Caller, all ...*config.Config) error {
 	if inside {
 		return failure.New(syscall.EROFS, "mounting, which unpacking needs, is not allowed in the user namespace").WithHint(unpackHint)
 	}
-	program, err := thisCommand()
+	args, err := thisCommand(caller)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func enterOwnNamespace(caller config.Caller, all ...*config.Config) error {
 		dir = ""
 	}
 	env := append(insideEnv(caller, kitFolder(caller)), envOwnRoot+"="+cmp.Or(n.Alone, withOwners))
-	err = n.Exec(dir, append([]string{program}, os.Args[1:]...), env, envNamespaces)
+	err = n.Exec(dir, args, env, envNamespaces)
 	f := failure.New(syscall.EROFS, "entering a user namespace to unpack in: %w", err)
 	if errors.Is(err, userns.ErrNoNsenter) {
 		return f.WithHint("install util-linux; --unpack=false only fetches")

@@ -59,11 +59,11 @@ func enterRootless(caller config.Caller, all ...*config.Config) error {
 	if err := kit.verify(); err != nil {
 		return err
 	}
-	program, err := thisCommand()
+	args, err := thisCommand(caller)
 	if err != nil {
 		return err
 	}
-	return kit.enter(caller, append([]string{program}, os.Args[1:]...))
+	return kit.enter(caller, args)
 }
 
 // leadsInside reports whether a store belongs to rootless containerd: it is
@@ -206,21 +206,26 @@ func (k *rootlessKit) nsenterArgs() (args []string, opened string, err error) {
 	return args, strings.Join(numbers, ","), nil
 }
 
-// thisCommand returns the path of this program under the name by which it was
-// called, because the name decides what it does.
-func thisCommand() (string, error) {
+// thisCommand returns the command line of the caller with the path of this
+// program under the name by which it was called, because the name decides what it
+// does. A caller without a command line is not a process of its own, which could
+// be replaced.
+func thisCommand(caller config.Caller) ([]string, error) {
+	if len(caller.Args) == 0 {
+		return nil, errors.New("this command cannot be executed again in a user namespace: its command line is not known")
+	}
 	program, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("finding this program: %w", err)
+		return nil, fmt.Errorf("finding this program: %w", err)
 	}
-	called, err := exec.LookPath(os.Args[0])
-	if err != nil {
-		return program, nil
+	called, err := exec.LookPath(caller.Args[0])
+	if err == nil {
+		called, err = filepath.Abs(called)
 	}
-	if called, err = filepath.Abs(called); err != nil || !sameFile(called, program) {
-		return program, nil
+	if err != nil || !sameFile(called, program) {
+		called = program
 	}
-	return called, nil
+	return append([]string{called}, caller.Args[1:]...), nil
 }
 
 func sameFile(a, b string) bool {

@@ -16,8 +16,9 @@ import (
 // process and its environment.
 type Caller struct {
 	Lookup func(name string) (string, bool) // of environment variables
-	// Environ is the whole environment, for the program that replaces this one.
-	Environ []string
+	// Environ is the whole environment, and Args the command line, for the program
+	// that replaces this one. Without a command line there can be none.
+	Environ, Args []string
 	// UID is the user whose files are read: in the user namespace of rootless
 	// containerd the one outside of it, not root.
 	UID int
@@ -39,7 +40,8 @@ type Caller struct {
 	Defaults map[string]string
 }
 
-// ThisProcess is the caller as the operating system sees it.
+// ThisProcess is the caller as the operating system sees it, without a command
+// line.
 func ThisProcess() Caller {
 	c := Caller{Lookup: os.LookupEnv, Environ: os.Environ(), UID: processUser(), Now: time.Now()}
 	c.NerdctlFile, c.HostsDirs = nerdctlPlaces()
