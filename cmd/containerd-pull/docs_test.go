@@ -157,6 +157,34 @@ func TestOutputDocumentation(t *testing.T) {
 	}
 }
 
+// TestTablesOfResults compares the tables of JSON fields of other commands with
+// what they write. The third column says which commands have a field.
+func TestTablesOfResults(t *testing.T) {
+	for _, tc := range []struct {
+		section, command string
+		shown            any
+	}{
+		{"Logins", "login", output.Login{Readers: []string{"x"}}},
+		{"Logins", "logout", output.Logout{Left: []string{"x"}}},
+	} {
+		want, got := map[string]string{}, map[string]string{}
+		for _, cells := range rows(section(t, "output.md", tc.section)) {
+			if cells[2] == tc.command || cells[2] == "both" {
+				want[cells[0]] = cells[1]
+			}
+		}
+		text, err := json.Marshal(tc.shown)
+		var object map[string]any
+		if err := errors.Join(err, json.Unmarshal(text, &object)); err != nil {
+			t.Fatal(err)
+		}
+		typesOf("", object, got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-documented +got):\n%s", tc.command, diff)
+		}
+	}
+}
+
 // TestExitCodeDocumentation requires every code and class on the page, and no
 // other.
 func TestExitCodeDocumentation(t *testing.T) {

@@ -120,7 +120,7 @@ func credentialHint(caller config.Caller) string {
 	if user := caller.Getenv("SUDO_USER"); user != "" {
 		return fmt.Sprintf("sudo reads root's credentials, not those of %s: name a file with --authfile, or give a credential with --user", user)
 	}
-	return "check the name, because some registries answer this for images that do not exist; docker login or --user give a credential"
+	return "check the name, because some registries answer this for images that do not exist; containerd-pull login or --user give a credential"
 }
 
 // nearTags names a tag that was probably meant, if the repository has one.

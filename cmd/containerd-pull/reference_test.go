@@ -349,6 +349,13 @@ func (w *world) everything(t *testing.T) *httptest.Server {
 	proxy := httputil.NewSingleHostReverseProxy(inner)
 	path := regexp.MustCompile(`^/v2/.+/(manifests/sha256:.*|manifests|blobs)(/.*)?$`)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/" { // it accepts every password
+			if r.Header.Get("Authorization") == "" {
+				w.Header().Set("WWW-Authenticate", `Basic realm="everything"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			return
+		}
 		if part := path.FindStringSubmatch(r.URL.Path); part != nil {
 			if part[1] == "manifests" {
 				part[2] = "/latest"
@@ -416,6 +423,9 @@ func TestExamples(t *testing.T) {
 			write("password", "secret\n")
 			// registry.example.com does not exist, so that it cannot be logged in to.
 			lines := strings.NewReplacer("sha256:…", pinned, "--online", "--online=false").Replace(cmd.Example)
+			if strings.HasPrefix(cmd.Name(), "log") {
+				lines = strings.ReplaceAll(lines, "registry.example.com", strings.TrimPrefix(registry, "http://"))
+			}
 			shell := exec.CommandContext(t.Context(), "bash", "-euc", beforeExamples+lines)
 			shell.Dir = home
 			shell.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME=", "XDG_RUNTIME_DIR=")

@@ -244,7 +244,43 @@ func TestSecretsAreShownNowhere(t *testing.T) {
 		})
 	}
 	h.t = t
+	h.logIn()
 	h.searchFiles()
+}
+
+// logIn keeps a right password, and tries a wrong one, in a file and with helpers.
+// Only the file without a helper has the password, encoded.
+func (h *house) logIn() {
+	h.t.Helper()
+	const file = "home/.docker/config.json"
+	h.write("bin/docker-credential-mute", spy("cat >/dev/null"), 0o755)
+	h.write("bin/docker-credential-rude", spy(`cat >&2; exit 1`), 0o755)
+	for _, tc := range []struct {
+		helper, password string
+		want             int
+	}{{"", rightPassword, 0}, {"", "canary-wrong", 5}, {"mute", rightPassword, 0}, {"rude", rightPassword, 5}} {
+		h.write(file, fmt.Sprintf(`{"credsStore":%q}`, tc.helper), 0o600)
+		for _, args := range [][]string{
+			{"login", "-u", "me", "--password-stdin", h.world.host()},
+			{"login", "--format", "json", "-u", "me:" + tc.password, h.world.host()},
+			{"login", "-u", "me", "-p", tc.password, h.world.host()},
+			{"logout", h.world.host()},
+		} {
+			var out bytes.Buffer
+			code := run(h.t.Context(), streams{in: strings.NewReader(tc.password + "\n"), out: &out, err: &out}, h.caller, args)
+			want := tc.want
+			if len(args) > 3 && args[3] == "-p" {
+				want = 2
+			}
+			if args[0] == "login" && code != want || out.Len() == 0 {
+				h.t.Errorf("%v with helper %q: got exit code %d and %s, want %d", args[0], tc.helper, code, &out, want)
+			}
+			mustHide(h.t, strings.Join(args[:1], " ")+" with helper "+tc.helper, out.String())
+			if kept, err := os.ReadFile(filepath.Join(h.root, file)); err != nil || tc.helper != "" {
+				mustHide(h.t, file, string(kept))
+			}
+		}
+	}
 }
 
 // pull pulls with all debugging output.
@@ -322,7 +358,7 @@ func (h *house) searchFiles() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	for _, program := range []string{"docker-credential-spy get", "print-secret", "plugins/spy"} {
+	for _, program := range []string{"docker-credential-spy get", "print-secret", "plugins/spy", "docker-credential-mute store", "docker-credential-rude store"} {
 		if !strings.Contains(string(argv), program) {
 			h.t.Errorf("command lines: got %s, want one of %s", argv, program)
 		}

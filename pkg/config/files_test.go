@@ -164,7 +164,7 @@ func TestBadProfiles(t *testing.T) {
 		call call
 		want string
 	}{
-		{"unknown", "[profiles.prod]", call{args: []string{"-p", "prd"}}, `--profile: unknown profile "prd"`},
+		{"unknown", "[profiles.prod]", call{args: []string{"-p", "prd"}}, `--profile: no such profile`},
 		{"unknown default", "default_profile = 'x'", call{}, `unknown profile "x"`},
 		{"unknown parent", "[profiles.a]\nextends = 'b'", call{args: []string{"-p", "a"}}, `profile "a" extends "b", which does not exist`},
 		{"circle", "[profiles.a]\nextends='b'\n[profiles.b]\nextends='c'\n[profiles.c]\nextends='a'", call{args: []string{"-p", "a"}}, "a -> b -> c -> a"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -76,6 +77,9 @@ func (s *Settings) profileLayers(named settingValue, err error) ([]layer, error)
 		return nil, err
 	}
 	profile, err := s.profileLayer(name)
+	if unknown, ok := errors.AsType[*UnknownProfile](err); ok && unknown.Extends == "" && named.from.isTyped() {
+		unknown.Name = ""
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", named.from.subject(profileChoice()), err)
 	}

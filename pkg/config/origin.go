@@ -49,6 +49,9 @@ func (o Origin) String() string {
 	return string(o.Kind)
 }
 
+// isTyped reports whether a person or a script gave the value to this call.
+func (o Origin) isTyped() bool { return o.Kind == FromFlag || o.Kind == FromEnv }
+
 func (o Origin) where() string { return fmt.Sprintf("%s:%d", o.File, o.Line) }
 
 // subject names the origin of the setting s inside a sentence.

@@ -74,6 +74,8 @@ func (s *Settings) chain(name string) ([]Profile, error) {
 
 // UnknownProfile is the error for the name of a profile that does not exist.
 type UnknownProfile struct {
+	// Name is empty for one that a flag or a variable names: to other programs -p
+	// is a password.
 	Name    string
 	Extends string // the profile that extends it; empty if a user named it
 	Nearest string // the profile that was probably meant, empty if none is close
@@ -83,6 +85,9 @@ type UnknownProfile struct {
 func (e *UnknownProfile) Error() string {
 	if e.Extends != "" {
 		return fmt.Sprintf("profile %q extends %q, which does not exist", e.Extends, e.Name)
+	}
+	if e.Name == "" {
+		return "no such profile"
 	}
 	return fmt.Sprintf("unknown profile %q", e.Name)
 }

@@ -74,3 +74,16 @@ func HostSettings() []*Setting {
 	}
 	return all
 }
+
+// LoginSettings are the settings of the command that tries a credential and keeps
+// it.
+func LoginSettings() []*Setting {
+	all := append(HostSettings(), only(credentialSettings(), "--user", "--username", "--password-stdin")...)
+	all = append(all, only(limitSettings(), "timeout", "retry.count", "retry.delay", "stall_timeout")...)
+	return append(all, only(outputSettings(), "quiet")...)
+}
+
+// LogoutSettings are the settings of the command that removes a credential.
+func LogoutSettings() []*Setting {
+	return append([]*Setting{profileChoice(), configFile()}, only(credentialSettings(), "authfile")...)
+}

@@ -214,7 +214,7 @@ func (c dockerConfig) lookup(ctx context.Context, q question, name string, id id
 	}
 	cred, err := entry.credential()
 	if err != nil {
-		return Credential{}, false, unusable("correct or remove the entry; docker login writes it anew", "%s, entry %q: %w", name, id.name, err)
+		return Credential{}, false, unusable("correct or remove the entry; containerd-pull login writes it anew", "%s, entry %q: %w", name, id.name, err)
 	}
 	cred.Source = name
 	return cred, cred != Credential{Source: name}, nil

@@ -86,6 +86,8 @@ func (k *completer) arguments() map[string]candidates {
 		"hosts check":  single(k.references),
 		"hosts write":  single(folders),
 		"verify":       k.images,
+		"login":        single(k.registries),
+		"logout":       single(k.registries),
 		"profile show": single(k.profiles),
 		// Several profiles may be checked at once.
 		"profile check": k.profiles,
@@ -290,6 +292,23 @@ func (k *completer) profiles(cmd *cobra.Command, args []string, word string) ([]
 		args = nil // arguments next to --profile are references
 	}
 	return fitting(all, args, word), none
+}
+
+// registries offers those that patterns of profiles name.
+func (k *completer) registries(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	settings, err := config.Load(k.Caller, config.FlagsOf(cmd.Flags()))
+	if err != nil {
+		return nil, none
+	}
+	var all []string
+	for _, p := range settings.Profiles() {
+		for _, host := range settings.Hosts(p.Name) {
+			all = append(all, host+"\tof profile "+p.Name)
+		}
+	}
+	slices.Sort(all)
+	return finish(all, nil, word)
 }
 
 func isProfileCommand(cmd *cobra.Command) bool {
