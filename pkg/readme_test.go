@@ -102,6 +102,7 @@ func newReadmeWorld(t *testing.T) *readmeWorld {
 		"HOME="+home, "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=", "DOCKER_CONFIG=",
 		"SSL_CERT_FILE="+w.dir+"/ca.pem", // for the registries whose CAs every machine trusts
 		"CONTAINERD_ADDRESS="+testdaemon.Start(t, testdaemon.Options{}).Address)
+	w.writeProfile(t, filepath.Join(home, ".config/containerd-pull"))
 	w.provideProgram(t)
 	return w
 }
@@ -120,6 +121,28 @@ func (w *readmeWorld) copyModule(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.write(t, name, string(text))
+	}
+}
+
+// writeProfile makes the README's profile, its first block of TOML, the user's
+// configuration.
+func (w *readmeWorld) writeProfile(t *testing.T, dir string) {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile := regexp.MustCompile("(?s)```toml\n(.*?)```").FindSubmatch(text)
+	if profile == nil {
+		t.Fatal("README.md shows no profile")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"config.toml": profile[1], "prod.password": []byte("secret")} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
