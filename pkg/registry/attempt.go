@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,12 +38,24 @@ func (r *Registry) newAttempt(h *host, via *http.Transport, req *http.Request) *
 	return a
 }
 
-// watch returns a context for the request, in which its way is followed.
-func (a *attempt) watch(ctx context.Context) context.Context {
+// watch returns a context for the request, in which its way is followed, and what
+// ends it. That is ended, too, when a proxy does not lead on: net/http waits for ever
+// for one of SOCKS, and a minute for one of HTTP.
+func (a *attempt) watch(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	limit := wholeStalls * a.r.opts.StallTimeout
+	late := time.AfterFunc(limit, func() { cancel(a.proxyFault(stalledf("no connection after %s", limit))) })
+	late.Stop()
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) {
+			if a.proxy != nil {
+				late.Reset(limit)
+			}
+		},
+		GotConn:              func(httptrace.GotConnInfo) { late.Stop() },
 		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { a.handshake.Store(err != nil) },
 		GotFirstResponseByte: func() { a.answered.Store(true) },
-	})
+	}), cancel
 }
 
 // judge looks at an answer: a proxy that wants a password answers in the place of
@@ -88,8 +99,8 @@ func (a *attempt) fault(err error) *fault {
 
 // proxyFault is the fault of a proxy that cannot be reached.
 func (a *attempt) proxyFault(err error) *fault {
-	row, _ := neterror.Of(err)
-	f := rowFault(row, fmt.Errorf("%s: %w", a.r.proxies.name(a.proxy, a.req.URL.Scheme), err))
+	f := networkFault(err)
+	f.err = fmt.Errorf("%s: %w", a.r.proxies.name(a.proxy, a.req.URL.Scheme), f.err)
 	f.unreachable = true
 	f.settle(a.r.heard.has(a.proxy.Host))
 	f.hint = "check that the proxy runs at this address, or correct " + a.r.proxies.from[a.req.URL.Scheme]
@@ -196,11 +207,11 @@ func (a *attempt) spoken() string {
 	defer probe.CloseIdleConnections()
 	c := probe.TLSClientConfig
 	c.MinVersion, c.InsecureSkipVerify = tls.VersionTLS10, true
-	c.CipherSuites = everySuite()
+	c.CipherSuites = neterror.EverySuite()
 	found := make(chan string, 1) // the handshake may go on when its time is up
 	c.VerifyConnection = func(s tls.ConnectionState) error {
 		select {
-		case found <- unsafePart(s):
+		case found <- neterror.UnsafePart(s):
 		default:
 		}
 		return errProbed
@@ -215,26 +226,6 @@ func (a *attempt) spoken() string {
 	default:
 		return ""
 	}
-}
-
-// unsafePart names what of a connection is no longer safe, empty if all is.
-func unsafePart(s tls.ConnectionState) string {
-	if s.Version < tls.VersionTLS12 {
-		return tls.VersionName(s.Version) + " at best"
-	}
-	if slices.ContainsFunc(tls.InsecureCipherSuites(), func(c *tls.CipherSuite) bool { return c.ID == s.CipherSuite }) {
-		return tls.VersionName(s.Version) + " with " + tls.CipherSuiteName(s.CipherSuite)
-	}
-	return ""
-}
-
-func everySuite() []uint16 {
-	suites := append(tls.CipherSuites(), tls.InsecureCipherSuites()...)
-	all := make([]uint16, len(suites))
-	for i, s := range suites {
-		all[i] = s.ID
-	}
-	return all
 }
 
 // rowFault makes a fault of an error that the row is about.

@@ -159,7 +159,7 @@ func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*
 		return nil, err
 	}
 	a := r.newAttempt(h, via, req)
-	ctx, cancel := context.WithCancelCause(a.watch(req.Context()))
+	ctx, cancel := a.watch(req.Context())
 	if trace := r.trace.Connection(req.URL.Host); trace != nil {
 		ctx = httptrace.WithClientTrace(ctx, trace)
 	}

@@ -2,6 +2,8 @@ package registry_test
 
 import (
 	"bufio"
+	"context"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -158,4 +160,52 @@ func TestProxyVariables(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRule7ProxyThatNeverLeadsOn has proxies that take the connection and then say
+// nothing, or too little, to which net/http has no answer of its own.
+func TestRule7ProxyThatNeverLeadsOn(t *testing.T) {
+	const stall = 150 * time.Millisecond
+	for name, says := range map[string]string{
+		"http": "", "http, slowly": "HTTP/1.1 200 OK\r\n", "socks5": "", "socks5h, slowly": "\x05",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scheme, _, _ := strings.Cut(name, ",")
+			addr := deafProxy(t, says)
+			r := open(t, registry.Options{
+				Getenv: proxied(map[string]string{"HTTPS_PROXY": scheme + "://" + addr}), StallTimeout: stall, Retry: registry.Retry{Count: -1},
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			_, err := r.Resolve(ctx, parse(t, "registry.example.com/team/app:1"))
+			if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "proxy "+addr+" (from HTTPS_PROXY): no connection after 300ms") {
+				t.Errorf("got %v, want the proxy to be given up", err)
+			}
+			if registry.Reason(err) != "stall" || !strings.Contains(failure.HintOf(err), "HTTPS_PROXY") {
+				t.Errorf("got reason %q and hint %q, want a stall of the proxy", registry.Reason(err), failure.HintOf(err))
+			}
+		})
+	}
+}
+
+// deafProxy says something and then nothing any more, until the test ends.
+func deafProxy(t *testing.T, says string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { conn.Close() })
+			_, _ = io.WriteString(conn, says)
+		}
+	}()
+	return l.Addr().String()
 }
