@@ -58,7 +58,7 @@ func runPull(ctx context.Context, o options, args, warnings []string) error {
 		return asUsage(err)
 	}
 	warnings = slices.Concat(warnings, ownRootWarnings(o.caller), s.warnings(refs))
-	b := &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings}
+	b := &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}
 	return showPull(ctx, s, b, out)
 }
 

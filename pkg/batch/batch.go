@@ -1,5 +1,7 @@
 // Package batch pulls several images in one call. A Job is one reference with
-// the configuration that holds for it, an Outcome what became of it.
+// the configuration that holds for it, an Outcome what became of it. All references
+// are resolved at once, before anything is fetched for those that have no answer yet;
+// ahead.go has that, and in which order the images are pulled then.
 //
 // The package chooses what a job needs, by its configuration: the kind of store
 // and the registry client (Parts), and the verifier. It does not parse
@@ -13,13 +15,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
-	"github.com/containerd-pull/containerd-pull/pkg/trust"
 )
 
 // Job is one reference with the configuration that holds for it.
@@ -43,11 +45,16 @@ type Batch struct {
 	// Warnings are emitted before the first job.
 	Warnings []string
 	// OnError is called with each failure of a job when it happens, after the
-	// event of the failure. It may be nil.
+	// event of the failure, one at a time. It may be nil.
 	OnError func(error)
+	// FailFast leaves untried what is not pulled yet when a job fails. No job is
+	// begun before all references are resolved then.
+	FailFast bool
 
 	observer observer
-	outcomes []Outcome
+	outcomes []Outcome // parallel to Jobs
+	mu       sync.Mutex
+	ended    bool // the end of the context was reported
 }
 
 // PartialError is the error of a batch of several jobs of which some failed.
@@ -57,14 +64,15 @@ func (e *PartialError) Error() string {
 	return fmt.Sprintf("%d of %d images could not be pulled", e.Failed, e.Of)
 }
 
-// Run pulls every reference, in the order of the jobs, and returns an outcome
-// for each of them. A failure does not stop the others, except the end of the
-// context and a store that could not be opened for the first job: the jobs after
-// it have the same error then. Run returns the error of the only job, or a
+// Run pulls every reference and returns an outcome for each of them, in the order
+// of the jobs. A failure does not stop the others, except the end of the
+// context, and a first job that cannot be begun because of its store or its
+// configuration: the others have the same error then. Run returns the error of the only job, or a
 // PartialError; OnError has been called with each failure. An error in closing a
 // store is joined to it.
 func (b *Batch) Run(ctx context.Context) ([]Outcome, error) {
 	start := time.Now()
+	b.outcomes = make([]Outcome, len(b.Jobs))
 	b.Parts.Progress = progress.Tee(b.observer.event, b.Parts.Progress)
 	b.emit(progress.Event{Kind: progress.Start, Refs: b.names()})
 	for _, w := range b.Warnings {
@@ -89,36 +97,12 @@ func (b *Batch) names() []string {
 	return names
 }
 
-func (b *Batch) pullAll(ctx context.Context) error {
-	var last error
-	for i, j := range b.Jobs {
-		res, err := b.pull(ctx, j)
-		b.record(j, res, err)
-		if err == nil {
-			continue
-		}
-		last = err
-		b.report(j.Ref.Name, err)
-		if ctx.Err() != nil || (i == 0 && b.Parts.store == nil) {
-			for _, untried := range b.Jobs[i+1:] {
-				b.record(untried, nil, err)
-			}
-			return last
-		}
+// record notes the outcome of a job.
+func (b *Batch) record(t *task) {
+	b.outcomes[t.place] = Outcome{
+		Job: t.Job, Result: t.result, Err: t.err, Observed: b.observer.take(t.Ref.Name),
+		Namespace: t.namespace, Snapshotter: t.snapshotter,
 	}
-	if last != nil && len(b.Jobs) > 1 {
-		return &PartialError{b.failed(), len(b.Jobs)}
-	}
-	return last
-}
-
-// record adds the outcome of a job.
-func (b *Batch) record(j Job, res *pull.Result, err error) {
-	o := Outcome{Job: j, Result: res, Err: err, Observed: b.observer.take(j.Ref.Name)}
-	if st := b.Parts.store; st != nil && b.Parts.at.Options == j.Config.Store {
-		o.Namespace, o.Snapshotter = st.Namespace, st.Name
-	}
-	b.outcomes = append(b.outcomes, o)
 }
 
 func (b *Batch) failed() int {
@@ -131,35 +115,19 @@ func (b *Batch) failed() int {
 	return failed
 }
 
-// report emits a failure and hands it to OnError.
-func (b *Batch) report(ref string, err error) {
+// report emits a failure and hands it to OnError. The end of the context, of which
+// all fail that are at work, is told once.
+func (b *Batch) report(ctx context.Context, ref string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if ctx.Err() != nil {
+		if b.ended {
+			return
+		}
+		b.ended = true
+	}
 	b.emit(progress.Event{Kind: progress.Error, Ref: ref, Err: err})
 	if b.OnError != nil {
 		b.OnError(err)
 	}
-}
-
-func (b *Batch) pull(ctx context.Context, j Job) (*pull.Result, error) {
-	reg, err := b.Parts.Registry(j.Config)
-	if err != nil {
-		return nil, err
-	}
-	open := b.Parts.Store
-	if j.onlyLooks() {
-		open = b.Parts.Look
-	}
-	st, err := open(ctx, j.Config.Store)
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := trust.New(j.Config.Verify)
-	if err != nil {
-		return nil, &ConfigError{err}
-	}
-	p := pull.Puller{Store: st, Source: reg, Verifier: verifier, Progress: b.Parts.Progress, Limits: j.Config.Limits}
-	req := j.Config.Request
-	if req.Ref, err = j.Config.Verify.Pin(j.Ref); err != nil {
-		return nil, &ConfigError{err}
-	}
-	return p.Pull(ctx, req)
 }

@@ -46,6 +46,9 @@ type Config struct {
 	Format       string
 	Print        []string
 	PrintChainID bool // ctr's line
+	// FailFast leaves untried what is not pulled yet when a reference fails.
+	// KeepGoing is the default; set, it only excludes its opposite.
+	FailFast, KeepGoing bool
 	// DigestFile receives the digests of what was pulled.
 	DigestFile string
 	// ChangedExitCode takes the place of 0 if something changed, unless it is 0.

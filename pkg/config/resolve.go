@@ -94,6 +94,7 @@ func exclusions() []exclusion {
 		{"root", "engine", "auto client"},
 		{"platforms", "all_platforms", ""},
 		{"skip_metadata", "--all-metadata", ""},
+		{"fail_fast", "--keep-going", ""},
 		{"plain_http", "tls.skip_verify", ""},
 		{"plain_http", "tls.ca", ""},
 		{"plain_http", "tls.cert", ""},

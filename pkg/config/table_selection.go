@@ -90,6 +90,19 @@ func selectionSettings() []*Setting {
 			Group: GroupSelection,
 			bind:  func(c *Config) value.Value { return value.Bool(&c.Request.DiscardLayers) },
 		},
+		{
+			Key:   "fail_fast",
+			Flags: []Flag{{Name: "fail-fast"}},
+			Usage: "resolve all references before anything is fetched, and leave the rest untried when one of them fails",
+			Group: GroupSelection,
+			bind:  func(c *Config) value.Value { return value.Bool(&c.FailFast) },
+		},
+		{
+			Flags: []Flag{{Name: "keep-going"}},
+			Usage: "pull the others when one of several references fails, as by default",
+			Group: GroupSelection,
+			bind:  func(c *Config) value.Value { return value.Bool(&c.KeepGoing) },
+		},
 	}
 }
 

@@ -30,10 +30,10 @@ const (
 	PolicyNever Policy = "never"
 )
 
-// pull pulls r as its policy wants it. A digest that is whole in the store needs
-// no network under any policy, since it cannot have changed.
-func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
-	var held *run
+// prepare finds out what r takes as its policy wants it. A digest that is whole in
+// the store needs no network under any policy, since it cannot have changed.
+func (p *Puller) prepare(ctx context.Context, r Request) (*Ready, error) {
+	var held *Plan
 	var lacks, err error
 	if r.Policy == PolicyMissing || r.Policy == PolicyNewer || r.Policy == PolicyNever || r.Ref.Digest != "" {
 		if held, lacks, err = p.findComplete(ctx, r); err != nil {
@@ -47,22 +47,40 @@ func (p *Puller) pull(ctx context.Context, r Request) (*Result, error) {
 	}
 	switch {
 	case held != nil && (r.Policy != PolicyNewer || r.Ref.Digest != ""):
-		return held.keep(ctx)
+		return p.whole(ctx, held)
 	case held == nil && r.Policy == PolicyNever:
 		return nil, p.fail(ctx, StagePlan, r.Ref, notHeld(lacks))
 	}
-	result, err := p.fetchNew(ctx, r)
-	if held != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) && errors.As(err, new(*source.Error)) {
-		p.warn(r.Ref, "keeping the image that is there: %v", err)
-		return held.keep(ctx)
+	pl, err := endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*Plan, error) { return p.resolve(ctx, r) })
+	if err != nil {
+		return p.wholeInstead(ctx, held, err)
 	}
-	return result, err
+	return &Ready{Plan: pl, held: held}, nil
+}
+
+// whole is content with an image that is whole, if the verifiers are: those of the
+// caller and those of the daemon.
+func (p *Puller) whole(ctx context.Context, held *Plan) (*Ready, error) {
+	if err := p.judgeTarget(ctx, held); err != nil {
+		return nil, p.fail(ctx, StageVerify, held.Request.Ref, err)
+	}
+	return &Ready{Plan: held, Whole: true}, nil
+}
+
+// wholeInstead is content with an image that is there, if there is one and the
+// registry is to blame that there is no newer one.
+func (p *Puller) wholeInstead(ctx context.Context, held *Plan, err error) (*Ready, error) {
+	if held == nil || ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) || !errors.As(err, new(*source.Error)) {
+		return nil, err
+	}
+	p.warn(held.Request.Ref, "keeping the image that is there: %v", err)
+	return p.whole(ctx, held)
 }
 
 // judgeable is held if what judges an image that is there can be asked here. The
 // verifiers of some daemons can only be asked by a pull of the daemon's own: then an
 // image counts as none, and where no registry may be asked either, it is refused.
-func (p *Puller) judgeable(r Request, held *run) (*run, error) {
+func (p *Puller) judgeable(r Request, held *Plan) (*Plan, error) {
 	why := p.Store.Traits().Verifiers.Unknown
 	switch {
 	case why == "":
@@ -70,32 +88,7 @@ func (p *Puller) judgeable(r Request, held *run) (*run, error) {
 	case r.Policy != PolicyNever:
 		return nil, nil
 	}
-	return nil, trust.Refuse(daemonVerifiers, r.Ref.Name, held.plan.Target.Digest, why+"; only containerd can ask them, with a registry")
-}
-
-// keep is content with an image that was whole, if the verifiers are: those of the
-// caller and those of the daemon. Its record gets the labels of the request that it
-// lacks.
-func (r *run) keep(ctx context.Context) (*Result, error) {
-	p, ref := r.p, r.plan.Request.Ref
-	if err := p.judgeTarget(ctx, r.plan); err != nil {
-		return nil, p.fail(ctx, StageVerify, ref, err)
-	}
-	if r.plan.writesRecord() {
-		if err := r.relabel(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return r.present(), nil
-}
-
-// fetchNew plans and runs r. Run surveys the store, so the plan need not.
-func (p *Puller) fetchNew(ctx context.Context, r Request) (*Result, error) {
-	pl, err := endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*Plan, error) { return p.resolve(ctx, r) })
-	if err != nil {
-		return nil, err
-	}
-	return p.Run(ctx, pl)
+	return nil, trust.Refuse(daemonVerifiers, r.Ref.Name, held.Target.Digest, why+"; only containerd can ask them, with a registry")
 }
 
 // notHeld is the error of an image that lacks something and must not be pulled.
@@ -108,13 +101,13 @@ func notHeld(lacks error) error {
 		WithHint("pull with another --policy")
 }
 
-// findComplete returns a run that has nothing to do, because it finds everything in
-// the store: the record, the documents, and each wanted layer as a snapshot, or as a
+// findComplete returns a plan that has nothing to do, because everything is in the
+// store: the record, the documents, and each wanted layer as a snapshot, or as a
 // blob where nothing is to be unpacked. It is nil if something is missing, and lacks
 // says what.
-func (p *Puller) findComplete(ctx context.Context, r Request) (held *run, lacks, err error) {
-	held, err = endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*run, error) {
-		var found *run
+func (p *Puller) findComplete(ctx context.Context, r Request) (held *Plan, lacks, err error) {
+	held, err = endure(p.Store.Context(ctx), p, StagePlan, r.Ref, func(ctx context.Context) (*Plan, error) {
+		var found *Plan
 		found, lacks = p.lookUp(ctx, r)
 		if errdefs.IsNotFound(lacks) || errdefs.IsDataLoss(lacks) {
 			return nil, nil
@@ -124,7 +117,7 @@ func (p *Puller) findComplete(ctx context.Context, r Request) (held *run, lacks,
 	return held, lacks, err
 }
 
-func (p *Puller) lookUp(ctx context.Context, r Request) (*run, error) {
+func (p *Puller) lookUp(ctx context.Context, r Request) (*Plan, error) {
 	record, err := p.Store.Image(ctx, r.Ref.Name)
 	if err != nil {
 		return nil, err
@@ -137,7 +130,7 @@ func (p *Puller) lookUp(ctx context.Context, r Request) (*run, error) {
 
 // inspectImage plans r without a network and checks that nothing is missing
 // that the record promises.
-func (p *Puller) inspectImage(ctx context.Context, r Request, record *images.Image) (*run, error) {
+func (p *Puller) inspectImage(ctx context.Context, r Request, record *images.Image) (*Plan, error) {
 	body, err := p.Store.Document(ctx, record.Target)
 	if err != nil {
 		return nil, err
@@ -153,7 +146,7 @@ func (p *Puller) inspectImage(ctx context.Context, r Request, record *images.Ima
 	if err := p.findKept(ctx, pl.plan); err != nil {
 		return nil, err
 	}
-	return p.newRun(*pl.plan), nil
+	return pl.plan, nil
 }
 
 // relabel gives the record of an image that was whole the labels of the

@@ -6,7 +6,8 @@
 // Plan asks the registry for manifests and configs, lets verifiers judge the
 // target, and says what the store lacks; it changes nothing. Run fetches and
 // unpacks under a lease, checks what came of it, and writes the image record
-// last: a pull that fails leaves the record of before, or none.
+// last: a pull that fails leaves the record of before, or none. Prepare and Finish
+// are the same by the policy of the request, which may be that no registry is asked.
 //
 // Read Run first: it calls the chapters begin.go, fetch.go, mend.go and
 // register.go in their order. What is missing is found out in survey.go, and
@@ -19,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/trace"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -86,23 +86,13 @@ func (p *Puller) fail(ctx context.Context, stage Stage, ref source.Ref, err erro
 	return e
 }
 
-// Pull does what it takes to have r in the store: under most policies that is
-// Plan and Run.
+// Pull does what it takes to have r in the store: Prepare and Finish.
 func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
-	ctx, task := trace.NewTask(ctx, "pull")
-	defer task.End()
-	trace.Log(ctx, "ref", r.Ref.Name)
-	start := time.Now()
-	result, err := p.pull(ctx, r)
+	ready, err := p.Prepare(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	result.Duration = time.Since(start)
-	p.Progress.Emit(progress.Event{
-		Kind: progress.Registered, Ref: result.Name, Digest: result.Target.Digest, Changed: result.Changed, Previous: result.Previous, NewLabels: result.NewLabels,
-		Engine: string(result.Engine), Duration: result.Duration, Traffic: progress.Traffic{Fetched: result.Fetched, Reused: result.Reused},
-	})
-	return result, nil
+	return p.Finish(ctx, ready)
 }
 
 func (p *Puller) fetcher() *fetch.Fetcher {
