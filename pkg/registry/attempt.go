@@ -92,7 +92,7 @@ func (a *attempt) fault(err error) *fault {
 		return f
 	}
 	f := rowFault(row, err)
-	f.settle(a.r.heard.has(a.req.URL.Host))
+	f.settle(a.r, a.req.URL.Host)
 	a.explain(f)
 	return f
 }
@@ -102,7 +102,7 @@ func (a *attempt) proxyFault(err error) *fault {
 	f := networkFault(err)
 	f.err = fmt.Errorf("%s: %w", a.r.proxies.name(a.proxy, a.req.URL.Scheme), f.err)
 	f.unreachable = true
-	f.settle(a.r.heard.has(a.proxy.Host))
+	f.settle(a.r, a.proxy.Host)
 	f.hint = "check that the proxy runs at this address, or correct " + a.r.proxies.from[a.req.URL.Scheme]
 	return f
 }
@@ -245,10 +245,8 @@ func rowFault(row neterror.Row, err error) *fault {
 
 // settle takes the doubt out of a brief failure: a server that has answered in this
 // call is there, and will be there again.
-func (f *fault) settle(heard bool) {
-	if heard {
-		f.brief = false
-	}
+func (f *fault) settle(r *Registry, server string) {
+	f.brief, f.contacted = f.brief && !r.heard.has(server), server
 }
 
 // isTemporary reports whether the failure is expected to pass.

@@ -149,6 +149,34 @@ func TestBriefFailures(t *testing.T) {
 	}
 }
 
+// What was waited for in vain is remembered of the server that was not there, and of
+// no other: the registry has answered, and names several token servers.
+func TestBriefFailuresOfOtherServers(t *testing.T) {
+	dead, second := vacant(t), vacant(t)
+	srv := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		at := dead
+		if strings.HasPrefix(req.URL.Path, "/v2/second/") {
+			at = second
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+at+`/token"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	var e events
+	r := unasked(t, registry.Options{Progress: e.add, Retry: registry.Retry{Count: 4, Delay: time.Millisecond}})
+	for _, tc := range []struct {
+		image string
+		tries int
+	}{{"first/a", 1}, {"first/b", 0}, {"second/a", 1}, {"second/b", 0}} {
+		e.list = nil
+		if _, err := r.Resolve(t.Context(), srv.ref(t, tc.image+":1")); registry.Reason(err) != "refused" {
+			t.Errorf("%s: got %v, want a refused connection", tc.image, err)
+		}
+		if len(e.list) != tc.tries {
+			t.Errorf("%s: got %d more tries, want %d", tc.image, len(e.list), tc.tries)
+		}
+	}
+}
+
 // Asked-for patience is kept in full, and so is that with a host that has answered.
 func TestBriefFailuresWithPatience(t *testing.T) {
 	quick := registry.Retry{Count: 4, Delay: time.Millisecond}

@@ -287,7 +287,7 @@ func (q *tokenRequest) send(ctx context.Context, u *url.URL, trusted bool) (*htt
 	if !trusted {
 		via = h.via.toStranger(req)
 	}
-	resp, err := r.roundTrip(h, via, req)
+	resp, err := r.roundTrip(h, call{ref: q.ref}, via, req)
 	if err != nil {
 		return nil, q.fail(ctx, u, networkFault(err))
 	}

@@ -30,16 +30,12 @@ func (r *Registry) ask(ctx context.Context, h *host, c call) (*http.Response, er
 	if err != nil {
 		return nil, r.askError(ctx, h, c, err)
 	}
-	silence := r.newSilence(h, c)
-	defer silence.end()
 	resp, err := r.send(ctx, h, h.url(c), c, used)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && h.isOrigin(resp.Request.URL) {
 		drain(resp)
-		silence.end() // a helper may ask a person
 		if used, err = h.auth.renew(ctx, c.ref, resp.Header, used); err != nil {
 			return nil, r.askError(ctx, h, c, err)
 		}
-		silence.begin()
 		resp, err = r.send(ctx, h, h.url(c), c, used)
 	}
 	if err != nil {
@@ -89,7 +85,7 @@ func (r *Registry) sendOnce(ctx context.Context, h *host, u *url.URL, c call, au
 	}
 	req := r.request(ctx, u, c)
 	addHeaders(req, h.Header, authorization)
-	return r.exchange(h, h.via.own, req)
+	return r.exchange(h, c, h.via.own, req)
 }
 
 // request makes the part of a request that any host may see. It asks for the
@@ -116,11 +112,11 @@ func addHeaders(req *http.Request, header http.Header, authorization string) {
 
 // exchange sends one request, and finds out which scheme h speaks if that is
 // open. The body of the answer is watched for stalls.
-func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*http.Response, error) {
+func (r *Registry) exchange(h *host, c call, via *http.Transport, req *http.Request) (*http.Response, error) {
 	if via != h.via.own || h.knownScheme.Load() != nil {
-		return r.roundTrip(h, via, req)
+		return r.roundTrip(h, c, via, req)
 	}
-	first, firstErr := r.roundTrip(h, via, req)
+	first, firstErr := r.roundTrip(h, c, via, req)
 	if !h.isAmbiguous(first, firstErr) {
 		if firstErr == nil {
 			h.knownScheme.Store(&h.Schemes[0])
@@ -129,7 +125,7 @@ func (r *Registry) exchange(h *host, via *http.Transport, req *http.Request) (*h
 	}
 	second := req.Clone(req.Context())
 	second.URL.Scheme = h.Schemes[1]
-	resp, err := r.roundTrip(h, via, second)
+	resp, err := r.roundTrip(h, c, via, second)
 	if err != nil { // the scheme was not what was wrong
 		return first, firstErr
 	}
@@ -154,7 +150,8 @@ func (h *host) isAmbiguous(resp *http.Response, err error) bool {
 	return err != nil && (h.Insecure || neterror.IsNotTLS(err))
 }
 
-func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*http.Response, error) {
+// roundTrip sends one request for c, when the rate of requests allows it.
+func (r *Registry) roundTrip(h *host, c call, via *http.Transport, req *http.Request) (*http.Response, error) {
 	if err := h.limit.Wait(req.Context()); err != nil {
 		return nil, err
 	}
@@ -164,6 +161,8 @@ func (r *Registry) roundTrip(h *host, via *http.Transport, req *http.Request) (*
 		ctx = httptrace.WithClientTrace(ctx, trace)
 	}
 	r.dump.Request(req)
+	silence := r.newSilence(h, c)
+	defer silence.end()
 	resp, err := via.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		cancel(errClosed)

@@ -56,6 +56,7 @@ type fault struct {
 	retry       bool   // another try may succeed
 	unreachable bool   // there was no connection to the host
 	brief       bool   // one more try is enough, unless more are asked for; retry is set
+	contacted   string // the server that is not there, of a brief fault
 	hint        string // what to do about it; empty if that depends on who asks
 	err         error
 }

@@ -99,7 +99,7 @@ func (r *Registry) sendStranger(ctx context.Context, h *host, u *url.URL, c call
 	req := r.request(ctx, u, c)
 	ref, ok := targetRef(c.ref, u)
 	if !ok || h.auth == nil {
-		return r.exchangeStranger(h, u, req)
+		return r.exchangeStranger(h, c, u, req)
 	}
 	t := r.target(h, u)
 	authorization, err := t.auth.current(ctx, ref)
@@ -107,7 +107,7 @@ func (r *Registry) sendStranger(ctx context.Context, h *host, u *url.URL, c call
 		return nil, targetError(u, err)
 	}
 	addHeaders(req, nil, authorization)
-	resp, err := r.exchangeStranger(h, u, req)
+	resp, err := r.exchangeStranger(h, c, u, req)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || !t.auth.canAnswer(resp.Header) {
 		return resp, err
 	}
@@ -117,11 +117,11 @@ func (r *Registry) sendStranger(ctx context.Context, h *host, u *url.URL, c call
 	}
 	req = r.request(ctx, u, c)
 	addHeaders(req, nil, authorization)
-	return r.exchangeStranger(h, u, req)
+	return r.exchangeStranger(h, c, u, req)
 }
 
-func (r *Registry) exchangeStranger(h *host, u *url.URL, req *http.Request) (*http.Response, error) {
-	resp, err := r.exchange(h, h.via.toStranger(req), req)
+func (r *Registry) exchangeStranger(h *host, c call, u *url.URL, req *http.Request) (*http.Response, error) {
+	resp, err := r.exchange(h, c, h.via.toStranger(req), req)
 	if err != nil {
 		return nil, targetError(u, err)
 	}

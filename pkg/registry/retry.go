@@ -106,9 +106,7 @@ func (r *Registry) Backoff(ctx context.Context, n int, cause error) error {
 		return cause
 	}
 	if n > r.tries(cause) {
-		if isBrief(cause) {
-			r.absent.note(hostOf(cause))
-		}
+		r.noteAbsent(cause)
 		return cause
 	}
 	wait := max(r.opts.Retry.waitFor(n, cause), retryAfter(cause))
@@ -130,18 +128,32 @@ func (r *Registry) tries(cause error) int {
 	switch {
 	case p.Patient || !isBrief(cause):
 		return p.count()
-	case r.absent.has(hostOf(cause)):
-		return 0
+	case slices.ContainsFunc(hopes(cause), func(e *source.Error) bool { return !r.absent.has(faultOf(e).contacted) }):
+		return min(1, p.count())
 	}
-	return min(1, p.count())
+	return 0
 }
 
-func hostOf(err error) string {
-	e, ok := errors.AsType[*source.Error](err)
-	if !ok {
-		return ""
+// noteAbsent remembers the servers that were not there for cause, which need not be
+// the hosts that were asked: a proxy, a token server, the target of a redirect.
+func (r *Registry) noteAbsent(cause error) {
+	if isBrief(cause) {
+		for _, e := range hopes(cause) {
+			r.absent.note(faultOf(e).contacted)
+		}
 	}
-	return e.Host
+}
+
+// hopes are the errors in err after which another try may succeed, one for each host
+// that was asked.
+func hopes(err error) []*source.Error {
+	if round, ok := errors.AsType[*roundError](err); ok {
+		return slices.DeleteFunc(slices.Clone(round.errs), func(e *source.Error) bool { return !Retryable(e) })
+	}
+	if e, ok := errors.AsType[*source.Error](err); ok && Retryable(e) {
+		return []*source.Error{e}
+	}
+	return nil
 }
 
 // waitFor is the pause before try n of what failed with cause.
@@ -155,29 +167,15 @@ func (p Retry) waitFor(n int, cause error) time.Duration {
 // isBrief reports whether all that may get better of err is settled by one more
 // try.
 func isBrief(err error) bool {
-	round, ok := errors.AsType[*roundError](err)
-	if !ok {
-		f := faultOf(err)
-		return f != nil && f.brief
-	}
-	return !slices.ContainsFunc(round.errs, func(e *source.Error) bool { return Retryable(e) && !isBrief(e) })
+	return !slices.ContainsFunc(hopes(err), func(e *source.Error) bool { return !faultOf(e).brief })
 }
 
 // retryAfter is the wait that the hosts ask for: the shortest one, because the
 // first host that may be asked again is asked.
 func retryAfter(err error) time.Duration {
-	round, ok := errors.AsType[*roundError](err)
-	if !ok {
-		if e, ok := errors.AsType[*source.Error](err); ok {
-			return e.RetryAfter
-		}
-		return 0
-	}
 	shortest := retryAfterCap
-	for _, e := range round.errs {
-		if Retryable(e) {
-			shortest = min(shortest, e.RetryAfter)
-		}
+	for _, e := range hopes(err) {
+		shortest = min(shortest, e.RetryAfter)
 	}
 	return shortest
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -60,5 +61,22 @@ func TestN5SilenceIsReported(t *testing.T) {
 				t.Errorf("got %+v and %v, want the report of a stall", got, err)
 			}
 		})
+	}
+}
+
+// The time for which the own rate of requests holds one back is not the host's.
+func TestSilenceOfTheOwnRate(t *testing.T) {
+	pulltest.Long(t)
+	t.Parallel()
+	srv := serve(t, manifest(manifestJSON(t)))
+	var e events
+	r := open(t, registry.Options{RequestsPerSecond: 0.3, StallTimeout: time.Minute, Progress: e.add, Hosts: hosts.Options{PlainHTTP: true}})
+	for range 2 { // the second one after more than three seconds
+		if _, err := r.Resolve(t.Context(), srv.ref(t, "a:1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := e.kinds(); len(got) > 0 {
+		t.Errorf("got events %q, want none", got)
 	}
 }
