@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,18 @@ func (b *bench) isBlamed(host string) bool {
 		}
 	}
 	return false
+}
+
+// retries counts the waits for another try.
+func (b *bench) retries() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.events {
+		if e.Kind == progress.Retry {
+			n++
+		}
+	}
+	return n
 }
 
 // TestBlameOfMirrors brings a blob whose first half a mirror sends wrong, whatever
@@ -127,6 +140,36 @@ func TestBlameOfRegistries(t *testing.T) {
 			t.Errorf("got %d bytes of the registry, want some, and the mirror without blame", b.reg.BlobBytes())
 		}
 	})
+}
+
+// TestDeadNetworkAfterWrongBytes ends with the failure of the network, after one
+// budget of tries and what a last wait adds to it, wherever the network dies.
+func TestDeadNetworkAfterWrongBytes(t *testing.T) {
+	for name, alive := range map[string]int{"after wrong bytes of both": 2, "in the blob that one is to send alone": 3} {
+		t.Run(name, func(t *testing.T) {
+			each(t, size, func(t *testing.T, b *bench) {
+				var asked atomic.Int64
+				dying := func(behave testregistry.Behave) testregistry.Behave {
+					return func(r *http.Request) testregistry.Behaviour {
+						if testregistry.Blobs(r) && asked.Add(1) > int64(alive) {
+							return testregistry.Behaviour{Fault: testregistry.Reset}
+						}
+						return behave(r)
+					}
+				}
+				mirror := b.mirrored(dying(wrongUpTo(b.data, size/2, testregistry.Behaviour{Status: http.StatusForbidden})))
+				b.options.Retry.Count = 5
+				b.reg.SetBehave(dying(testregistry.Sequence(testregistry.Blobs, testregistry.Behaviour{}, testregistry.Behaviour{Fault: testregistry.Truncate, After: size / 4})))
+				_, err := b.fetcher().Store(b.ctx, b.blob, nil)
+				if !errdefs.IsUnavailable(err) || errdefs.IsDataLoss(err) || !strings.Contains(err.Error(), "wrong bytes came from "+mirror.Host()) {
+					t.Errorf("got %v, want a failure of the network that names who sent wrong bytes before", err)
+				}
+				if n := b.retries(); n > 1+b.options.Retry.Count+1 {
+					t.Errorf("got %d more tries, want one behind the cut, %d, and one of another host", n, b.options.Retry.Count)
+				}
+			})
+		})
+	}
 }
 
 // TestBlameOfEarlierPulls falls on no host: where the wrong bytes came from is not

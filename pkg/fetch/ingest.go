@@ -32,6 +32,8 @@ type Ingest struct {
 	alone     bool     // one host has to serve the whole blob
 	pinned    string   // the host that does, once it is chosen
 	doubted   []string // hosts of rounds that ended with wrong bytes
+	blamed    bool     // one of them sent a whole round of wrong bytes
+	failures  int      // in a row without a byte gained, over all rounds
 	start     time.Time
 	fetched   int64 // bytes that came over the network
 	verified  bool  // the digest of all bytes is that of the blob
@@ -153,7 +155,7 @@ func (in *Ingest) done() progress.Event {
 }
 
 func (in *Ingest) receive(ctx context.Context, consumer io.Writer) error {
-	for failures := 0; in.offset < in.blob.Desc.Size; {
+	for in.offset < in.blob.Desc.Size {
 		before := in.offset
 		err := in.stream(ctx, consumer)
 		if err == nil {
@@ -163,10 +165,10 @@ func (in *Ingest) receive(ctx context.Context, consumer io.Writer) error {
 			return final
 		}
 		if in.offset > before && !in.f.source.Slow(err) { // or a host could trickle for ever
-			failures = 0
+			in.failures = 0
 		}
-		failures++
-		if err := in.backoff(ctx, failures, err); err != nil {
+		in.failures++
+		if err := in.backoff(ctx, err); err != nil {
 			return err
 		}
 	}
@@ -189,8 +191,8 @@ func (in *Ingest) final(ctx context.Context, err error) error {
 }
 
 // backoff waits before another request, or returns why there is none.
-func (in *Ingest) backoff(ctx context.Context, failures int, cause error) error {
-	err := in.f.source.Backoff(ctx, failures, cause)
+func (in *Ingest) backoff(ctx context.Context, cause error) error {
+	err := in.f.source.Backoff(ctx, in.failures, cause)
 	if err == nil {
 		return nil
 	}
@@ -200,7 +202,8 @@ func (in *Ingest) backoff(ctx context.Context, failures int, cause error) error 
 	if in.pinned != "" {
 		return in.forsake(ctx, err)
 	}
-	return &unserved{fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, err)}
+	in.failures = 0 // of the next caller
+	return &unserved{in.mention(fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, err))}
 }
 
 // localError is a failure of the store or of the consumer, not of the network.
@@ -357,6 +360,7 @@ func (in *Ingest) Commit(ctx context.Context, labels map[string]string) error {
 // blob as a whole, so that the next wrong bytes have an owner.
 func (in *Ingest) restart(ctx context.Context, cause error) error {
 	if host, ok := in.origin.proven(); ok {
+		in.blamed = true
 		in.f.source.Blame(in.blob.Ref, in.blob.Desc, host, cause)
 	} else if len(in.origin.hosts) > 1 {
 		in.f.source.Suspect(in.blob.Ref, in.blob.Desc, in.origin.hosts...)
@@ -368,11 +372,26 @@ func (in *Ingest) restart(ctx context.Context, cause error) error {
 }
 
 // forsake drops what the only host that was to serve the blob has sent, because it
-// does not send the rest. Another one is asked in the next round.
+// does not send the rest. Another one is asked in the next round, with what is left
+// of the patience: one more wait, if this one took all.
 func (in *Ingest) forsake(ctx context.Context, cause error) error {
 	in.f.source.Suspect(in.blob.Ref, in.blob.Desc, in.pinned)
-	return in.drop(ctx, in.name(fmt.Errorf("fetching %s: %w: %w", in.blob.Desc.Digest, ErrCorrupt, cause)))
+	in.failures = max(in.failures-2, 0)
+	cause = fmt.Errorf("fetching %s: %w", in.blob.Desc.Digest, cause)
+	if !in.blamed && (errdefs.IsUnavailable(cause) || errdefs.IsResourceExhausted(cause)) {
+		return in.drop(ctx, &forsaken{in.mention(cause)})
+	}
+	return in.drop(ctx, in.name(fmt.Errorf("%w: %w", ErrCorrupt, cause)))
 }
+
+// forsaken is the failure of the only host that was to serve a blob: a reason for
+// another round, as ErrCorrupt, of the class of the failure, for as long as no host is
+// proven to send wrong bytes.
+type forsaken struct{ err error }
+
+func (e *forsaken) Error() string        { return e.err.Error() }
+func (e *forsaken) Unwrap() error        { return e.err }
+func (e *forsaken) Is(target error) bool { return target == ErrCorrupt }
 
 // name adds to cause the hosts of this round and of those before it.
 func (in *Ingest) name(cause error) error {
@@ -385,6 +404,15 @@ func (in *Ingest) name(cause error) error {
 		return cause
 	}
 	return fmt.Errorf("%s: %w", strings.Join(in.doubted, " and "), cause)
+}
+
+// mention adds to a failure of the network that there were wrong bytes before, and
+// from where.
+func (in *Ingest) mention(cause error) error {
+	if len(in.doubted) == 0 {
+		return cause
+	}
+	return fmt.Errorf("%w; before that, wrong bytes came from %s", cause, strings.Join(in.doubted, " or "))
 }
 
 // drop replaces an ingest, which containerd would keep for the next pull to

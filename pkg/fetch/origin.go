@@ -32,10 +32,12 @@ func (o *origin) proven() (string, bool) {
 // the same blob needs it, for a layer is given up in the middle when its bytes
 // cannot be unpacked.
 type trail struct {
-	origin  origin
-	offset  int64
-	alone   bool
-	doubted []string
+	origin   origin
+	offset   int64
+	alone    bool
+	doubted  []string
+	blamed   bool
+	failures int
 }
 
 // leave keeps the trail of a blob that was not found right.
@@ -44,7 +46,7 @@ func (in *Ingest) leave() {
 		in.f.trails.Delete(in.key)
 		return
 	}
-	in.f.trails.Store(in.key, trail{in.origin, in.offset, in.alone, in.doubted})
+	in.f.trails.Store(in.key, trail{in.origin, in.offset, in.alone, in.doubted, in.blamed, in.failures})
 }
 
 // takeUp finds out where the bytes come from that the ingest holds when it is
@@ -56,7 +58,7 @@ func (in *Ingest) takeUp() {
 		return
 	}
 	t := left.(trail)
-	in.alone, in.doubted = t.alone, t.doubted
+	in.alone, in.doubted, in.blamed, in.failures = t.alone, t.doubted, t.blamed, t.failures
 	if in.offset > 0 && in.offset == t.offset {
 		in.origin = t.origin
 	}
