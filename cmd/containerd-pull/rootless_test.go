@@ -462,18 +462,21 @@ func testL9StaleChild(t *testing.T, r *rootless) {
 	}
 }
 
-// childOf returns the number of a child of a process.
+// childOf returns the number of a child of a process, once it has one: what starts it
+// may not have come so far.
 func childOf(t *testing.T, pid string) string {
 	t.Helper()
-	text, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
-	if err != nil {
-		t.Fatal(err)
+	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fields := strings.Fields(string(text)); len(fields) > 0 {
+			return fields[0]
+		}
 	}
-	fields := strings.Fields(string(text))
-	if len(fields) == 0 {
-		t.Fatalf("process %s has no children", pid)
-	}
-	return fields[0]
+	t.Fatalf("process %s has no children", pid)
+	return ""
 }
 
 // testL9Descriptors tests that programs which a pull executes inside get no handle
