@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/token"
@@ -308,7 +310,7 @@ func (q *tokenRequest) fail(ctx context.Context, u *url.URL, f *fault) error {
 func (q *tokenRequest) read(ctx context.Context, resp *http.Response) (token.Token, error) {
 	u := resp.Request.URL
 	if resp.StatusCode != http.StatusOK {
-		return token.Token{}, q.refused(ctx, u, resp)
+		return token.Token{}, q.refused(ctx, resp)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, tokenBytes+1))
@@ -319,22 +321,32 @@ func (q *tokenRequest) read(ctx context.Context, resp *http.Response) (token.Tok
 		return token.Token{}, unauthenticatedf("token server %s: answer of more than %d bytes", u.Host, tokenBytes)
 	}
 	t := token.Parse(body, time.Now())
-	if !t.Valid() {
-		return token.Token{}, unauthenticatedf("token server %s: answer without a usable token", u.Host)
+	if !t.Valid() { // Artifactory refuses a credential in this way
+		code, text := q.a.r.describe(resp, body)
+		return token.Token{}, q.refusal(ctx, resp, unauthenticatedf("answer without a usable token: %s", text), code)
 	}
 	return t, nil
 }
 
 // refused makes an error of a status. A status that no other try can change is a
 // refusal, by any number.
-func (q *tokenRequest) refused(ctx context.Context, u *url.URL, resp *http.Response) error {
+func (q *tokenRequest) refused(ctx context.Context, resp *http.Response) error {
 	code, text := q.a.r.explain(resp)
 	f := statusFault(resp.StatusCode, text)
 	if !f.retry && resp.StatusCode != http.StatusForbidden {
 		f = unauthenticatedf("%s", text)
 	}
-	f.blameCredential(resp.StatusCode, q.cred)
-	err := q.fail(ctx, u, f)
+	return q.refusal(ctx, resp, f, code)
+}
+
+// refusal says of f with which credential the token server was asked.
+func (q *tokenRequest) refusal(ctx context.Context, resp *http.Response, f *fault, code string) error {
+	status := resp.StatusCode
+	if errdefs.IsUnauthorized(f) && q.cred.IsSecret() { // with whatever status
+		status = http.StatusUnauthorized
+	}
+	f.blameCredential(status, q.cred)
+	err := q.fail(ctx, resp.Request.URL, f)
 	if e, ok := errors.AsType[*source.Error](err); ok {
 		e.Status, e.Code = resp.StatusCode, code
 		setRetryAfter(e, resp)

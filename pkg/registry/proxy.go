@@ -17,6 +17,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/neterror"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/words"
 )
 
 // proxies decides through which proxy a URL is asked, and knows where each proxy
@@ -126,7 +127,7 @@ func (p proxies) answered(_ context.Context, proxy *url.URL, connect *http.Reque
 // refusal is the fault of a proxy that does not let a request to host through.
 func (p proxies) refusal(proxy *url.URL, scheme, host string, resp *http.Response) *fault {
 	f := faultf("refused", errdefs.ErrUnavailable, retriedStatus(resp.StatusCode) || resp.StatusCode == http.StatusTooManyRequests,
-		"%s refused to connect to %s: %s", p.name(proxy, scheme), host, printable.Short(resp.Status, maxWords))
+		"%s refused to connect to %s: %s", p.name(proxy, scheme), host, printable.Short(resp.Status, words.MaxMessage))
 	f.unreachable = true
 	from := p.from[scheme]
 	switch {
