@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -376,6 +377,112 @@ func (h *house) searchFiles() {
 	})
 	if err != nil || files < 10 {
 		h.t.Errorf("files in the stores: got %d, %v; want some", files, err)
+	}
+}
+
+// address is a call with secrets in addresses, and its exit code.
+type address struct {
+	what string
+	env  map[string]string
+	code int
+	args []string
+}
+
+// TestSecretsInAddresses has secrets in user infos and queries of addresses: those of
+// proxies, mirrors, token servers and targets of redirects, and in references. All of
+// them fail, and no message, dump, picture or trace shows a secret.
+func TestSecretsInAddresses(t *testing.T) {
+	long(t)
+	h := newHouse(t)
+	h.write("mirror.toml", "[[mirrors]]\nhost = '127.0.0.1:1'\nendpoints = ['http://me:canary-mirror@127.0.0.1:2']\n", 0o600)
+	h.write("proxy.toml", "proxy = 'http://me:canary#proxy@proxy.example.com:3128'\n", 0o600)
+	h.write("etc/containerd-pull/auth.json", fmt.Sprintf(`{"auths":{"https://me:canary-key@%s/v1/":{"auth":%q}}}`, h.world.host(), base64.StdEncoding.EncodeToString([]byte("me:"+rightPassword))), 0o600)
+	h.write("certs.d/127.0.0.1:1/hosts.toml", "server = 'http://me:canary-server@127.0.0.1:2'\n[host.'http://me:canary-host@127.0.0.1:3?key=canary-key']\n", 0o600)
+	for i, tc := range addresses(t, h) {
+		h.t = t
+		lookup := h.caller.Lookup
+		h.caller.Lookup = func(name string) (string, bool) {
+			if text, ok := tc.env[name]; ok {
+				return text, true
+			}
+			return lookup(name)
+		}
+		timeline, trace := filepath.Join(h.root, fmt.Sprint(i, ".html")), filepath.Join(h.root, fmt.Sprint(i, ".trace"))
+		for _, args := range [][]string{
+			append([]string{
+				"--root", filepath.Join(h.root, "root"), "--unpack=false", "--progress", "json", "--retry", "0", "--timeline", timeline, "--trace", trace,
+				"--debug", "--debug-full", "--http-dump", "--http-trace",
+			}, tc.args...),
+			append([]string{"hosts", "check"}, tc.args...),
+			append([]string{"hosts", "check", "--format", "json"}, tc.args...),
+			append([]string{"config", "show"}, tc.args[:len(tc.args)-1]...),
+			append([]string{"plan"}, tc.args...),
+		} {
+			code, shown := h.run(args...)
+			if strings.HasPrefix(args[0], "--root") && code != tc.code {
+				t.Errorf("%s: got exit code %d, want %d: %s", tc.what, code, tc.code, shown)
+			}
+			mustHide(t, fmt.Sprintf("%s, %s", tc.what, args[0]), shown)
+		}
+		for _, path := range []string{timeline, trace} {
+			text, err := os.ReadFile(path)
+			if err != nil && tc.code != 2 {
+				t.Errorf("%s: %v", tc.what, err)
+			}
+			mustHide(t, tc.what+", "+filepath.Ext(path), string(text))
+		}
+		h.caller.Lookup = lookup
+	}
+}
+
+// addresses lists the calls. The reference comes last in each.
+func addresses(t *testing.T, h *house) []address {
+	t.Helper()
+	const far = "registry.example.com/team/app:1"
+	refusing := refusingProxy(t, "407 Proxy Authentication Required")
+	proxy := func(name, value string) map[string]string { return map[string]string{name: value} }
+	host := h.world.host()
+	dead := vacant(t)
+	leads := func(target string) string {
+		return served(t, nil, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, target+"?sig=canary-signature", http.StatusTemporaryRedirect)
+		})
+	}
+	names := func(realm string, status int) string {
+		var own string
+		own = served(t, nil, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				w.WriteHeader(status)
+				io.WriteString(w, `{"details":"not known"}`)
+				return
+			}
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm=%q,service="s"`, strings.ReplaceAll(realm, "SELF", own)))
+			w.WriteHeader(http.StatusUnauthorized)
+		})
+		return own
+	}
+	hosts := filepath.Join(h.root, "certs.d")
+	return []address{
+		{"HTTPS_PROXY that refuses", proxy("HTTPS_PROXY", "http://me:canary-proxy@"+refusing), 7, []string{far}},
+		{"HTTP_PROXY that refuses", proxy("HTTP_PROXY", "http://me:canary-proxy@"+refusing), 7, []string{"--plain-http", far}},
+		{"HTTPS_PROXY that is dead", proxy("HTTPS_PROXY", "http://me:canary-proxy@"+dead), 7, []string{far}},
+		{"HTTPS_PROXY with #", proxy("HTTPS_PROXY", "http://me:canary#proxy@proxy.example.com:3128"), 2, []string{far}},
+		{"https_proxy with %", proxy("https_proxy", "http://me:canary%zz@proxy.example.com:3128"), 2, []string{far}},
+		{"HTTPS_PROXY without a scheme", proxy("HTTPS_PROXY", "me:canary/proxy@proxy.example.com:3128"), 2, []string{far}},
+		{"proxy of a profile", nil, 2, []string{"--config", filepath.Join(h.root, "proxy.toml"), far}},
+		{"mirror with a password", nil, 2, []string{"--config", filepath.Join(h.root, "mirror.toml"), "127.0.0.1:1/team/app:1"}},
+		{"hosts.toml with passwords", nil, 7, []string{"--hosts-dir", hosts, "127.0.0.1:1/team/app:1"}},
+		{"redirect to a dead server", nil, 7, []string{leads("http://me:canary-user@"+dead+"/blob") + "/team/app:1"}},
+		{"redirect that is refused", nil, 5, []string{leads("http://me:canary-user@"+host+"/v2/forbidden/manifests/1") + "/team/app:1"}},
+		{"redirect to no scheme that is spoken", nil, 9, []string{leads("ftp://me:canary-user@"+host+"/x") + "/team/app:1"}},
+		{"redirect to no URL", nil, 9, []string{leads("http://me:canary-user@%zz/canary") + "/team/app:1"}},
+		{"realm that is dead", nil, 7, []string{names("http://me:canary-user@"+dead+"/token?key=canary-key", 0) + "/team/app:1"}},
+		{"realm that refuses", nil, 5, []string{names("http://me:canary-user@SELF/token?key=canary-key", 403) + "/team/app:1"}},
+		{"realm that gives nothing", nil, 5, []string{names("http://me:canary-user@SELF/token?key=canary-key", 200) + "/team/app:1"}},
+		{"realm that is no URL", nil, 5, []string{names("http://me:canary-user@%zz/token", 200) + "/team/app:1"}},
+		{"realm in another domain", nil, 5, []string{names("http://me:canary-user@10.1.2.3/token?key=canary-key", 200) + "/team/app:1"}},
+		{"reference with a password", nil, 2, []string{"https://me:canary-password@" + host + "/token:1"}},
+		{"reference with a password, no scheme", nil, 2, []string{"me:canary-password@" + host + "/token:1"}},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -69,6 +70,29 @@ func TestParseRef(t *testing.T) {
 		}
 		if got.String() != tt.str || got.Familiar() != tt.familiar {
 			t.Errorf("ParseRef(%q): got %q and %q, want %q and %q", tt.in, got.String(), got.Familiar(), tt.str, tt.familiar)
+		}
+	}
+}
+
+// A user and a password in a reference are not shown, and a digest is no user.
+func TestUserInAReferenceIsNotShown(t *testing.T) {
+	for in, shown := range map[string]string{
+		"https://me:canary@r.example.com/app:1":     `"https://***@r.example.com/app:1"`,
+		"https://me:can/ary@r.example.com/app:1":    `"https://***@r.example.com/app:1"`,
+		"https://canary@r.example.com":              `"https://***@r.example.com"`,
+		"docker://me:can@ary@r.example.com:5000/a/": `"docker://***@r.example.com:5000/a/"`,
+		"me:canary@r.example.com/app@sha256:12":     `"***@r.example.com/app@sha256:12"`,
+		"https://r.example.com/app@sha256:12":       `"https://r.example.com/app@sha256:12"`,
+		"https://app@sha256:12":                     `"https://app@sha256:12"`,
+		"app:1@12":                                  `"app:1@12"`,
+		"/canary@x":                                 `"/canary@x"`,
+	} {
+		_, err := source.ParseRef(in)
+		if err == nil || !strings.Contains(err.Error(), shown) {
+			t.Errorf("ParseRef(%q): got %v, want %s in it", in, err, shown)
+		}
+		if hint := failure.HintOf(err); strings.Contains(shown, "***") && strings.Contains(err.Error()+hint, "canary") || hint == "" {
+			t.Errorf("ParseRef(%q): got %v, hint %q, want a hint and no secret", in, err, hint)
 		}
 	}
 }

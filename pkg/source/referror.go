@@ -13,9 +13,35 @@ import (
 )
 
 // refError is the error for a text that is no reference, with what to write in its
-// place as far as that can be told.
+// place as far as that can be told. A user and a password in it are not repeated.
 func refError(s string, err error) error {
+	if scheme, rest, ok := cutUser(s); ok {
+		return failure.New(errdefs.ErrInvalidArgument, "parsing reference %q: %w", scheme+"***@"+rest, err).
+			WithHint("leave out the user and the password, which docker login or --user give: %s", strings.TrimSuffix(rest, "/"))
+	}
 	return failure.New(errdefs.ErrInvalidArgument, "parsing reference %q: %w", s, err).WithHint("%s", refHint(s))
+}
+
+// cutUser cuts a user, or a user and a password, out of a reference. A digest, which
+// stands behind an @ as well, is never followed by a slash.
+func cutUser(s string) (scheme, rest string, ok bool) {
+	i := strings.LastIndex(s[:max(strings.LastIndex(s, "/"), 0)], "@")
+	if begin := strings.Index(s, "://"); begin >= 0 {
+		scheme = s[:begin+len("://")]
+		if i < 0 && !isDigested(s) {
+			i = strings.LastIndex(s, "@")
+		}
+	}
+	if i < len(scheme) {
+		return "", s, false
+	}
+	return scheme, s[i+1:], true
+}
+
+// isDigested reports whether s ends with an @ and something like a digest.
+func isDigested(s string) bool {
+	algorithm, _, _ := strings.Cut(s[strings.LastIndex(s, "@")+1:], ":")
+	return digest.Algorithm(algorithm).Available()
 }
 
 // localTransports are what other tools write before the name of an image that is in
