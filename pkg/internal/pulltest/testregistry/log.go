@@ -16,6 +16,7 @@ import (
 type Request struct {
 	Time   time.Time
 	Method string
+	Host   string
 	Path   string
 	Query  string
 	Remote string // address of the client's socket: one for each connection
@@ -38,7 +39,7 @@ type requestLog struct {
 
 func (l *requestLog) begin(req *http.Request) *Request {
 	entry := &Request{
-		Time: time.Now(), Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery,
+		Time: time.Now(), Method: req.Method, Host: req.Host, Path: req.URL.Path, Query: req.URL.RawQuery,
 		Remote: req.RemoteAddr, Header: req.Header.Clone(),
 	}
 	l.mu.Lock()

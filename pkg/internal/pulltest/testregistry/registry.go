@@ -77,11 +77,15 @@ type content struct {
 
 // New starts a registry. The caller closes it.
 func New(o Options) (*Registry, error) {
+	return newRegistry(o, newContent())
+}
+
+func newContent() *content {
 	c := &content{blobs: map[digest.Digest]pulltest.Blob{}, types: map[digest.Digest]string{}}
 	c.handler = registry.New(
 		registry.Logger(log.New(io.Discard, "", 0)),
 		registry.WithBlobHandler(c))
-	return newRegistry(o, c)
+	return c
 }
 
 // Mirror starts another registry over the same content, with options, log and
@@ -214,13 +218,15 @@ func (r *Registry) SetBehave(b Behave) {
 // Push stores the image under "repository:tag", without a request. What the
 // image leaves out is not stored, and nothing is checked: the registry serves
 // what it was given.
-func (r *Registry) Push(name string, img *pulltest.Image) error {
+func (r *Registry) Push(name string, img *pulltest.Image) error { return r.content.push(name, img) }
+
+func (c *content) push(name string, img *pulltest.Image) error {
 	repo, tag, err := splitTag(name)
 	if err != nil {
 		return err
 	}
-	r.content.add(img.Blobs()...)
-	return r.content.putTree(repo, tag, img)
+	c.add(img.Blobs()...)
+	return c.putTree(repo, tag, img)
 }
 
 // AddBlob stores a blob that no image refers to, under the digest it claims.
