@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
@@ -62,10 +65,16 @@ func readable(where, path string) error {
 	if _, ok := errors.AsType[*userfile.Foreign](err); ok {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %s: %w", where, path, file.Reason(err))
+	hint := "correct the file, or the line that names it"
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		hint = "write this file, or correct the line that names it"
+	case errors.Is(err, fs.ErrPermission):
+		hint = "the user who pulls has to be allowed to read this file"
 	}
-	return nil
+	return failure.New(errdefs.ErrFailedPrecondition, "%s: %s: %w", where, path, file.Reason(err)).WithHint("%s", hint)
 }
 
 func helperThere(where, helper string) error {
@@ -77,7 +86,8 @@ func helperThere(where, helper string) error {
 
 func programThere(where, name string) error {
 	if _, err := exec.LookPath(name); err != nil {
-		return fmt.Errorf("%s: program %q: not found on PATH", where, name)
+		return failure.New(errdefs.ErrFailedPrecondition, "%s: program %q: not found on PATH", where, name).
+			WithHint("install it where PATH finds it, or correct the line that names it")
 	}
 	return nil
 }
