@@ -55,7 +55,7 @@ func TestWrite(t *testing.T) {
 }
 
 // TestWriteKeepsLinks: of a chain of links, also one that leads to a file that is
-// not there yet, all stay.
+// not there yet, all stay (docker/cli#2627).
 func TestWriteKeepsLinks(t *testing.T) {
 	for _, target := range []string{"there", "not-yet"} {
 		dir := t.TempDir()
@@ -74,8 +74,8 @@ func TestWriteKeepsLinks(t *testing.T) {
 	}
 }
 
-// TestWriteOpenThings: devices, pipes and descriptors are written to, and what was
-// written to a descriptor before stays.
+// TestWriteOpenThings: devices, pipes and descriptors are written to and stay what they
+// are (bazel#31038), and what was written to a descriptor before stays.
 func TestWriteOpenThings(t *testing.T) {
 	dir := t.TempDir()
 	must(t, userfile.Write("/dev/null", []byte("x"), 0o644))

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -41,6 +42,32 @@ func TestDialSaysWhatIsWrong(t *testing.T) {
 	cancel(cause)
 	if _, err := daemon.Dial(ctx, store.Options{Address: deaf}); !errors.Is(err, cause) {
 		t.Errorf("got %v after a cancel, want its cause", err)
+	}
+}
+
+// TestN16HintsOfSockets: each reason for which a socket cannot be used has a remedy of
+// its own.
+func TestN16HintsOfSockets(t *testing.T) {
+	dead := filepath.Join(t.TempDir(), "dead")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	listener.Close()
+	wanted := map[string]string{"/nowhere/containerd.sock": "there is no such socket", dead: "no process listens at the socket"}
+	if os.Geteuid() != 0 { // root may open any
+		locked := filepath.Join(t.TempDir(), "locked")
+		if err := os.Mkdir(locked, 0o000); err != nil {
+			t.Fatal(err)
+		}
+		wanted[filepath.Join(locked, "sock")] = "this user may not open the socket"
+	}
+	for address, hint := range wanted {
+		_, err := daemon.Dial(t.Context(), store.Options{Address: address, ConnectTimeout: time.Second})
+		if got := failure.HintOf(err); !errors.Is(err, store.ErrUnavailable) || !strings.HasPrefix(got, hint) {
+			t.Errorf("%s: got %v, hint %q, want the hint %q", address, err, got, hint)
+		}
 	}
 }
 
