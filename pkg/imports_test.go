@@ -42,7 +42,7 @@ func rooms() map[string][]string {
 		"pkg/registry/token":       {"pkg/source", "pkg/registry/credential"},
 		"pkg/registry/hosts":       {"pkg/source", "pkg/userfile"},
 		"pkg/registry/credential":  {"pkg/source", "pkg/userfile"},
-		"pkg/batch":                {"pkg/config", "pkg/store", "pkg/store/daemon", "pkg/store/root", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust"},
+		"pkg/batch":                {"pkg/config", "pkg/store", "pkg/store/daemon", "pkg/store/root", "pkg/registry", "pkg/registry/credential", "pkg/registry/hosts", "pkg/source", "pkg/pull", "pkg/progress", "pkg/trust"},
 		"pkg/config/value":         {},
 		"pkg/config/file":          {"pkg/config/value", "pkg/userfile"},
 		"pkg/source":               {},

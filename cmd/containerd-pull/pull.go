@@ -18,47 +18,66 @@ import (
 
 func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 	o := options{streams: s, caller: caller}
+	dryRun := false
 	cmd := &cobra.Command{
 		Use:                   "pull [flags] REF [REF...]",
 		Short:                 "Pull images, as without a command word",
 		DisableFlagsInUseLine: true,
 		Args:                  someReferences,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runPull(cmd.Context(), o, args, mistyped(cmd.Root(), args[0]))
+			warnings := mistyped(cmd.Root(), args[0])
+			if !dryRun {
+				return runPull(cmd.Context(), o, args, warnings)
+			}
+			if err := refuseResultFlags(cmd.Flags()); err != nil {
+				return err
+			}
+			return runPlan(cmd.Context(), o, args, warnings)
 		},
 	}
 	cmd.Flags().SortFlags = false
 	o.flags = config.NewFlags(cmd.Flags(), config.Table())
+	addDryRun(cmd, &dryRun)
 	addTrace(cmd)
 	return cmd
 }
 
-// runPull pulls the references and writes the result.
-func runPull(ctx context.Context, o options, args, warnings []string) error {
+// newBatch opens a session for the references and makes their jobs. The caller closes
+// the session.
+func newBatch(ctx context.Context, o options, args, warnings []string) (context.Context, *session, *batch.Batch, error) {
 	jobs, err := parseRefs(args)
 	if err != nil {
-		return err
+		return ctx, nil, nil, err
 	}
 	refs := refsOf(jobs)
 	ctx, s, err := openSession(ctx, o, refs)
 	if err != nil {
-		return err
+		return ctx, nil, nil, err
 	}
-	defer s.close()
 	for i := range jobs {
 		jobs[i].Config = s.each[i]
 	}
 	if s.parts.Login, err = login(ctx, o.streams, s.call, refs); err != nil {
+		s.close()
+		return ctx, nil, nil, err
+	}
+	warnings = slices.Concat(warnings, ownRootWarnings(o.caller), s.warnings(refs))
+	return ctx, s, &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}, nil
+}
+
+// runPull pulls the references and writes the result.
+func runPull(ctx context.Context, o options, args, warnings []string) error {
+	ctx, s, b, err := newBatch(ctx, o, args, warnings)
+	if err != nil {
 		return err
 	}
+	defer s.close()
 	out, err := output.NewPull(output.Options{
-		Out: o.streams.out, Config: s.call, Jobs: jobs, List: len(args) != 1, Describe: describe, Failures: failures(),
+		Out: o.streams.out, Config: s.call, Jobs: b.Jobs, List: len(args) != 1, Describe: describe, Failures: failures(),
 	})
 	if err != nil {
 		return asUsage(err)
 	}
-	warnings = slices.Concat(warnings, ownRootWarnings(o.caller), s.warnings(refs))
-	b := &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}
 	return showPull(ctx, s, b, out)
 }
 
@@ -100,7 +119,11 @@ func showPull(ctx context.Context, s *session, b *batch.Batch, out *output.Pull)
 		return err
 	}
 	s.parts.Progress = picture.watch(progress.Tee(s.parts.Progress, out.Sink()))
-	outcomes, err := s.run(ctx, b)
+	var outcomes []batch.Outcome
+	err = s.reportEach(b, func() (err error) {
+		outcomes, err = b.Run(ctx)
+		return err
+	})
 	err = picture.write(s.display.Writer(), err)
 	err = s.endDisplay(err)
 	werr := asOutput(out.Write(outcomes))
@@ -113,9 +136,9 @@ func showPull(ctx context.Context, s *session, b *batch.Batch, out *output.Pull)
 	return asChanged(s.call, outcomes)
 }
 
-// run runs a batch and reports each failure when it happens: as an event to
-// readers of events, as lines to all others.
-func (s *session) run(ctx context.Context, b *batch.Batch) ([]batch.Outcome, error) {
+// reportEach does the work of a batch and reports each failure when it happens: as
+// an event to readers of events, as lines to all others.
+func (s *session) reportEach(b *batch.Batch, work func() error) error {
 	reported := false
 	b.OnError = func(err error) {
 		reported = true
@@ -123,11 +146,11 @@ func (s *session) run(ctx context.Context, b *batch.Batch) ([]batch.Outcome, err
 			writeError(s.display.Writer(), err, s.caller)
 		}
 	}
-	outcomes, err := b.Run(ctx)
+	err := work()
 	if reported {
 		err = &reportedError{err}
 	}
-	return outcomes, err
+	return err
 }
 
 // asChanged returns how a successful call ends: with the code of

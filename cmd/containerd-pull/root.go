@@ -28,6 +28,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root.PersistentFlags().BoolP("help", "h", false, "help for the command")
 	root.AddCommand(
 		newPullCmd(s, caller),
+		newPlanCmd(s, caller),
 		newGroupCmd("config", "Show the configuration", newConfigShowCmd(s, caller)),
 		newGroupCmd("profile", "List, show, write and check profiles",
 			newProfileListCmd(s, caller), newProfileShowCmd(s, caller), newProfileInitCmd(s, caller), newProfileCheckCmd(s, caller)),

@@ -25,6 +25,7 @@ const (
 type task struct {
 	Job
 	place  int // among the jobs
+	use    use // of its store
 	puller pull.Puller
 	req    pull.Request
 	// ready is nil until the job is prepared. Where that is not done ahead, it is
@@ -35,7 +36,10 @@ type task struct {
 	// depends on the record that it writes.
 	waits  bool
 	result *pull.Result
-	err    error
+	// outlook and hosts are what is found out instead of a pull.
+	outlook *pull.Outlook
+	hosts   []Host
+	err     error
 	// namespace and snapshotter of its store, empty if it was not opened.
 	namespace, snapshotter string
 }
@@ -46,6 +50,12 @@ func (b *Batch) tasks() []*task {
 	names := map[string]bool{}
 	for i, j := range b.Jobs {
 		all[i] = &task{Job: j, place: i, waits: names[j.Ref.Name]}
+		switch {
+		case j.onlyLooks():
+			all[i].use = toLook
+		case b.looking:
+			all[i].use = toForesee
+		}
 		all[i].err = b.equip(all[i])
 		names[j.Ref.Name] = true
 	}
@@ -71,11 +81,7 @@ func (b *Batch) equip(t *task) error {
 
 // open opens the store of t, which is that of the task before if they have the same.
 func (b *Batch) open(ctx context.Context, t *task) error {
-	open := b.Parts.Store
-	if t.onlyLooks() {
-		open = b.Parts.Look
-	}
-	st, err := open(ctx, t.Config.Store)
+	st, err := b.Parts.open(ctx, place{t.Config.Store, t.use})
 	if err != nil {
 		return err
 	}
@@ -125,7 +131,7 @@ func (b *Batch) prepareAll(ctx context.Context, tasks []*task) (*line, error) {
 func placesOf(tasks []*task) (places [][]*task) {
 	index := map[place]int{}
 	for _, t := range tasks {
-		at := place{t.Config.Store, t.onlyLooks()}
+		at := place{t.Config.Store, t.use}
 		i, known := index[at]
 		if !known {
 			i = len(places)
@@ -138,7 +144,11 @@ func placesOf(tasks []*task) (places [][]*task) {
 
 // prepare prepares t ahead of its turn, if that may be, and reports its failure.
 func (b *Batch) prepare(ctx context.Context, l *line, t *task) {
-	if t.err == nil && !t.waits {
+	switch {
+	case t.err != nil || t.waits:
+	case b.looking:
+		t.err = b.foresee(ctx, t)
+	default:
 		t.ready, t.err = t.puller.Prepare(ctx, t.req)
 	}
 	switch {
@@ -254,7 +264,7 @@ func (b *Batch) leave(tasks []*task, err error) {
 
 // pull pulls the image of t, unless its preparation failed, and reports a failure.
 func (b *Batch) pull(ctx context.Context, l *line, t *task) {
-	if t.err != nil {
+	if t.err != nil || t.outlook != nil {
 		return
 	}
 	if t.result, t.err = b.finish(ctx, t); t.err != nil {
@@ -267,6 +277,9 @@ func (b *Batch) pull(ctx context.Context, l *line, t *task) {
 func (b *Batch) finish(ctx context.Context, t *task) (*pull.Result, error) {
 	if err := b.open(ctx, t); err != nil {
 		return nil, err
+	}
+	if b.looking {
+		return nil, b.foresee(ctx, t)
 	}
 	if t.ready == nil {
 		var err error

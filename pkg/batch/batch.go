@@ -1,7 +1,8 @@
 // Package batch pulls several images in one call. A Job is one reference with
 // the configuration that holds for it, an Outcome what became of it. All references
 // are resolved at once, before anything is fetched for those that have no answer yet;
-// ahead.go has that, and in which order the images are pulled then.
+// ahead.go has that, and in which order the images are pulled then. forecast.go is what
+// a call would do.
 //
 // The package chooses what a job needs, by its configuration: the kind of store
 // and the registry client (Parts), and the verifier. It does not parse
@@ -51,6 +52,7 @@ type Batch struct {
 	// begun before all references are resolved then.
 	FailFast bool
 
+	looking  bool // only to plan
 	observer observer
 	outcomes []Outcome // parallel to Jobs
 	mu       sync.Mutex
@@ -72,19 +74,23 @@ func (e *PartialError) Error() string {
 // store is joined to it.
 func (b *Batch) Run(ctx context.Context) ([]Outcome, error) {
 	start := time.Now()
-	b.outcomes = make([]Outcome, len(b.Jobs))
-	b.Parts.Progress = progress.Tee(b.observer.event, b.Parts.Progress)
-	b.emit(progress.Event{Kind: progress.Start, Refs: b.names()})
-	for _, w := range b.Warnings {
-		b.emit(progress.Event{Kind: progress.Warning, Message: w})
-	}
-	err := errors.Join(b.pullAll(ctx), b.Parts.Close())
+	err := b.run(ctx)
 	b.emit(progress.Event{
 		Kind:     progress.Summary,
 		Counts:   progress.Counts{Images: len(b.Jobs), Failed: b.failed()},
 		Duration: time.Since(start),
 	})
 	return b.outcomes, err
+}
+
+func (b *Batch) run(ctx context.Context) error {
+	b.outcomes = make([]Outcome, len(b.Jobs))
+	b.Parts.Progress = progress.Tee(b.observer.event, b.Parts.Progress)
+	b.emit(progress.Event{Kind: progress.Start, Refs: b.names()})
+	for _, w := range b.Warnings {
+		b.emit(progress.Event{Kind: progress.Warning, Message: w})
+	}
+	return errors.Join(b.pullAll(ctx), b.Parts.Close())
 }
 
 func (b *Batch) emit(e progress.Event) { b.Parts.Progress.Emit(e) }
@@ -100,7 +106,7 @@ func (b *Batch) names() []string {
 // record notes the outcome of a job.
 func (b *Batch) record(t *task) {
 	b.outcomes[t.place] = Outcome{
-		Job: t.Job, Result: t.result, Err: t.err, Observed: b.observer.take(t.Ref.Name),
+		Job: t.Job, Result: t.result, Outlook: t.outlook, Hosts: t.hosts, Err: t.err, Observed: b.observer.take(t.Ref.Name),
 		Namespace: t.namespace, Snapshotter: t.snapshotter,
 	}
 }

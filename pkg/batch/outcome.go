@@ -14,8 +14,12 @@ import (
 // a pull is a function of it.
 type Outcome struct {
 	Job
-	Result *pull.Result // nil if Err is not
-	Err    error
+	Result *pull.Result // nil if Err is not, and of a plan
+	// Outlook is what would be done and Hosts whom would be asked, where only that
+	// was asked for.
+	Outlook *pull.Outlook
+	Hosts   []Host
+	Err     error
 	// Namespace and Snapshotter are empty if no store was opened.
 	Namespace, Snapshotter string
 	Observed               Observed

@@ -34,10 +34,16 @@ type Parts struct {
 	// credential asks there; nil means that there is no display.
 	Pause func() (resume func())
 
-	shared     *credential.Shared
-	registries map[string]*registry.Registry // by profile
-	store      *store.Store
-	at         place // where store is
+	shared *credential.Shared
+	shops  map[string]shop // by profile
+	store  *store.Store
+	at     place // where store is
+}
+
+// shop is a registry client and what finds its credentials.
+type shop struct {
+	*registry.Registry
+	find credential.Finder
 }
 
 // ConfigError is a configuration that cannot be followed: it names something
@@ -50,8 +56,8 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 // Registry returns the registry client of cfg's profile. All jobs of a profile
 // share it, and with it tokens and what was learnt about hosts.
 func (p *Parts) Registry(cfg *config.Config) (*registry.Registry, error) {
-	if reg := p.registries[cfg.Profile]; reg != nil {
-		return reg, nil
+	if known, ok := p.shops[cfg.Profile]; ok {
+		return known.Registry, nil
 	}
 	o := cfg.Registry
 	o.UserAgent, o.Progress, o.Dump, o.Trace = p.UserAgent, p.Progress, p.Dump, p.Trace
@@ -66,10 +72,10 @@ func (p *Parts) Registry(cfg *config.Config) (*registry.Registry, error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	if p.registries == nil {
-		p.registries = make(map[string]*registry.Registry)
+	if p.shops == nil {
+		p.shops = make(map[string]shop)
 	}
-	p.registries[cfg.Profile] = reg
+	p.shops[cfg.Profile] = shop{reg, o.Credentials}
 	return reg, nil
 }
 
@@ -88,20 +94,28 @@ func (p *Parts) sharedCredentials() *credential.Shared {
 // is another: one store is open at a time, because a root without a daemon can
 // be held only once.
 func (p *Parts) Store(ctx context.Context, o store.Options) (*store.Store, error) {
-	return p.open(ctx, place{o, false})
+	return p.open(ctx, place{o, toWrite})
 }
 
 // Look is Store for looking only. A root without a daemon does not change, and what
 // would be written to it fails.
 func (p *Parts) Look(ctx context.Context, o store.Options) (*store.Store, error) {
-	return p.open(ctx, place{o, true})
+	return p.open(ctx, place{o, toLook})
 }
 
-// place is a store, and what is done there.
+// place is a store, and what it is opened for.
 type place struct {
 	store.Options
-	looking bool
+	use
 }
+
+type use int
+
+const (
+	toWrite use = iota
+	toLook
+	toForesee // a root that does not exist is looked at as the empty one that a pull would make
+)
 
 func (p *Parts) open(ctx context.Context, at place) (*store.Store, error) {
 	if p.store != nil && p.at == at {
@@ -115,8 +129,10 @@ func (p *Parts) open(ctx context.Context, at place) (*store.Store, error) {
 	}}
 	open := daemon.Dial
 	switch {
-	case at.Root != "" && at.looking:
+	case at.Root != "" && at.use == toLook:
 		open = roots.Look
+	case at.Root != "" && at.use == toForesee:
+		open = roots.Foresee
 	case at.Root != "":
 		open = roots.Open
 	}

@@ -113,6 +113,9 @@ func (c *Config) Origin(name string) Origin {
 	return Origin{}
 }
 
+// ProfileOrigin is what chose the profile.
+func (c *Config) ProfileOrigin() Origin { return c.Origin(keyDefault) }
+
 // CredentialOptions are the places where this configuration has its
 // credentials; own is the one of the command line, nil if there is none.
 func (c *Config) CredentialOptions(caller Caller, own *credential.Credential) credential.Options {

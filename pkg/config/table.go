@@ -37,6 +37,13 @@ func ShowSettings() []*Setting {
 	return slices.DeleteFunc(Table(), func(s *Setting) bool { return s.Name() == "--format" })
 }
 
+// PlanSettings are those of a pull without those that are about its result.
+func PlanSettings() []*Setting {
+	return slices.DeleteFunc(Table(), func(s *Setting) bool {
+		return slices.Contains([]string{"output_style", "--print", "--print-chainid", "--digestfile", "--timeline"}, s.Name())
+	})
+}
+
 // storeSettings choose a store. Without an engine nothing new is made in one.
 func storeSettings() []*Setting {
 	return slices.DeleteFunc(destinationSettings(), func(s *Setting) bool { return s.Key == "engine" || s.Key == "force_root" })

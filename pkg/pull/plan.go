@@ -91,6 +91,14 @@ func (s Selected) pulled() Platform {
 	return done
 }
 
+// Pulled are the images of pl as they will be.
+func (pl *Plan) Pulled() (all []Platform) {
+	for _, sel := range pl.Images {
+		all = append(all, sel.pulled())
+	}
+	return all
+}
+
 // chain are the chain IDs of the layers, bottom first; none if they are not
 // unpacked.
 func (s Selected) chain() []digest.Digest {

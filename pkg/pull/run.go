@@ -75,9 +75,7 @@ func (p *Puller) newRun(pl Plan) *run {
 	}
 	r.guard = store.NewGuard(p.Limits.Reserve, lacks)
 	r.fetcher.Room = r.guard.TakeContent
-	for _, sel := range pl.Images {
-		r.result.Platforms = append(r.result.Platforms, sel.pulled())
-	}
+	r.result.Platforms = pl.Pulled()
 	engine := pl.Request.Engine
 	if isAuto(engine) {
 		engine = ""

@@ -127,6 +127,7 @@ type survey struct {
 	begun    map[string]int64             // bytes of ingests, by ref
 	leases   int
 	promised bool // only what a record promises counts
+	load     Load // of what is missing
 }
 
 func (p *Puller) newSurvey(pl *Plan) *survey {
@@ -260,11 +261,13 @@ func (s *survey) askSpace(ctx context.Context) error {
 // missing draws the conclusion from the answers. What was not asked for is not
 // missing.
 func (s *survey) missing(ctx context.Context) Missing {
+	s.load = newLoad()
 	t := tally{survey: s, listed: map[string]bool{}}
 	t.Record, t.Leases = s.pl.writesRecord(), s.leases
 	for _, desc := range s.pl.Others {
 		if b, asked := s.others[desc.Digest]; asked && !b.IsThere() {
 			t.Others = append(t.Others, desc)
+			t.load.Others[desc.Digest] = desc.Size
 			t.damage(desc.Digest, b.Damage)
 		}
 	}
@@ -339,6 +342,7 @@ func (t *tally) layer(ctx context.Context, desc ocispec.Descriptor, stays, unnee
 		t.label(*b.Info, fetch.From(t.pl.Request.Ref).Labels)
 	case !unneeded && t.first("blob", desc.Digest):
 		t.Layers = append(t.Layers, desc)
+		t.load.Fetch[desc.Digest] = t.comes(ctx, desc, b)
 		if stays || !t.space.Lazy {
 			t.takes(ctx, desc)
 		}
@@ -352,13 +356,17 @@ func (t *tally) snapshot(ctx context.Context, of ocispec.Descriptor, id digest.D
 	}
 	t.damage(id, sn.Damage)
 	t.Snapshots = append(t.Snapshots, id)
+	t.load.Unpack[id] = unpackedSize(ctx, of)
 	if t.space.Lazy {
 		return
 	}
 	t.Inodes++
+	least := int64(0)
 	if sn := t.space.Snapshots; sn != nil && !sn.Compresses {
-		t.Unpacked += unpackedAtLeast(ctx, of)
+		least = unpackedAtLeast(ctx, of)
 	}
+	t.Unpacked += least
+	t.load.files[id] = least
 }
 
 // damage counts what is damaged.
@@ -392,5 +400,21 @@ func (t *tally) takes(ctx context.Context, desc ocispec.Descriptor) {
 		return
 	}
 	t.Inodes++
-	t.Bytes += max(desc.Size-t.begun[remotes.MakeRefKey(ctx, desc)], 0)
+	left := t.left(ctx, desc)
+	t.Bytes += left
+	t.load.blobs[desc.Digest] = left
+}
+
+// left is how many bytes of a blob an earlier pull has not brought.
+func (t *tally) left(ctx context.Context, desc ocispec.Descriptor) int64 {
+	return max(desc.Size-t.begun[remotes.MakeRefKey(ctx, desc)], 0)
+}
+
+// comes is how many bytes of a blob that is missing come over the network: none if
+// another namespace has it.
+func (t *tally) comes(ctx context.Context, desc ocispec.Descriptor, b store.Blob) int64 {
+	if b.Info == nil && t.space.Holds(desc.Digest) && !t.space.Misfits(desc) {
+		return 0
+	}
+	return t.left(ctx, desc)
 }

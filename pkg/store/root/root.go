@@ -31,7 +31,8 @@ type root struct {
 	snapshotter snapshots.Snapshotter // below the metadata
 	parts       store.Parts
 	folders     handles
-	looking     bool // nothing is written
+	looking     bool     // nothing is written
+	absent      *absence // nil for a root that exists
 	rebase      bool
 	stop        chan struct{} // ends the periodic flush
 	stopped     chan struct{}
@@ -78,6 +79,9 @@ func (r *root) SyncsApplied(context.Context) (bool, error) { return true, nil }
 
 // Folders implements store.Backend.
 func (r *root) Folders(context.Context) (content, snapshots *store.Place) {
+	if r.absent != nil {
+		return r.absent.place(contentDir), r.absent.place(snapshotDir + r.parts.Name)
+	}
 	return r.place.way(r.folders.content, contentDir), r.place.way(r.folders.snapshots, snapshotDir+r.parts.Name)
 }
 
@@ -181,5 +185,9 @@ func (r *root) release() error {
 	if r.overlay != nil {
 		errs = append(errs, r.overlay.shadow.close())
 	}
-	return errors.Join(append(errs, r.place.unlock(r.lock, !r.looking), r.place.close())...)
+	errs = append(errs, r.place.unlock(r.lock, !r.looking), r.place.close())
+	if r.absent != nil {
+		errs = append(errs, r.absent.close())
+	}
+	return errors.Join(errs...)
 }

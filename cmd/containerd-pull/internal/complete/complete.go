@@ -82,6 +82,7 @@ func (k *completer) arguments() map[string]candidates {
 	return map[string]candidates{
 		"":             k.references,
 		"pull":         k.references,
+		"plan":         k.references,
 		"config show":  single(k.references),
 		"hosts check":  single(k.references),
 		"hosts write":  single(folders),

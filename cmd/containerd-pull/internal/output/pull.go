@@ -44,7 +44,7 @@ func NewPull(o Options) (*Pull, error) {
 	}
 	p := &Pull{Options: o}
 	var err error
-	if p.form, err = newForm(o.Config.Format); err != nil {
+	if p.form, err = newForm[shownPull](o.Config.Format); err != nil {
 		return nil, err
 	}
 	if o.Config.OutputStyle == config.StyleDocker && !o.Config.Quiet {

@@ -24,8 +24,9 @@ import (
 // form is the form of the result that --format asks for.
 type form struct{ template *template.Template } // nil for JSON
 
-// newForm parses --format; the form is nil if the text is empty.
-func newForm(text string) (*form, error) {
+// newForm parses --format for results of the type T; the form is nil if the text is
+// empty.
+func newForm[T any](text string) (*form, error) {
 	text, templated := strings.CutPrefix(text, config.FormatTemplate)
 	switch {
 	case text == "" && !templated:
@@ -37,7 +38,7 @@ func newForm(text string) (*form, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFields(t.Root); err != nil {
+	if err := fieldsOfType[T]().check(t.Root); err != nil {
 		return nil, err
 	}
 	return &form{t}, nil
@@ -139,55 +140,61 @@ func whole(v any) any {
 	return v
 }
 
-// checkFields refuses a template that asks for fields that no result has. It
+// fieldNames are the fields that a result has, by their JSON names.
+type fieldNames []string
+
+func fieldsOfType[T any]() (known fieldNames) {
+	for f := range reflect.TypeFor[T]().Fields() {
+		known = append(known, f.Tag.Get("json"))
+	}
+	return known
+}
+
+// check refuses a template that asks for fields that no result has. It
 // leaves out the bodies of range and with, where the dot is something else.
-func checkFields(node parse.Node) error {
+func (known fieldNames) check(node parse.Node) error {
 	switch n := node.(type) {
 	case *parse.ListNode:
 		if n == nil { // an absent else
 			return nil
 		}
-		return checkAll(n.Nodes)
+		return known.checkAll(n.Nodes)
 	case *parse.ActionNode:
-		return checkFields(n.Pipe)
+		return known.check(n.Pipe)
 	case *parse.IfNode:
-		return cmp.Or(checkFields(n.Pipe), checkFields(n.List), checkFields(n.ElseList))
+		return cmp.Or(known.check(n.Pipe), known.check(n.List), known.check(n.ElseList))
 	case *parse.RangeNode:
-		return cmp.Or(checkFields(n.Pipe), checkFields(n.ElseList))
+		return cmp.Or(known.check(n.Pipe), known.check(n.ElseList))
 	case *parse.WithNode:
-		return cmp.Or(checkFields(n.Pipe), checkFields(n.ElseList))
+		return cmp.Or(known.check(n.Pipe), known.check(n.ElseList))
 	case *parse.PipeNode:
 		for _, cmd := range n.Cmds {
-			if err := checkAll(cmd.Args); err != nil {
+			if err := known.checkAll(cmd.Args); err != nil {
 				return err
 			}
 		}
 	case *parse.ChainNode:
-		return checkFields(n.Node)
+		return known.check(n.Node)
 	case *parse.FieldNode:
-		return checkField(n.Ident[0])
+		return known.checkField(n.Ident[0])
 	case *parse.VariableNode:
 		if n.Ident[0] == "$" && len(n.Ident) > 1 {
-			return checkField(n.Ident[1])
+			return known.checkField(n.Ident[1])
 		}
 	}
 	return nil
 }
 
-func checkAll(nodes []parse.Node) error {
+func (known fieldNames) checkAll(nodes []parse.Node) error {
 	for _, n := range nodes {
-		if err := checkFields(n); err != nil {
+		if err := known.check(n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkField(name string) error {
-	var known []string
-	for f := range reflect.TypeFor[shownPull]().Fields() {
-		known = append(known, f.Tag.Get("json"))
-	}
+func (known fieldNames) checkField(name string) error {
 	if slices.Contains(known, name) {
 		return nil
 	}
