@@ -65,6 +65,7 @@ func rooms() map[string][]string {
 		"pkg/pull":                 {"pkg/image", "pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/trust", "pkg/progress", "pkg/printable"},
 		"pkg/trust":                {"pkg/source", "pkg/printable"},
 		"pkg/check":                {"pkg/image", "pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/layer", "pkg/progress", "pkg/internal/beneath"},
+		"pkg/watch":                {"pkg/image", "pkg/store", "pkg/store/daemon", "pkg/progress"},
 		"pkg/progress":             {"pkg/source", "pkg/printable"},
 		"pkg/progress/display":     {"pkg/progress", "pkg/printable"},
 		"pkg/progress/timeline":    {"pkg/progress", "pkg/printable"},
@@ -74,7 +75,7 @@ func rooms() map[string][]string {
 
 		"cmd/containerd-pull/internal/complete": {"pkg/config", "pkg/config/file", "pkg/config/value", "pkg/image", "pkg/plugin", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/store", "pkg/store/daemon", "pkg/store/root", "pkg/userfile"},
 		"cmd/containerd-pull/internal/process":  {},
-		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/registry/credential", "pkg/registry/hosts", "pkg/source", "pkg/store", "pkg/printable", "pkg/userfile"},
+		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/registry/credential", "pkg/registry/hosts", "pkg/source", "pkg/store", "pkg/printable", "pkg/userfile", "pkg/watch"},
 
 		"pkg/internal/pulltest":              {},
 		"pkg/internal/pulltest/process":      {},

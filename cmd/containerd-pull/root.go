@@ -37,6 +37,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 		newLogoutCmd(s, caller),
 		newVerifyCmd(s, caller),
 		newGCCmd(s, caller),
+		newWatchCmd(s, caller),
 		newCompletionCmd(s),
 		newShellInitCmd(s),
 		newShimCmd(s, caller),

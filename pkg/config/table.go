@@ -31,6 +31,12 @@ func GCSettings() []*Setting {
 	return append(storeSettings(), only(Table(), "timeout", "debug")...)
 }
 
+// WatchSettings are the settings of a command that looks at everything in a daemon.
+func WatchSettings() []*Setting {
+	all := only(destinationSettings(), "address", "connect_timeout")
+	return append(append(all, ProfileSettings()...), only(outputSettings(), "quiet", "debug")...)
+}
+
 // ShowSettings are the settings of the command that shows settings: it has a
 // --format of its own.
 func ShowSettings() []*Setting {

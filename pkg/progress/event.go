@@ -72,6 +72,10 @@ const (
 	// before, empty if there was none. Traffic is where its bytes came from, Duration how
 	// long it took and Engine what did it.
 	Registered Kind = "register"
+	// Ended reports that nothing of the image Ref is being fetched any more, as seen
+	// from outside of its pull: Message, which is empty where there is nothing to say.
+	// It is an event of displays, no stream has it.
+	Ended Kind = "end"
 	// Warning reports Message, Error reports the failure Err of Ref.
 	Warning Kind = "warning"
 	Error   Kind = "error"

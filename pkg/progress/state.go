@@ -140,6 +140,8 @@ func (s *State) Apply(e Event) {
 		img.Digest, img.Trouble = e.Digest, Trouble{}
 	case Verified:
 		s.Image(e.Ref).Outcome = Checked
+	case Ended: // so that a call without an end keeps no more than runs
+		s.Images = slices.DeleteFunc(s.Images, func(img *Image) bool { return img.Ref == e.Ref })
 	case Registered:
 		s.Image(e.Ref).register(e)
 	case Error:

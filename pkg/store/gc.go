@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
@@ -74,9 +73,9 @@ func (s *Store) staleLeases(ctx context.Context) (stale []leases.Lease, running 
 		return nil, 0, fmt.Errorf("listing leases: %w", err)
 	}
 	for _, l := range all {
-		switch {
-		case !strings.HasPrefix(l.ID, LeasePrefix) || l.Labels[LabelRef] == "": // of another program
-		case alive(l.Labels[LabelOwner]):
+		switch is, runs := OfPull(l); {
+		case !is: // of another program
+		case runs:
 			running++
 		default:
 			stale = append(stale, l)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 )
@@ -22,6 +23,9 @@ const (
 	// and the process that pulls it (see owner), which is empty if there is none.
 	LabelRef   = "containerd-pull.io/ref"
 	LabelOwner = "containerd-pull.io/owner"
+	// LabelName is the reference itself, where it is short enough: for those who
+	// look at the lease.
+	LabelName = "containerd-pull.io/name"
 
 	LeasePrefix = "containerd-pull-"
 	labelExpire = "containerd.io/gc.expire"
@@ -63,13 +67,17 @@ func (s *Store) Lease(ctx context.Context, ref string) (context.Context, *Lease,
 // newLease creates a lease whose ID begins with what follows from namespace and
 // reference, so that it can be found again.
 func (s *Store) newLease(ctx context.Context, ref, owner string) (*Lease, error) {
+	set := map[string]string{
+		LabelRef:    digest.FromString(ref).String(), // a reference may be longer than a label
+		LabelOwner:  owner,
+		labelExpire: time.Now().UTC().Add(leaseLife).Format(time.RFC3339),
+	}
+	if labels.Validate(LabelName, ref) == nil {
+		set[LabelName] = ref
+	}
 	lease, err := s.Leases.Create(ctx,
 		leases.WithID(leaseStem(s.Namespace, ref)+strings.ToLower(rand.Text()[:8])),
-		leases.WithLabels(map[string]string{
-			LabelRef:    digest.FromString(ref).String(), // a reference may be longer than a label
-			LabelOwner:  owner,
-			labelExpire: time.Now().UTC().Add(leaseLife).Format(time.RFC3339),
-		}))
+		leases.WithLabels(set))
 	if err != nil {
 		return nil, fmt.Errorf("creating a lease: %w", err)
 	}
@@ -244,6 +252,13 @@ func (p Parts) SizeOf(ctx context.Context, r leases.Resource) (int64, error) {
 		return usage.Size, err
 	}
 	return 0, errdefs.ErrNotFound
+}
+
+// OfPull reports whether a lease is one of a pull of this program, and whether that
+// pull may be running.
+func OfPull(l leases.Lease) (is, running bool) {
+	is = strings.HasPrefix(l.ID, LeasePrefix) && l.Labels[LabelRef] != ""
+	return is, is && alive(l.Labels[LabelOwner])
 }
 
 // owner names this process: boot, PID namespace, PID and start time, so that no

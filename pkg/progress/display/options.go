@@ -79,6 +79,9 @@ func (o Options) mode() string {
 	return ModePlain
 }
 
+// Redraws reports whether the display is a region of a terminal, rather than lines.
+func (o Options) Redraws() bool { return o.mode() == ModeTTY }
+
 // terminal returns the descriptor of the terminal that Out is, if it is one.
 func (o Options) terminal() (fd int, ok bool) {
 	file, ok := o.Out.(interface{ Fd() uintptr })

@@ -72,6 +72,10 @@ func permanent(s *progress.State, e progress.Event) string {
 		}
 	case progress.Warning:
 		return "warning: " + e.Cause()
+	case progress.Ended:
+		if e.Message != "" {
+			return printable.Line(e.Ref) + ": " + e.Cause()
+		}
 	case progress.Registered:
 		return closing(s.Image(e.Ref), e)
 	case progress.Summary:

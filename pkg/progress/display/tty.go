@@ -76,7 +76,7 @@ func (t *tty) line(text string) { t.lines = append(t.lines, text) }
 func (t *tty) event(s *progress.State, e progress.Event) {
 	t.dirty = true
 	switch e.Kind {
-	case progress.Warning, progress.Registered, progress.Summary:
+	case progress.Warning, progress.Ended, progress.Registered, progress.Summary:
 		if text := permanent(s, e); text != "" {
 			t.line(text)
 		}

@@ -41,3 +41,13 @@ func JSON(w io.Writer, v any) error {
 	_, err := io.WriteString(w, printable.JSON(b.String()))
 	return err
 }
+
+// Line writes v as one line of JSON, as JSON does otherwise.
+func Line(w io.Writer, v any) error {
+	text, err := marshal(v, false)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
