@@ -421,8 +421,10 @@ func TestExamples(t *testing.T) {
 			}
 			write(".config/containerd-pull/config.toml", fmt.Sprintf(exampleConfig, registry, registry))
 			write("password", "secret\n")
-			// registry.example.com does not exist, so that it cannot be logged in to.
-			lines := strings.NewReplacer("sha256:…", pinned, "--online", "--online=false").Replace(cmd.Example)
+			// registry.example.com does not exist, so that it cannot be logged in to; a
+			// watch needs a daemon, and does not end.
+			lines := strings.NewReplacer("sha256:…", pinned, "--online", "--online=false",
+				programName+" watch", programName+" watch --help").Replace(cmd.Example)
 			if strings.HasPrefix(cmd.Name(), "log") {
 				lines = strings.ReplaceAll(lines, "registry.example.com", strings.TrimPrefix(registry, "http://"))
 			}

@@ -182,6 +182,19 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
+// TestEnded: an image that is no longer fetched is forgotten, so that a watch does
+// not keep what it has seen.
+func TestEnded(t *testing.T) {
+	var s progress.State
+	for _, ref := range []string{"a", "b"} {
+		s.Apply(progress.Event{Kind: progress.FetchStart, Ref: ref, Digest: scene.Nth(1), Bytes: progress.Bytes{Total: 10}})
+	}
+	s.Apply(progress.Event{Kind: progress.Ended, Ref: "a"})
+	if len(s.Images) != 1 || s.Images[0].Ref != "b" || s.Totals().Size != 10 {
+		t.Errorf("got %+v", s.Images)
+	}
+}
+
 // The rate looks back over a few seconds and falls to nothing when nothing
 // moves.
 func TestRate(t *testing.T) {

@@ -205,7 +205,9 @@ func TestSeveralImages(t *testing.T) {
 		scene.Play(sink,
 			progress.Event{Kind: progress.Registered, Ref: refs[1], Digest: scene.Nth(91), Traffic: progress.Traffic{Fetched: scene.MB, Reused: 3 * scene.MB}, Duration: time.Second, Engine: "client"},
 			progress.Event{Kind: progress.Error, Ref: refs[2], Err: scene.Reset()},
-			progress.Event{Kind: progress.Warning, Ref: refs[0], Message: "slow \x1b[2Jhost"})
+			progress.Event{Kind: progress.Warning, Ref: refs[0], Message: "slow \x1b[2Jhost"},
+			progress.Event{Kind: progress.Resolved, Ref: "seen", Digest: scene.Nth(3)},
+			progress.Event{Kind: progress.Ended, Ref: "seen", Message: "all of it\nis here"})
 		soon()
 		after = s.String()
 	})
@@ -223,6 +225,7 @@ total  0.0/2.0 MB  0 B/s  0/2 layers
 	wantAfter := `
 quay.io/app:v1: up to date, 1.0 MB fetched, 3.0 MB reused, 1.0s, 1.0 MB/s, engine client
 warning: slow host
+seen: all of it is here
 docker.io/library/debian:latest 009000000000
   000000000000 fetching  [                            ]     0.0/1.0 MB      0 B/s quay.io
 total  0.0/2.0 MB  0 B/s  0/2 layers

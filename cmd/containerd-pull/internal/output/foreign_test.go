@@ -1,11 +1,14 @@
 package output
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -16,6 +19,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/watch"
 )
 
 // TestL3VerifyInJSONIsPrintable puts what moves a cursor, turns the direction of
@@ -40,6 +44,30 @@ func TestL3VerifyInJSONIsPrintable(t *testing.T) {
 			t.Errorf("got %q in the result, want it printable", s)
 		}
 	})
+}
+
+// TestWatchIsPrintable does the same to all that a daemon says of a pull.
+func TestWatchIsPrintable(t *testing.T) {
+	const foreign = "a\u009b2J\u202eb\nc\xff"
+	image := watch.Image{Namespace: foreign, Name: foreign, Repositories: []string{foreign}, Lease: foreign}
+	blob := watch.Blob{Digest: debianIndex, Ingest: foreign}
+	shown := NewWatch(time.Now(), []watch.Pull{{Image: image, Blobs: []watch.Blob{blob}}})
+	var line, text bytes.Buffer
+	if err := errors.Join(Line(&line, shown), Text(&text, shown.Write)); err != nil {
+		t.Fatal(err)
+	}
+	var plain any
+	if err := json.Unmarshal(line.Bytes(), &plain); err != nil {
+		t.Fatal(err)
+	}
+	eachText(plain, func(s string) {
+		if i := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }); i >= 0 {
+			t.Errorf("got %q in the result, want it printable", s)
+		}
+	})
+	if got := text.String(); strings.Count(got, "\n") != 1 || strings.ContainsAny(got, "\u009b\u202e") {
+		t.Errorf("got %q", got)
+	}
 }
 
 func eachText(v any, see func(string)) {
