@@ -64,6 +64,7 @@ var reads = map[string]limit{
 	"pkg/store/contentdir onlyFiles os.ReadDir":                    {"names alone", "a folder"},
 	"pkg/store/contentdir readDir os.ReadDir":                      {"names alone", "a folder"},
 	"pkg/store/contentdir readSmall io.ReadAll":                    {"4 KiB", "a regular file"},
+	"pkg/store/daemon Manifest content.ReadBlob":                   {"4 MiB", "the time-out of a look"},
 	"pkg/store/daemon configFile os.ReadFile":                      {"a command line", "the kernel"},
 	"pkg/store/daemon contains io.ReadFull":                        {"its buffer", "a regular file"},
 	"pkg/store/daemon handOver io.Copy":                            {"the daemon's ingest; nothing is kept", "the file that this process wrote"},

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -137,7 +138,7 @@ func (o *Observer) leases(ctx context.Context) ([]Holding, error) {
 func (o *Observer) Manifest(ctx context.Context, ns string, info content.Info) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	if info.Size > image.MaxConfig {
-		return m, fmt.Errorf("blob %s is no manifest, it has %d bytes: %w", info.Digest, info.Size, errdefs.ErrNotFound)
+		return m, failure.New(errdefs.ErrNotFound, "blob %s is no manifest, it has %d bytes", info.Digest, info.Size)
 	}
 	ctx = namespaces.WithNamespace(ctx, ns)
 	body, err := content.ReadBlob(ctx, o.client.ContentStore(), ocispec.Descriptor{Digest: info.Digest, Size: info.Size})
@@ -145,7 +146,7 @@ func (o *Observer) Manifest(ctx context.Context, ns string, info content.Info) (
 		return m, o.failed(err, "reading manifest "+info.Digest.String())
 	}
 	if err := image.Decode(body, &m); err != nil {
-		return m, fmt.Errorf("blob %s is no manifest: %w: %w", info.Digest, err, errdefs.ErrNotFound)
+		return m, failure.New(errdefs.ErrNotFound, "blob %s is no manifest: %w", info.Digest, err)
 	}
 	return m, nil
 }
