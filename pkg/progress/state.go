@@ -14,7 +14,8 @@ type State struct {
 	Engine  string
 	Images  []*Image // in the order of the command line, then of appearance
 	Retries int
-	moved   meter // bytes fetched, and hashed by a check
+	moved   meter             // bytes fetched, and hashed by a check
+	byRef   map[string]*Image // those of Images
 }
 
 // Image is the state of one reference.
@@ -30,6 +31,8 @@ type Image struct {
 	Duration        time.Duration // of the pull, once registered
 	Engine          string        // that did the work, once registered
 	Err             error         // why Outcome is Failed
+
+	byDigest map[digest.Digest]*BlobState // those of Blobs
 }
 
 // Outcome is how the pull of an image ended. It is empty as long as it runs.
@@ -165,10 +168,8 @@ func (s *State) applyTrouble(e Event) {
 		b.Trouble.apply(e)
 		return
 	}
-	for _, img := range s.Images {
-		if img.Ref == e.Ref {
-			img.Trouble.apply(e)
-		}
+	if img := s.byRef[e.Ref]; img != nil {
+		img.Trouble.apply(e)
 	}
 }
 
@@ -202,38 +203,35 @@ func (s *State) applyBlob(e Event) {
 
 // Image returns the state of ref. It adds one when no event has named ref yet.
 func (s *State) Image(ref string) *Image {
-	for _, img := range s.Images {
-		if img.Ref == ref {
-			return img
+	img := s.byRef[ref]
+	if img == nil {
+		img = &Image{Ref: ref, byDigest: map[digest.Digest]*BlobState{}}
+		if s.byRef == nil {
+			s.byRef = map[string]*Image{}
 		}
+		s.byRef[ref] = img
+		s.Images = append(s.Images, img)
 	}
-	s.Images = append(s.Images, &Image{Ref: ref})
-	return s.Images[len(s.Images)-1]
+	return img
 }
 
 // Blob returns the blob that e is about, or nil if it is not known.
 func (s *State) Blob(e Event) *BlobState {
-	for _, img := range s.Images {
-		if img.Ref != e.Ref {
-			continue
-		}
-		for _, b := range img.Blobs {
-			if b.Digest == e.Digest {
-				return b
-			}
-		}
+	img := s.byRef[e.Ref]
+	if img == nil {
+		return nil
 	}
-	return nil
+	return img.byDigest[e.Digest]
 }
 
 func (img *Image) blob(dgst digest.Digest) *BlobState {
-	for _, b := range img.Blobs {
-		if b.Digest == dgst {
-			return b
-		}
+	b := img.byDigest[dgst]
+	if b == nil {
+		b = &BlobState{Digest: dgst}
+		img.byDigest[dgst] = b
+		img.Blobs = append(img.Blobs, b)
 	}
-	img.Blobs = append(img.Blobs, &BlobState{Digest: dgst})
-	return img.Blobs[len(img.Blobs)-1]
+	return b
 }
 
 func (img *Image) register(e Event) {

@@ -1,7 +1,6 @@
 package timeline
 
 import (
-	"slices"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
@@ -15,6 +14,7 @@ type lane struct {
 	blob     *progress.BlobState // nil in the lane of an image
 	first    time.Time           // of its events; zero if it had none yet
 	spans    []span
+	phases   map[progress.Phase]counted
 	marks    []mark
 	dropped  int // marks that were too many to keep
 	failed   bool
@@ -22,7 +22,11 @@ type lane struct {
 	bytesAt  time.Time     // when bytes were reported last
 	turns    time.Duration // spent within the unpack, waiting for a CPU
 	inflated int64
+	touched  bool // since the image failed last, if ever
 }
+
+// counted is how many spans of a phase a lane has, and where the last of them is.
+type counted struct{ spans, last int }
 
 // unpacking is the phase of a span in which a layer is inflated and applied.
 const unpacking progress.Phase = "unpack"
@@ -50,11 +54,13 @@ const (
 	markHost  = "host"
 )
 
-// maxMarks bounds the marks of a lane, maxNotes those that belong to none: a
-// blob may be retried for as long as it gains bytes.
+// maxMarks bounds the marks of a lane, maxNotes those that belong to none, and
+// maxSpans the spans of each phase of a lane: a blob may be retried for as long as
+// it gains bytes.
 const (
 	maxMarks = 100
 	maxNotes = 5
+	maxSpans = 200
 )
 
 // stop cuts what is going on.
@@ -104,7 +110,23 @@ func (l *lane) begin(p progress.Phase, at time.Time) *span {
 	if s := l.open(p); s != nil {
 		s.to, s.cut = at, true
 	}
-	l.spans = append(l.spans, span{phase: p, from: at})
+	return l.add(span{phase: p, from: at})
+}
+
+// add keeps a span. Where there are too many of its phase, the last of them goes on
+// to the end of this one.
+func (l *lane) add(s span) *span {
+	of := l.phases[s.phase]
+	if of.spans == maxSpans {
+		last := &l.spans[of.last]
+		last.to, last.cut = s.to, s.cut
+		return last
+	}
+	if l.phases == nil {
+		l.phases = map[progress.Phase]counted{}
+	}
+	l.phases[s.phase] = counted{of.spans + 1, len(l.spans)}
+	l.spans = append(l.spans, s)
 	return &l.spans[len(l.spans)-1]
 }
 
@@ -117,10 +139,8 @@ func (l *lane) open(p progress.Phase) *span {
 }
 
 func (l *lane) last(p progress.Phase) *span {
-	for i := range slices.Backward(l.spans) {
-		if l.spans[i].phase == p {
-			return &l.spans[i]
-		}
+	if of := l.phases[p]; of.spans > 0 {
+		return &l.spans[of.last]
 	}
 	return nil
 }
@@ -143,7 +163,9 @@ func (l *lane) startFetch(e progress.Event) {
 	if s := l.last(progress.Wait); s != nil {
 		asked = s.to
 	}
-	l.begin(progress.Fetch, e.Time).asked = asked
+	if s := l.begin(progress.Fetch, e.Time); !asked.After(s.from) {
+		s.asked = asked
+	}
 }
 
 // endFetch closes a fetch. Documents are reported only when they are put into
@@ -151,7 +173,7 @@ func (l *lane) startFetch(e progress.Event) {
 func (l *lane) endFetch(e progress.Event) {
 	s := l.open(progress.Fetch)
 	if s == nil && l.blob.Kind != progress.Layer {
-		l.spans = append(l.spans, ending(progress.Commit, e))
+		l.add(ending(progress.Commit, e))
 		return
 	}
 	if s == nil {
@@ -184,7 +206,7 @@ func (l *lane) phase(e progress.Event) {
 		l.turns += e.Duration
 	case e.Phase == progress.Wait && e.Duration == 0:
 	case e.Phase == progress.Wait, e.Phase == progress.Commit, e.Phase == progress.Resolve:
-		l.spans = append(l.spans, ending(e.Phase, e))
+		l.add(ending(e.Phase, e))
 	case unpack == nil:
 	case e.Phase == progress.Inflate:
 		unpack.inflate += e.Duration

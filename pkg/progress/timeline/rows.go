@@ -93,11 +93,9 @@ func (p *picture) extent(l *lane) (from, to time.Time) {
 	if len(l.spans) > 0 {
 		from = l.spans[0].from
 	}
-	for _, other := range p.lanes {
-		if other.ref == l.ref {
-			for _, s := range other.spans {
-				to = later(to, p.ended(s))
-			}
+	for _, other := range p.byRef[l.ref] {
+		for _, s := range other.spans {
+			to = later(to, p.ended(s))
 		}
 	}
 	if l.image.Outcome == progress.Failed || l.image.Outcome == "" {

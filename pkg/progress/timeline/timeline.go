@@ -7,7 +7,6 @@
 package timeline
 
 import (
-	"strings"
 	"sync"
 	"time"
 
@@ -27,8 +26,11 @@ type Timeline struct {
 	took       time.Duration // by the call's own count, once it is over
 	lanes      []*lane
 	byBlob     map[blobName]*lane
+	byRef      map[string][]*lane
+	touched    map[string][]*lane // since their image failed last, by reference
 	flow       flow
 	hosts      []*hostShare
+	byHost     map[string]*hostShare
 	notes      []string          // what concerns no lane
 	causes     map[string]string // why images failed, by reference
 }
@@ -68,7 +70,7 @@ func (t *Timeline) Apply(e progress.Event) {
 	switch e.Kind {
 	case progress.Start:
 		for _, ref := range e.Refs {
-			t.lane(progress.Event{Ref: ref})
+			t.touch(t.lane(progress.Event{Ref: ref}))
 		}
 	case progress.Warning:
 		if len(t.notes) < maxNotes {
@@ -78,7 +80,7 @@ func (t *Timeline) Apply(e progress.Event) {
 		t.took = e.Duration
 	default:
 		if e.Ref != "" {
-			t.lane(e).apply(e)
+			t.touch(t.lane(e)).apply(e)
 		}
 	}
 	if e.Kind == progress.Error {
@@ -108,13 +110,20 @@ func (t *Timeline) count(e progress.Event, before int64) {
 	if b.Host == "" || moved == 0 {
 		return
 	}
-	for _, h := range t.hosts {
-		if h.name == b.Host {
-			h.bytes += moved
-			return
+	t.share(b.Host).bytes += moved
+}
+
+// share is what came from the host, which is added if it is new.
+func (t *Timeline) share(host string) *hostShare {
+	h := t.byHost[host]
+	if h == nil {
+		if t.byHost == nil {
+			t.byHost = map[string]*hostShare{}
 		}
+		h = &hostShare{name: host}
+		t.byHost[host], t.hosts = h, append(t.hosts, h)
 	}
-	t.hosts = append(t.hosts, &hostShare{b.Host, moved})
+	return h
 }
 
 // lane returns the row that e belongs to, and adds it if it is new. The blob is
@@ -133,25 +142,41 @@ func (t *Timeline) lane(e progress.Event) *lane {
 	}
 	l := &lane{blobName: name, image: t.state.Image(e.Ref), blob: b, first: e.Time}
 	if t.byBlob == nil {
-		t.byBlob = map[blobName]*lane{}
+		t.byBlob, t.byRef = map[blobName]*lane{}, map[string][]*lane{}
 	}
 	t.byBlob[name] = l
-	t.lanes = append(t.lanes, l)
+	t.lanes, t.byRef[e.Ref] = append(t.lanes, l), append(t.byRef[e.Ref], l)
 	return l
 }
 
-// fail keeps why the image of e failed, and ends what it was doing.
+// fail keeps why the image of e failed, and ends what it was doing since it failed
+// before.
 func (t *Timeline) fail(e progress.Event) {
 	text := e.Cause()
 	if t.causes == nil {
 		t.causes = map[string]string{}
 	}
 	t.causes[e.Ref] = text
-	for _, l := range t.lanes {
-		if l.ref != e.Ref {
-			continue
-		}
-		l.stop(e.Time)
-		l.failed = l.digest == "" || strings.Contains(text, string(l.digest))
+	named := map[string]bool{}
+	for _, name := range digest.DigestRegexp.FindAllString(text, -1) {
+		named[name] = true
 	}
+	for _, l := range t.touched[e.Ref] {
+		l.touched = false
+		l.stop(e.Time)
+		l.failed = l.digest == "" || named[string(l.digest)]
+	}
+	delete(t.touched, e.Ref)
+}
+
+// touch notes that something happened to l.
+func (t *Timeline) touch(l *lane) *lane {
+	if !l.touched {
+		if t.touched == nil {
+			t.touched = map[string][]*lane{}
+		}
+		l.touched = true
+		t.touched[l.ref] = append(t.touched[l.ref], l)
+	}
+	return l
 }
