@@ -72,7 +72,7 @@ type endless struct{ b []byte }
 
 func (e endless) Read(p []byte) (int, error) { return copy(p, e.b), nil }
 
-func TestUndoIsBounded(t *testing.T) {
+func TestM3UndoIsBounded(t *testing.T) {
 	empty := coded(t, "gzip", nil)
 	if _, err := undo("gzip", endless{bytes.Repeat(empty, 1+4096/len(empty))[:len(empty)]}, 100, ""); !errors.Is(err, coding.ErrEndless) {
 		t.Errorf("got %v, want that it goes on", err)
