@@ -114,3 +114,28 @@ func TestL5LinkedCacheIsLeftAlone(t *testing.T) {
 		}
 	}
 }
+
+// TestAnotherHomeGetsNoCache has the cache in the home of another user, which is
+// what root has under sudo -E.
+func TestAnotherHomeGetsNoCache(t *testing.T) {
+	home, now := "/usr", time.Now() // root's, for an ordinary user
+	if os.Geteuid() == 0 {
+		home = t.TempDir()
+		if err := os.Chown(home, 1, 1); err != nil {
+			t.Skipf("needed: to give a folder away: %v", err)
+		}
+	}
+	for _, dir := range []string{home, filepath.Join(home, ".cache/deep")} {
+		a := answers{dir: dir, now: now}
+		a.put("key", []string{"name"})
+		if _, ok := a.get("key"); ok {
+			t.Errorf("%s: got an answer, want none remembered", dir)
+		}
+	}
+	if made, err := filepath.Glob(filepath.Join(home, "*containerd-pull*")); err != nil || len(made) > 0 {
+		t.Errorf("got %q and %v, want nothing made in the home of another", made, err)
+	}
+	if all, err := os.ReadDir(home); os.Geteuid() == 0 && (err != nil || len(all) > 0) {
+		t.Errorf("got %v and %v, want an empty home", all, err)
+	}
+}

@@ -178,6 +178,18 @@ func ownFolder(parent *os.File, name string) (*os.File, error) {
 	return folder, nil
 }
 
+// isOwn reports whether dir, or the nearest folder above it that exists, is the
+// caller's. In the home of another user, as under sudo -E, nothing is made.
+func isOwn(dir string) bool {
+	var st unix.Stat_t
+	err := unix.Stat(dir, &st)
+	for errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		err = unix.Stat(dir, &st)
+	}
+	return err == nil && int(st.Uid) == os.Geteuid()
+}
+
 func (a answers) get(key string) ([]string, bool) {
 	folder, err := a.open()
 	if err != nil {
@@ -205,7 +217,7 @@ func (a answers) fresh(info os.FileInfo) bool {
 // put remembers an answer and forgets the old ones. A cache that cannot be
 // written is no error: the next completion asks again.
 func (a answers) put(key string, names []string) {
-	if a.dir == "" || os.MkdirAll(filepath.Join(append([]string{a.dir}, cacheNames()...)...), 0o700) != nil {
+	if a.dir == "" || !isOwn(a.dir) || os.MkdirAll(filepath.Join(append([]string{a.dir}, cacheNames()...)...), 0o700) != nil {
 		return
 	}
 	folder, err := a.open()

@@ -46,8 +46,8 @@ func TestEndedProcess(t *testing.T) {
 	}
 }
 
-// TestChildOfAnother: this test is no RootlessKit, until it holds the lock of one.
-func TestChildOfAnother(t *testing.T) {
+// TestL9ChildOfAnother: this test is no RootlessKit, until it holds the lock of one.
+func TestL9ChildOfAnother(t *testing.T) {
 	child := open(t, start(t, "cat").Process.Pid)
 	dir := t.TempDir()
 	if why, err := child.IsChildOf(dir); err != nil || !strings.HasSuffix(why, "is not rootlesskit") {
