@@ -2,11 +2,9 @@ package daemon
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 
@@ -15,7 +13,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/boltcheck"
-	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/snapshotdir"
 )
 
 // maxRecords bounds the database of a snapshotter that is read: 64 MiB are those of
@@ -32,7 +30,7 @@ type numbers map[string]string
 func readNumbers(dir *os.File, namespace string) (numbers, error) {
 	var err error
 	for range scans {
-		var all map[string]string
+		var all map[string]uint64
 		if all, err = readCopy(dir); err == nil {
 			return ofNamespace(all, namespace), nil
 		}
@@ -40,8 +38,8 @@ func readNumbers(dir *os.File, namespace string) (numbers, error) {
 	return nil, err
 }
 
-func readCopy(dir *os.File) (map[string]string, error) {
-	f, err := beneath.File(dir, recordsFile, os.O_RDONLY)
+func readCopy(dir *os.File) (map[string]uint64, error) {
+	f, err := beneath.File(dir, snapshotdir.Database, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +57,8 @@ func readCopy(dir *os.File) (map[string]string, error) {
 	return parse(body)
 }
 
-// parse opens a database that lies in memory.
-func parse(body []byte) (all map[string]string, err error) {
+// parse opens a database that lies in memory, and reads the numbers of all snapshots.
+func parse(body []byte) (all map[string]uint64, err error) {
 	fd, err := unix.MemfdCreate("records", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("creating a file in memory: %w", err)
@@ -76,37 +74,15 @@ func parse(body []byte) (all map[string]string, err error) {
 	}
 	defer db.Close()
 	return all, db.View(func(tx *bolt.Tx) error {
-		all = numbersIn(tx)
+		all = snapshotdir.Of(tx).IDs
 		return nil
 	})
-}
-
-// numbersIn reads the numbers of all snapshots. The layout is that of containerd's
-// core/snapshots/storage/bolt.go:
-//
-//	v1/snapshots/NAME/id
-func numbersIn(tx *bolt.Tx) map[string]string {
-	found := map[string]string{}
-	version := tx.Bucket([]byte("v1"))
-	if version == nil {
-		return found
-	}
-	all := version.Bucket([]byte("snapshots"))
-	if all == nil {
-		return found
-	}
-	_ = all.ForEachBucket(func(name []byte) error { // it returns what the function does
-		id, _ := binary.Uvarint(all.Bucket(name).Get([]byte("id")))
-		found[string(name)] = strconv.FormatUint(id, 10)
-		return nil
-	})
-	return found
 }
 
 // ofNamespace picks those of a namespace. The metadata calls a snapshot
 // NAMESPACE/SEQUENCE/NAME; of two of one name the one with the lower sequence was
 // removed and is still to be collected.
-func ofNamespace(all map[string]string, namespace string) numbers {
+func ofNamespace(all map[string]uint64, namespace string) numbers {
 	n, latest := numbers{}, map[string]uint64{}
 	for key, id := range all {
 		parts := strings.SplitN(key, "/", 3)
@@ -115,17 +91,8 @@ func ofNamespace(all map[string]string, namespace string) numbers {
 		}
 		sequence, err := strconv.ParseUint(parts[1], 10, 64)
 		if name := parts[2]; err == nil && sequence >= latest[name] {
-			n[name], latest[name] = id, sequence
+			n[name], latest[name] = snapshotdir.Format(id), sequence
 		}
 	}
 	return n
-}
-
-// folderOf is where the snapshotter keeps the files of the snapshot with that
-// number, beneath its folder.
-func (d *daemon) folderOf(number string) string {
-	if d.parts.Name == store.Overlayfs {
-		return path.Join("snapshots", number, "fs")
-	}
-	return path.Join("snapshots", number)
 }

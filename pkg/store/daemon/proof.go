@@ -16,14 +16,11 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/snapshotdir"
 )
 
-const (
-	// recordsFile is where containerd's snapshotters keep their records.
-	recordsFile = "metadata.db"
-	// scans allows for records that the daemon moves while they are read.
-	scans = 3
-)
+// scans allows for records that the daemon moves while they are read.
+const scans = 3
 
 // proof remembers whether this process sees the files of the daemon's snapshots.
 // The answer is the same for as long as the daemon is.
@@ -96,7 +93,7 @@ func (s *site) upper(ctx context.Context, sn snapshots.Snapshotter, key string, 
 // then the daemon has written them since the key was chosen. They are only searched
 // for it, since the daemon keeps them locked.
 func recorded(root *os.File, key string) error {
-	f, err := beneath.File(root, recordsFile, os.O_RDONLY)
+	f, err := beneath.File(root, snapshotdir.Database, os.O_RDONLY)
 	if err != nil {
 		return err
 	}

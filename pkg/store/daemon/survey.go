@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/containerd/v2/core/content"
@@ -18,6 +19,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
+	"github.com/containerd-pull/containerd-pull/pkg/store/snapshotdir"
 )
 
 // files is a look at the files of the daemon's records. The folders are nil where
@@ -25,12 +27,16 @@ import (
 type files struct {
 	*daemon
 	content, snapshots *store.Place
+	// numbers are those of snapshots, read once for all chains.
+	numbers func() (numbers, error)
 }
 
 // Files implements store.Backend.
 func (d *daemon) Files(ctx context.Context) store.Files {
 	content, snapshots := d.Folders(ctx)
-	return files{d, content, snapshots}
+	f := files{daemon: d, content: content, snapshots: snapshots}
+	f.numbers = sync.OnceValues(f.readNumbers)
+	return f
 }
 
 // BlobDamage implements store.Files. Where the files cannot be seen, the daemon
@@ -76,21 +82,25 @@ func (f files) ChainDamage(_ context.Context, chain []digest.Digest) ([]string, 
 	if len(chain) == 0 || f.snapshots == nil || f.snapshots.Rest != "" || f.parts.Name != store.Overlayfs && f.parts.Name != store.Native {
 		return make([]string, len(chain)), nil
 	}
-	damage, err := f.look(chain)
+	damage, err := f.look(chain, f.numbers)
 	if err != nil || slices.Max(damage) == "" {
 		return damage, err
 	}
-	again, err := f.look(chain) // it may have been removed and made anew meanwhile
+	again, err := f.look(chain, f.readNumbers) // it may have been removed and made anew meanwhile
 	for i, what := range again {
 		damage[i] = min(damage[i], what)
 	}
 	return damage, err
 }
 
+func (f files) readNumbers() (numbers, error) {
+	return readNumbers(f.snapshots.Dir, f.parts.Namespace)
+}
+
 // look looks at the folders of snapshots whose numbers can be read.
-func (f files) look(chain []digest.Digest) ([]string, error) {
+func (f files) look(chain []digest.Digest, read func() (numbers, error)) ([]string, error) {
 	damage := make([]string, len(chain))
-	all, err := readNumbers(f.snapshots.Dir, f.parts.Namespace)
+	all, err := read()
 	if err != nil {
 		log.L.Debugf("the folders of snapshots cannot be looked at: %v", err)
 		return damage, nil
@@ -100,7 +110,7 @@ func (f files) look(chain []digest.Digest) ([]string, error) {
 		if !ok {
 			continue
 		}
-		if damage[i], err = store.FolderDamage(f.snapshots.Dir, f.folderOf(number)); err != nil {
+		if damage[i], err = store.FolderDamage(f.snapshots.Dir, snapshotdir.Folder(f.parts.Name, number)); err != nil {
 			return nil, err
 		}
 	}
@@ -123,7 +133,7 @@ func (d *daemon) Refill(_ context.Context, name, _ string, u *store.Upper) error
 		return failure.New(errdefs.ErrDataLoss, "containerd's snapshotter has lost it, and something is on top of it").
 			WithHint("remove the containers on top of it (ctr containers rm, ctr snapshots rm) and pull again; if root_path of the snapshotter was changed, change it back")
 	}
-	return u.Move(d.folderOf(number))
+	return u.Move(snapshotdir.Folder(d.parts.Name, number))
 }
 
 // Drop implements store.Backend. The file goes with the collection that follows,

@@ -21,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/boltcheck"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
+	"github.com/containerd-pull/containerd-pull/pkg/store/snapshotdir"
 )
 
 // The functions of this file find out whether the databases of a root are those of
@@ -72,45 +73,19 @@ func checkSnapshots(tx *bolt.Tx) error {
 	return numbersIn(tx).checkParents()
 }
 
-// numbers is what the database of a snapshotter says of folders: that of a snapshot
-// is named by its number.
-type numbers struct {
-	ids     map[string]uint64 // by name
-	parents map[string]string // of those that have one
-	last    uint64            // that was given out, or may have been
-}
+// numbers is what the database of the snapshotter says of folders.
+type numbers struct{ snapshotdir.Numbers }
 
-// numbersIn reads them. The layout is that of containerd's
-// core/snapshots/storage/bolt.go:
-//
-//	v1/snapshots/NAME/id
-//	v1/snapshots/NAME/parent
-func numbersIn(tx *bolt.Tx) numbers {
-	n := numbers{ids: map[string]uint64{}, parents: map[string]string{}}
-	root := tx.Bucket([]byte(schemaBucket))
-	if root == nil || root.Bucket([]byte("snapshots")) == nil {
-		return n
-	}
-	all := root.Bucket([]byte("snapshots"))
-	n.last = all.Sequence()
-	_ = eachBucket(all, func(name string, b *bolt.Bucket) error {
-		n.ids[name], _ = binary.Uvarint(b.Get([]byte("id")))
-		if parent := b.Get([]byte("parent")); len(parent) > 0 {
-			n.parents[name] = string(parent)
-		}
-		return nil
-	})
-	return n
-}
+func numbersIn(tx *bolt.Tx) numbers { return numbers{snapshotdir.Of(tx)} }
 
 // checkParents follows each snapshot down to one without a parent, which containerd
 // does without an end.
 func (n numbers) checkParents() error {
 	down := map[string]bool{} // those that lead to an end
-	for name := range n.ids {
+	for name := range n.IDs {
 		var way []string
-		for at, more := name, true; more && !down[at]; at, more = n.parents[at], n.parents[at] != "" {
-			if way = append(way, at); len(way) > len(n.ids)+1 {
+		for at, more := name, true; more && !down[at]; at, more = n.Parents[at], n.Parents[at] != "" {
+			if way = append(way, at); len(way) > len(n.IDs)+1 {
 				return wrongDatabase("snapshot %q lies on itself", name)
 			}
 		}
@@ -124,8 +99,8 @@ func (n numbers) checkParents() error {
 // known are the folders that belong to snapshots.
 func (n numbers) known() map[string]bool {
 	known := map[string]bool{}
-	for _, id := range n.ids {
-		known[strconv.FormatUint(id, 10)] = true
+	for _, id := range n.IDs {
+		known[snapshotdir.Format(id)] = true
 	}
 	return known
 }
@@ -148,7 +123,7 @@ func (p *place) checkFolders(snapshotter string, n numbers) error {
 			return unfit(&os.PathError{Op: "open", Path: filepath.Join(dir, e.Name()), Err: unix.ELOOP})
 		}
 		id, err := strconv.ParseUint(e.Name(), 10, 64)
-		if err == nil && id > n.last && !known[e.Name()] && !isBare(filepath.Join(dir, e.Name())) {
+		if err == nil && id > n.Last && !known[e.Name()] && !isBare(filepath.Join(dir, e.Name())) {
 			strange++
 		}
 	}
@@ -194,7 +169,7 @@ func (p *place) checkMetadata(tx *bolt.Tx, snapshotter string, n numbers) error 
 	}
 	common, lost := 0, 0
 	err = eachRecord(tx, snapshotter, func(r leases.Resource) {
-		if _, there := n.ids[r.ID]; r.Type != store.ResourceSnapshot+snapshotter {
+		if _, there := n.IDs[r.ID]; r.Type != store.ResourceSnapshot+snapshotter {
 			return
 		} else if there {
 			common++
@@ -211,7 +186,7 @@ func (p *place) checkMetadata(tx *bolt.Tx, snapshotter string, n numbers) error 
 // strange reports whether a snapshot is not one of those that a killed process made
 // last.
 func (n numbers) strange(tx *bolt.Tx, snapshotter string) bool {
-	for name := range n.ids {
+	for name := range n.IDs {
 		if !isTail(tx, snapshotter, name) {
 			return true
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
+	"github.com/containerd-pull/containerd-pull/pkg/store/snapshotdir"
 )
 
 // Look opens the root folder so.Root for reading only, on a read-only file system as
@@ -58,7 +59,7 @@ func (r *root) look(ctx context.Context, o Opener) error {
 		}
 	}
 	r.blobs = contentdir.Look(r.contentDir())
-	r.snapshotter = &looking{meta: r.overlay, folderOf: func(id string) string { return filepath.Join(r.snapshotDir(), r.folderOf(id)) }, copies: r.parts.Name == store.Native, dir: r.folders.snapshots}
+	r.snapshotter = &looking{meta: r.overlay, folderOf: func(id string) string { return filepath.Join(r.snapshotDir(), snapshotdir.Folder(r.parts.Name, id)) }, copies: r.parts.Name == store.Native, dir: r.folders.snapshots}
 	if err := r.wire(); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package root
 import (
 	"context"
 	"path"
-	"strconv"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/contentdir"
+	"github.com/containerd-pull/containerd-pull/pkg/store/snapshotdir"
 )
 
 // Files implements store.Backend.
@@ -49,7 +49,7 @@ func (r *root) ChainDamage(ctx context.Context, chain []digest.Digest) ([]string
 		if id == "" {
 			continue // it was made after the root was opened
 		}
-		if damage[i], err = store.FolderDamage(r.place.dir, path.Join(snapshotDir+r.parts.Name, r.folderOf(id))); err != nil {
+		if damage[i], err = store.FolderDamage(r.place.dir, path.Join(snapshotDir+r.parts.Name, snapshotdir.Folder(r.parts.Name, id))); err != nil {
 			return nil, err
 		}
 	}
@@ -69,7 +69,7 @@ func (r *root) Refill(ctx context.Context, name, key string, u *store.Upper) err
 		return err
 	}
 	if id != "" {
-		return u.Move(r.folderOf(id))
+		return u.Move(snapshotdir.Folder(r.parts.Name, id))
 	}
 	return r.recommit(ctx, inner, name, key)
 }
@@ -93,16 +93,6 @@ func (r *root) recommit(ctx context.Context, inner, name, key string) error {
 		opts = append(opts, snapshots.WithParent(parent))
 	}
 	return r.snapshotter.Commit(ctx, inner, innerKey, opts...)
-}
-
-// folderOf is where the snapshotter keeps the files of the snapshot with that
-// number, beneath its folder.
-func (r *root) folderOf(id string) string {
-	dir := path.Join("snapshots", id)
-	if r.parts.Name == store.Overlayfs {
-		dir = path.Join(dir, "fs")
-	}
-	return dir
 }
 
 // parentBelow is the inner name of the parent that the metadata has of the snapshot
@@ -135,8 +125,8 @@ func (r *root) recorded(name, field string) (value string, err error) {
 // is not known.
 func (r *root) folderID(ctx context.Context, inner string) (id string, err error) {
 	if r.overlay == nil {
-		if id, known := r.numbers.ids[inner]; known {
-			return strconv.FormatUint(id, 10), nil
+		if id, known := r.numbers.IDs[inner]; known {
+			return snapshotdir.Format(id), nil
 		}
 		return "", nil
 	}
