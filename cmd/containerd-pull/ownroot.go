@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"os"
 	"os/user"
@@ -19,10 +18,7 @@ import (
 // of its user, and why the namespace knows only that user, if so.
 const envOwnRoot = "CONTAINERD_PULL_OWN_ROOT"
 
-const (
-	withOwners = "owners"
-	unpackHint = "run it as root, or allow user namespaces; --unpack=false only fetches"
-)
+const unpackHint = "run it as root, or allow user namespaces; --unpack=false only fetches"
 
 // enterOwnNamespace executes this command line once more as root of a user
 // namespace, if one of the configurations has an ordinary user unpack into a root
@@ -51,7 +47,7 @@ func enterOwnNamespace(caller config.Caller, all ...*config.Config) error {
 	if err != nil {
 		dir = ""
 	}
-	env := append(insideEnv(caller, kitFolder(caller)), envOwnRoot+"="+cmp.Or(n.Alone, withOwners))
+	env := append(insideEnv(caller, kitFolder(caller)), envOwnRoot+"="+n.Mark())
 	err = n.Exec(dir, args, env, envNamespaces)
 	f := failure.New(syscall.EROFS, "entering a user namespace to unpack in: %w", err)
 	if errors.Is(err, userns.ErrNoNsenter) {
@@ -78,7 +74,7 @@ func loginName(caller config.Caller) string {
 // ownRootWarnings says what is lost in a namespace without subordinate IDs.
 func ownRootWarnings(caller config.Caller) []string {
 	alone := caller.Getenv(envOwnRoot)
-	if alone == "" || alone == withOwners {
+	if alone == "" || alone == userns.WithOwners {
 		return nil
 	}
 	return []string{"files are unpacked in a user namespace that knows your ID alone, so that they all belong to you and their owners are lost: " + alone}

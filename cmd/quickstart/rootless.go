@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -16,11 +15,9 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/userns"
 )
 
-// namespaceMark marks a run in a user namespace. Its value is why the namespace
-// knows only the caller, or withOwners.
 const (
+	// namespaceMark marks a run in a user namespace.
 	namespaceMark = "CONTAINERD_PULL_QUICKSTART_USERNS"
-	withOwners    = "owners"
 	// inherited names the descriptors of namespaces that nsenter left open.
 	inherited = "CONTAINERD_PULL_QUICKSTART_NAMESPACES"
 )
@@ -56,7 +53,7 @@ func becomeRoot(args []string) error {
 	if err != nil {
 		return err
 	}
-	env := append(os.Environ(), namespaceMark+"="+cmp.Or(n.Alone, withOwners))
+	env := append(os.Environ(), namespaceMark+"="+n.Mark())
 	return n.Exec(dir, append([]string{program}, args...), env, inherited)
 }
 

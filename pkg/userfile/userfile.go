@@ -71,11 +71,6 @@ func notThere(path string) error {
 // and for a pipe or a terminal that was not named.
 var ErrNoFile = errors.New("is not a file")
 
-// TooLargeError is the error for a file with more bytes than it may have.
-type TooLargeError struct{ Most int64 }
-
-func (e *TooLargeError) Error() string { return fmt.Sprintf("has more than %d bytes", e.Most) }
-
 func read(path string, most int64, by judge, named bool) (File, error) {
 	w, err := follow(path, by)
 	if err != nil {
@@ -145,7 +140,7 @@ func readAll(f *os.File, most int64) ([]byte, error) {
 	_ = f.SetReadDeadline(time.Now().Add(streamTime)) // ordinary files know none and need none
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(data)) > most {
-		return nil, &TooLargeError{most}
+		return nil, fmt.Errorf("has more than %d bytes", most)
 	}
 	return data, err
 }

@@ -10,6 +10,7 @@ package userns
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,13 @@ type Namespace struct {
 	holder *exec.Cmd // a process in it
 	end    io.Closer // of which ends the holder
 }
+
+// WithOwners is the Mark of a namespace in which files keep their owners.
+const WithOwners = "owners"
+
+// Mark is never empty: it tells a process in the namespace that it is there, and why
+// only the caller's own IDs exist, if so.
+func (n *Namespace) Mark() string { return cmp.Or(n.Alone, WithOwners) }
 
 // MayMount reports whether this process may mount, which unpacking needs. In many
 // containers not even root may.

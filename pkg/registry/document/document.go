@@ -40,7 +40,7 @@ func Describe(body []byte, header http.Header, want ocispec.Descriptor) (ocispec
 	if err := checkDigest(body, header, want); err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	mediaType, err := TypeOf(body, header.Get("Content-Type"))
+	mediaType, err := typeOf(body, header.Get("Content-Type"))
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -91,9 +91,9 @@ func isPresent(raw json.RawMessage) bool {
 	return len(raw) > 0 && !bytes.Equal(raw, []byte("null"))
 }
 
-// TypeOf returns the media type of a document, in which its content, its
+// typeOf returns the media type of a document, in which its content, its
 // mediaType field and the Content-Type it came with must agree.
-func TypeOf(body []byte, contentType string) (string, error) {
+func typeOf(body []byte, contentType string) (string, error) {
 	outer, err := outerType(contentType)
 	if err != nil {
 		return "", err

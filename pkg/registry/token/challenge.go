@@ -28,7 +28,7 @@ func (c Challenge) namesServer() bool {
 // rather than a password, unless the challenge does not say where to get one.
 // ok is false if there is neither.
 func Choose(answer http.Header) (chosen Challenge, ok bool) {
-	challenges := ParseChallenges(answer.Values("WWW-Authenticate"))
+	challenges := parseChallenges(answer.Values("WWW-Authenticate"))
 	for _, suits := range []func(Challenge) bool{
 		func(c Challenge) bool { return c.Scheme == Bearer && c.namesServer() },
 		func(c Challenge) bool { return c.Scheme == Basic },
@@ -43,11 +43,11 @@ func Choose(answer http.Header) (chosen Challenge, ok bool) {
 	return Challenge{}, false
 }
 
-// ParseChallenges reads the values of WWW-Authenticate headers. Each may hold
+// parseChallenges reads the values of WWW-Authenticate headers. Each may hold
 // several challenges, whose parameters are separated by the same commas as the
 // challenges are (RFC 9110, section 11.6.1). Of a header that breaks off, what
 // stands before counts.
-func ParseChallenges(headers []string) []Challenge {
+func parseChallenges(headers []string) []Challenge {
 	var list []Challenge
 	for _, header := range headers {
 		s := scanner{rest: header}

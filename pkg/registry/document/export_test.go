@@ -1,0 +1,4 @@
+package document
+
+// TypeOf is typeOf.
+var TypeOf = typeOf

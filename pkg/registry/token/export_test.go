@@ -1,0 +1,4 @@
+package token
+
+// ParseChallenges is parseChallenges.
+var ParseChallenges = parseChallenges
