@@ -157,6 +157,7 @@ func (v *verification) runStore(ctx context.Context, cfg *config.Config, names [
 	c := &check.Checker{
 		Store: st, Progress: v.parts.Progress, Deep: v.o.deep,
 		Source: v.registry, Downloads: cfg.Limits.Downloads, Unpacks: cfg.Limits.Unpacks,
+		Bounds: cfg.Limits.Layer, Reserve: cfg.Limits.Reserve,
 	}
 	if cfg.Origin("platforms").Kind == config.FromFlag {
 		c.Platforms = cfg.Request.Platforms

@@ -28,6 +28,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
 // Checker checks images of one store.
@@ -44,6 +45,10 @@ type Checker struct {
 	Source func(source.Ref) (source.Source, error)
 	// Downloads and Unpacks bound what Repair does at once; 0 is one per CPU.
 	Downloads, Unpacks int
+	// Bounds are those of each layer that Repair unpacks, and Reserve is what it
+	// leaves free on the file systems of blobs and snapshots.
+	Bounds  unpack.Bounds
+	Reserve store.Reserve
 }
 
 // Kind is what is wrong. The values are API.
@@ -91,6 +96,7 @@ type Report struct {
 	seen  inventory
 	units []*repairUnit
 	held  []digest.Digest // blobs that the store has of it
+	gone  bool            // another client removed it, or pulled it anew
 }
 
 // Whole reports whether nothing is wrong with the image.
@@ -140,6 +146,7 @@ type run struct {
 	*Checker
 	blobs     *blobs
 	snapshots map[string]snapshots.Info
+	guard     *store.Guard
 	lost      map[string]string      // what is wrong with the folders of snapshots, by name
 	trees     map[string]*comparison // by chain ID
 	// blank are configs that were fetched anew without the label which shows that
@@ -150,7 +157,7 @@ type run struct {
 }
 
 func (c *Checker) newRun(ctx context.Context) (*run, error) {
-	r := &run{Checker: c, blobs: newBlobs(c.Store, c.Progress), trees: map[string]*comparison{}, blank: map[digest.Digest]bool{}}
+	r := &run{Checker: c, guard: store.NewGuard(c.Reserve), blobs: newBlobs(c.Store, c.Progress), trees: map[string]*comparison{}, blank: map[digest.Digest]bool{}}
 	return r, r.refresh(ctx)
 }
 
@@ -208,7 +215,7 @@ func (r *run) image(ctx context.Context, img images.Image) (Report, error) {
 		return Report{}, err
 	}
 	if now == nil || now.Target.Digest != img.Target.Digest {
-		w.report.Findings = nil
+		w.report.Findings, w.report.gone = nil, true
 		w.report.Notes = append(w.report.Notes, "it was removed or pulled anew while it was checked")
 	}
 	return w.report, nil

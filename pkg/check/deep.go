@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -35,34 +34,91 @@ type comparison struct {
 	text        string
 }
 
+// comparing is the comparison of the snapshots of one chain with its layers.
+type comparing struct {
+	*walk
+	unit  *repairUnit
+	dirs  []*os.File      // of the snapshots, bottom first
+	known map[string]bool // paths that are wrong in a layer below
+	// scratch has the layers below height, where each snapshot also holds what is
+	// below it.
+	scratch *scratch
+	height  int
+}
+
 // compare compares the snapshots of p with its layers, from the bottom up. Each
 // layer is applied once more, to a snapshot beside them that is then removed.
-func (w *walk) compare(ctx context.Context, p *repairUnit) error {
+func (w *walk) compare(ctx context.Context, p *repairUnit) (err error) {
 	dirs, err := w.folders(ctx, p)
 	if err != nil {
+		if changed, cerr := w.changed(ctx, p, w.countThere(p)); changed || cerr != nil {
+			return cerr
+		}
 		return fmt.Errorf("--deep needs the files of the snapshots: %w", err)
 	}
 	defer store.CloseAll(dirs)
-	known := map[string]bool{}
-	for i, name := range p.chain[:len(dirs)] { // where a snapshot is missing, all above it are
-		c := w.trees[name]
-		if c == nil {
-			if c, err = w.compareOne(ctx, p, i, dirs[:i+1], known); err != nil {
-				return fmt.Errorf("comparing the files of layer %s: %w", p.layers[i].Digest, err)
-			}
-			if c.skipped == "" { // another image may have the layer
-				w.trees[name] = c
-			}
-		}
-		w.addComparison(p, i, c)
-		for _, d := range c.differences {
-			known[d.path] = true
-		}
-		if c.gone {
-			return nil
+	c := &comparing{walk: w, unit: p, dirs: dirs, known: map[string]bool{}}
+	defer func() { err = errors.Join(err, c.close(ctx)) }()
+	for i := range dirs { // where a snapshot is missing, all above it are
+		more, err := c.layer(ctx, i)
+		if err != nil || !more {
+			return err
 		}
 	}
 	return nil
+}
+
+// layer compares one snapshot and reports what is found, unless it was found for
+// another image. There is no more to compare above one that is gone.
+func (c *comparing) layer(ctx context.Context, i int) (more bool, err error) {
+	name := c.unit.chain[i]
+	found := c.trees[name]
+	if found == nil {
+		found, err = c.one(ctx, i)
+		if err != nil || len(found.differences) > 0 || found.gone {
+			if changed, cerr := c.changed(ctx, c.unit, i+1); changed || cerr != nil {
+				return false, cerr
+			}
+		}
+		if err != nil {
+			return false, fmt.Errorf("comparing the files of layer %s: %w", c.unit.layers[i].Digest, err)
+		}
+		if found.skipped == "" { // another image may have the layer
+			c.trees[name] = found
+		}
+	}
+	c.addComparison(c.unit, i, found)
+	for _, d := range found.differences {
+		c.known[d.path] = true
+	}
+	return !found.gone, nil
+}
+
+// changed reports whether one of the first n snapshots of p is not the one that was
+// listed: another client has removed it, or made it anew. What was found in its folder
+// says nothing then.
+func (w *walk) changed(ctx context.Context, p *repairUnit, n int) (bool, error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	for i, name := range p.chain[:n] {
+		info, err := w.Store.Snapshotter.Stat(ctx, name)
+		switch {
+		case errdefs.IsNotFound(err):
+			delete(w.report.seen.snapshots, name)
+			w.found(Finding{
+				Kind: Snapshot, Platform: p.platform, Digest: digest.Digest(name), fix: repairOptions{stage: unpacking, unit: p},
+				Message: fmt.Sprintf("the snapshot of layer %s was removed while it was checked", p.layers[i].Digest),
+			})
+			return true, nil
+		case err != nil:
+			return false, fmt.Errorf("looking up snapshot %s: %w", name, err)
+		case !info.Created.Equal(w.snapshots[name].Created):
+			w.note("the files of layer %s and of those above it were not compared: the snapshot was made anew meanwhile", p.layers[i].Digest)
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // addComparison reports what a comparison found.
@@ -133,27 +189,23 @@ func (w *walk) copiesOf(ctx context.Context, chain []string) (dirs []*os.File, e
 // copies reports whether each snapshot also holds everything that is below it.
 func (w *walk) copies() bool { return w.Store.Name == store.Native }
 
-// compareOne applies layer i of p beside its snapshot and compares the two.
-// dirs are the folders of the snapshots up to that one.
-func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []*os.File, known map[string]bool) (c *comparison, err error) {
+// one applies layer i beside its snapshot and compares the two.
+func (c *comparing) one(ctx context.Context, i int) (*comparison, error) {
+	p := c.unit
 	switch v := p.verdicts[i]; {
-	case dirs[i] == nil:
+	case c.dirs[i] == nil:
 		return &comparison{gone: true}, nil
 	case v.kind == Missing:
 		return &comparison{skipped: "the layer is not in the content store"}, nil
 	case v.kind != "":
 		return &comparison{skipped: "the layer is corrupt"}, nil
 	}
-	parent := ""
-	if w.copies() && i > 0 {
-		parent = p.chain[i-1]
-	}
-	scratch, err := w.scratch(ctx, parent)
-	if err != nil {
+	if err := c.prepare(ctx, i); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, scratch.close(ctx)) }()
-	got, unfit, err := w.apply(ctx, scratch.upper.Dir, p, i, dirs[:i])
+	dir := c.scratch.upper.Dir
+	c.height = -1 // whatever comes of it
+	got, unfit, err := c.apply(ctx, dir, p, i, c.dirs[:i])
 	switch {
 	case errdefs.IsNotFound(err): // it was collected meanwhile
 		return &comparison{skipped: "the layer is not in the content store"}, nil
@@ -163,14 +215,40 @@ func (w *walk) compareOne(ctx context.Context, p *repairUnit, i int, dirs []*os.
 		return nil, err
 	case got != p.diffIDs[i]:
 		return &comparison{kind: DiffID, text: fmt.Sprintf("got diff ID %s, want %s", got, p.diffIDs[i])}, nil
-	case len(unfit) > 0 && !sameFileSystem(scratch.upper.Dir, dirs[i]):
+	case len(unfit) > 0 && !sameFileSystem(dir, c.dirs[i]):
 		return &comparison{skipped: "the folder for temporary files cannot hold it: " + unfit[0]}, nil
 	}
-	t := trees{got: beneath.Path(dirs[i]), want: beneath.Path(scratch.upper.Dir), known: known, stop: func() error { return context.Cause(ctx) }}
-	if err = t.compare(); err != nil {
-		return nil, err
+	c.height = i + 1
+	t := trees{got: beneath.Path(c.dirs[i]), want: beneath.Path(dir), known: c.known, stop: func() error { return context.Cause(ctx) }}
+	err = t.compare()
+	return &comparison{differences: t.found, more: t.more}, err
+}
+
+// prepare makes a scratch to apply layer i to, or goes on with that of the layer below
+// if it holds what the layer goes on top of.
+func (c *comparing) prepare(ctx context.Context, i int) (err error) {
+	if c.copies() && c.scratch != nil && c.height == i {
+		return nil
 	}
-	return &comparison{differences: t.found, more: t.more}, nil
+	if err := c.close(ctx); err != nil {
+		return err
+	}
+	parent := ""
+	if c.copies() && i > 0 {
+		parent = c.unit.chain[i-1]
+	}
+	c.scratch, err = c.newScratch(ctx, parent)
+	return err
+}
+
+// close removes the scratch.
+func (c *comparing) close(ctx context.Context) error {
+	if c.scratch == nil {
+		return nil
+	}
+	s := c.scratch
+	c.scratch = nil
+	return s.close(ctx)
 }
 
 // sameFileSystem reports whether what one folder can hold the other can hold as well.
@@ -186,9 +264,9 @@ type scratch struct {
 	upper *store.Upper
 }
 
-// scratch makes one, under the lease of ctx: on the snapshotter's own file system, or
+// newScratch makes one, under the lease of ctx: on the snapshotter's own file system, or
 // in the folder for temporary files where the store is only looked at.
-func (w *walk) scratch(ctx context.Context, parent string) (*scratch, error) {
+func (w *walk) newScratch(ctx context.Context, parent string) (*scratch, error) {
 	s := &scratch{store: w.Store, key: store.ActivePrefix + "verify-" + rand.Text()[:12]}
 	mounts, err := w.Store.Snapshotter.Prepare(ctx, s.key, parent)
 	if err != nil {
@@ -228,7 +306,7 @@ func (w *walk) apply(ctx context.Context, dir *os.File, p *repairUnit, i int, lo
 		o.Whiteouts, o.Lowers = lay.Overlay, slices.Clone(lowers)
 		slices.Reverse(o.Lowers)
 	}
-	return applyBlob(ctx, w.Store.Content, p.layers[i], dir, p.diffIDs[i].Algorithm(), o)
+	return w.applyBlob(ctx, p.layers[i], dir, p.diffIDs[i].Algorithm(), o)
 }
 
 // mountsUserXattr reports whether the snapshotter mounts with the option userxattr
@@ -244,14 +322,14 @@ func (r *run) mountsUserXattr(ctx context.Context, parent string) (bool, error) 
 	return *r.userXattr, nil
 }
 
-func applyBlob(ctx context.Context, from content.Provider, desc ocispec.Descriptor, dir *os.File, algorithm digest.Algorithm, o lay.Options) (got digest.Digest, unfit []string, err error) {
-	plain, err := openLayer(ctx, from, desc)
+func (r *run) applyBlob(ctx context.Context, desc ocispec.Descriptor, dir *os.File, algorithm digest.Algorithm, o lay.Options) (got digest.Digest, unfit []string, err error) {
+	plain, err := openLayer(ctx, r.Store.Content, desc)
 	if err != nil {
 		return "", nil, err
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	sum := algorithm.Digester()
-	result, err := lay.Apply(ctx, dir, io.TeeReader(plain, sum.Hash()), o)
+	result, err := lay.Apply(ctx, dir, io.TeeReader(r.guard.Reader(plain), sum.Hash()), o)
 	if err != nil {
 		return "", nil, err
 	}

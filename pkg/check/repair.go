@@ -54,6 +54,10 @@ type repairOptions struct {
 // first, then a manifest, a config, layers.
 const maxRounds = image.MaxDepth + 4
 
+// maxMissed bounds how often a finding is tried again because what it takes to mend it
+// was removed meanwhile.
+const maxMissed = 2
+
 // Repair checks imgs, mends what it can and checks what it mended. Blobs come
 // from the repository of the image's name, by their digests: a tag that points
 // elsewhere by now is not followed. Image records stay as they are.
@@ -79,6 +83,9 @@ func (c *Checker) Repair(ctx context.Context, imgs []images.Image) (reports []Re
 func (c *Checker) repair(ctx context.Context, imgs []images.Image) ([]Report, error) {
 	run, err := c.newRun(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := run.guard.Open(ctx, c.Store, true); err != nil {
 		return nil, err
 	}
 	all, err := run.all(ctx, imgs)
@@ -120,6 +127,7 @@ type repairer struct {
 	*run
 	sources map[string]*origin      // by name of the image
 	tried   map[string]string       // why a finding could not be mended; empty if it was
+	missed  map[string]int          // how often what was needed for it was removed meanwhile
 	met     map[string][]Finding    // by name of the image, each once
 	touched map[string]images.Image // by name, that lost snapshots
 	latest  map[string]Report       // of all images that were asked for, by name
@@ -128,7 +136,7 @@ type repairer struct {
 
 func newRepairer(run *run, all []Report) *repairer {
 	r := &repairer{
-		run: run, sources: map[string]*origin{}, tried: map[string]string{}, met: map[string][]Finding{},
+		run: run, sources: map[string]*origin{}, tried: map[string]string{}, missed: map[string]int{}, met: map[string][]Finding{},
 		touched: map[string]images.Image{}, latest: map[string]Report{},
 	}
 	r.learn(all)
@@ -202,13 +210,19 @@ func (r *repairer) mend(ctx context.Context, damaged []Report) error {
 	return r.unpackAll(ctx, tasks[unpacking])
 }
 
-// done notes what came of a task. Full disks and the end of ctx end everything.
+// done notes what came of a task. It is tried again, some times, if another client
+// removed meanwhile what it needed. Full disks and the end of ctx end everything.
 func (r *repairer) done(ctx context.Context, t task, err error) error {
+	k := key(t.img, t.Finding)
 	if err == nil {
-		r.tried[key(t.img, t.Finding)] = ""
+		r.tried[k] = ""
 		return nil
 	}
-	r.tried[key(t.img, t.Finding)] = err.Error()
+	if r.missed[k] < maxMissed && errdefs.IsNotFound(err) && !errors.As(err, new(*source.Error)) {
+		r.missed[k]++
+		return nil
+	}
+	r.tried[k] = err.Error()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -314,6 +328,7 @@ func (r *repairer) unasked(img images.Image) *origin {
 			s.from = nowhere{err}
 		}
 		s.fetcher = fetch.New(s.from, r.Store.Content, r.Progress)
+		s.fetcher.Room = r.guard.TakeContent
 		r.sources[img.Name] = s
 	}
 	return s
@@ -420,7 +435,7 @@ func (r *repairer) conclude(ctx context.Context, all []Report) error {
 			report.Findings[i].Unrepaired = r.tried[key(report.Image, f)]
 		}
 		for _, f := range r.met[name] {
-			if !slices.ContainsFunc(report.Findings, func(left Finding) bool { return left.key() == f.key() }) {
+			if !report.gone && !slices.ContainsFunc(report.Findings, func(left Finding) bool { return left.key() == f.key() }) {
 				report.Repaired = append(report.Repaired, f)
 			}
 		}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -19,6 +21,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
 func small(t testing.TB, seed string) *pulltest.Image {
@@ -251,6 +254,77 @@ func TestForeignPulls(t *testing.T) {
 			if !report.Whole() || report.Compared != 3 {
 				t.Errorf("got %+v from ctr images pull %v, want it whole", report, flags)
 			}
+		}
+	})
+}
+
+// TestRepairKeepsTheReserve: a repair fills no file system further than a pull does.
+func TestRepairKeepsTheReserve(t *testing.T) {
+	img := small(t, "reserve")
+	each(t, teststore.TwoPlaces(), func(t *testing.T, s *site) {
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", img)
+		s.pull(ref)
+		for name, hurt := range map[string]func(){
+			"blob":     func() { spoil(t, s.blob(img.Layers[2].Digest), flip) },
+			"snapshot": func() { must(t, s.Snapshotter.Remove(s.ctx(), img.ChainIDs()[2].String())) },
+		} {
+			hurt()
+			c := s.checker(false)
+			c.Reserve = store.Reserve{Percent: 100}
+			if _, err := c.Repair(t.Context(), s.images(ref)); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "to stay free") {
+				t.Errorf("%s: got %v, want the error of a disk without room beside the reserve", name, err)
+			}
+			must(t, s.Collect(s.ctx(), store.GarbageNow)) // an ingest may be left that no lease holds
+			s.noLitter()
+			if report := s.repair(false, ref)[0]; !report.Whole() {
+				t.Errorf("%s: got %+v without a reserve, want it repaired", name, report)
+			}
+		}
+	})
+}
+
+// TestRepairKeepsTheBounds: what a layer may become is bounded as in a pull.
+func TestRepairKeepsTheBounds(t *testing.T) {
+	img := small(t, "bounds")
+	s := newShelf(t)
+	s.put(img)
+	s.unpack(img)
+	record := s.register(img.Desc)
+	must(t, s.Snapshotter.Remove(s.ctx(), img.ChainIDs()[2].String()))
+	c := check.Checker{Store: s.Store, Bounds: unpack.Bounds{Bytes: 1}}
+	reports, err := c.Repair(t.Context(), []images.Image{record})
+	must(t, err)
+	if all := refusals(reports[0]); !strings.Contains(strings.Join(all, " "), "limits.unpacked_bytes allows 1 bytes") {
+		t.Errorf("got refusals %q, want one because of the bound", all)
+	}
+}
+
+// preparing notes on top of what snapshots are prepared.
+type preparing struct {
+	snapshots.Snapshotter
+	parents []string
+}
+
+// Prepare implements snapshots.Snapshotter.
+func (p *preparing) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	p.parents = append(p.parents, parent)
+	return p.Snapshotter.Prepare(ctx, key, parent, opts...)
+}
+
+// TestNativeIsComparedInOnePlace: the layers are applied one after the other in one
+// folder, and what is below a layer is not copied again and again.
+func TestNativeIsComparedInOnePlace(t *testing.T) {
+	img := small(t, "one place")
+	each(t, teststore.Places()[1:2], func(t *testing.T, s *site) {
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", img)
+		s.pull(ref)
+		seen := &preparing{Snapshotter: s.Snapshotter}
+		s.Snapshotter = seen
+		if report := s.whole(true, ref); report.Compared != len(img.Layers) {
+			t.Errorf("got %+v, want %d layers compared", report, len(img.Layers))
+		}
+		if diff := cmp.Diff([]string{""}, seen.parents); diff != "" {
+			t.Errorf("the parents of what was prepared differ (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -46,6 +46,7 @@ func (r *repairer) unpack(ctx context.Context, t task) error {
 	}
 	u := unpack.New(unpack.Options{
 		Store: r.Store, Fetcher: s.fetcher, Progress: r.Progress, Downloads: limit(r.Downloads), Unpacks: limit(r.Unpacks),
+		Bounds: r.Bounds, Guard: r.guard,
 	})
 	_, err = u.Unpack(ctx, unpack.Image{Source: s.Source, Layers: p.layers, DiffIDs: p.diffIDs})
 	for _, l := range p.layers {
@@ -123,10 +124,13 @@ func (r *repairer) counting(all []snapshots.Info) (found []imageUnit) {
 }
 
 // above lists the snapshot name and all that are on top of it, each after its
-// parent.
+// parent; none if another client has removed it.
 func (r *repairer) above(ctx context.Context, name string) ([]snapshots.Info, error) {
 	if err := r.refresh(ctx); err != nil {
 		return nil, err
+	}
+	if !r.hasSnapshot(name) {
+		return nil, nil
 	}
 	all := []snapshots.Info{r.snapshots[name]}
 	for i := 0; i < len(all); i++ {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -40,9 +41,12 @@ func TestLayerVanishesDuringRepair(t *testing.T) {
 				top := len(img.Layers) - 1
 				must(t, s.Snapshotter.Remove(s.ctx(), img.ChainIDs()[top].String()))
 				plain := s.Snapshotter
-				s.Snapshotter = vanishing{plain, func(ctx context.Context) error {
-					err := s.Content.Delete(ctx, img.Layers[top].Digest)
-					return errors.Join(err, s.Collect(ctx, store.GarbageNow))
+				var once sync.Once // a collection may have taken more than one snapshot
+				s.Snapshotter = vanishing{plain, func(ctx context.Context) (err error) {
+					once.Do(func() {
+						err = errors.Join(s.Content.Delete(ctx, img.Layers[top].Digest), s.Collect(ctx, store.GarbageNow))
+					})
+					return err
 				}}
 				c := s.checker(false)
 				if want != "" {

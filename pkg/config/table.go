@@ -66,7 +66,7 @@ func VerifySettings() []*Setting {
 	all := append(storeSettings(), only(selectionSettings(), "platforms", "all_platforms")...)
 	all = append(append(all, registrySettings()...), credentialSettings()...)
 	all = append(all, only(limitSettings(), "timeout", "retry.count", "retry.delay", "stall_timeout", "limits.min_rate",
-		"limits.manifest_bytes", "limits.requests_per_second", "limits.unpacks", "limits.downloads")...)
+		"limits.manifest_bytes", "limits.unpacked_bytes", "limits.ratio", "limits.requests_per_second", "limits.unpacks", "limits.downloads", "reserve")...)
 	return append(all, only(outputSettings(), "quiet", "progress", "debug")...)
 }
 

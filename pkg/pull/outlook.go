@@ -141,7 +141,7 @@ func (p *Puller) outlook(ctx context.Context, ready *Ready) (*Outlook, error) {
 		}
 	}
 	o.Documents = pl.Fetched
-	if err := store.NewGuard(p.Limits.Reserve, lacks).Open(ctx, p.Store, len(pl.Missing.Snapshots) > 0); err != nil {
+	if err := store.NewGuard(p.Limits.Reserve).Open(ctx, p.Store, len(pl.Missing.Snapshots) > 0); err != nil {
 		return nil, err
 	}
 	o.Misfit = o.Fits(s.space)

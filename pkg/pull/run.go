@@ -73,7 +73,7 @@ func (p *Puller) newRun(pl Plan) *run {
 	for desc := range pl.blobs {
 		r.ledger.want(desc)
 	}
-	r.guard = store.NewGuard(p.Limits.Reserve, lacks)
+	r.guard = store.NewGuard(p.Limits.Reserve)
 	r.fetcher.Room = r.guard.TakeContent
 	r.result.Platforms = pl.Pulled()
 	engine := pl.Request.Engine

@@ -99,7 +99,7 @@ func (a amount) fits(s *store.Space) error {
 	case s.ReadOnly:
 		return failure.New(syscall.EROFS, "%s is on a file system that is mounted read-only", s.Path).WithHint("mount it so that it can be written; --root DIR pulls elsewhere")
 	case s.Reserve > 0 && a.bytes > s.Bytes-s.Reserve:
-		return lacks(s, a.bytes)
+		return s.Lacks(a.bytes)
 	case a.bytes > s.Bytes:
 		return failure.New(syscall.ENOSPC, "the file system of %s has %s free, and the pull needs at least %s",
 			s.Path, progress.Size(s.Bytes), progress.Size(a.bytes))
@@ -108,11 +108,4 @@ func (a amount) fits(s *store.Space) error {
 			s.Path, s.Inodes, a.inodes)
 	}
 	return nil
-}
-
-// lacks is the error for bytes that do not fit beside the reserve of s.
-func lacks(s *store.Space, bytes int64) error {
-	return failure.New(syscall.ENOSPC, "the file system of %s has %s free, of which %s are to stay free, and the pull needs at least %s",
-		s.Path, progress.Size(s.Bytes), progress.Size(s.Reserve), progress.Size(bytes)).
-		WithHint("make room on it, or lower --reserve")
 }

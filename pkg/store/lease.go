@@ -249,6 +249,11 @@ func (p Parts) SizeOf(ctx context.Context, r leases.Resource) (int64, error) {
 		return info.Size, err
 	case ResourceSnapshot + p.Name:
 		usage, err := p.Snapshotter.Usage(ctx, r.ID)
+		if err != nil { // perhaps because files go while they are counted
+			if _, gone := p.Snapshotter.Stat(ctx, r.ID); errdefs.IsNotFound(gone) {
+				err = gone
+			}
+		}
 		return usage.Size, err
 	}
 	return 0, errdefs.ErrNotFound

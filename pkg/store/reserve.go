@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/progress"
 )
 
 const (
@@ -69,14 +71,17 @@ func (s *Space) look() (*Space, error) {
 // reserve, it allows everything. It may be used from many goroutines.
 type Guard struct {
 	reserve            Reserve
-	refuse             func(s *Space, bytes int64) error
 	content, snapshots *allowance
 }
 
-// NewGuard returns a guard of the reserve. refuse makes the error of bytes that do
-// not fit beside it; without a reserve it may be nil.
-func NewGuard(r Reserve, refuse func(s *Space, bytes int64) error) *Guard {
-	return &Guard{reserve: r, refuse: refuse}
+// NewGuard returns a guard of the reserve.
+func NewGuard(r Reserve) *Guard { return &Guard{reserve: r} }
+
+// Lacks is the error for bytes that do not fit beside the reserve of the space.
+func (s *Space) Lacks(bytes int64) error {
+	return failure.New(unix.ENOSPC, "the file system of %s has %s free, of which %s are to stay free, and the pull needs at least %s",
+		s.Path, progress.Size(s.Bytes), progress.Size(s.Reserve), progress.Size(bytes)).
+		WithHint("make room on it, or lower --reserve")
 }
 
 // Open finds the file systems to guard. A reserve on one that cannot be seen from
@@ -93,10 +98,10 @@ func (g *Guard) Open(ctx context.Context, s *Store, unpacks bool) error {
 	case space.Snapshots == nil && unpacks:
 		return failure.New(errdefs.ErrFailedPrecondition, "--reserve cannot be kept: where snapshotter %s keeps its files is not known here", s.Name)
 	}
-	g.content = &allowance{space: space.Content, refuse: g.refuse}
+	g.content = &allowance{space: space.Content}
 	g.snapshots = g.content
 	if space.Snapshots != nil && (space.Snapshots.Device != space.Content.Device || space.Snapshots.Size != space.Content.Size) {
-		g.snapshots = &allowance{space: space.Snapshots, refuse: g.refuse}
+		g.snapshots = &allowance{space: space.Snapshots}
 	}
 	return nil
 }
@@ -105,17 +110,37 @@ func (g *Guard) Open(ctx context.Context, s *Store, unpacks bool) error {
 // of a full disk.
 func (g *Guard) TakeContent(n int64) error { return g.content.take(n) }
 
-// TakeSnapshots allows n bytes to be written into snapshots.
-func (g *Guard) TakeSnapshots(n int64) error { return g.snapshots.take(n) }
+// Reader reads from r what is going to be written into snapshots, as long as there is
+// room for it.
+func (g *Guard) Reader(r io.Reader) io.Reader {
+	if !g.guards() {
+		return r
+	}
+	return guardedReader{r, g}
+}
 
-// Guards reports whether there is anything to keep free.
-func (g *Guard) Guards() bool { return g.content != nil }
+type guardedReader struct {
+	r     io.Reader
+	guard *Guard
+}
+
+// Read implements io.Reader.
+func (g guardedReader) Read(p []byte) (int, error) {
+	n, err := g.r.Read(p)
+	if taken := g.guard.snapshots.take(int64(n)); taken != nil {
+		return 0, taken
+	}
+	return n, err
+}
+
+// guards reports whether there is anything to keep free.
+func (g *Guard) guards() bool { return g.content != nil }
 
 // Watch returns a context that ends when containerd, which writes meanwhile, is
 // about to come below the reserve. The caller calls stop.
 func (g *Guard) Watch(ctx context.Context) (watched context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	if !g.Guards() {
+	if !g.guards() {
 		return ctx, func() { cancel(nil) }
 	}
 	var running sync.WaitGroup
@@ -133,7 +158,6 @@ func (g *Guard) Watch(ctx context.Context) (watched context.Context, stop func()
 type allowance struct {
 	mu      sync.Mutex
 	space   *Space
-	refuse  func(s *Space, bytes int64) error
 	left    int64 // until the next look
 	granted int64 // since the last one, and perhaps not yet written
 	looked  time.Time
@@ -169,7 +193,7 @@ func (a *allowance) look(n int64) error {
 	}
 	room := now.Bytes - now.Reserve - a.granted
 	if room < n {
-		return a.refuse(now, n)
+		return now.Lacks(n)
 	}
 	a.left, a.granted, a.looked = max(n, min(guardStep, room/guardPart)), 0, time.Now()
 	return nil
@@ -186,7 +210,7 @@ func (a *allowance) watch(ctx context.Context, end context.CancelCauseFunc) {
 			margin = min(watchMargin, max(now.Bytes-now.Reserve, 0)/4)
 		}
 		if err == nil && now.Bytes-now.Reserve < margin {
-			err = a.refuse(now, margin)
+			err = now.Lacks(margin)
 		}
 		if err != nil {
 			end(err)

@@ -101,10 +101,6 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	if l.blobOnly {
 		return bound.explain(drain(plain, bound.bytes))
 	}
-	var from io.Reader = plain
-	if l.u.guard.Guards() {
-		from = guardedReader{plain, l.u.guard}
-	}
 	o := l.applyOptions(bound)
 	var err error
 	o.Lowers, err = l.lowers(ctx)
@@ -112,27 +108,11 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	if err != nil {
 		return err
 	}
-	result, err := lay.Apply(ctx, l.upper.Dir, from, o)
+	result, err := lay.Apply(ctx, l.upper.Dir, l.u.guard.Reader(plain), o)
 	l.phase(progress.Apply, plain.Busy(), plain.Count())
 	l.implicit, l.marked, l.usage = result.Implicit, result.Marked, result.Usage
 	l.warn(result.Warnings)
 	return bound.explain(err)
-}
-
-// guardedReader reads what is going to be written into snapshots, as long as there
-// is room for it.
-type guardedReader struct {
-	r     io.Reader
-	guard *store.Guard
-}
-
-// Read implements io.Reader.
-func (g guardedReader) Read(p []byte) (int, error) {
-	n, err := g.r.Read(p)
-	if taken := g.guard.TakeSnapshots(int64(n)); taken != nil {
-		return 0, taken
-	}
-	return n, err
 }
 
 // drain reads r to its end, and at most limit bytes of it if that is not 0.

@@ -89,7 +89,7 @@ func New(o Options) *Unpacker {
 	first := make(chan struct{})
 	return &Unpacker{
 		first: first, markFirst: sync.OnceFunc(func() { close(first) }),
-		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds, guard: cmp.Or(o.Guard, store.NewGuard(store.Reserve{}, nil)),
+		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds, guard: cmp.Or(o.Guard, store.NewGuard(store.Reserve{})),
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
 		pipeline:  pipeline.New(o.Unpacks, o.Store.Hasher),
 		blobs:     locker.New(),

@@ -27,6 +27,8 @@ type FrontOptions struct {
 	Dir string
 	// Lies change the answers of methods, by their full name.
 	Lies map[string]Lie
+	// Before is called before each call is passed on, many at once.
+	Before func(method string)
 }
 
 // Lie changes the answer of a call, or makes it fail. It gets what was asked too.
@@ -81,7 +83,7 @@ func Front(t testing.TB, address string, o FrontOptions) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := front{behind: behind, lies: o.Lies}
+	f := front{behind: behind, lies: o.Lies, before: o.Before}
 	server := grpc.NewServer(grpc.ForceServerCodec(frames{}), grpc.UnknownServiceHandler(f.pass), grpc.MaxRecvMsgSize(16<<20))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
@@ -117,11 +119,15 @@ func listenAs(uid int, path string) (l net.Listener, err error) {
 type front struct {
 	behind *grpc.ClientConn
 	lies   map[string]Lie
+	before func(method string)
 }
 
 // pass handles a call of whatever method.
 func (f front) pass(_ any, in grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(in)
+	if f.before != nil {
+		f.before(method)
+	}
 	ctx, cancel := context.WithCancel(in.Context())
 	defer cancel()
 	if md, ok := metadata.FromIncomingContext(ctx); ok {
