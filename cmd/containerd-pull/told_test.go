@@ -147,7 +147,41 @@ func failings(t *testing.T) []failing {
 	add("repository that does not exist", nil, at(lacks), lacks+"/team/ap:1.2")
 	add("scheme before the name", nil, nil, "https://"+far)
 	add("namespace that can be none", nil, nil, "-n", "team/prod", far)
-	return list
+	return append(list, furtherFailings(t, proxy407)...)
+}
+
+// furtherFailings are those in which a server between the registry and the program
+// refuses, or the credential is at fault.
+func furtherFailings(t *testing.T, proxy407 string) []failing {
+	t.Helper()
+	refuses := served(t, nil, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	storage := served(t, nil, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, `<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`)
+	})
+	leads := served(t, nil, func(w http.ResponseWriter, req *http.Request) {
+		http.Redirect(w, req, "http://"+storage+"/objects?signature=x", http.StatusTemporaryRedirect)
+	})
+	limits := served(t, nil, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "21600")
+		w.WriteHeader(http.StatusTooManyRequests)
+		io.WriteString(w, `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}`)
+	})
+	docker, config, lost := filepath.Join(t.TempDir(), "config.json"), filepath.Join(t.TempDir(), "config.toml"), filepath.Join(t.TempDir(), "password")
+	write(t, docker, fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, refuses, base64.StdEncoding.EncodeToString([]byte("u:pw"))))
+	write(t, config, fmt.Sprintf("[credentials]\nmatch = [%q]\nsource = 'password'\nusername = 'u'\npassword_file = %q\n", refuses, lost))
+	const far = "registry.example.com/team/app:1"
+	return []failing{
+		{"proxy that wants a password for a plain request", []string{"HTTP_PROXY=http://u:pw@" + proxy407}, []string{"--plain-http", far}, []string{proxy407, "PROXY"}},
+		{"proxy with a bad `%` in its password", []string{"HTTPS_PROXY=http://user:pa%ss@proxy.example.com:3128"}, []string{far}, nil},
+		{"credential that is refused", nil, []string{"--authfile", docker, refuses + "/team/app:1"}, []string{refuses, "REGISTRY", docker, "FILE"}},
+		{"file of a password that is missing", nil, []string{"--config", config, refuses + "/team/app:1"}, []string{refuses, "REGISTRY", lost, "FILE"}},
+		{"storage that refuses", nil, []string{leads + "/team/app:1"}, []string{leads, "REGISTRY", storage, "STORAGE"}},
+		{"limit of pulls", nil, []string{limits + "/team/app:1"}, []string{limits, "REGISTRY"}},
+	}
 }
 
 // served is the address of a server, with TLS if change is not nil.
