@@ -28,6 +28,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/sample"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
+	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // section returns the part of a page below a heading.
@@ -166,6 +167,7 @@ func TestTablesOfResults(t *testing.T) {
 	}{
 		{"Logins", "login", output.Login{Readers: []string{"x"}}},
 		{"Logins", "logout", output.Logout{Left: []string{"x"}}},
+		{"Images", "list", listed()},
 	} {
 		want, got := map[string]string{}, map[string]string{}
 		for _, cells := range rows(section(t, "output.md", tc.section)) {
@@ -183,6 +185,13 @@ func TestTablesOfResults(t *testing.T) {
 			t.Errorf("%s (-documented +got):\n%s", tc.command, diff)
 		}
 	}
+}
+
+// listed is a list with one image of one platform.
+func listed() output.Images {
+	var l output.Images
+	l.Add(&store.Store{}, []store.Held{{Platforms: []store.HeldPlatform{{}}}})
+	return l
 }
 
 // TestExitCodeDocumentation requires every code and class on the page, and no

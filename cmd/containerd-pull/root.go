@@ -33,6 +33,8 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 		newGroupCmd("profile", "List, show, write and check profiles",
 			newProfileListCmd(s, caller), newProfileShowCmd(s, caller), newProfileInitCmd(s, caller), newProfileCheckCmd(s, caller)),
 		newGroupCmd("hosts", "Show or write which hosts are asked", newHostsCheckCmd(s, caller), newHostsWriteCmd(s, caller)),
+		newImagesCmd(s, caller),
+		newRmCmd(s, caller),
 		newLoginCmd(s, caller),
 		newLogoutCmd(s, caller),
 		newVerifyCmd(s, caller),

@@ -128,7 +128,17 @@ func (v *verification) run(ctx context.Context) error {
 	if len(v.wanted) == 0 {
 		return v.runStore(ctx, v.call, nil)
 	}
-	for rest := v.wanted; len(rest) > 0; {
+	for _, same := range byStore(v.wanted) {
+		if err := v.runStore(ctx, same[0].cfg, same); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byStore parts images by the store that they are in: profiles may name several.
+func byStore(rest []wanted) (all [][]wanted) {
+	for len(rest) > 0 {
 		var same, others []wanted
 		for _, w := range rest {
 			if w.cfg.Store == rest[0].cfg.Store {
@@ -137,12 +147,9 @@ func (v *verification) run(ctx context.Context) error {
 				others = append(others, w)
 			}
 		}
-		if err := v.runStore(ctx, rest[0].cfg, same); err != nil {
-			return err
-		}
-		rest = others
+		all, rest = append(all, same), others
 	}
-	return nil
+	return all
 }
 
 func (v *verification) runStore(ctx context.Context, cfg *config.Config, names []wanted) error {
@@ -150,7 +157,7 @@ func (v *verification) runStore(ctx context.Context, cfg *config.Config, names [
 	if err != nil {
 		return err
 	}
-	imgs, err := v.images(ctx, st, names)
+	imgs, err := recordsOf(ctx, st, names)
 	if err != nil {
 		return store.WithCause(ctx, err)
 	}
@@ -205,8 +212,8 @@ func (v *verification) registry(ref source.Ref) (source.Source, error) {
 	return reg, nil
 }
 
-// images returns the records of the names, or all records of the namespace.
-func (v *verification) images(ctx context.Context, st *store.Store, names []wanted) ([]images.Image, error) {
+// recordsOf returns the records of the names, or all records of the namespace.
+func recordsOf(ctx context.Context, st *store.Store, names []wanted) ([]images.Image, error) {
 	if names == nil {
 		all, err := st.Images.List(st.Context(ctx))
 		if err != nil {

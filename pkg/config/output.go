@@ -25,11 +25,23 @@ const (
 	PrintRepoDigest = "repodigest" // repository@digest of the target
 )
 
-// The values of Config.Format: FormatJSON, or FormatTemplate and a template.
+// The values of Config.Format: FormatJSON, FormatTable alone or with a template for
+// the columns, or a template, which FormatTemplate may begin.
 const (
 	FormatJSON     = "json"
+	FormatTable    = "table"
 	FormatTemplate = "go-template="
 )
+
+// CheckFormat refuses what is no form of a result. Whether a template is right
+// shows later.
+func CheckFormat(s string) error {
+	table, _, _ := strings.Cut(s, " ")
+	if s == FormatJSON || table == FormatTable || strings.HasPrefix(s, FormatTemplate) || strings.Contains(s, "{{") {
+		return nil
+	}
+	return fmt.Errorf("got %q, want %s, %s or a template such as {{.name}}", s, FormatJSON, FormatTable)
+}
 
 // formatValue is a form of the result. Whether its template is right shows when
 // the result is written.
@@ -42,8 +54,8 @@ func (v formatValue) Set(raw any) error {
 	if err != nil {
 		return err
 	}
-	if s != FormatJSON && !strings.HasPrefix(s, FormatTemplate) {
-		return fmt.Errorf("got %q, want %s or %sTEMPLATE", s, FormatJSON, FormatTemplate)
+	if err := CheckFormat(s); err != nil {
+		return err
 	}
 	return v.Value.Set(raw)
 }

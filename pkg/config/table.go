@@ -100,3 +100,10 @@ func LoginSettings() []*Setting {
 func LogoutSettings() []*Setting {
 	return append([]*Setting{profileChoice(), configFile()}, only(credentialSettings(), "authfile")...)
 }
+
+// ImageSettings are the settings of commands that look at the images of a store or
+// remove some.
+func ImageSettings() []*Setting {
+	all := append(storeSettings(), only(limitSettings(), "timeout")...)
+	return append(all, only(outputSettings(), "quiet", "debug")...)
+}

@@ -45,7 +45,7 @@ func outputSettings() []*Setting {
 		},
 		{
 			Flags: []Flag{{Name: "format"}},
-			Usage: "`form` of the result: json, or go-template=TEMPLATE",
+			Usage: "`form` of the result: json, table, or a template such as {{.name}}",
 			Group: GroupOutput,
 			bind:  func(c *Config) value.Value { return formatValue{value.Text(&c.Format)} },
 		},

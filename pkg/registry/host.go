@@ -118,6 +118,9 @@ func (h *host) scheme() string {
 // url is where c is answered.
 func (h *host) url(c call) *url.URL {
 	u := &url.URL{Scheme: h.scheme(), Host: h.Name, Path: path.Join("/", h.Path, c.ref.Path, c.kind, c.object)}
+	if c.ref.Path+c.kind+c.object == "" { // /v2 without the slash is nothing to some registries
+		u.Path += "/"
+	}
 	query := maps.Clone(c.query)
 	if h.Namespace != "" {
 		if query == nil {

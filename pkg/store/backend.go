@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 
+	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/images"
@@ -77,6 +78,7 @@ type Files interface {
 type Parts struct {
 	Content     content.Store
 	Images      images.Store
+	Containers  containers.Store
 	Leases      leases.Manager
 	Snapshotter snapshots.Snapshotter
 	// Applier unpacks the layers that this process does not write itself.

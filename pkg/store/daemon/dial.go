@@ -85,11 +85,12 @@ func newDaemon(o store.Options) (*daemon, error) {
 			Store: client.ContentStore(), client: d.blobs, buffers: &sync.Pool{},
 			site: func() *site { return d.traits.Load().site },
 		},
-		Images:    client.ImageService(),
-		Leases:    client.LeasesService(),
-		Applier:   applier{client.DiffService()},
-		Namespace: o.Namespace,
-		Hasher:    multibuffer.New(),
+		Images:     client.ImageService(),
+		Containers: client.ContainerService(),
+		Leases:     client.LeasesService(),
+		Applier:    applier{client.DiffService()},
+		Namespace:  o.Namespace,
+		Hasher:     multibuffer.New(),
 	}
 	c.choose = func(ctx context.Context) error {
 		ctx = namespaces.WithNamespace(ctx, o.Namespace)

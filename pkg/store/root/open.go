@@ -261,6 +261,7 @@ func (r *root) wire() error {
 	}
 	r.parts.Content = r.db.ContentStore()
 	r.parts.Images = metadata.NewImageStore(r.db)
+	r.parts.Containers = metadata.NewContainerStore(r.db)
 	r.parts.Leases = metadata.NewLeaseManager(r.db)
 	r.parts.Snapshotter = r.db.Snapshotter(r.parts.Name)
 	r.parts.Applier = apply.NewFileSystemApplier(r.parts.Content)

@@ -87,6 +87,8 @@ func (k *completer) arguments() map[string]candidates {
 		"hosts check":  single(k.references),
 		"hosts write":  single(folders),
 		"verify":       k.images,
+		"images":       k.images,
+		"rm":           k.images,
 		"login":        single(k.registries),
 		"logout":       single(k.registries),
 		"profile show": single(k.profiles),
@@ -122,8 +124,8 @@ func (k *completer) flag(f *pflag.Flag) candidates {
 		return files
 	case f.Name == "output":
 		return files
-	case f.Name == "format" && config.GroupOf(f) == config.GroupOutput:
-		return words("json\tthe result as JSON", "go-template=\tfields of the JSON in a template")
+	case f.Name == "format" && (config.GroupOf(f) == config.GroupOutput || strings.Contains(f.Usage, "table")):
+		return words("json\tthe result as JSON", "table\tcolumns, which a template may name", "go-template=\tfields of the JSON in a template")
 	case f.Name == "format":
 		return words("json\tthe result as JSON")
 	}

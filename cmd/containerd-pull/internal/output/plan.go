@@ -113,9 +113,12 @@ type Plan struct {
 	form *form // of --format, else nil
 }
 
+// planColumns are those of --format table.
+const planColumns = "{{.name}}\t{{.digest}}\t{{.changed}}\t{{.engine}}"
+
 // NewPlan refuses a form that could not be written.
 func NewPlan(o Options) (*Plan, error) {
-	form, err := newForm[shownPlan](o.Config.Format)
+	form, err := newForm[shownPlan](o.Config.Format, planColumns)
 	if err = errors.Join(err, o.checkChangedCode()); err != nil {
 		return nil, err
 	}

@@ -37,6 +37,9 @@ type Pull struct {
 	docker *dockerPull // of that style, else nil
 }
 
+// pullColumns are those of --format table.
+const pullColumns = "{{.name}}\t{{.digest}}\t{{.changed}}\t{{.profile}}"
+
 // NewPull refuses a result that could not be written after the pull.
 func NewPull(o Options) (*Pull, error) {
 	if err := errors.Join(o.checkChangedCode(), checkDigestFile(o.Config.DigestFile)); err != nil {
@@ -44,7 +47,7 @@ func NewPull(o Options) (*Pull, error) {
 	}
 	p := &Pull{Options: o}
 	var err error
-	if p.form, err = newForm[shownPull](o.Config.Format); err != nil {
+	if p.form, err = newForm[shownPull](o.Config.Format, pullColumns); err != nil {
 		return nil, err
 	}
 	if o.Config.OutputStyle == config.StyleDocker && !o.Config.Quiet {

@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"text/template"
 	"text/template/parse"
 
@@ -22,26 +24,48 @@ import (
 )
 
 // form is the form of the result that --format asks for.
-type form struct{ template *template.Template } // nil for JSON
+type form struct {
+	template *template.Template // nil for JSON
+	header   string             // of a table, empty for none
+}
 
 // newForm parses --format for results of the type T; the form is nil if the text is
-// empty.
-func newForm[T any](text string) (*form, error) {
-	text, templated := strings.CutPrefix(text, config.FormatTemplate)
+// empty. table are the columns of a table without a template.
+func newForm[T any](text, table string) (*form, error) {
+	f := new(form)
 	switch {
-	case text == "" && !templated:
+	case text == "":
 		return nil, nil
-	case !templated:
-		return new(form), nil
+	case text == config.FormatJSON:
+		return f, nil
+	case text == config.FormatTable:
+		text = config.FormatTable + " " + table
 	}
-	t, err := template.New("--format").Funcs(template.FuncMap{"json": inJSON}).Parse(text)
-	if err != nil {
+	text = strings.TrimPrefix(text, config.FormatTemplate)
+	if columns, ok := strings.CutPrefix(text, config.FormatTable+" "); ok {
+		text = strings.ReplaceAll(columns, `\t`, "\t") // shells pass it on as it was typed
+		f.header = actions.ReplaceAllStringFunc(text, columnName)
+	}
+	var err error
+	if f.template, err = template.New("--format").Funcs(template.FuncMap{"json": inJSON}).Parse(text); err != nil {
 		return nil, err
 	}
-	if err := fieldsOfType[T]().check(t.Root); err != nil {
+	if err := fieldsOfType[T]().check(f.template.Root); err != nil {
 		return nil, err
 	}
-	return &form{t}, nil
+	return f, nil
+}
+
+// actions are what a template puts values in the place of.
+var actions = regexp.MustCompile(`\{\{.*?\}\}`)
+
+// columnName is what heads the column of an action: its last word.
+func columnName(action string) string {
+	words := regexp.MustCompile(`\w+`).FindAllString(action, -1)
+	if len(words) == 0 {
+		return ""
+	}
+	return strings.ToUpper(words[len(words)-1])
 }
 
 func inJSON(v any) (string, error) {
@@ -90,8 +114,18 @@ func (p *Pull) writeForm(w io.Writer, all []batch.Outcome) error {
 }
 
 // execute writes a line for each object on which the template succeeds, and
-// returns the first error.
+// returns the first error. A table has columns at its tabs.
 func (f *form) execute(w io.Writer, shown []any) error {
+	if f.header == "" {
+		return f.lines(w, shown)
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, f.header)
+	err := f.lines(tw, shown)
+	return cmp.Or(err, tw.Flush())
+}
+
+func (f *form) lines(w io.Writer, shown []any) error {
 	var failed error
 	for _, one := range shown {
 		var line bytes.Buffer

@@ -22,7 +22,7 @@ func TestFormat(t *testing.T) {
 		"{{$.name}}{{$x := .ref}}{{$x}}{{$.nam}}":                    "nam",
 		"{{.labels.anything}}":                                       "",
 	} {
-		_, err := newForm[shownPull](config.FormatTemplate + text)
+		_, err := newForm[shownPull](config.FormatTemplate+text, pullColumns)
 		if got := err != nil; got != (wrong != "") || got && !strings.Contains(err.Error(), fmt.Sprintf("%q", wrong)) {
 			t.Errorf("%s: got error %v, want one about %q", text, err, wrong)
 		}
