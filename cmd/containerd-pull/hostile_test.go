@@ -305,6 +305,7 @@ func TestRule7HostileRegistries(t *testing.T) {
 	for _, more := range []map[string]http.HandlerFunc{hostileWords(), hostileLists(), hostileTrees()} {
 		maps.Copy(all, more)
 	}
+	program := plainProgram(t)
 	for name, handler := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -313,7 +314,7 @@ func TestRule7HostileRegistries(t *testing.T) {
 			srv.Start()
 			defer srv.Close()
 			defer srv.CloseClientConnections()
-			mustEndSmall(t, nil, append(shortTimes(), srv.Listener.Addr().String()+"/app:1")...)
+			mustEndSmall(t, program, nil, append(shortTimes(), srv.Listener.Addr().String()+"/app:1")...)
 		})
 	}
 }
@@ -340,6 +341,7 @@ func hostileEnd() time.Duration {
 // through.
 func TestRule7HostileProxies(t *testing.T) {
 	long(t)
+	program := plainProgram(t)
 	says := func(first string, then ...byte) http.HandlerFunc {
 		return rawly(func(c net.Conn) { io.WriteString(c, first); flood(c, then) })
 	}
@@ -359,7 +361,7 @@ func TestRule7HostileProxies(t *testing.T) {
 			srv := httptest.NewServer(handler)
 			defer srv.Close()
 			defer srv.CloseClientConnections()
-			mustEndSmall(t, []string{"HTTPS_PROXY=" + srv.URL, "NO_PROXY=", "no_proxy="}, append(shortTimes(), "registry.example.com/app:1")...)
+			mustEndSmall(t, program, []string{"HTTPS_PROXY=" + srv.URL, "NO_PROXY=", "no_proxy="}, append(shortTimes(), "registry.example.com/app:1")...)
 		})
 	}
 }
@@ -377,6 +379,7 @@ func dripTo(c net.Conn, text string) {
 // with HEAD.
 func TestRule7HostileHeads(t *testing.T) {
 	long(t)
+	program := plainProgram(t)
 	config := document{ocispec.MediaTypeImageConfig, []byte(`{"os":"plan9","architecture":"mips"}`)}
 	first := manifestOf(config.desc(), "", "")
 	good := hostileImage(first, config)
@@ -409,11 +412,11 @@ func TestRule7HostileHeads(t *testing.T) {
 			defer srv.Close()
 			defer srv.CloseClientConnections()
 			args := append(shortTimes(), "--root", t.TempDir(), "--unpack=false", "--platform", "plan9/mips", srv.Listener.Addr().String()+"/app:1")
-			if code, text := endSmall(t, nil, args...); code != 0 {
+			if code, text := endSmall(t, program, nil, args...); code != 0 {
 				t.Fatalf("got code %d, want the image: %.1000s", code, text)
 			}
 			hostile.Store(true)
-			code, text := endSmall(t, nil, args...)
+			code, text := endSmall(t, program, nil, args...)
 			if code == 1 || code == 2 { // GET may do better than HEAD, and need not
 				t.Errorf("got code %d, want a pull: %.1000s", code, text)
 			}
@@ -429,6 +432,7 @@ func TestRule7HostileHeads(t *testing.T) {
 // either.
 func TestM8HelperThatSaysTooMuch(t *testing.T) {
 	long(t)
+	program := plainProgram(t)
 	many := "head -c 300000000 /dev/zero"
 	if triesDefaults() {
 		many = "cat /dev/zero"
@@ -448,7 +452,7 @@ func TestM8HelperThatSaysTooMuch(t *testing.T) {
 				srv := httptest.NewServer(toToken(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
 				defer srv.Close()
 				env, args := arrange(t, "#!/bin/sh\n"+script+"\n")
-				mustEndSmall(t, env, append(args, srv.Listener.Addr().String()+"/app:1")...)
+				mustEndSmall(t, program, env, append(args, srv.Listener.Addr().String()+"/app:1")...)
 			})
 		}
 	}
@@ -491,10 +495,21 @@ func configured(t *testing.T, credential string) []string {
 	return []string{"--config", filepath.Join(dir, "config.toml")}
 }
 
-// mustEndSmall runs a pull that has to fail, in time and without much memory.
-func mustEndSmall(t *testing.T, env []string, args ...string) {
+// plainProgram is the program as users have it: the race detector, with which tests
+// may be built, takes many times the memory.
+func plainProgram(t *testing.T) string {
 	t.Helper()
-	code, text := endSmall(t, env, append([]string{"--root", t.TempDir(), "--unpack=false"}, args...)...)
+	program := filepath.Join(t.TempDir(), programName)
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building the program: %v: %s", err, out)
+	}
+	return program
+}
+
+// mustEndSmall runs a pull that has to fail, in time and without much memory.
+func mustEndSmall(t *testing.T, program string, env []string, args ...string) {
+	t.Helper()
+	code, text := endSmall(t, program, env, append([]string{"--root", t.TempDir(), "--unpack=false"}, args...)...)
 	if code <= 2 { // 2 is a command that was not run
 		t.Errorf("got code %d, want a failure: %.1000s", code, text)
 	}
@@ -503,9 +518,9 @@ func mustEndSmall(t *testing.T, env []string, args ...string) {
 
 // endSmall runs the program, which has to end in time and without much memory, and
 // returns its exit code and what it says.
-func endSmall(t *testing.T, env []string, args ...string) (code int, text []byte) {
+func endSmall(t *testing.T, program string, env []string, args ...string) (code int, text []byte) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), programName, append([]string{"--progress", "plain"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"--progress", "plain"}, args...)...)
 	cmd.Env = append(cmd.Environ(), env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

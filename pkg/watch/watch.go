@@ -229,7 +229,7 @@ func (w *Watcher) follow(now time.Time, groups []*group) []Pull {
 			w.pulls[g.key()] = newPull(now, g, w.Progress)
 		}
 	}
-	var all []Pull
+	all := make([]Pull, 0, len(w.pulls))
 	for k, p := range w.pulls {
 		p.see(now, seen[k], w.looks[k.namespace])
 		if seen[key{k.namespace, k.title, true}] != nil && seen[k] == nil {

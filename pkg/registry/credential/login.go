@@ -69,8 +69,8 @@ func (l *LoginFile) Store(ctx context.Context, registry string, cred Credential)
 	q := l.question(registry)
 	name := q.dockersName()
 	entry := dockerAuth{Auth: cred.BasicAuth()}
-	server := name
-	if helper, server = d.config.helperOf(q); helper != "" {
+	helper, server := d.config.helperOf(q)
+	if helper != "" {
 		entry = dockerAuth{}
 	}
 	for _, key := range d.filed(q) {
@@ -285,7 +285,7 @@ func (c dockerConfig) helperOf(q question) (helper, server string) {
 // storeWith has a helper keep a credential. The secret goes through its standard
 // input.
 func (q question) storeWith(ctx context.Context, helper, server string, cred Credential) error {
-	text, err := json.Marshal(credentials.Credentials{ServerURL: server, Username: cred.Username, Secret: cred.Password})
+	text, err := json.Marshal(credentials.Credentials{ServerURL: server, Username: cred.Username, Secret: cred.Password}) //nolint:gosec // the helper's protocol
 	if err != nil {
 		return errors.New("writing the credential as JSON failed") // the cause could repeat it
 	}
