@@ -22,8 +22,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
 // becomeOrdinary is a script that runs as root in a mount namespace of its own. It
@@ -229,16 +227,4 @@ func tarOf(t *testing.T, files []tar.Header) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
-}
-
-// TestCommandOfNoProcess: a command that runs inside another program has no
-// command line of its own, and must not make that program another one.
-func TestCommandOfNoProcess(t *testing.T) {
-	if args, err := thisCommand(config.Caller{}); err == nil {
-		t.Errorf("got %q to execute again, want an error", args)
-	}
-	args, err := thisCommand(config.Caller{Args: []string{"elsewhere/nerdctl", "pull-ext", "debian"}})
-	if program, _ := os.Executable(); err != nil || !slices.Equal(args, []string{program, "pull-ext", "debian"}) {
-		t.Errorf("got %q, %v, want this program with the arguments", args, err)
-	}
 }

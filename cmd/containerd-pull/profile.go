@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
@@ -276,7 +277,7 @@ func inProfile(name string, err error) error {
 func (o *profileOptions) checkOnline(ctx context.Context, settings *config.Settings, name string, cfg *config.Config) []error {
 	var wrong []error
 	if cfg.Store.Root == "" {
-		if err := enterRootless(o.caller, cfg); err != nil {
+		if err := enter.Rootless(o.caller, cfg); err != nil {
 			return append(wrong, inProfile(name, err))
 		}
 		st, err := daemon.Dial(ctx, cfg.Store)

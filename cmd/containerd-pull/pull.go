@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -61,7 +62,7 @@ func newBatch(ctx context.Context, o options, args, warnings []string) (context.
 		s.close()
 		return ctx, nil, nil, err
 	}
-	warnings = slices.Concat(warnings, ownRootWarnings(o.caller), s.warnings(refs))
+	warnings = slices.Concat(warnings, enter.OwnWarnings(o.caller), s.warnings(refs))
 	return ctx, s, &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
@@ -75,10 +76,10 @@ func openSession(ctx context.Context, o options, refs []source.Ref) (context.Con
 	if s.call, s.each, err = s.settings.ResolveAll(refs); err != nil {
 		return ctx, nil, asUsage(err)
 	}
-	if err := enterRootless(o.caller, s.configs()...); err != nil {
+	if err := enter.Rootless(o.caller, s.configs()...); err != nil {
 		return ctx, nil, err
 	}
-	if err := enterOwnNamespace(o.caller, s.configs()...); err != nil {
+	if err := enter.Own(o.caller, s.configs()...); err != nil {
 		return ctx, nil, err
 	}
 	ctx, cancel := withTimeout(ctx, s.call)

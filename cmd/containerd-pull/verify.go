@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -79,7 +80,7 @@ func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
 	}
 	var warnings []string
 	if o.repair {
-		warnings = append(s.warnings(refs), ownRootWarnings(o.caller)...)
+		warnings = append(s.warnings(refs), enter.OwnWarnings(o.caller)...)
 	} else { // no registry is asked for anything
 		warnings = s.warnings(nil)
 	}

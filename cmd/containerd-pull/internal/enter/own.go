@@ -1,4 +1,4 @@
-package main
+package enter
 
 import (
 	"errors"
@@ -20,11 +20,11 @@ const envOwnRoot = "CONTAINERD_PULL_OWN_ROOT"
 
 const unpackHint = "run it as root, or allow user namespaces; --unpack=false only fetches"
 
-// enterOwnNamespace executes this command line once more as root of a user
+// Own executes this command line once more as root of a user
 // namespace, if one of the configurations has an ordinary user unpack into a root
 // without a daemon, or look at what was unpacked there. It returns only if that is
 // not needed, or fails; that is of the class of places that cannot be written.
-func enterOwnNamespace(caller config.Caller, all ...*config.Config) error {
+func Own(caller config.Caller, all ...*config.Config) error {
 	inside := caller.Getenv(envOwnRoot) != ""
 	if inside {
 		userns.CloseInherited(caller.Getenv(envNamespaces))
@@ -71,8 +71,8 @@ func loginName(caller config.Caller) string {
 	return u.Username
 }
 
-// ownRootWarnings says what is lost in a namespace without subordinate IDs.
-func ownRootWarnings(caller config.Caller) []string {
+// OwnWarnings says what is lost in a namespace without subordinate IDs.
+func OwnWarnings(caller config.Caller) []string {
 	alone := caller.Getenv(envOwnRoot)
 	if alone == "" || alone == userns.WithOwners {
 		return nil

@@ -1,4 +1,8 @@
-package main
+// Package enter executes the program once more in namespaces where it can do what was
+// asked: those of the caller's rootless containerd, or a user namespace in which an
+// ordinary user unpacks into a root. Which process counts as RootlessKit's is a matter
+// of internal/process, how a user namespace is made of pkg/userns.
+package enter
 
 import (
 	"errors"
@@ -39,11 +43,11 @@ func (e *rootlessError) Hint() string { return e.hint }
 
 func (e *rootlessError) Unwrap() []error { return []error{e.err, store.ErrUnavailable} }
 
-// enterRootless executes this command line once more in the namespaces of the
+// Rootless executes this command line once more in the namespaces of the
 // caller's rootless containerd, if one of the configurations leads to it. It is
 // called before the command asks for a password or writes anything. It returns
 // only if no namespace has to be entered; otherwise it replaces the process.
-func enterRootless(caller config.Caller, all ...*config.Config) error {
+func Rootless(caller config.Caller, all ...*config.Config) error {
 	if caller.UID == 0 || !slices.ContainsFunc(all, leadsInside) {
 		return nil
 	}
