@@ -76,6 +76,7 @@ func rooms() map[string][]string {
 
 		"cmd/containerd-pull/internal/complete": {"pkg/config", "pkg/config/file", "pkg/config/value", "pkg/image", "pkg/plugin", "pkg/registry", "pkg/registry/credential", "pkg/source", "pkg/store", "pkg/store/daemon", "pkg/store/root", "pkg/userfile"},
 		"cmd/containerd-pull/internal/enter":    {"cmd/containerd-pull/internal/process", "pkg/config", "pkg/failure", "pkg/pull", "pkg/store", "pkg/userfile", "pkg/userns"},
+		"cmd/containerd-pull/internal/exit":     {"pkg/batch", "pkg/config", "pkg/config/value", "pkg/failure", "pkg/layer", "pkg/printable", "pkg/progress", "pkg/pull", "pkg/source", "pkg/store", "pkg/trust", "pkg/userfile"},
 		"cmd/containerd-pull/internal/process":  {},
 		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/registry/credential", "pkg/registry/hosts", "pkg/source", "pkg/store", "pkg/printable", "pkg/userfile", "pkg/watch"},
 

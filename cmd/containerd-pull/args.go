@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
@@ -20,21 +21,21 @@ import (
 // noArgs refuses arguments for a command that takes none.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usagef("%s takes no argument: got %q", cmd.CommandPath(), args[0])
+		return exit.Usagef("%s takes no argument: got %q", cmd.CommandPath(), args[0])
 	}
 	return nil
 }
 
 func exactlyOne(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usagef("%s takes one argument: got %d", cmd.CommandPath(), len(args))
+		return exit.Usagef("%s takes one argument: got %d", cmd.CommandPath(), len(args))
 	}
 	return nil
 }
 
 func atMostOne(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
-		return usagef("%s takes one argument: got %q", cmd.CommandPath(), args)
+		return exit.Usagef("%s takes one argument: got %q", cmd.CommandPath(), args)
 	}
 	return nil
 }
@@ -50,7 +51,7 @@ func someReferences(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	writeUsage(cmd.ErrOrStderr(), cmd)
-	return &usageError{err: fmt.Errorf("no reference given"), hint: "for example: " + programName + " alpine"}
+	return &exit.UsageError{Err: fmt.Errorf("no reference given"), Remedy: "for example: " + programName + " alpine"}
 }
 
 // refuseImageAsAddress refuses an address that is no socket and reads as an image.
@@ -60,9 +61,9 @@ func refuseImageAsAddress(cmd *cobra.Command) error {
 		if f == nil || !f.Changed || !readsAsImage(f.Value.String()) {
 			continue
 		}
-		return &usageError{
-			err:  fmt.Errorf("%s names the socket of containerd, and %q reads as an image", dashed(f), f.Value),
-			hint: "leave the flag out to pull the image; there is none for all tags of a repository",
+		return &exit.UsageError{
+			Err:    fmt.Errorf("%s names the socket of containerd, and %q reads as an image", dashed(f), f.Value),
+			Remedy: "leave the flag out to pull the image; there is none for all tags of a repository",
 		}
 	}
 	return nil
@@ -96,15 +97,15 @@ func refuseImageBesideVersion(cmd *cobra.Command, args []string) error {
 	if !asksVersion(cmd) || len(args) == 0 {
 		return nil
 	}
-	return &usageError{
-		err:  fmt.Errorf("-v prints the version and pulls nothing, and %q reads as an image", args[0]),
-		hint: "leave out -v to pull it; --debug says more of what happens",
+	return &exit.UsageError{
+		Err:    fmt.Errorf("-v prints the version and pulls nothing, and %q reads as an image", args[0]),
+		Remedy: "leave out -v to pull it; --debug says more of what happens",
 	}
 }
 
 func oneStream(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usagef("%s takes one file of events, or - for stdin: got %d arguments", cmd.CommandPath(), len(args))
+		return exit.Usagef("%s takes one file of events, or - for stdin: got %d arguments", cmd.CommandPath(), len(args))
 	}
 	return nil
 }
@@ -119,7 +120,7 @@ func oneShell(cmd *cobra.Command, args []string) error {
 			return nil
 		}
 	}
-	return usagef("%s: got %q, want one of %s", cmd.CommandPath(), args[0], strings.Join(plugin.Shells(), ", "))
+	return exit.Usagef("%s: got %q, want one of %s", cmd.CommandPath(), args[0], strings.Join(plugin.Shells(), ", "))
 }
 
 // oneOf returns the hint for a missing or unknown word that should be one of
@@ -141,7 +142,7 @@ func addFormat(cmd *cobra.Command, format *string) {
 // checkFormat refuses an unknown form before any work is done.
 func checkFormat(format string) error {
 	if format != "" && format != "json" {
-		return usagef("--format: got %q, want json", format)
+		return exit.Usagef("--format: got %q, want json", format)
 	}
 	return nil
 }
@@ -153,9 +154,9 @@ func writeFormatted(w io.Writer, format string, v any, text func(io.Writer)) err
 		return err
 	}
 	if format == "" {
-		return asOutput(output.Text(w, text))
+		return exit.AsOutput(output.Text(w, text))
 	}
-	return asOutput(output.JSON(w, v))
+	return exit.AsOutput(output.JSON(w, v))
 }
 
 const noSignatures = "signatures are not checked by this program; --verify bindir can ask one that does"
@@ -184,20 +185,20 @@ func foreignFlags() map[string]string {
 	}
 }
 
-// flagError makes an error of the flag parser a usageError, with a hint if the
+// flagError makes an error of the flag parser a exit.UsageError, with a hint if the
 // flag is known from another tool or nearly right.
 func flagError(cmd *cobra.Command, err error) error {
-	u := &usageError{err: err}
+	u := &exit.UsageError{Err: err}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
 		return u
 	}
 	name := unknown.GetSpecifiedName()
 	if hint, ok := foreignFlags()[name]; ok {
-		u.hint = hint
+		u.Remedy = hint
 		return u
 	}
-	u.hint = flagHint(cmd, name)
+	u.Remedy = flagHint(cmd, name)
 	return u
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -33,7 +34,7 @@ func runConfigShow(o *configShowOptions, args []string) error {
 	if len(args) > 0 {
 		var err error
 		if ref, err = source.ParseRef(args[0]); err != nil {
-			return asUsage(err)
+			return exit.AsUsage(err)
 		}
 	}
 	settings, cfg, err := o.resolve(ref)

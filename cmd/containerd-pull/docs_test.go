@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -97,7 +98,7 @@ func typesOf(prefix string, object map[string]any, into map[string]string) {
 func shownTypes(t *testing.T, o batch.Outcome) map[string]string {
 	t.Helper()
 	var text bytes.Buffer
-	out, err := output.NewPull(output.Options{Out: &text, Config: &config.Config{Format: "json"}, Describe: describe})
+	out, err := output.NewPull(output.Options{Out: &text, Config: &config.Config{Format: "json"}, Describe: exit.Describe})
 	if err == nil {
 		err = out.Write([]batch.Outcome{o})
 	}
@@ -111,7 +112,7 @@ func shownTypes(t *testing.T, o batch.Outcome) map[string]string {
 }
 
 // TestOutputDocumentation compares the table of JSON fields with results: a
-// success, and failures of which much and little is known.
+// success, and exit.Names of which much and little is known.
 func TestOutputDocumentation(t *testing.T) {
 	const dgst = digest.Digest("sha256:3f1d6c17773a45c97bd8f158d665c9709d7b29ed7917ac934086ad96f92e4510")
 	jobs, err := parseRefs([]string{"debian"})
@@ -201,8 +202,8 @@ func TestExitCodeDocumentation(t *testing.T) {
 	for _, cells := range rows(section(t, "output.md", "Exit codes")) {
 		documented[cells[0]+" "+cells[1]] = true
 	}
-	for _, c := range classes() {
-		real[fmt.Sprintf("%d %s", c.code, c.name)] = true
+	for code, name := range exit.Names() {
+		real[fmt.Sprintf("%d %s", code, name)] = true
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(real)), slices.Sorted(maps.Keys(documented))); diff != "" {
 		t.Errorf("exit codes (-real +documented):\n%s", diff)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
@@ -66,7 +67,7 @@ func topics() []topic {
 // text returns the topic's page, which is plain text as well as Markdown.
 func (t topic) text() string {
 	text, _ := helpText(t.name)
-	return strings.Replace(text+"\n", "{{table}}\n", indent("    ", exitCodesText()), 1)
+	return strings.Replace(text+"\n", "{{table}}\n", indent("    ", exit.CodesText()), 1)
 }
 
 func topicNames() []string {
@@ -91,14 +92,14 @@ func runHelp(out io.Writer, root *cobra.Command, args []string) error {
 		for _, t := range topics() {
 			if t.name == args[0] {
 				_, err := io.WriteString(out, t.text())
-				return asOutput(err)
+				return exit.AsOutput(err)
 			}
 		}
 	}
 	cmd, rest, err := root.Find(args)
 	if err != nil || len(rest) > 0 {
 		err := fmt.Errorf("no help about %q", strings.Join(args, " "))
-		return &usageError{err, oneOf(append(commandNames(cmd), topicNames()...), rest)}
+		return &exit.UsageError{Err: err, Remedy: oneOf(append(commandNames(cmd), topicNames()...), rest)}
 	}
 	return cmd.Help()
 }

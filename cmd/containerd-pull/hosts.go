@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
@@ -62,7 +63,7 @@ func newHostsWriteCmd(s streams, caller config.Caller) *cobra.Command {
 func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	ref, err := source.ParseRef(arg)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	settings, cfg, err := o.resolve(ref)
 	if err != nil {
@@ -72,17 +73,17 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 	cfg.Registry.Hosts.Warn = func(message string) { o.warn(message) }
 	reg, err := registry.New(cfg.Registry)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	found, err := reg.Hosts(ctx, ref)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	credentials := cfg.CredentialOptions(o.caller, nil)
 	credentials.Shared = o.sharedCredentials()
 	find, err := credential.New(credentials)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	shown := make(output.Hosts, len(found))
 	for i, h := range found {
@@ -102,8 +103,8 @@ type credentialError struct {
 	err  error
 }
 
-func (e *credentialError) Error() string { return "credential of " + e.host + ": " + e.err.Error() }
-func (e *credentialError) Unwrap() error { return e.err }
+func (e *credentialError) Error() string   { return "credential of " + e.host + ": " + e.err.Error() }
+func (e *credentialError) Unwrap() []error { return []error{e.err, exit.ErrCredential} }
 
 // hostsMarker is the start of the files that hosts write may replace.
 const hostsMarker = "# Written by " + programName + " hosts write"
@@ -136,14 +137,14 @@ func (o *hostsOptions) hostsFiles() (files []hosts.File, profile string, err err
 		return nil, "", err
 	}
 	if cfg.Profile == "" {
-		return nil, "", &usageError{errors.New("no profile to write the hosts of"), "name one with --profile"}
+		return nil, "", &exit.UsageError{Err: errors.New("no profile to write the hosts of"), Remedy: "name one with --profile"}
 	}
 	files, err = hosts.Files(cfg.Registry.Hosts, settings.Hosts(cfg.Profile))
 	if err != nil {
-		return nil, "", asUsage(err)
+		return nil, "", exit.AsUsage(err)
 	}
 	if len(files) == 0 {
-		return nil, "", usagef("profile %s has neither mirrors nor patterns that name a registry", cfg.Profile)
+		return nil, "", exit.Usagef("profile %s has neither mirrors nor patterns that name a registry", cfg.Profile)
 	}
 	return files, cfg.Profile, nil
 }
@@ -161,7 +162,7 @@ func checkForeign(path string) error {
 	if bytes.HasPrefix(old, []byte(hostsMarker)) {
 		return nil
 	}
-	return &usageError{fmt.Errorf("%s was not written by %s", path, programName), "move it away to have it replaced"}
+	return &exit.UsageError{Err: fmt.Errorf("%s was not written by %s", path, programName), Remedy: "move it away to have it replaced"}
 }
 
 // oldHosts reads a file that is to be replaced; it returns nil if there is none.
@@ -211,7 +212,7 @@ func (o *hostsOptions) writeHostsFile(path string, f hosts.File) error {
 			return err
 		}
 		_, err = io.WriteString(o.streams.out, printable.Text(string(shownDiff(path, old, f.Text))))
-		return asOutput(err)
+		return exit.AsOutput(err)
 	}
 	mode := fs.FileMode(0o644)
 	if f.Secret {
@@ -224,5 +225,5 @@ func (o *hostsOptions) writeHostsFile(path string, f hosts.File) error {
 		return err
 	}
 	_, err := fmt.Fprintln(o.streams.out, printable.Line(path))
-	return asOutput(err)
+	return exit.AsOutput(err)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
@@ -36,7 +37,7 @@ func newImagesCmd(s streams, caller config.Caller) *cobra.Command {
 func runImages(ctx context.Context, o *imagesOptions, args []string) error {
 	form, err := output.NewImagesForm(o.format)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	ctx, s, err := openSession(ctx, o.options, imageRefs(args))
 	if err != nil {
@@ -56,13 +57,13 @@ func runImages(ctx context.Context, o *imagesOptions, args []string) error {
 	if s.call.Quiet && o.format == "" {
 		for _, img := range shown.Images {
 			if _, err := fmt.Fprintln(o.streams.out, img.Name); err != nil {
-				return asOutput(err)
+				return exit.AsOutput(err)
 			}
 		}
 		return nil
 	}
 	if err := form.Write(o.streams.out, shown, time.Now()); err != nil {
-		return asOutput(err)
+		return exit.AsOutput(err)
 	}
 	if !s.call.Quiet && o.format == "" {
 		fmt.Fprintln(o.streams.err, printable.Line(shown.Summary()))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -54,10 +55,10 @@ func newLogoutCmd(s streams, caller config.Caller) *cobra.Command {
 // passwordMeant adds to the error for a profile that does not exist what -p is: to
 // docker login it is a password.
 func passwordMeant(err error) error {
-	if !isA[*config.UnknownProfile](err) {
+	if _, ok := errors.AsType[*config.UnknownProfile](err); !ok {
 		return err
 	}
-	return &usageError{err: err, hint: "-p names a profile; a password comes from --password-stdin, or is asked for on the terminal"}
+	return &exit.UsageError{Err: err, Remedy: "-p names a profile; a password comes from --password-stdin, or is asked for on the terminal"}
 }
 
 // registryOf returns the registry that is named, else Docker Hub.
@@ -74,9 +75,9 @@ func registryOf(args []string) (source.Ref, error) {
 	}
 	ref, err := source.ParseRef(name + "/x")
 	if err != nil || ref.TypedHost() != name || ref.Path != "x" && ref.Path != "library/x" {
-		return ref, &usageError{
-			err:  fmt.Errorf("%q names no registry", args[0]),
-			hint: "a registry is a host, such as registry.example.com or localhost:5000, without the name of an image",
+		return ref, &exit.UsageError{
+			Err:    fmt.Errorf("%q names no registry", args[0]),
+			Remedy: "a registry is a host, such as registry.example.com or localhost:5000, without the name of an image",
 		}
 	}
 	return source.RegistryRef(name), nil
@@ -93,7 +94,7 @@ func runLogin(ctx context.Context, o *loginOptions, args []string) error {
 	place.Shared = o.sharedCredentials()
 	file, err := place.LoginFile()
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	if cfg.Login.User+cfg.Login.Username == "" && !cfg.Login.PasswordStdin {
 		if cfg.Login.Username, err = askName(ctx, ref.Name); err != nil {
@@ -105,7 +106,7 @@ func runLogin(ctx context.Context, o *loginOptions, args []string) error {
 		return err
 	}
 	if cred.Password == "" {
-		return usagef("the password is empty")
+		return exit.Usagef("the password is empty")
 	}
 	asked, err := o.try(ctx, cfg, ref, *cred)
 	if err != nil {
@@ -156,7 +157,7 @@ func (o *loginOptions) try(ctx context.Context, cfg *config.Config, ref source.R
 	}
 	reg, err := registry.New(opts)
 	if err != nil {
-		return false, asUsage(err)
+		return false, exit.AsUsage(err)
 	}
 	err = reg.Login(ctx, ref.Domain)
 	return asked, store.WithCause(ctx, err)
@@ -165,10 +166,10 @@ func (o *loginOptions) try(ctx context.Context, cfg *config.Config, ref source.R
 // asWriting makes a file that cannot be written a fault of the command line, unless
 // the disk is to blame.
 func asWriting(err error) error {
-	if store.IsStorage(err) || classify(err).code != 1 {
+	if store.IsStorage(err) || exit.Code(err) != 1 {
 		return err
 	}
-	return asUsage(err)
+	return exit.AsUsage(err)
 }
 
 // surprises says why pulls would not use what is kept now.
@@ -201,7 +202,7 @@ func runLogout(ctx context.Context, o *loginOptions, args []string) error {
 	place.Shared = o.sharedCredentials()
 	file, err := place.LoginFile()
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	done, err := file.Erase(ctx, ref.Domain)
 	if err != nil {
@@ -233,16 +234,16 @@ func (o *loginOptions) remaining(ctx context.Context, place credential.Options, 
 func askName(ctx context.Context, registry string) (string, error) {
 	name, err := askTerminal(ctx, fmt.Sprintf("User of %s: ", registry), readVisible)
 	if err != nil {
-		if isA[*usageError](err) {
-			return "", &usageError{
-				err:  errors.New("no user is named, and there is no terminal to ask for one"),
-				hint: "--username NAME --password-stdin reads the password from the standard input",
+		if _, ok := errors.AsType[*exit.UsageError](err); ok {
+			return "", &exit.UsageError{
+				Err:    errors.New("no user is named, and there is no terminal to ask for one"),
+				Remedy: "--username NAME --password-stdin reads the password from the standard input",
 			}
 		}
 		return "", err
 	}
 	if name = strings.TrimSpace(name); name == "" {
-		return "", usagef("the name of the user is empty")
+		return "", exit.Usagef("the name of the user is empty")
 	}
 	return name, nil
 }

@@ -4,7 +4,7 @@
 // pkg/pull do it, pkg/progress shows it, and internal/output writes the result.
 //
 // Each file holds one command. session.go holds what commands on images have in
-// common, exit.go the table of exit codes, help/*.md the help texts. pull.go is
+// common, internal/exit the table of exit codes, help/*.md the help texts. pull.go is
 // where to start reading.
 package main
 
@@ -21,13 +21,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/complete"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
 const programName = "containerd-pull"
 
 func main() {
-	ctx, stop := catchSignals(context.Background(), os.Exit)
+	ctx, stop := exit.CatchSignals(context.Background(), os.Exit)
 	caller := config.ThisProcess()
 	caller.Args = os.Args
 	// What net/http logs by itself repeats what a server sent, secrets included.
@@ -79,12 +80,11 @@ func execute(ctx context.Context, root *cobra.Command, s streams, caller config.
 	if err == nil {
 		return 0
 	}
-	var told *reportedError
-	if !errors.As(err, &told) {
-		writeError(s.err, err, caller)
+	if !exit.IsReported(err) {
+		exit.Write(s.err, err, caller)
 	}
-	if changed, ok := errors.AsType[*changedExit](err); ok {
-		return changed.code
+	if changed, ok := errors.AsType[*exit.Changed](err); ok {
+		return changed.Code
 	}
-	return classify(err).code
+	return exit.Code(err)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
@@ -111,11 +112,11 @@ func (kubernetesNamespace) Set(string) error {
 func runDocker(ctx context.Context, s streams, caller config.Caller, args []string) int {
 	if len(args) > 0 && args[0] == plugin.MetadataRequest {
 		_, err := s.out.Write(plugin.Metadata(buildVersion()))
-		return report(s, caller, asOutput(err))
+		return report(s, caller, exit.AsOutput(err))
 	}
 	call, err := plugin.ParseDocker(args)
 	if err != nil {
-		return report(s, caller, asUsage(err))
+		return report(s, caller, exit.AsUsage(err))
 	}
 	ctx, stop, err := followDocker(ctx, caller)
 	if err != nil {
@@ -140,8 +141,8 @@ func report(s streams, caller config.Caller, err error) int {
 	if err == nil {
 		return 0
 	}
-	writeError(s.err, err, caller)
-	return classify(err).code
+	exit.Write(s.err, err, caller)
+	return exit.Code(err)
 }
 
 // followDocker returns a context that ends when Docker asks its plugins to end.
@@ -151,7 +152,7 @@ func followDocker(ctx context.Context, caller config.Caller) (context.Context, f
 		return ctx, func() {}, nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop, err := plugin.Follow(socket, func() { cancel(&signalError{os.Interrupt}) })
+	stop, err := plugin.Follow(socket, func() { cancel(&exit.SignalError{Signal: os.Interrupt}) })
 	if err != nil {
 		cancel(nil)
 		return ctx, nil, fmt.Errorf("DOCKER_CLI_PLUGIN_SOCKET: %w", err)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -22,7 +23,7 @@ import (
 func login(ctx context.Context, s streams, cfg *config.Config, refs []source.Ref) (*credential.Credential, error) {
 	l := cfg.Login
 	if l.PasswordStdin && l.User+l.Username == "" {
-		return nil, usagef("--password-stdin needs --username or --user")
+		return nil, exit.Usagef("--password-stdin needs --username or --user")
 	}
 	if l.User+l.Username+l.Refresh == "" {
 		return nil, nil
@@ -41,7 +42,7 @@ func login(ctx context.Context, s streams, cfg *config.Config, refs []source.Ref
 func oneHost(refs []source.Ref) error {
 	for _, ref := range refs {
 		if ref.Domain != refs[0].Domain {
-			return usagef("a credential of the command line is for one registry: got references on %s and %s", refs[0].Domain, ref.Domain)
+			return exit.Usagef("a credential of the command line is for one registry: got references on %s and %s", refs[0].Domain, ref.Domain)
 		}
 	}
 	return nil
@@ -55,9 +56,9 @@ func userAndPassword(ctx context.Context, s streams, cfg *config.Config, host st
 	var err error
 	switch {
 	case name == "" || strings.Contains(name, ":"):
-		return nil, usagef("the name of a user is empty or holds a colon")
+		return nil, exit.Usagef("the name of a user is empty or holds a colon")
 	case given && cfg.Login.PasswordStdin:
-		return nil, usagef("--user with a password and --password-stdin exclude each other")
+		return nil, exit.Usagef("--user with a password and --password-stdin exclude each other")
 	case given && !cfg.Quiet:
 		fmt.Fprintf(s.err, "%s: warning: others can read the password on the command line; --password-stdin hides it\n", programName)
 	case given:
@@ -79,7 +80,7 @@ func readLine(r io.Reader) (string, error) {
 		return "", fmt.Errorf("reading the password: %w", err)
 	}
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
-		return "", usagef("--password-stdin: got no password")
+		return "", exit.Usagef("--password-stdin: got no password")
 	}
 	return line, nil
 }
@@ -99,9 +100,9 @@ func askPassword(ctx context.Context, prompt string) (string, error) {
 func askTerminal(ctx context.Context, prompt string, read func(fd int) ([]byte, error)) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", &usageError{
-			err:  errors.New("--user without a password, and no terminal to ask for it"),
-			hint: "--password-stdin reads it from the standard input",
+		return "", &exit.UsageError{
+			Err:    errors.New("--user without a password, and no terminal to ask for it"),
+			Remedy: "--password-stdin reads it from the standard input",
 		}
 	}
 	defer tty.Close()

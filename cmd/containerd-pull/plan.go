@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -41,7 +42,7 @@ func refuseResultFlags(fs *pflag.FlagSet) (err error) {
 	for _, s := range config.Table() {
 		for _, f := range s.Flags {
 			if !planned[s.Name()] && fs.Changed(f.Name) {
-				err = cmp.Or(err, usagef("--%s has no effect with --dry-run: nothing is pulled", f.Name))
+				err = cmp.Or(err, exit.Usagef("--%s has no effect with --dry-run: nothing is pulled", f.Name))
 			}
 		}
 	}
@@ -55,9 +56,9 @@ func runPlan(ctx context.Context, o options, args, warnings []string) error {
 		return err
 	}
 	defer s.close()
-	out, err := output.NewPlan(output.Options{Out: o.streams.out, Config: s.call, Jobs: b.Jobs, Describe: describe, Failures: failures()})
+	out, err := output.NewPlan(output.Options{Out: o.streams.out, Config: s.call, Jobs: b.Jobs, Describe: exit.Describe, Failures: exit.Names()})
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	if err := s.startDisplay(); err != nil {
 		return err
@@ -68,20 +69,20 @@ func runPlan(ctx context.Context, o options, args, warnings []string) error {
 		return err
 	})
 	err = s.endDisplay(err)
-	if err = cmp.Or(err, asOutput(out.Write(forecast))); err != nil {
+	if err = cmp.Or(err, exit.AsOutput(out.Write(forecast))); err != nil {
 		return err
 	}
 	return concludePlan(s.call, forecast)
 }
 
-// concludePlan returns how a plan without failures ends.
+// concludePlan returns how a plan without exit.Names ends.
 func concludePlan(call *config.Config, f batch.Forecast) error {
 	if f.Misfit != nil {
 		return &misfitError{f.Misfit}
 	}
 	for _, o := range f.Outcomes {
 		if call.ChangedExitCode != 0 && !o.Outlook.Nothing {
-			return &reportedError{&changedExit{call.ChangedExitCode}}
+			return exit.Reported(&exit.Changed{Code: call.ChangedExitCode})
 		}
 	}
 	return nil

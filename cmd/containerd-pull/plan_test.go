@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -36,7 +37,7 @@ func TestPlanDocumentation(t *testing.T) {
 		Hosts: []batch.Host{{Host: hosts.Host{Name: "example.com", Pull: true}}},
 	}
 	var text bytes.Buffer
-	out, err := output.NewPlan(output.Options{Out: &text, Config: &config.Config{Format: "json"}, Describe: describe})
+	out, err := output.NewPlan(output.Options{Out: &text, Config: &config.Config{Format: "json"}, Describe: exit.Describe})
 	if err == nil {
 		err = out.Write(batch.Forecast{Outcomes: []batch.Outcome{o}})
 	}

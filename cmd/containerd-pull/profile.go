@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
@@ -64,7 +65,7 @@ func newProfileInitCmd(s streams, caller config.Caller) *cobra.Command {
 func runProfileList(_ context.Context, o *profileOptions, _ []string) error {
 	settings, err := config.Load(o.caller, o.flags)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	o.warn(settings.Warnings()...)
 	shown := output.NewProfiles(settings.Profiles())
@@ -74,12 +75,12 @@ func runProfileList(_ context.Context, o *profileOptions, _ []string) error {
 func runProfileShow(_ context.Context, o *profileOptions, args []string) error {
 	settings, err := config.Load(o.caller, o.flags)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	o.warn(settings.Warnings()...)
 	made, err := settings.ShowProfile(args[0])
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	for _, p := range settings.Profiles() {
 		if p.Name == args[0] {
@@ -104,25 +105,25 @@ func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
 	}
 	path, err := o.flags.NamedFile(o.caller)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	if path == "" {
 		path = o.caller.UserFile()
 		if err := config.CheckUserFile(path); err != nil {
-			return asUsage(err)
+			return exit.AsUsage(err)
 		}
 	}
 	if path == "" {
-		return usagef("no HOME to write the profile to: name a file with --config")
+		return exit.Usagef("no HOME to write the profile to: name a file with --config")
 	}
 	if err := config.InitProfile(path, name); err != nil {
 		if store.IsStorage(err) {
 			return err
 		}
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	_, err = fmt.Fprintln(o.streams.out, printable.Line(path))
-	return asOutput(err)
+	return exit.AsOutput(err)
 }
 
 func newProfileCheckCmd(s streams, caller config.Caller) *cobra.Command {
@@ -137,24 +138,24 @@ func newProfileCheckCmd(s streams, caller config.Caller) *cobra.Command {
 // runProfileCheck reports all mistakes, not only the first.
 func runProfileCheck(ctx context.Context, o *profileOptions, names []string) error {
 	if o.online && o.migrate {
-		return usagef("--online and --migrate exclude each other")
+		return exit.Usagef("--online and --migrate exclude each other")
 	}
 	if err := checkFormat(o.format); err != nil {
 		return err
 	}
 	settings, err := config.Read(o.caller, o.flags)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	var wrong []error
 	for _, f := range settings.Findings() {
-		wrong = append(wrong, asUsage(f))
+		wrong = append(wrong, exit.AsUsage(f))
 	}
 	if o.migrate && len(wrong) > 0 {
 		for _, err := range wrong {
-			writeError(o.streams.err, err, o.caller)
+			exit.Write(o.streams.err, err, o.caller)
 		}
-		return &reportedError{errors.Join(wrong...)}
+		return exit.Reported(errors.Join(wrong...))
 	}
 	if o.migrate {
 		return showChanges(o, settings, names)
@@ -175,12 +176,12 @@ func runProfileCheck(ctx context.Context, o *profileOptions, names []string) err
 // what is not; as JSON, all of it on stdout.
 func (o *profileOptions) showCheck(shown *output.Check, wrong []error) error {
 	for _, err := range wrong {
-		shown.Wrong = append(shown.Wrong, output.Finding{Message: err.Error(), Hint: hintFor(err, o.caller)})
+		shown.Wrong = append(shown.Wrong, output.Finding{Message: err.Error(), Hint: exit.HintFor(err, o.caller)})
 	}
 	if o.format == "" {
 		o.warn(shown.Warnings...)
 		for _, err := range wrong {
-			writeError(o.streams.err, err, o.caller)
+			exit.Write(o.streams.err, err, o.caller)
 		}
 	}
 	if o.format != "" || len(wrong) == 0 {
@@ -189,7 +190,7 @@ func (o *profileOptions) showCheck(shown *output.Check, wrong []error) error {
 		}
 	}
 	if len(wrong) > 0 {
-		return &reportedError{errors.Join(wrong...)}
+		return exit.Reported(errors.Join(wrong...))
 	}
 	return nil
 }
@@ -199,19 +200,19 @@ func (o *profileOptions) showCheck(shown *output.Check, wrong []error) error {
 func showChanges(o *profileOptions, settings *config.Settings, names []string) error {
 	for _, name := range names {
 		if _, err := settings.ShowProfile(name); err != nil { // it has to exist
-			return asUsage(err)
+			return exit.AsUsage(err)
 		}
 	}
 	changes, err := settings.Changes(names)
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	shown := output.NewChanges(changes)
 	if err := writeFormatted(o.streams.out, o.format, shown, shown.Write); err != nil {
 		return err
 	}
 	if len(changes) > 0 {
-		return &reportedError{usagef("%d lines mean something else than in the first release", len(changes))}
+		return exit.Reported(exit.Usagef("%d lines mean something else than in the first release", len(changes)))
 	}
 	return nil
 }
@@ -235,7 +236,7 @@ func addReach(shown *output.Check, settings *config.Settings, names []string) er
 	for _, name := range profilesOr(settings, names) {
 		cfg, err := settings.WithProfile(name)
 		if err != nil {
-			return asUsage(err)
+			return exit.AsUsage(err)
 		}
 		for _, caveat := range cfg.Caveats() {
 			shown.Warnings = append(shown.Warnings, inProfile(name, errors.New(caveat)).Error())
@@ -252,11 +253,11 @@ func (o *profileOptions) checkProfiles(ctx context.Context, settings *config.Set
 	for _, name := range profilesOr(settings, names) {
 		cfg, err := settings.WithProfile(name)
 		if err != nil {
-			wrong = append(wrong, asUsage(err))
+			wrong = append(wrong, exit.AsUsage(err))
 			continue
 		}
 		for _, err := range cfg.Probe() {
-			wrong = append(wrong, asUsage(inProfile(name, err)))
+			wrong = append(wrong, exit.AsUsage(inProfile(name, err)))
 		}
 		if o.online {
 			wrong = append(wrong, o.checkOnline(ctx, settings, name, cfg)...)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -74,10 +75,10 @@ func runPull(ctx context.Context, o options, args, warnings []string) error {
 	}
 	defer s.close()
 	out, err := output.NewPull(output.Options{
-		Out: o.streams.out, Config: s.call, Jobs: b.Jobs, List: len(args) != 1, Describe: describe, Failures: failures(),
+		Out: o.streams.out, Config: s.call, Jobs: b.Jobs, List: len(args) != 1, Describe: exit.Describe, Failures: exit.Names(),
 	})
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	return showPull(ctx, s, b, out)
 }
@@ -88,11 +89,11 @@ func parseRefs(args []string) ([]batch.Job, error) {
 	seen := make(map[string]bool)
 	for _, arg := range args {
 		if strings.HasPrefix(arg, "ipfs://") || strings.HasPrefix(arg, "ipns://") {
-			return nil, &schemeError{arg}
+			return nil, exit.UnknownScheme(arg)
 		}
 		ref, err := source.ParseRef(arg)
 		if err != nil {
-			return nil, asUsage(err)
+			return nil, exit.AsUsage(err)
 		}
 		if key := ref.String(); !seen[key] {
 			seen[key] = true
@@ -127,7 +128,7 @@ func showPull(ctx context.Context, s *session, b *batch.Batch, out *output.Pull)
 	})
 	err = picture.write(s.display.Writer(), err)
 	err = s.endDisplay(err)
-	werr := asOutput(out.Write(outcomes))
+	werr := exit.AsOutput(out.Write(outcomes))
 	if err = cmp.Or(err, werr); err != nil {
 		return err
 	}
@@ -144,12 +145,12 @@ func (s *session) reportEach(b *batch.Batch, work func() error) error {
 	b.OnError = func(err error) {
 		reported = true
 		if s.call.Progress != display.ModeJSON {
-			writeError(s.display.Writer(), err, s.caller)
+			exit.Write(s.display.Writer(), err, s.caller)
 		}
 	}
 	err := work()
 	if reported {
-		err = &reportedError{err}
+		err = exit.Reported(err)
 	}
 	return err
 }
@@ -159,7 +160,7 @@ func (s *session) reportEach(b *batch.Batch, work func() error) error {
 func asChanged(cfg *config.Config, all []batch.Outcome) error {
 	for _, one := range all {
 		if cfg.ChangedExitCode != 0 && one.Result.Changed {
-			return &reportedError{&changedExit{cfg.ChangedExitCode}}
+			return exit.Reported(&exit.Changed{Code: cfg.ChangedExitCode})
 		}
 	}
 	return nil

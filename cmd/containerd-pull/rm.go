@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -40,7 +41,7 @@ func newRmCmd(s streams, caller config.Caller) *cobra.Command {
 
 func someImages(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return &usageError{err: errors.New("no image is named"), hint: cmd.Root().DisplayName() + " images lists those that are there"}
+		return &exit.UsageError{Err: errors.New("no image is named"), Remedy: cmd.Root().DisplayName() + " images lists those that are there"}
 	}
 	return nil
 }
@@ -120,7 +121,7 @@ func (r *removal) judge(ctx context.Context) error {
 			why = "it is one of the names that CRI has for it, beside " + strings.Join(others, ", ")
 		}
 		if why != "" {
-			return &usageError{err: fmt.Errorf("image %s stays: %s", img.Name, why), hint: "--force removes it all the same"}
+			return &exit.UsageError{Err: fmt.Errorf("image %s stays: %s", img.Name, why), Remedy: "--force removes it all the same"}
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
@@ -64,9 +65,9 @@ func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
 			for _, c := range sub {
 				names = append(names, c.Name())
 			}
-			return &usageError{
-				err:  fmt.Errorf("%s: got %q, want a command", cmd.CommandPath(), strings.Join(args, " ")),
-				hint: oneOf(names, args),
+			return &exit.UsageError{
+				Err:    fmt.Errorf("%s: got %q, want a command", cmd.CommandPath(), strings.Join(args, " ")),
+				Remedy: oneOf(names, args),
 			}
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
@@ -34,10 +35,10 @@ type options struct {
 func (o options) resolve(ref source.Ref) (*config.Settings, *config.Config, error) {
 	settings, err := config.Load(o.caller, o.flags)
 	if err != nil {
-		return nil, nil, asUsage(err)
+		return nil, nil, exit.AsUsage(err)
 	}
 	cfg, err := settings.Resolve(ref)
-	return settings, cfg, asUsage(err)
+	return settings, cfg, exit.AsUsage(err)
 }
 
 // warn writes what may surprise but ends no command.
@@ -71,10 +72,10 @@ func openSession(ctx context.Context, o options, refs []source.Ref) (context.Con
 	s := &session{options: o}
 	var err error
 	if s.settings, err = config.Load(o.caller, o.flags); err != nil {
-		return ctx, nil, asUsage(err)
+		return ctx, nil, exit.AsUsage(err)
 	}
 	if s.call, s.each, err = s.settings.ResolveAll(refs); err != nil {
-		return ctx, nil, asUsage(err)
+		return ctx, nil, exit.AsUsage(err)
 	}
 	if err := enter.Rootless(o.caller, s.configs()...); err != nil {
 		return ctx, nil, err
@@ -123,10 +124,10 @@ func (s *session) startDisplay() error {
 		Out:      s.streams.err,
 		Quiet:    s.call.Quiet,
 		Env:      s.caller.Getenv,
-		Classify: describe,
+		Classify: exit.Describe,
 	})
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	out := s.display.Writer()
 	s.undo = append(s.undo, routeLogs(out, s.call))
@@ -145,7 +146,7 @@ func (s *session) startDisplay() error {
 // terminal. It returns err, or else why the display could not be written.
 func (s *session) endDisplay(err error) error {
 	if cerr := s.display.Close(); err == nil {
-		return asOutput(cerr)
+		return exit.AsOutput(cerr)
 	}
 	return err
 }
@@ -155,7 +156,7 @@ func (s *session) endDisplay(err error) error {
 func (s *session) existingStore(ctx context.Context, o store.Options, looking bool) (*store.Store, error) {
 	if o.Root != "" {
 		if _, err := os.Stat(o.Root); err != nil {
-			return nil, usagef("--root: %w", err)
+			return nil, exit.Usagef("--root: %w", err)
 		}
 	}
 	if looking {
@@ -168,7 +169,7 @@ func withTimeout(ctx context.Context, cfg *config.Config) (context.Context, cont
 	if cfg.Timeout == 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, cfg.Timeout, &timeoutError{after: cfg.Timeout.String()})
+	return context.WithTimeoutCause(ctx, cfg.Timeout, &exit.TimeoutError{After: cfg.Timeout.String()})
 }
 
 // routeLogs sends the logs of containerd's packages to w. The returned function

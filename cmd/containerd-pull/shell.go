@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
@@ -21,7 +22,7 @@ func newCompletionCmd(s streams) *cobra.Command {
 		DisableFlagsInUseLine: true,
 		Args:                  oneShell,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return asOutput(writeCompletion(s.out, cmd.Root(), args[0]))
+			return exit.AsOutput(writeCompletion(s.out, cmd.Root(), args[0]))
 		},
 	}
 }
@@ -49,10 +50,10 @@ func newShellInitCmd(s streams) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := plugin.Init(args[0])
 			if err != nil {
-				return asUsage(err)
+				return exit.AsUsage(err)
 			}
 			_, err = io.WriteString(s.out, text)
-			return asOutput(err)
+			return exit.AsOutput(err)
 		},
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
@@ -46,7 +47,7 @@ func newShimCmd(s streams, caller config.Caller) *cobra.Command {
 				return shimError(file, err)
 			}
 			_, err = fmt.Fprintln(s.out, printable.Line(file))
-			return asOutput(err)
+			return exit.AsOutput(err)
 		}),
 		sub("status", "Tell which nerdctl is found first and which one is executed", noArgs, func(p plugin.Program, _ []string) error {
 			return showShim(s, caller, p)
@@ -64,16 +65,16 @@ func shimDir(args []string) string {
 // removed.
 func shimError(file string, err error) error {
 	if foreign, ok := errors.AsType[*plugin.ForeignError](err); ok {
-		return asUsage(foreign)
+		return exit.AsUsage(foreign)
 	}
 	if unsafe, ok := errors.AsType[*plugin.TargetError](err); ok {
-		return asUsage(unsafe)
+		return exit.AsUsage(unsafe)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return &usageError{fmt.Errorf("%s: %w", file, fs.ErrNotExist), "name the folder: shim install DIR, shim remove DIR"}
+		return &exit.UsageError{Err: fmt.Errorf("%s: %w", file, fs.ErrNotExist), Remedy: "name the folder: shim install DIR, shim remove DIR"}
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return &usageError{err, "run it with sudo, or name a folder of your own that stands early on PATH"}
+		return &exit.UsageError{Err: err, Remedy: "run it with sudo, or name a folder of your own that stands early on PATH"}
 	}
 	return err
 }
@@ -93,7 +94,7 @@ func installShim(s streams, caller config.Caller, p plugin.Program, dir string) 
 		fmt.Fprintf(s.err, "%s: warning: there is no nerdctl on PATH to execute\n", programName)
 	}
 	_, err = fmt.Fprintln(s.out, printable.Line(file))
-	return asOutput(err)
+	return exit.AsOutput(err)
 }
 
 // shimTarget returns the path of the program on PATH if it is there, because an
@@ -113,9 +114,9 @@ func showShim(s streams, caller config.Caller, p plugin.Program) error {
 	}
 	_, err := io.WriteString(s.out, printable.Text(fmt.Sprintf("first     %s (%s)\nexecuted  %s\n", cmp.Or(status.First, "none"), what, cmp.Or(status.Next, "none"))))
 	if err == nil && !status.Shim {
-		return &reportedError{errors.New("the shim is not the nerdctl that is found first")}
+		return exit.Reported(errors.New("the shim is not the nerdctl that is found first"))
 	}
-	return asOutput(err)
+	return exit.AsOutput(err)
 }
 
 // envShims is the number of shims that were replaced by nerdctl on the way to
@@ -139,15 +140,15 @@ func runShim(ctx context.Context, s streams, caller config.Caller, args []string
 		fmt.Fprintln(s.out, c)
 	}
 	err := becomeNerdctl(caller, args)
-	writeError(s.err, err, caller)
-	return classify(err).code
+	exit.Write(s.err, err, caller)
+	return exit.Code(err)
 }
 
 // becomeNerdctl replaces the process by nerdctl. It returns only if that fails.
 func becomeNerdctl(caller config.Caller, args []string) error {
 	shims, _ := strconv.Atoi(caller.Getenv(envShims))
 	if shims >= maxShims {
-		return usagef("nerdctl on PATH comes back to the shim again and again: see containerd-pull shim status")
+		return exit.Usagef("nerdctl on PATH comes back to the shim again and again: see containerd-pull shim status")
 	}
 	p, err := plugin.ThisProgram()
 	if err != nil {
@@ -155,7 +156,7 @@ func becomeNerdctl(caller config.Caller, args []string) error {
 	}
 	next, err := p.Next(caller.Getenv("PATH"))
 	if err != nil {
-		return asUsage(err)
+		return exit.AsUsage(err)
 	}
 	env := append(slices.Clone(caller.Environ), envShims+"="+strconv.Itoa(shims+1))
 	return fmt.Errorf("executing %s: %w", next, syscall.Exec(next, append([]string{next}, args...), env))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/timeline"
@@ -46,7 +47,7 @@ func runTimeline(o *timelineOptions, events string) error {
 	}
 	if o.output == "" {
 		_, err := o.streams.out.Write(draw(t))
-		return asOutput(err)
+		return exit.AsOutput(err)
 	}
 	return writeTimeline(o.output, draw(t))
 }
@@ -57,11 +58,11 @@ func readTimeline(in io.Reader, path string) (*timeline.Timeline, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, asUsage(err)
+			return nil, exit.AsUsage(err)
 		}
 		defer f.Close()
 		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, usagef("%s is a folder: want the file of events of one pull", path)
+			return nil, exit.Usagef("%s is a folder: want the file of events of one pull", path)
 		}
 		in, name = f, path
 	}
@@ -95,9 +96,9 @@ func drawing(path string) (func(*timeline.Timeline) []byte, error) {
 	if path == "" {
 		return (*timeline.Timeline).SVG, nil
 	}
-	return nil, &usageError{
-		err:  fmt.Errorf("drawing a timeline into %s: its name does not say as what", path),
-		hint: "name a file that ends in .svg or .html",
+	return nil, &exit.UsageError{
+		Err:    fmt.Errorf("drawing a timeline into %s: its name does not say as what", path),
+		Remedy: "name a file that ends in .svg or .html",
 	}
 }
 
@@ -111,7 +112,7 @@ func writeTimeline(path string, picture []byte) error {
 	if err == nil || store.IsStorage(err) {
 		return err
 	}
-	return asOutput(err)
+	return exit.AsOutput(err)
 }
 
 // timelineFile is the picture of a call that is under way, and the file that it
@@ -132,7 +133,7 @@ func newTimeline(path string) (*timelineFile, error) {
 		return nil, err
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil, usagef("--timeline: %s is a folder", path)
+		return nil, exit.Usagef("--timeline: %s is a folder", path)
 	}
 	return &timelineFile{path: path, draw: draw}, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
@@ -30,13 +31,13 @@ func addTrace(cmd *cobra.Command) {
 // then: run may replace the process.
 func traced(path string, run func() error) error {
 	if err := userfile.CheckWrite(path); err != nil {
-		return usagef("--trace: %w", err)
+		return exit.Usagef("--trace: %w", err)
 	}
 	var kept bytes.Buffer
 	if err := trace.Start(&kept); err != nil {
-		return usagef("--trace: %w", err)
+		return exit.Usagef("--trace: %w", err)
 	}
 	failed := run()
 	trace.Stop()
-	return cmp.Or(failed, asOutput(userfile.Write(path, kept.Bytes(), 0o644)))
+	return cmp.Or(failed, exit.AsOutput(userfile.Write(path, kept.Bytes(), 0o644)))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -58,12 +59,12 @@ func (o *verifyOptions) refuse(fs *pflag.FlagSet) (err error) {
 		switch config.GroupOf(f) {
 		case config.GroupRegistry, config.GroupCredentials, config.GroupLimits:
 			if !o.repair && f.Name != "timeout" {
-				err = usagef("--%s has no effect without --repair", f.Name)
+				err = exit.Usagef("--%s has no effect without --repair", f.Name)
 			}
 		}
 	})
 	if fs.Changed("platform") && fs.Changed("all-platforms") {
-		err = usagef("--platform and --all-platforms exclude each other")
+		err = exit.Usagef("--platform and --all-platforms exclude each other")
 	}
 	return errors.Join(err, checkFormat(o.format))
 }
@@ -204,7 +205,7 @@ func (v *verification) check(ctx context.Context, c *check.Checker, imgs []image
 func (v *verification) registry(ref source.Ref) (source.Source, error) {
 	cfg, err := v.settings.Resolve(ref)
 	if err != nil {
-		return nil, asUsage(err)
+		return nil, exit.AsUsage(err)
 	}
 	reg, err := v.parts.Registry(cfg)
 	if err != nil {
@@ -323,6 +324,8 @@ type damageError struct {
 func (e *damageError) Error() string {
 	return fmt.Sprintf("%d of %s not whole", e.damaged, progress.Plural(e.of, "image"))
 }
+
+func (e *damageError) Unwrap() error { return exit.ErrDamage }
 
 // Hint names the repair, unless it was tried.
 func (e *damageError) Hint() string {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 )
 
@@ -25,7 +26,7 @@ func versionOr(s streams, run func(*cobra.Command, []string) error) func(*cobra.
 			return run(cmd, args)
 		}
 		_, err := fmt.Fprintf(s.out, "%s %s\n", cmd.DisplayName(), buildVersion())
-		return asOutput(err)
+		return exit.AsOutput(err)
 	}
 }
 
@@ -56,9 +57,9 @@ func runVersion(o *versionOptions) error {
 	}
 	v := readVersions()
 	if o.format == "" {
-		return asOutput(output.Text(o.streams.out, v.write))
+		return exit.AsOutput(output.Text(o.streams.out, v.write))
 	}
-	return asOutput(json.NewEncoder(o.streams.out).Encode(v)) // on one line
+	return exit.AsOutput(json.NewEncoder(o.streams.out).Encode(v)) // on one line
 }
 
 func (v versions) write(w io.Writer) {

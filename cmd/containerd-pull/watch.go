@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -51,7 +52,7 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 		return err
 	}
 	if o.interval < shortestInterval {
-		return usagef("--interval: got %s, want at least %s", o.interval, shortestInterval)
+		return exit.Usagef("--interval: got %s, want at least %s", o.interval, shortestInterval)
 	}
 	ctx, s, err := openSession(ctx, o.options, nil)
 	if err != nil {
@@ -59,7 +60,7 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 	}
 	defer s.close()
 	if s.call.Store.Root != "" {
-		return usagef("watch looks at a running containerd, and root is set by %s", s.call.Origin("root"))
+		return exit.Usagef("watch looks at a running containerd, and root is set by %s", s.call.Origin("root"))
 	}
 	o.warn(s.settings.Warnings()...)
 	seen, err := daemon.Observe(ctx, s.call.Store)
@@ -68,7 +69,7 @@ func runWatch(ctx context.Context, o *watchOptions) error {
 	}
 	w := &watch.Watcher{Daemon: seen, Interval: o.interval, Timeout: s.call.Store.ConnectTimeout, Warn: func(m string) { o.warn(m) }}
 	err = o.show(ctx, s, w)
-	if stop, ok := errors.AsType[*signalError](err); ok && stop.signal == os.Interrupt {
+	if stop, ok := errors.AsType[*exit.SignalError](err); ok && stop.Signal == os.Interrupt {
 		err = nil
 	}
 	return errors.Join(err, seen.Close())
@@ -93,10 +94,10 @@ func (o *watchOptions) show(ctx context.Context, s *session, w *watch.Watcher) e
 	return w.Run(ctx, func(pulls []watch.Pull) error {
 		shown := output.NewWatch(time.Now(), pulls)
 		if o.format != "" {
-			return asOutput(output.Line(o.streams.out, shown))
+			return exit.AsOutput(output.Line(o.streams.out, shown))
 		}
 		idle.tell(len(pulls) == 0)
-		return asOutput(output.Text(o.streams.out, shown.Write))
+		return exit.AsOutput(output.Text(o.streams.out, shown.Write))
 	})
 }
 
@@ -117,7 +118,7 @@ func (o *watchOptions) redraw(ctx context.Context, w *watch.Watcher, screen disp
 		return nil
 	})
 	if cerr := d.Close(); cerr != nil {
-		return asOutput(cerr)
+		return exit.AsOutput(cerr)
 	}
 	return err
 }

@@ -308,7 +308,7 @@ func (c *scene) whole(img *pulltest.Image) {
 }
 
 // exitCode is the code of an error that concerns an image or its registry, in
-// the order of precedence of cmd/containerd-pull/exit.go.
+// the order of precedence of cmd/containerd-pull/internal/exit.
 func exitCode(err error) int {
 	_, fromRegistry := errors.AsType[*source.Error](err)
 	switch {

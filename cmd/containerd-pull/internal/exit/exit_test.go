@@ -1,4 +1,4 @@
-package main
+package exit
 
 import (
 	"errors"
@@ -27,18 +27,18 @@ func asked(class error) error {
 }
 
 func TestClassify(t *testing.T) {
-	stopped := func(s os.Signal) error { return fmt.Errorf("fetching: %w", &signalError{s}) }
+	stopped := func(s os.Signal) error { return fmt.Errorf("fetching: %w", &SignalError{s}) }
 	for _, tc := range []struct {
 		name string
 		err  error
 		code int
 	}{
 		{"anything", errors.New("x"), 1},
-		{"output", asOutput(syscall.EPIPE), 1},
-		{"output on a full disk", asOutput(fmt.Errorf("writing progress: %w", syscall.ENOSPC)), 1},
-		{"usage", usagef("x"), 2},
-		{"a bad file", asUsage(&file.Error{File: "f", Err: errors.New("x")}), 2},
-		{"a file that cannot be read", asUsage(&file.Error{File: "f", Err: fs.ErrPermission}), 2},
+		{"output", AsOutput(syscall.EPIPE), 1},
+		{"output on a full disk", AsOutput(fmt.Errorf("writing progress: %w", syscall.ENOSPC)), 1},
+		{"usage", Usagef("x"), 2},
+		{"a bad file", AsUsage(&file.Error{File: "f", Err: errors.New("x")}), 2},
+		{"a file that cannot be read", AsUsage(&file.Error{File: "f", Err: fs.ErrPermission}), 2},
 		{"no daemon", fmt.Errorf("dialling: %w", store.ErrUnavailable), 3},
 		{"daemon gone", fmt.Errorf("writing: %w", errdefs.ErrUnavailable), 3},
 		{"not found", asked(errdefs.ErrNotFound), 4},
@@ -47,11 +47,11 @@ func TestClassify(t *testing.T) {
 		{"forbidden", asked(errdefs.ErrPermissionDenied), 5},
 		{"rate limit", asked(errdefs.ErrResourceExhausted), 6},
 		{"network", asked(errdefs.ErrUnavailable), 7},
-		{"time-out", fmt.Errorf("fetching: %w", &timeoutError{"1s"}), 7},
+		{"time-out", fmt.Errorf("fetching: %w", &TimeoutError{"1s"}), 7},
 		{"a bill", asked(source.ErrPolicy), 11},
 		{"digest", asked(errdefs.ErrDataLoss), 8},
-		{"damage that verify found", &damageError{damaged: 1, of: 2}, 8},
-		{"damage, and storage that fails", errors.Join(&damageError{damaged: 1, of: 2}, syscall.EIO), 10},
+		{"damage that verify found", ErrDamage, 8},
+		{"damage, and storage that fails", errors.Join(ErrDamage, syscall.EIO), 10},
 		{"diff ID", fmt.Errorf("unpacking: %w", errdefs.ErrDataLoss), 8},
 		{"hosts directory", &pull.Error{Stage: pull.StageResolve, Err: fmt.Errorf("reading: %w", errdefs.ErrFailedPrecondition)}, 2},
 		{"malformed", asked(errdefs.ErrInvalidArgument), 9},
@@ -95,7 +95,7 @@ func TestN6ReasonIsNotGuessed(t *testing.T) {
 		"precondition": &source.Error{Status: 412, Err: source.ErrPolicy},
 		"legal":        &source.Error{Status: 451, Err: source.ErrPolicy},
 	} {
-		if got := describe(err).Reason; got != want {
+		if got := Describe(err).Reason; got != want {
 			t.Errorf("%v: got reason %q, want %q", err, got, want)
 		}
 	}
@@ -104,25 +104,25 @@ func TestN6ReasonIsNotGuessed(t *testing.T) {
 func TestHints(t *testing.T) {
 	anna := config.Caller{Lookup: func(string) (string, bool) { return "", false }}
 	sudo := config.Caller{Lookup: func(name string) (string, bool) { return "anna", name == "SUDO_USER" }}
-	if got := hintFor(asked(failure.New(source.ErrNoCredential, "401")), sudo); !strings.Contains(got, "not those of anna") {
+	if got := HintFor(asked(failure.New(source.ErrNoCredential, "401")), sudo); !strings.Contains(got, "not those of anna") {
 		t.Errorf("hint under sudo: got %q, want one about the user's own credentials", got)
 	}
 	for _, tc := range []struct {
 		err  error
 		want string
 	}{
-		{&usageError{errors.New("x"), "do this"}, "do this"},
-		{asUsage(&file.Error{Err: errors.New("x"), Remedy: "chmod 600 f"}), "chmod 600 f"},
-		{asUsage(&config.UnknownProfile{Name: "a", Nearest: "b"}), `did you mean "b"?`},
-		{asUsage(&config.UnknownProfile{Name: "a", Known: []string{"x", "y"}}), "there are: x, y"},
-		{asUsage(&config.UnknownProfile{Name: "a"}), "no configuration file defines a profile"},
-		{asOutput(syscall.ENOSPC), "what the command had to do is done; only its output is lost"},
+		{&UsageError{errors.New("x"), "do this"}, "do this"},
+		{AsUsage(&file.Error{Err: errors.New("x"), Remedy: "chmod 600 f"}), "chmod 600 f"},
+		{AsUsage(&config.UnknownProfile{Name: "a", Nearest: "b"}), `did you mean "b"?`},
+		{AsUsage(&config.UnknownProfile{Name: "a", Known: []string{"x", "y"}}), "there are: x, y"},
+		{AsUsage(&config.UnknownProfile{Name: "a"}), "no configuration file defines a profile"},
+		{AsOutput(syscall.ENOSPC), "what the command had to do is done; only its output is lost"},
 		{&fs.PathError{Op: "write", Path: "x", Err: syscall.EROFS}, "the file system is mounted read-only: mount it so that it can be written"},
 		{missing(source.Error{Ref: "r.example.com/app:bas", Missing: source.MissingTag, Tags: []string{"base", "other"}}), "did you mean r.example.com/app:base?"},
 		{missing(source.Error{Ref: "r.example.com/app:v9", Missing: source.MissingTag, Tags: []string{"other"}}), "the repository exists; see its tags with: containerd-pull r.example.com/app:<TAB>"},
 		{store.ErrBusy, "stop the containerd that runs on this root, or pull through it with --address"},
 	} {
-		if got := hintFor(tc.err, anna); got != tc.want {
+		if got := HintFor(tc.err, anna); got != tc.want {
 			t.Errorf("hint for %v: got %q, want %q", tc.err, got, tc.want)
 		}
 	}
@@ -131,7 +131,7 @@ func TestHints(t *testing.T) {
 // TestSecondSignal sends two signals to a command that waits for an answer.
 func TestSecondSignal(t *testing.T) {
 	exited := make(chan int, 1)
-	ctx, stop := catchSignals(t.Context(), func(code int) { exited <- code })
+	ctx, stop := CatchSignals(t.Context(), func(code int) { exited <- code })
 	defer stop()
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -154,8 +154,8 @@ func TestSecondSignal(t *testing.T) {
 // on which a failure is shown.
 func TestFailureIsHarmless(t *testing.T) {
 	var out strings.Builder
-	writeError(&out, &usageError{errors.New("the daemon says: \x1b[2J\rdone\u202e"), "a hint"}, config.Caller{Lookup: func(string) (string, bool) { return "", false }})
-	if got, want := out.String(), programName+`: the daemon says: \x1b[2J\rdone\u202e`+"\nhint: a hint\n"; got != want {
+	Write(&out, &UsageError{errors.New("the daemon says: \x1b[2J\rdone\u202e"), "a hint"}, config.Caller{Lookup: func(string) (string, bool) { return "", false }})
+	if got, want := out.String(), program+`: the daemon says: \x1b[2J\rdone\u202e`+"\nhint: a hint\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

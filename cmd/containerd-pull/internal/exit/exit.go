@@ -1,4 +1,6 @@
-package main
+// Package exit is how a call ends: the classes of Names with their exit codes, names
+// and hints, the errors that only a command knows, and signals. The table is classes.
+package exit
 
 import (
 	"context"
@@ -28,6 +30,16 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/trust"
 	"github.com/containerd-pull/containerd-pull/pkg/userfile"
+)
+
+const program = "containerd-pull"
+
+// Classes that only a command knows.
+var (
+	// ErrDamage is the class of images that verify found not to be whole.
+	ErrDamage = errors.New("damage was found")
+	// ErrCredential is the class of a configured credential that cannot be had.
+	ErrCredential = errors.New("a credential cannot be had")
 )
 
 // class is a sort of failure that the caller of the program may act upon. Codes
@@ -60,16 +72,16 @@ func classes() []class {
 		{10, "storage", "no space or inodes, read-only, quota, I/O error, an attribute or owner that cannot be kept", "make room on the file system of that file (df -h and df -i show what it has, for containerd's root by removing images), and run the same command again", store.IsStorage},
 		{10, "storage", "a root with links, or with folders that others can write or own", "", is(store.ErrUnsafe)},
 		{2, "usage", "a folder that is no root, without --force-root", "", is(store.ErrForeign)},
-		{2, "usage", "command line or configuration", "see " + programName + " --help", either(isA[*usageError], isA[*batch.ConfigError], isA[*userfile.Foreign])},
+		{2, "usage", "command line or configuration", "see " + program + " --help", either(isA[*UsageError], isA[*batch.ConfigError], isA[*userfile.Foreign])},
 		{11, "policy", "", "a policy of the registry forbids this pull: ask the one who runs it", is(source.ErrPolicy)},
 		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked; refused by a policy of the registry (402, 412, 451)", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
 		{12, "busy", "the root is held by a daemon or by another pull", "stop the containerd that runs on this root, or pull through it with --address", is(store.ErrBusy)},
 		{3, "daemon", "containerd cannot be reached", "--address names another socket, --root DIR pulls without a daemon", is(store.ErrUnavailable)},
 		{6, "rate-limit", "the registry wants fewer requests", "come back later", fromRegistry(errdefs.IsResourceExhausted)},
-		{5, "auth", "credentials missing, wrong or without the right", "containerd-pull hosts check REF shows which credential each host gets", either(isA[*credentialError], errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
+		{5, "auth", "credentials missing, wrong or without the right", "containerd-pull hosts check REF shows which credential each host gets", either(is(ErrCredential), errdefs.IsUnauthorized, errdefs.IsPermissionDenied)},
 		{4, "not-found", "repository, tag, digest or platform does not exist", "check the name and --platform", isLacking},
 		{4, "not-found", "", "check the name, --namespace and --root", errdefs.IsNotFound}, // in the store
-		{8, "integrity", "verify found damage", "", isA[*damageError]},
+		{8, "integrity", "verify found damage", "", is(ErrDamage)},
 		{8, "integrity", "digest, size or diff ID is wrong on every host", "the registry or something on the way to it serves wrong bytes: nothing was registered", fromRegistry(errdefs.IsDataLoss)},
 		{8, "integrity", "a database of a root is lost or damaged", "nothing was registered", errdefs.IsDataLoss},
 		{2, "usage", "a hosts directory that cannot be read, or an engine that cannot honour a setting", "containerd-pull config show tells where each setting comes from", errdefs.IsFailedPrecondition},
@@ -80,14 +92,17 @@ func classes() []class {
 	}
 }
 
-// failures returns the names of the classes by their codes.
-func failures() map[int]string {
+// Names returns the names of the classes by their codes.
+func Names() map[int]string {
 	names := make(map[int]string)
 	for _, c := range classes() {
 		names[c.code] = c.name
 	}
 	return names
 }
+
+// Code returns the exit code of a failure.
+func Code(err error) int { return classify(err).code }
 
 // classify returns the class of a failure.
 func classify(err error) class {
@@ -100,9 +115,9 @@ func classify(err error) class {
 	return all[len(all)-1]
 }
 
-// hintFor returns what to do about a failure: what its place knows, else its own
+// HintFor returns what to do about a failure: what its place knows, else its own
 // hint, else that of its class.
-func hintFor(err error, caller config.Caller) string {
+func HintFor(err error, caller config.Caller) string {
 	if errors.Is(err, source.ErrNoCredential) {
 		return credentialHint(caller)
 	}
@@ -170,7 +185,6 @@ func policyReason(status int) string {
 	return ""
 }
 
-// schemeError is the error for a reference that no registry can answer.
 type schemeError struct{ ref string }
 
 func (e *schemeError) Error() string {
@@ -180,23 +194,27 @@ func (e *schemeError) Error() string {
 func (e *schemeError) Unwrap() error { return errdefs.ErrNotImplemented }
 func (e *schemeError) Hint() string  { return "nerdctl pull can fetch it" }
 
+// UnknownScheme is the error for a reference that no registry can answer.
+func UnknownScheme(ref string) error { return &schemeError{ref} }
+
 // outputError is the error for a result that could not be written.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string { return "writing the result: " + e.err.Error() }
 func (e *outputError) Unwrap() error { return e.err }
 
-func asOutput(err error) error {
+// AsOutput marks err as that of a result that could not be written, unless it is nil.
+func AsOutput(err error) error {
 	if err == nil {
 		return nil
 	}
 	return &outputError{err}
 }
 
-// timeoutError is the cause of a context that ended because of --timeout.
-type timeoutError struct{ after string }
+// TimeoutError is the cause of a context that ended because of --timeout.
+type TimeoutError struct{ After string }
 
-func (e *timeoutError) Error() string { return "not done within --timeout " + e.after }
+func (e *TimeoutError) Error() string { return "not done within --timeout " + e.After }
 
 func isA[T error](err error) bool {
 	_, ok := errors.AsType[T](err)
@@ -220,12 +238,12 @@ func either(fns ...func(error) bool) func(error) bool {
 
 func stoppedBy(signals ...os.Signal) func(error) bool {
 	return func(err error) bool {
-		stop, ok := errors.AsType[*signalError](err)
+		stop, ok := errors.AsType[*SignalError](err)
 		if !ok {
 			return false
 		}
 		for _, s := range signals {
-			if stop.signal == s {
+			if stop.Signal == s {
 				return true
 			}
 		}
@@ -246,12 +264,12 @@ func isLacking(err error) bool {
 // isNetwork reports whether a registry could not be asked. A daemon that cannot
 // be asked is another class.
 func isNetwork(err error) bool {
-	return isA[*timeoutError](err) || errors.Is(err, context.DeadlineExceeded) ||
+	return isA[*TimeoutError](err) || errors.Is(err, context.DeadlineExceeded) ||
 		fromRegistry(either(errdefs.IsUnavailable, errdefs.IsDeadlineExceeded))(err)
 }
 
-// describe returns what JSON shows of a failure.
-func describe(err error) progress.Failure {
+// Describe returns what JSON shows of a failure.
+func Describe(err error) progress.Failure {
 	c := classify(err)
 	f := progress.Failure{Code: c.code, Class: c.name, Message: err.Error()}
 	if p, ok := errors.AsType[*pull.Error](err); ok {
@@ -261,8 +279,8 @@ func describe(err error) progress.Failure {
 	return f
 }
 
-// exitCodesText returns the table of exit codes for help.
-func exitCodesText() string {
+// CodesText returns the table of exit codes for help.
+func CodesText() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "0\t\tevery image is registered, complete, and unpacked as asked")
@@ -287,59 +305,66 @@ type reportedError struct{ error }
 
 func (e *reportedError) Unwrap() error { return e.error }
 
-// writeError writes a failure in one line, and a hint if there is one. Usage
+// Reported marks a failure that has been written to stderr already.
+func Reported(err error) error { return &reportedError{err} }
+
+// IsReported reports whether a failure has been written to stderr already.
+func IsReported(err error) bool { return isA[*reportedError](err) }
+
+// Write writes a failure in one line, and a hint if there is one. Usage
 // errors may have several lines. What a host or a daemon wrote is made harmless.
-func writeError(w io.Writer, err error, caller config.Caller) {
-	fmt.Fprintf(w, "%s: %s\n", programName, printable.Text(err.Error()))
-	if hint := hintFor(err, caller); hint != "" {
+func Write(w io.Writer, err error, caller config.Caller) {
+	fmt.Fprintf(w, "%s: %s\n", program, printable.Text(err.Error()))
+	if hint := HintFor(err, caller); hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", printable.Line(hint))
 	}
 }
 
-// usageError is the error for a command line or a configuration that cannot be
+// UsageError is the error for a command line or a configuration that cannot be
 // followed.
-type usageError struct {
-	err  error
-	hint string // empty for the hint of the class
+type UsageError struct {
+	Err    error
+	Remedy string // empty for the hint of the class
 }
 
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-func (e *usageError) Hint() string  { return e.hint }
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+func (e *UsageError) Hint() string  { return e.Remedy }
 
-func usagef(format string, args ...any) error {
-	return &usageError{err: fmt.Errorf(format, args...)}
+// Usagef makes a UsageError of a format.
+func Usagef(format string, args ...any) error {
+	return &UsageError{Err: fmt.Errorf(format, args...)}
 }
 
-// asUsage makes err a usageError, unless it is nil.
-func asUsage(err error) error {
+// AsUsage makes err a UsageError, unless it is nil.
+func AsUsage(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &usageError{err: err}
+	return &UsageError{Err: err}
 }
 
-// changedExit is the result of a call that succeeded and changed something, if
+// Changed is the result of a call that succeeded and changed something, if
 // --changed-exit-code was given.
-type changedExit struct{ code int }
+type Changed struct{ Code int }
 
-func (e *changedExit) Error() string { return "an image is new or has changed" }
+func (e *Changed) Error() string { return "an image is new or has changed" }
 
-// signalError is the cause of a context that a signal ended.
-type signalError struct{ signal os.Signal }
+// SignalError is the cause of a context that a signal ended.
+type SignalError struct{ Signal os.Signal }
 
-func (e *signalError) Error() string {
-	name := e.signal.String()
-	if s, ok := e.signal.(syscall.Signal); ok {
+func (e *SignalError) Error() string {
+	name := e.Signal.String()
+	if s, ok := e.Signal.(syscall.Signal); ok {
 		name = unix.SignalName(s)
 	}
 	return "interrupted by " + name
 }
 
-// catchSignals returns a context that the first SIGINT, SIGTERM or SIGHUP
+// CatchSignals returns a context that the first SIGINT, SIGTERM or SIGHUP
 // cancels. The second one calls exit, so that the cleaning up can be cut short.
 // The returned function ends the catching.
-func catchSignals(ctx context.Context, exit func(int)) (context.Context, func()) {
+func CatchSignals(ctx context.Context, exit func(int)) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	caught := make(chan os.Signal, 2)
 	signal.Notify(caught, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -350,12 +375,12 @@ func catchSignals(ctx context.Context, exit func(int)) (context.Context, func())
 
 	var done sync.WaitGroup
 	done.Go(func() {
-		var first *signalError
+		var first *SignalError
 		for s := range caught {
 			if first != nil {
 				exit(classify(first).code)
 			}
-			first = &signalError{s}
+			first = &SignalError{s}
 			cancel(first)
 		}
 	})
