@@ -467,12 +467,15 @@ func testL9StaleChild(t *testing.T, r *rootless) {
 func childOf(t *testing.T, pid string) string {
 	t.Helper()
 	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(time.Millisecond) {
-		text, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+		threads, err := filepath.Glob("/proc/" + pid + "/task/*/children") // each lists its own
 		if err != nil {
 			t.Fatal(err)
 		}
-		if fields := strings.Fields(string(text)); len(fields) > 0 {
-			return fields[0]
+		for _, thread := range threads {
+			text, _ := os.ReadFile(thread) // a thread may have ended
+			if fields := strings.Fields(string(text)); len(fields) > 0 {
+				return fields[0]
+			}
 		}
 	}
 	t.Fatalf("process %s has no children", pid)

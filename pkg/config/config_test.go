@@ -86,7 +86,7 @@ func TestRefuse(t *testing.T) {
 		{"print and style", call{args: []string{"--print", "id", "--output-style", "podman"}}, "--print and --output-style exclude each other"},
 		{"ctr's line and style", call{args: []string{"--print-chainid", "--output-style", "podman"}}, "--print-chainid and --output-style exclude each other"},
 		{"unknown style", call{args: []string{"--output-style", "skopeo"}}, `got "skopeo", want one of plain, docker, nerdctl, podman, crictl`},
-		{"unknown format", call{args: []string{"--format", "yaml"}}, `got "yaml", want json or go-template=TEMPLATE`},
+		{"unknown format", call{args: []string{"--format", "yaml"}}, `got "yaml", want json, table or a template such as {{.name}}`},
 		{"unknown kind to print", call{args: []string{"--print", "ref,name"}}, `got "name", want one of ref, digest, id, chainid, repodigest`},
 		{"no exit code", call{args: []string{"--changed-exit-code", "256"}}, "got 256, want an exit code from 1 to 255"},
 		{"no exit code by variable", call{env: map[string]string{"CONTAINERD_PULL_CHANGED_EXIT_CODE": "x"}}, `CONTAINERD_PULL_CHANGED_EXIT_CODE: got "x", want a number`},
