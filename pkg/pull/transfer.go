@@ -37,17 +37,17 @@ func (r *run) transfer(ctx context.Context) (*Result, error) {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
 	t := &transferProgress{p: p, ref: ref, before: before, fetched: map[digest.Digest]bool{}}
-	watched, stop := r.guard.Watch(ctx)
-	err = p.Store.Transfer(watched, store.Transfer{
-		Source: p.transferRef(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
-		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
-		PlainHTTP: settings.PlainHTTP, HostsDir: settings.HostsDir, Credentials: settings.Credentials, Progress: t.report,
-	})
-	stop()
-	if err = refusedThere(pl, err); err != nil {
-		return nil, p.fail(ctx, StageFetch, ref, err)
-	}
-	if err := errors.Join(r.checkTarget(ctx), p.checkPromised(ctx, pl), p.checkFound(ctx, pl)); err != nil {
+	for round := 1; ; round++ {
+		if err := r.ask(ctx, settings, t); err != nil {
+			return nil, p.fail(ctx, StageFetch, ref, err)
+		}
+		err := errors.Join(r.checkTarget(ctx), p.checkPromised(ctx, pl), p.checkFound(ctx, pl))
+		if err == nil {
+			break
+		}
+		if round < rounds && ctx.Err() == nil { // others may have removed it since
+			continue
+		}
 		err = fmt.Errorf("the daemon reports success, but: %w", err)
 		return nil, p.fail(ctx, StageFetch, ref, errors.Join(err, r.unregister(ctx)))
 	}
@@ -56,6 +56,18 @@ func (r *run) transfer(ctx context.Context) (*Result, error) {
 		return nil, p.fail(ctx, StageFetch, ref, err)
 	}
 	return r.result, nil
+}
+
+// ask has the transfer service pull once.
+func (r *run) ask(ctx context.Context, settings source.TransferSettings, t *transferProgress) error {
+	pl := r.plan
+	watched, stop := r.guard.Watch(ctx)
+	defer stop()
+	return refusedThere(pl, r.p.Store.Transfer(watched, store.Transfer{
+		Source: r.p.transferRef(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
+		Metadata: !pl.Request.SkipMetadata, Labels: pl.Request.Labels,
+		PlainHTTP: settings.PlainHTTP, HostsDir: settings.HostsDir, Credentials: settings.Credentials, Progress: t.report,
+	}))
 }
 
 // transferInstead has the transfer service pull what failed because neither this
