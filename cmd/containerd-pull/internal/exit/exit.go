@@ -329,7 +329,9 @@ type UsageError struct {
 
 func (e *UsageError) Error() string { return e.Err.Error() }
 func (e *UsageError) Unwrap() error { return e.Err }
-func (e *UsageError) Hint() string  { return e.Remedy }
+
+// Hint returns the remedy.
+func (e *UsageError) Hint() string { return e.Remedy }
 
 // Usagef makes a UsageError of a format.
 func Usagef(format string, args ...any) error {
