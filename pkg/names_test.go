@@ -2,6 +2,8 @@ package pkg_test
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,6 +63,25 @@ func TestNamedFiles(t *testing.T) {
 			return err == nil && len(found) > 0
 		}) {
 			t.Errorf("%s names %s, which does not exist", file, name)
+		}
+	}
+}
+
+// TestNoProgramIsKept: what a build leaves in a folder is easily added with the rest.
+func TestNoProgramIsKept(t *testing.T) {
+	for name := range strings.SplitSeq(strings.TrimSuffix(git(t, "ls-files", "-z"), "\x00"), "\x00") {
+		f, err := os.Open("../" + name)
+		if errors.Is(err, fs.ErrNotExist) { // it is about to be removed
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := make([]byte, 4)
+		n, _ := f.Read(start) // an empty file is none
+		f.Close()
+		if string(start[:n]) == "\x7fELF" {
+			t.Errorf("%s is a program: remove it", name)
 		}
 	}
 }
