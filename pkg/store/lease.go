@@ -248,15 +248,21 @@ func (p Parts) SizeOf(ctx context.Context, r leases.Resource) (int64, error) {
 		info, err := p.Content.Info(ctx, digest.Digest(r.ID))
 		return info.Size, err
 	case ResourceSnapshot + p.Name:
-		usage, err := p.Snapshotter.Usage(ctx, r.ID)
-		if err != nil { // perhaps because files go while they are counted
-			if _, gone := p.Snapshotter.Stat(ctx, r.ID); errdefs.IsNotFound(gone) {
-				err = gone
-			}
-		}
-		return usage.Size, err
+		return SnapshotSize(ctx, p.Snapshotter, r.ID)
 	}
 	return 0, errdefs.ErrNotFound
+}
+
+// SnapshotSize is the number of bytes of a snapshot, or errdefs.ErrNotFound. One
+// whose files cannot be counted, because they go meanwhile or are gone already, has
+// none: a number that is only told must not be what keeps it from being removed.
+func SnapshotSize(ctx context.Context, sn snapshots.Snapshotter, name string) (int64, error) {
+	usage, err := sn.Usage(ctx, name)
+	if err == nil || errdefs.IsNotFound(err) || ctx.Err() != nil {
+		return usage.Size, err
+	}
+	_, err = sn.Stat(ctx, name)
+	return 0, err
 }
 
 // OfPull reports whether a lease is one of a pull of this program, and whether that

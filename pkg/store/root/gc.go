@@ -97,8 +97,8 @@ func (r *root) inventory(ctx context.Context) (store.Sizes, error) {
 		all[leases.Resource{ID: dir, Type: store.ResourceIngest}] = size
 	}
 	err = r.snapshotter.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
-		usage, err := r.snapshotter.Usage(ctx, info.Name)
-		all[leases.Resource{ID: info.Name, Type: store.ResourceSnapshot + r.parts.Name}] = usage.Size
+		size, err := store.SnapshotSize(ctx, r.snapshotter, info.Name)
+		all[leases.Resource{ID: info.Name, Type: store.ResourceSnapshot + r.parts.Name}] = size
 		return err
 	})
 	if err != nil && !errdefs.IsNotFound(err) { // a snapshotter that never had one
