@@ -11,6 +11,8 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+
+	"github.com/moby/sys/userns"
 )
 
 // TestM7LookingChangesNothing runs every command that only looks over a root: one
@@ -64,14 +66,17 @@ func TestM7LookingChangesNothing(t *testing.T) {
 
 // looksAt are the commands that look at a root.
 func looksAt(root, ref string) [][]string {
-	return [][]string{
+	all := [][]string{
 		{"gc", "--root", root, "--dry-run"},
 		{"verify", "--root", root},
-		{"verify", "--root", root, "--deep", ref},
 		{"verify", "--root", root, "--format", "json"},
 		{"--root", root, "--policy", "never", ref},
 		{"__complete", "verify", "--root", root, ""},
 	}
+	if !userns.RunningInUserNS() { // where files cannot be compared
+		all = append(all, []string{"verify", "--root", root, "--deep", ref})
+	}
+	return all
 }
 
 // looks are the commands that look at something else.
