@@ -56,6 +56,7 @@ var reads = map[string]limit{
 	"pkg/store Empty .Readdirnames":                                {"names alone", "a folder"},
 	"pkg/store IsWhole io.Copy":                                    {"into a hash", "the file ends"},
 	"pkg/store StartTime os.ReadFile":                              {"one line", "the kernel"},
+	"pkg/store isEmpty .Readdirnames":                              {"one name", "a folder"},
 	"pkg/store owner os.ReadFile":                                  {"one line", "the kernel"},
 	"pkg/store readDocument io.ReadFull":                           {"64 MiB", "a regular file, or the daemon"},
 	"pkg/store/contentdir OpenIngest .Readdirnames":                {"names alone", "a folder of root's daemon"},

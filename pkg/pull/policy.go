@@ -93,12 +93,12 @@ func (p *Puller) judgeable(r Request, held *Plan) (*Plan, error) {
 
 // notHeld is the error of an image that lacks something and must not be pulled.
 func notHeld(lacks error) error {
-	var class error = errdefs.ErrNotFound
-	if errdefs.IsDataLoss(lacks) {
-		class = errdefs.ErrDataLoss
+	const what = "not whole in the store, and by its policy no registry is asked: "
+	why := failure.New(errdefs.ErrNotFound, what+"%w", lacks)
+	if errdefs.IsDataLoss(lacks) { // and to be told from what never was there
+		why = failure.New(errdefs.ErrDataLoss, what+"%v", lacks)
 	}
-	return failure.New(class, "not whole in the store, and by its policy no registry is asked: %w", lacks).
-		WithHint("pull with another --policy")
+	return why.WithHint("pull with another --policy")
 }
 
 // findComplete returns a plan that has nothing to do, because everything is in the

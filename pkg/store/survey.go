@@ -332,8 +332,9 @@ func Denied(err error) error {
 }
 
 // FolderDamage says what is wrong with the folder of a layer beneath that of the
-// snapshotter, and is empty if nothing is.
-func FolderDamage(root *os.File, name string) (string, error) {
+// snapshotter, and is empty if nothing is. inodes are those that its record counts,
+// the folder's own among them; 0 if they are not known.
+func FolderDamage(root *os.File, name string, inodes int64) (string, error) {
 	var st unix.Stat_t
 	err := unix.Fstatat(int(root.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	switch {
@@ -343,8 +344,26 @@ func FolderDamage(root *os.File, name string) (string, error) {
 		return "", fmt.Errorf("looking at the folder of a snapshot: %w", Denied(&os.PathError{Op: "stat", Path: path.Join(root.Name(), name), Err: err}))
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return "there is something else in place of its folder", nil
+	case inodes > 1 && mayBeEmpty(&st) && isEmpty(root, name):
+		return fmt.Sprintf("its folder is empty, and had %d files", inodes-1), nil
 	}
 	return "", nil
+}
+
+// mayBeEmpty is false for a folder with folders in it, which nearly every layer has:
+// ext4 and XFS count them as links. Btrfs counts one link, whatever there is.
+func mayBeEmpty(st *unix.Stat_t) bool { return st.Nlink <= 2 }
+
+// isEmpty reports whether a folder can be listed, and has nothing in it.
+func isEmpty(root *os.File, name string) bool {
+	fd, err := unix.Openat(int(root.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	dir := os.NewFile(uintptr(fd), name)
+	defer dir.Close()
+	_, err = dir.Readdirnames(1)
+	return err == io.EOF
 }
 
 // Drop removes a blob, record and file, so that it can be written again. What the

@@ -66,7 +66,7 @@ func OpenUpper(root *os.File, mounts []mount.Mount) (*Upper, error) {
 }
 
 // Move puts the folder in the place to beneath the snapshotter's, unless there is one
-// by now. What it lies in is made as the snapshotters make it.
+// with files in it by now. What it lies in is made as the snapshotters make it.
 func (u *Upper) Move(to string) error {
 	from, err := beneath.Open(u.root, path.Dir(u.name))
 	if err != nil {
@@ -78,10 +78,15 @@ func (u *Upper) Move(to string) error {
 		return err
 	}
 	defer into.Close()
+	kind := 0
 	if isFolder(into, path.Base(to)) {
-		return nil
+		kind = unix.AT_REMOVEDIR
 	}
-	if err := unix.Unlinkat(int(into.Fd()), path.Base(to), 0); err != nil && err != unix.ENOENT {
+	switch err := unix.Unlinkat(int(into.Fd()), path.Base(to), kind); err {
+	case nil, unix.ENOENT:
+	case unix.ENOTEMPTY:
+		return nil
+	default:
 		return &os.PathError{Op: "remove", Path: path.Join(into.Name(), path.Base(to)), Err: err}
 	}
 	if err := unix.Renameat2(int(from.Fd()), path.Base(u.name), int(into.Fd()), path.Base(to), unix.RENAME_NOREPLACE); err != nil {

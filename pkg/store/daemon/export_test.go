@@ -9,6 +9,7 @@ import (
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/store"
+	"github.com/containerd-pull/containerd-pull/pkg/store/snapshotdir"
 )
 
 // VerifiersOf lets the tests show plugins that no containerd comes with.
@@ -46,5 +47,10 @@ func ReadNumbers(dir, namespace string) (map[string]string, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readNumbers(f, namespace)
+	all, err := readNumbers(f, namespace)
+	found := map[string]string{}
+	for name, of := range all {
+		found[name] = snapshotdir.Format(of.ID)
+	}
+	return found, err
 }

@@ -20,9 +20,9 @@ import (
 // some hundred thousand snapshots.
 const maxRecords = 64 << 20
 
-// numbers are those of the snapshots of one namespace, by name. A number is the name
-// of a folder.
-type numbers map[string]string
+// numbers are what the records of the snapshots of one namespace say of their files,
+// by name.
+type numbers map[string]snapshotdir.Record
 
 // readNumbers reads the numbers out of the database in the folder of the daemon's
 // snapshotter. The daemon keeps it locked and may be writing it: what is read is a
@@ -30,7 +30,7 @@ type numbers map[string]string
 func readNumbers(dir *os.File, namespace string) (numbers, error) {
 	var err error
 	for range scans {
-		var all map[string]uint64
+		var all map[string]snapshotdir.Record
 		if all, err = readCopy(dir); err == nil {
 			return ofNamespace(all, namespace), nil
 		}
@@ -38,7 +38,7 @@ func readNumbers(dir *os.File, namespace string) (numbers, error) {
 	return nil, err
 }
 
-func readCopy(dir *os.File) (map[string]uint64, error) {
+func readCopy(dir *os.File) (map[string]snapshotdir.Record, error) {
 	f, err := beneath.File(dir, snapshotdir.Database, os.O_RDONLY)
 	if err != nil {
 		return nil, err
@@ -57,8 +57,8 @@ func readCopy(dir *os.File) (map[string]uint64, error) {
 	return parse(body)
 }
 
-// parse opens a database that lies in memory, and reads the numbers of all snapshots.
-func parse(body []byte) (all map[string]uint64, err error) {
+// parse opens a database that lies in memory, and reads the records of all snapshots.
+func parse(body []byte) (all map[string]snapshotdir.Record, err error) {
 	fd, err := unix.MemfdCreate("records", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("creating a file in memory: %w", err)
@@ -74,7 +74,7 @@ func parse(body []byte) (all map[string]uint64, err error) {
 	}
 	defer db.Close()
 	return all, db.View(func(tx *bolt.Tx) error {
-		all = snapshotdir.Of(tx).IDs
+		all = snapshotdir.Of(tx).Records
 		return nil
 	})
 }
@@ -82,16 +82,16 @@ func parse(body []byte) (all map[string]uint64, err error) {
 // ofNamespace picks those of a namespace. The metadata calls a snapshot
 // NAMESPACE/SEQUENCE/NAME; of two of one name the one with the lower sequence was
 // removed and is still to be collected.
-func ofNamespace(all map[string]uint64, namespace string) numbers {
+func ofNamespace(all map[string]snapshotdir.Record, namespace string) numbers {
 	n, latest := numbers{}, map[string]uint64{}
-	for key, id := range all {
+	for key, of := range all {
 		parts := strings.SplitN(key, "/", 3)
 		if len(parts) < 3 || parts[0] != namespace {
 			continue
 		}
 		sequence, err := strconv.ParseUint(parts[1], 10, 64)
 		if name := parts[2]; err == nil && sequence >= latest[name] {
-			n[name], latest[name] = snapshotdir.Format(id), sequence
+			n[name], latest[name] = of, sequence
 		}
 	}
 	return n

@@ -106,11 +106,11 @@ func (f files) look(chain []digest.Digest, read func() (numbers, error)) ([]stri
 		return damage, nil
 	}
 	for i, name := range chain {
-		number, ok := all[name.String()]
+		of, ok := all[name.String()]
 		if !ok {
 			continue
 		}
-		if damage[i], err = store.FolderDamage(f.snapshots.Dir, snapshotdir.Folder(f.parts.Name, number)); err != nil {
+		if damage[i], err = store.FolderDamage(f.snapshots.Dir, snapshotdir.Folder(f.parts.Name, snapshotdir.Format(of.ID)), of.Inodes); err != nil {
 			return nil, err
 		}
 	}
@@ -128,12 +128,12 @@ func (d *daemon) Refill(_ context.Context, name, _ string, u *store.Upper) error
 	if err != nil {
 		return err
 	}
-	number, ok := all[name]
+	of, ok := all[name]
 	if !ok {
 		return failure.New(errdefs.ErrDataLoss, "containerd's snapshotter has lost it, and something is on top of it").
 			WithHint("remove the containers on top of it (ctr containers rm, ctr snapshots rm) and pull again; if root_path of the snapshotter was changed, change it back")
 	}
-	return u.Move(snapshotdir.Folder(d.parts.Name, number))
+	return u.Move(snapshotdir.Folder(d.parts.Name, snapshotdir.Format(of.ID)))
 }
 
 // Drop implements store.Backend. The file goes with the collection that follows,

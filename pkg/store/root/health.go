@@ -82,10 +82,10 @@ func numbersIn(tx *bolt.Tx) numbers { return numbers{snapshotdir.Of(tx)} }
 // does without an end.
 func (n numbers) checkParents() error {
 	down := map[string]bool{} // those that lead to an end
-	for name := range n.IDs {
+	for name := range n.Records {
 		var way []string
 		for at, more := name, true; more && !down[at]; at, more = n.Parents[at], n.Parents[at] != "" {
-			if way = append(way, at); len(way) > len(n.IDs)+1 {
+			if way = append(way, at); len(way) > len(n.Records)+1 {
 				return wrongDatabase("snapshot %q lies on itself", name)
 			}
 		}
@@ -99,8 +99,8 @@ func (n numbers) checkParents() error {
 // known are the folders that belong to snapshots.
 func (n numbers) known() map[string]bool {
 	known := map[string]bool{}
-	for _, id := range n.IDs {
-		known[snapshotdir.Format(id)] = true
+	for _, of := range n.Records {
+		known[snapshotdir.Format(of.ID)] = true
 	}
 	return known
 }
@@ -169,7 +169,7 @@ func (p *place) checkMetadata(tx *bolt.Tx, snapshotter string, n numbers) error 
 	}
 	common, lost := 0, 0
 	err = eachRecord(tx, snapshotter, func(r leases.Resource) {
-		if _, there := n.IDs[r.ID]; r.Type != store.ResourceSnapshot+snapshotter {
+		if _, there := n.Records[r.ID]; r.Type != store.ResourceSnapshot+snapshotter {
 			return
 		} else if there {
 			common++
@@ -178,7 +178,7 @@ func (p *place) checkMetadata(tx *bolt.Tx, snapshotter string, n numbers) error 
 		}
 	})
 	if err == nil && common == 0 && lost > 0 && n.strange(tx, snapshotter) {
-		return p.damaged(snapshotsFile(snapshotter), wrongDatabase("it knows none of the %d snapshots that the metadata database knows", lost))
+		return p.damaged(snapshotsFile(snapshotter), wrongDatabase("it knows none of the %d snapshots that %s knows; one of the two is that of another root", lost, filepath.Join(p.path, metadataFile().name)))
 	}
 	return err
 }
@@ -186,7 +186,7 @@ func (p *place) checkMetadata(tx *bolt.Tx, snapshotter string, n numbers) error 
 // strange reports whether a snapshot is not one of those that a killed process made
 // last.
 func (n numbers) strange(tx *bolt.Tx, snapshotter string) bool {
-	for name := range n.IDs {
+	for name := range n.Records {
 		if !isTail(tx, snapshotter, name) {
 			return true
 		}

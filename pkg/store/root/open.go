@@ -241,7 +241,8 @@ func (r *root) openSnapshotter(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening snapshotter %s: %w; another one: --snapshotter native", r.parts.Name, err)
 	}
-	guarded := &guarded{Snapshotter: sn, dir: r.folders.snapshots, settle: r.settle, overlay: r.overlay}
+	r.made = &made{numbers: map[string]string{}}
+	guarded := &guarded{Snapshotter: sn, dir: r.folders.snapshots, settle: r.settle, overlay: r.overlay, made: r.made}
 	r.snapshotter = guarded
 	if err = r.forget(sn); err == nil && r.overlay != nil {
 		err = r.place.sweep(r.parts.Name, r.numbers)

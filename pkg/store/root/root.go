@@ -27,6 +27,7 @@ type root struct {
 	metadata    *shadow
 	db          *metadata.DB  // of containerd, on metadata
 	overlay     *snapshotMeta // nil with another snapshotter that is written
+	made        *made         // by that since the root was opened
 	blobs       *contentdir.Folder
 	snapshotter snapshots.Snapshotter // below the metadata
 	parts       store.Parts

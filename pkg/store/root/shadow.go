@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -289,6 +290,7 @@ type guarded struct {
 	dir     *os.File // of the snapshotter
 	settle  func() error
 	overlay *snapshotMeta // nil with another snapshotter
+	made    *made
 	// foreign are writable snapshots that the metadata did not know when the root was
 	// opened, and no pull made.
 	foreign map[string]bool
@@ -303,13 +305,18 @@ func (g *guarded) Remove(ctx context.Context, key string) error {
 	if err := g.settle(); err != nil {
 		return err
 	}
+	g.made.forget(key)
 	return g.Snapshotter.Remove(ctx, key)
 }
 
 // Prepare implements snapshots.Snapshotter.
 func (g *guarded) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
 	mounts, err := g.Snapshotter.Prepare(ctx, key, parent, opts...)
-	return g.checked(mounts, err)
+	mounts, err = g.checked(mounts, err)
+	if err == nil && g.overlay == nil { // native shows the folder itself
+		g.made.note(key, filepath.Base(mounts[0].Source))
+	}
+	return mounts, err
 }
 
 // View implements snapshots.Snapshotter.

@@ -2,6 +2,7 @@ package root
 
 import (
 	"context"
+	"fmt"
 	"path"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -47,9 +48,16 @@ func (r *root) ChainDamage(ctx context.Context, chain []digest.Digest) ([]string
 			return nil, err
 		}
 		if id == "" {
-			continue // it was made after the root was opened
+			continue // the snapshotter has lost it: it is looked for by its record
 		}
-		if damage[i], err = store.FolderDamage(r.place.dir, path.Join(snapshotDir+r.parts.Name, snapshotdir.Folder(r.parts.Name, id))); err != nil {
+		usage, err := r.snapshotter.Usage(ctx, inner)
+		if errdefs.IsNotFound(err) {
+			continue // it was removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking up the files of snapshot %s: %w", name, err)
+		}
+		if damage[i], err = store.FolderDamage(r.place.dir, path.Join(snapshotDir+r.parts.Name, snapshotdir.Folder(r.parts.Name, id)), usage.Inodes); err != nil {
 			return nil, err
 		}
 	}
@@ -125,10 +133,10 @@ func (r *root) recorded(name, field string) (value string, err error) {
 // is not known.
 func (r *root) folderID(ctx context.Context, inner string) (id string, err error) {
 	if r.overlay == nil {
-		if id, known := r.numbers.IDs[inner]; known {
-			return snapshotdir.Format(id), nil
+		if of, known := r.numbers.Records[inner]; known {
+			return snapshotdir.Format(of.ID), nil
 		}
-		return "", nil
+		return r.made.number(inner), nil
 	}
 	err = r.overlay.WithTransaction(ctx, false, func(ctx context.Context) error {
 		id, _, _, err = storage.GetInfo(ctx, inner)

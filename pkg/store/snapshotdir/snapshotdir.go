@@ -18,18 +18,25 @@ const Database = "metadata.db"
 
 // Numbers is what the database of a snapshotter says of folders.
 type Numbers struct {
-	IDs     map[string]uint64 // by the name that the snapshotter has for a snapshot
+	Records map[string]Record // by the name that the snapshotter has for a snapshot
 	Parents map[string]string // of those that have one
 	Last    uint64            // that was given out, or may have been
+}
+
+// Record is what the database says of the files of a snapshot.
+type Record struct {
+	ID     uint64 // the number of its folder
+	Inodes int64  // the folder's own among them; 0 if they are not known
 }
 
 // Of reads the numbers. The layout is that of containerd's
 // core/snapshots/storage/bolt.go:
 //
 //	v1/snapshots/NAME/id
+//	v1/snapshots/NAME/inodes
 //	v1/snapshots/NAME/parent
 func Of(tx *bolt.Tx) Numbers {
-	n := Numbers{IDs: map[string]uint64{}, Parents: map[string]string{}}
+	n := Numbers{Records: map[string]Record{}, Parents: map[string]string{}}
 	version := tx.Bucket([]byte("v1"))
 	if version == nil {
 		return n
@@ -41,7 +48,9 @@ func Of(tx *bolt.Tx) Numbers {
 	n.Last = all.Sequence()
 	_ = all.ForEachBucket(func(name []byte) error { // it returns what the function does
 		b := all.Bucket(name)
-		n.IDs[string(name)], _ = binary.Uvarint(b.Get([]byte("id")))
+		id, _ := binary.Uvarint(b.Get([]byte("id")))
+		inodes, _ := binary.Varint(b.Get([]byte("inodes")))
+		n.Records[string(name)] = Record{id, inodes}
 		if parent := b.Get([]byte("parent")); len(parent) > 0 {
 			n.Parents[string(name)] = string(parent)
 		}
