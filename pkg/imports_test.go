@@ -80,6 +80,8 @@ func rooms() map[string][]string {
 		"cmd/containerd-pull/internal/process":  {},
 		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/registry/credential", "pkg/registry/hosts", "pkg/source", "pkg/store", "pkg/printable", "pkg/userfile", "pkg/watch"},
 
+		"cmd/containerd-pull/internal/usage": {"cmd/containerd-pull/internal/exit", "pkg/config/value", "pkg/source"},
+
 		"pkg/internal/pulltest":              {},
 		"pkg/internal/pulltest/process":      {},
 		"pkg/internal/pulltest/tree":         {},
@@ -100,7 +102,7 @@ func owners() map[string][]string {
 	return map[string][]string{
 		module + "pkg/internal/pulltest":         {"pkg/sample", "pkg/internal/pulltest/"},
 		module + "pkg/sample":                    {"cmd/quickstart"},
-		"github.com/spf13/cobra":                 {"cmd/containerd-pull", "cmd/containerd-pull/internal/complete"},
+		"github.com/spf13/cobra":                 {"cmd/containerd-pull", "cmd/containerd-pull/internal/complete", "cmd/containerd-pull/internal/usage"},
 		"github.com/spf13/viper":                 {"pkg/config/file"},
 		"github.com/containerd/nerdctl/v2":       {"pkg/config"},
 		containerd + "client":                    {"pkg/store/daemon"},
@@ -284,7 +286,7 @@ func TestImportRulesCatchViolations(t *testing.T) {
 			"may not import " + module + "pkg/internal/pulltest, only pkg/sample, pkg/internal/pulltest/ may",
 		}},
 		{"pkg/plugin", file("", "github.com/spf13/cobra/doc"), []string{
-			"may not import github.com/spf13/cobra/doc, only cmd/containerd-pull, cmd/containerd-pull/internal/complete may",
+			"may not import github.com/spf13/cobra/doc, only cmd/containerd-pull, cmd/containerd-pull/internal/complete, cmd/containerd-pull/internal/usage may",
 		}},
 		{"pkg/pull", file("", "github.com/containerd/containerd/v2/plugins/snapshots/native"), []string{
 			"may not import github.com/containerd/containerd/v2/plugins/snapshots/native, only pkg/store/root may",

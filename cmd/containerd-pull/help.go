@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
-	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 //go:generate ../../.ci/named TestReference -update
@@ -36,7 +36,7 @@ func helpText(name string) (text, examples string) {
 
 // addHelp gives each command the text and the examples of its file.
 func addHelp(root *cobra.Command) {
-	walk(root, func(cmd *cobra.Command) {
+	usage.Walk(root, func(cmd *cobra.Command) {
 		cmd.Long, cmd.Example = helpText(helpName(root, cmd))
 	})
 }
@@ -99,34 +99,9 @@ func runHelp(out io.Writer, root *cobra.Command, args []string) error {
 	cmd, rest, err := root.Find(args)
 	if err != nil || len(rest) > 0 {
 		err := fmt.Errorf("no help about %q", strings.Join(args, " "))
-		return &exit.UsageError{Err: err, Remedy: oneOf(append(commandNames(cmd), topicNames()...), rest)}
+		return &exit.UsageError{Err: err, Remedy: usage.OneOf(append(usage.CommandNames(cmd), topicNames()...), rest)}
 	}
 	return cmd.Help()
-}
-
-// commandNames returns the names of the commands below cmd.
-func commandNames(cmd *cobra.Command) []string {
-	var names []string
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() {
-			names = append(names, sub.Name())
-		}
-	}
-	return names
-}
-
-// mistyped returns a warning if an image has nearly the name of a command.
-// Without it, a mistyped command pulls an image of that name, or fails for a
-// puzzling reason.
-func mistyped(root *cobra.Command, arg string) []string {
-	if strings.ContainsAny(arg, "/:@.") || len(arg) < 4 { // gcc is not a mistyped gc
-		return nil
-	}
-	near := value.Nearest(arg, commandNames(root))
-	if near == "" || near == arg {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s is pulled as an image; did you mean the command %q?", arg, near)}
 }
 
 // showUsage writes the usage that ends the help of a command.

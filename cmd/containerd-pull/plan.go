@@ -21,7 +21,7 @@ func newPlanCmd(s streams, caller config.Caller) *cobra.Command {
 		Short:                 "Show what a pull would fetch, unpack and need, and change nothing",
 		DisableFlagsInUseLine: true,
 		Args:                  someReferences,
-		RunE:                  func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), o, args, nil) },
+		RunE:                  func(cmd *cobra.Command, args []string) error { return runPlan(cmd.Context(), o, args) },
 	}
 	cmd.Flags().SortFlags = false
 	o.flags = config.NewFlags(cmd.Flags(), config.PlanSettings())
@@ -50,8 +50,8 @@ func refuseResultFlags(fs *pflag.FlagSet) (err error) {
 }
 
 // runPlan shows what the pull of the references would do.
-func runPlan(ctx context.Context, o options, args, warnings []string) error {
-	ctx, s, b, err := newBatch(ctx, o, args, warnings)
+func runPlan(ctx context.Context, o options, args []string) error {
+	ctx, s, b, err := newBatch(ctx, o, args)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -27,14 +29,13 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 		DisableFlagsInUseLine: true,
 		Args:                  someReferences,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			warnings := mistyped(cmd.Root(), args[0])
 			if !dryRun {
-				return runPull(cmd.Context(), o, args, warnings)
+				return runPull(cmd.Context(), o, args, adviceOf(cmd, args[0]))
 			}
 			if err := refuseResultFlags(cmd.Flags()); err != nil {
 				return err
 			}
-			return runPlan(cmd.Context(), o, args, warnings)
+			return runPlan(cmd.Context(), o, args)
 		},
 	}
 	cmd.Flags().SortFlags = false
@@ -46,7 +47,7 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 
 // newBatch opens a session for the references and makes their jobs. The caller closes
 // the session.
-func newBatch(ctx context.Context, o options, args, warnings []string) (context.Context, *session, *batch.Batch, error) {
+func newBatch(ctx context.Context, o options, args []string) (context.Context, *session, *batch.Batch, error) {
 	jobs, err := parseRefs(args)
 	if err != nil {
 		return ctx, nil, nil, err
@@ -63,13 +64,23 @@ func newBatch(ctx context.Context, o options, args, warnings []string) (context.
 		s.close()
 		return ctx, nil, nil, err
 	}
-	warnings = slices.Concat(warnings, enter.OwnWarnings(o.caller), s.warnings(refs))
+	warnings := slices.Concat(enter.OwnWarnings(o.caller), s.warnings(refs))
 	return ctx, s, &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}, nil
 }
 
-// runPull pulls the references and writes the result.
-func runPull(ctx context.Context, o options, args, warnings []string) error {
-	ctx, s, b, err := newBatch(ctx, o, args, warnings)
+// adviceOf returns which command may have been meant by the name of an official
+// image, for the case that its pull fails. The command pull leaves no doubt.
+func adviceOf(cmd *cobra.Command, first string) string {
+	if cmd.HasParent() || strings.ContainsAny(first, "/:@") {
+		return ""
+	}
+	return usage.Advice(cmd.Root(), first)
+}
+
+// runPull pulls the references and writes the result, and the advice if that
+// fails.
+func runPull(ctx context.Context, o options, args []string, advice string) error {
+	ctx, s, b, err := newBatch(ctx, o, args)
 	if err != nil {
 		return err
 	}
@@ -80,7 +91,11 @@ func runPull(ctx context.Context, o options, args, warnings []string) error {
 	if err != nil {
 		return exit.AsUsage(err)
 	}
-	return showPull(ctx, s, b, out)
+	err = showPull(ctx, s, b, out)
+	if exit.IsReported(err) && exit.IsFailure(err) && advice != "" && s.call.Progress != display.ModeJSON {
+		fmt.Fprintf(s.streams.err, "hint: %s\n", advice)
+	}
+	return err
 }
 
 // parseRefs returns a job for each reference, without repetitions.

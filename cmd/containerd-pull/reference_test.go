@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/sample/golden"
 )
@@ -75,7 +76,7 @@ func topicManual(t topic) manual {
 // help, whose page would say nothing new.
 func manuals(root *cobra.Command) []manual {
 	var all []manual
-	walk(root, func(cmd *cobra.Command) {
+	usage.Walk(root, func(cmd *cobra.Command) {
 		if cmd.Name() != "help" {
 			all = append(all, commandManual(cmd))
 		}
@@ -324,7 +325,7 @@ func TestManPages(t *testing.T) {
 // TestEveryCommandTeaches requires a text for each command, and for each that
 // does something an example of its own.
 func TestEveryCommandTeaches(t *testing.T) {
-	walk(newTestRoot(), func(cmd *cobra.Command) {
+	usage.Walk(newTestRoot(), func(cmd *cobra.Command) {
 		if cmd.Long == "" {
 			t.Errorf("%s has no text in help", cmd.CommandPath())
 		}
@@ -406,7 +407,7 @@ func TestExamples(t *testing.T) {
 	w := newWorld(t)
 	registry := w.everything(t).URL
 	pinned := resolveExample(t, registry)
-	walk(newTestRoot(), func(cmd *cobra.Command) {
+	usage.Walk(newTestRoot(), func(cmd *cobra.Command) {
 		if cmd.Example == "" {
 			return
 		}

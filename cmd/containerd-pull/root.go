@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
@@ -20,8 +21,9 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(usage.FlagError)
 	root.SetUsageFunc(showUsage)
+	root.Args = wordsOrReferences
 	root.RunE = versionOr(s, root.RunE)
 	// cobra adds both flags only after it has looked for a command word in front
 	// of them, and words them differently.
@@ -67,18 +69,10 @@ func newGroupCmd(use, short string, sub ...*cobra.Command) *cobra.Command {
 			}
 			return &exit.UsageError{
 				Err:    fmt.Errorf("%s: got %q, want a command", cmd.CommandPath(), strings.Join(args, " ")),
-				Remedy: oneOf(names, args),
+				Remedy: usage.OneOf(names, args),
 			}
 		},
 	}
 	cmd.AddCommand(sub...)
 	return cmd
-}
-
-// walk calls visit for a command and all commands below it.
-func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
-	visit(cmd)
-	for _, sub := range cmd.Commands() {
-		walk(sub, visit)
-	}
 }

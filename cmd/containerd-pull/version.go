@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
 )
 
 type versionOptions struct {
@@ -22,7 +23,7 @@ type versionOptions struct {
 // run does. cobra's own flag would not look at what else was given.
 func versionOr(s streams, run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if !asksVersion(cmd) {
+		if !usage.AsksVersion(cmd) {
 			return run(cmd, args)
 		}
 		_, err := fmt.Fprintf(s.out, "%s %s\n", cmd.DisplayName(), buildVersion())

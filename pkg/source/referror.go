@@ -48,6 +48,14 @@ func isDigested(s string) bool {
 // no registry.
 var localTransports = regexp.MustCompile(`^(oci|oci-archive|docker-archive|docker-daemon|containers-storage|dir|sif|ostree|tarball):`)
 
+// IsOutsideRegistries reports whether s names an image as other tools name those that
+// are in no registry, such as oci:folder. A host of such a name has a port.
+func IsOutsideRegistries(s string) bool {
+	return localTransports.MatchString(s) && !hostWithPort.MatchString(s)
+}
+
+var hostWithPort = regexp.MustCompile(`^[^:]*:[0-9]+/`)
+
 // refHint looks for what was meant, the most telling sign first.
 func refHint(s string) string {
 	scheme, rest, isURL := strings.Cut(s, "://")
@@ -56,7 +64,7 @@ func refHint(s string) string {
 		return "the argument is empty: is a variable not set?"
 	case strings.TrimSpace(s) != s:
 		return fmt.Sprintf("leave out the blanks: %q", strings.TrimSpace(s))
-	case localTransports.MatchString(s):
+	case IsOutsideRegistries(s):
 		return "that is an image outside of registries; ctr images import brings an archive into containerd"
 	case isURL && rest != "":
 		return fmt.Sprintf("leave out %s://: %s", scheme, strings.TrimSuffix(rest, "/"))

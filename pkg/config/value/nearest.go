@@ -8,7 +8,7 @@ import "strings"
 func Nearest(word string, candidates []string) string {
 	best, limit := "", len(word)/3+1
 	for _, c := range candidates {
-		d := distance(word, c)
+		d := Distance(word, c)
 		if len(word) > 2 && strings.HasPrefix(c, word) {
 			d = 0
 		}
@@ -19,9 +19,9 @@ func Nearest(word string, candidates []string) string {
 	return best
 }
 
-// distance counts the letters to insert, drop, replace or swap with their
+// Distance counts the letters to insert, drop, replace or swap with their
 // neighbour to make b of a (optimal string alignment).
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
 		rows[i] = make([]int, len(b)+1)

@@ -311,6 +311,12 @@ func Reported(err error) error { return &reportedError{err} }
 // IsReported reports whether a failure has been written to stderr already.
 func IsReported(err error) bool { return isA[*reportedError](err) }
 
+// IsFailure reports whether something failed: neither was the call ended by a signal,
+// nor is err what --changed-exit-code asks for.
+func IsFailure(err error) bool {
+	return err != nil && !isA[*Changed](err) && !isA[*SignalError](err)
+}
+
 // Write writes a failure in one line, and a hint if there is one. Usage
 // errors may have several lines. What a host or a daemon wrote is made harmless.
 func Write(w io.Writer, err error, caller config.Caller) {
