@@ -89,19 +89,19 @@ func RefuseWords(root *cobra.Command, args []string) error {
 		switch name, _, _ := strings.Cut(arg, ":"); {
 		case isOfficial()(name):
 		case source.IsOutsideRegistries(arg):
-			what, hint = "an image outside of registries", "ctr images import brings an archive into containerd"
+			what, hint = outside, "ctr images import brings an archive into containerd"
 		case strings.ContainsAny(arg, ":@"):
 		case i == 0 && !strings.Contains(arg, "/") && Advice(root, arg) != "":
 			what, hint = "a command, and there is none of that name", Advice(root, arg)
 		case canBeFile(arg):
-			what, hint = aFile, fileHint(root, path.Base(arg))
+			what, hint = "the name of a file", fileHint(root, path.Base(arg))
 		}
 		if hint == "" {
 			continue
 		}
 		if _, err := source.ParseRef(arg); err == nil {
 			hint += "; for an image of that name: " + root.DisplayName() + " pull " + arg
-		} else if what != aFile { // the error of the parser says as much
+		} else if what == outside { // the error of the parser says as much
 			continue
 		}
 		return &exit.UsageError{Err: fmt.Errorf("%q reads as %s", arg, what), Remedy: hint}
@@ -109,7 +109,7 @@ func RefuseWords(root *cobra.Command, args []string) error {
 	return nil
 }
 
-const aFile = "the name of a file"
+const outside = "an image outside of registries"
 
 // canBeFile reports whether an argument without a tag would be an official image of
 // Docker that there is not, or is the path of a file.
