@@ -320,7 +320,7 @@ func TestRule7HostileRegistries(t *testing.T) {
 }
 
 // shortTimes has the program give up soon, unless the defaults are to be tried,
-// with which a slow host is given up eleven times after a minute.
+// with which a host that is slow is given up after 45 s.
 func shortTimes() []string {
 	if triesDefaults() {
 		return nil

@@ -33,6 +33,11 @@ func (n nowhere) Open(context.Context, source.Ref, ocispec.Descriptor, source.Ra
 	return nil, n.reason
 }
 
+// Document implements source.Source.
+func (n nowhere) Document(context.Context, source.Ref, ocispec.Descriptor) (*source.Body, error) {
+	return nil, n.reason
+}
+
 // Blame implements source.Source.
 func (nowhere) Blame(source.Ref, ocispec.Descriptor, string, error) {}
 

@@ -398,7 +398,14 @@ func (r *repairer) fetch(ctx context.Context, s *origin, f repairOptions) error 
 	labels := maps.Clone(s.Labels)
 	maps.Copy(labels, f.labels) // as it was kept, so it shall be
 	blob := fetch.Blob{Ref: s.Ref, Desc: f.desc, Kind: f.blob}
-	if f.blob != progress.Index && f.blob != progress.Manifest {
+	switch {
+	case f.blob == progress.Config && f.desc.Size <= image.MaxConfig:
+		body, err := s.fetcher.Bytes(ctx, blob)
+		if err != nil {
+			return err
+		}
+		return s.fetcher.Put(ctx, blob, body, labels)
+	case f.blob != progress.Index && f.blob != progress.Manifest:
 		_, err := s.fetcher.Store(ctx, blob, labels)
 		return err
 	}

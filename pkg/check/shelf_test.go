@@ -233,6 +233,10 @@ func (m *memory) Open(_ context.Context, _ source.Ref, desc ocispec.Descriptor, 
 	return &source.Body{ReadCloser: io.NopCloser(bytes.NewReader(body[rng.Offset:end])), Host: "memory", Ranged: true}, nil
 }
 
+func (m *memory) Document(ctx context.Context, ref source.Ref, desc ocispec.Descriptor) (*source.Body, error) {
+	return m.Open(ctx, ref, desc, source.Range{})
+}
+
 func (m *memory) Blame(source.Ref, ocispec.Descriptor, string, error) {}
 func (m *memory) Suspect(source.Ref, ocispec.Descriptor, ...string)   {}
 func (m *memory) Backoff(_ context.Context, _ int, cause error) error { return cause }

@@ -37,13 +37,7 @@ const (
 	// bytes are taken for the source's last word. Source.Blame and Source.Suspect
 	// make each round start with another host.
 	rounds = 4
-	// documentStalls is how many stall time-outs a small blob may take as a
-	// whole: without a bound, one byte now and then would take days.
-	documentStalls = 2
 )
-
-// errLate is in the error of a small blob that did not come in time.
-var errLate = errors.New("not complete in time")
 
 // ErrCorrupt is the error of received bytes that are not those of the digest.
 // They have been dropped.
@@ -145,9 +139,6 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 		if err == nil {
 			return body, nil
 		}
-		if errors.Is(err, errLate) && failures < rounds {
-			continue
-		}
 		if err := f.source.Backoff(ctx, failures, err); err != nil {
 			return nil, fmt.Errorf("fetching %s %s: %w", b.Kind, b.Desc.Digest, err)
 		}
@@ -155,10 +146,7 @@ func (f *Fetcher) Bytes(ctx context.Context, b Blob) ([]byte, error) {
 }
 
 func (f *Fetcher) read(ctx context.Context, b Blob) ([]byte, string, error) {
-	within := documentStalls * f.source.StallTimeout()
-	ctx, cancel := context.WithTimeoutCause(ctx, within, failure.New(errdefs.ErrUnavailable, "%w, %s", errLate, within))
-	defer cancel()
-	body, err := f.source.Open(ctx, b.Ref, b.Desc, source.Range{})
+	body, err := f.source.Document(ctx, b.Ref, b.Desc)
 	if err != nil {
 		return nil, "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/allowance"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/neterror"
 )
 
@@ -28,6 +29,7 @@ type attempt struct {
 
 	handshake atomic.Bool // a TLS handshake has failed
 	answered  atomic.Bool // the first byte of an answer has come
+	wait      *allowance.Wait
 }
 
 func (r *Registry) newAttempt(h *host, via *http.Transport, req *http.Request) *attempt {
@@ -39,23 +41,41 @@ func (r *Registry) newAttempt(h *host, via *http.Transport, req *http.Request) *
 }
 
 // watch returns a context for the request, in which its way is followed, and what
-// ends it. That is ended, too, when a proxy does not lead on: net/http waits for ever
-// for one of SOCKS, and a minute for one of HTTP.
+// ends it. That is ended, too, when an answer does not come to its end, and when a proxy
+// does not lead on: net/http waits for ever for one of SOCKS, and a minute for one of HTTP.
 func (a *attempt) watch(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	limit := wholeStalls * a.r.opts.StallTimeout
-	late := time.AfterFunc(limit, func() { cancel(a.proxyFault(stalledf("no connection after %s", limit))) })
-	late.Stop()
+	a.wait = a.r.book.NewWait(ctx, a.h.Name, func(what string, limit time.Duration, last bool) {
+		f := a.lateFault(what, limit, last)
+		if !a.answered.Load() {
+			f = a.proxyFault(f)
+		}
+		cancel(f)
+	})
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) {
 			if a.proxy != nil {
-				late.Reset(limit)
+				a.wait.Connect()
 			}
 		},
-		GotConn:              func(httptrace.GotConnInfo) { late.Stop() },
-		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { a.handshake.Store(err != nil) },
-		GotFirstResponseByte: func() { a.answered.Store(true) },
+		GotConn:          func(httptrace.GotConnInfo) { a.wait.Connected() },
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { a.handshake.Store(err != nil) },
+		GotFirstResponseByte: func() {
+			a.answered.Store(true)
+			a.wait.Begin()
+		},
 	}), cancel
+}
+
+// lateFault is the fault of an answer that has taken all its time. One that has taken the
+// last of its host is not asked for again.
+func (a *attempt) lateFault(what string, limit time.Duration, last bool) *fault {
+	if !last {
+		return stalledf("%s after %s", what, limit)
+	}
+	f := stalledf("%s after %s, the end of the time for all answers of a pull", what, limit)
+	f.retry, f.hint = false, "a host that is slow gets more time by a larger --stall-timeout"
+	return f
 }
 
 // judge looks at an answer: a proxy that wants a password answers in the place of

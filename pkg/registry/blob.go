@@ -62,6 +62,11 @@ func (r *Registry) Open(ctx context.Context, ref source.Ref, desc ocispec.Descri
 	})
 }
 
+// Document implements source.Source.
+func (r *Registry) Document(ctx context.Context, ref source.Ref, desc ocispec.Descriptor) (*source.Body, error) {
+	return r.Open(r.forDocument(ctx, ref, false), ref, desc, source.Range{})
+}
+
 func checkRange(desc ocispec.Descriptor, rng source.Range) error {
 	if err := source.ValidDigest(desc.Digest); err != nil {
 		return err

@@ -7,15 +7,12 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/containerd-pull/containerd-pull/pkg/registry/allowance"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/coding"
 )
 
 // errClosed ends the context of a request whose answer is not needed any more.
 var errClosed = errors.New("answer closed")
-
-// wholeStalls is how many stall time-outs the body of an answer may take from
-// its beginning to its end, unless it is that of a blob.
-const wholeStalls = 2
 
 // watchedBody is a body that ends when it stalls: when one Read waits longer than
 // the limit, when Reads that together waited as long brought less than the rate,
@@ -28,7 +25,7 @@ type watchedBody struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	whole  *time.Timer
+	wait   *allowance.Wait
 	limit  time.Duration
 	rate   int64
 
@@ -37,19 +34,20 @@ type watchedBody struct {
 }
 
 // watchBody takes over body and cancel, which ends ctx, the context of the
-// request that body belongs to.
-func watchBody(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, limit time.Duration, rate int64) *watchedBody {
-	w := &watchedBody{src: body, body: body, ctx: ctx, cancel: cancel, limit: limit, rate: rate}
+// attempt that body belongs to.
+func (a *attempt) watchBody(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser) *watchedBody {
+	limit := a.r.opts.StallTimeout
+	w := &watchedBody{src: body, body: body, ctx: ctx, cancel: cancel, wait: a.wait, limit: limit, rate: a.r.opts.MinRate}
 	w.timer = time.AfterFunc(limit, func() { cancel(stalledf("no byte for %s", limit)) })
 	w.timer.Stop()
-	w.whole = time.AfterFunc(wholeStalls*limit, func() { cancel(stalledf("not complete after %s", wholeStalls*limit)) })
 	return w
 }
 
-// takeTime lets the body of a blob take as long as its bytes go on coming.
+// takeTime lets the body of a blob take as long as its bytes go on coming, unless it is a
+// document.
 func takeTime(resp *http.Response) {
 	if w, ok := resp.Body.(*watchedBody); ok {
-		w.whole.Stop()
+		w.wait.TakeTime()
 	}
 }
 
@@ -89,7 +87,7 @@ func (w *watchedBody) measure(n int, waited time.Duration) error {
 
 // Close implements io.Closer.
 func (w *watchedBody) Close() error {
-	w.whole.Stop()
+	w.wait.End()
 	err := w.body.Close()
 	w.cancel(errClosed)
 	return err

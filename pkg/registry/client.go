@@ -165,6 +165,7 @@ func (r *Registry) roundTrip(h *host, c call, via *http.Transport, req *http.Req
 	defer silence.end()
 	resp, err := via.RoundTrip(req.WithContext(ctx))
 	if err != nil {
+		a.wait.End()
 		cancel(errClosed)
 		f := a.fault(err)
 		r.dump.Failure(req, f)
@@ -173,10 +174,11 @@ func (r *Registry) roundTrip(h *host, c call, via *http.Transport, req *http.Req
 	r.dump.Response(resp)
 	if err := a.judge(resp); err != nil {
 		_ = resp.Body.Close() // the error says all
+		a.wait.End()
 		cancel(errClosed)
 		return nil, err
 	}
-	resp.Body = watchBody(ctx, cancel, resp.Body, r.opts.StallTimeout, r.opts.MinRate)
+	resp.Body = a.watchBody(ctx, cancel, resp.Body)
 	return resp, nil
 }
 

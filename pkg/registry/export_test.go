@@ -1,11 +1,14 @@
 package registry
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/url"
 	"testing"
 
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // What the tests of package registry_test look at from inside: parsers of
@@ -31,4 +34,16 @@ func IsSafeFor(t *testing.T, name, target string) bool {
 	h := &host{Host: hosts.Host{Name: name}}
 	h.via.own = &http.Transport{}
 	return h.isSafeFor(u)
+}
+
+// ConnectBy has the hosts of ref's registry be reached by dial.
+func ConnectBy(t *testing.T, r *Registry, ref source.Ref, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	t.Helper()
+	up, err := r.upstream(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range up.hosts {
+		h.via.own.DialContext = dial
+	}
 }

@@ -73,6 +73,7 @@ func (r *Registry) list(ctx context.Context, c call, valid func(string) bool) ([
 	if err != nil {
 		return nil, err
 	}
+	ctx = r.forDocument(ctx, c.ref, true)
 	var got []string // kept when its last page failed
 	_, err = rounds(ctx, r, up, c, func(h *host) (struct{}, error) {
 		var err error

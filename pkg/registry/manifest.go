@@ -28,6 +28,7 @@ func (r *Registry) Resolve(ctx context.Context, ref source.Ref) (source.Target, 
 func (r *Registry) resolve(ctx context.Context, ref source.Ref, known *known) (source.Target, error) {
 	c := call{op: "resolve", ref: ref, digest: ref.Digest, kind: "manifests", object: ref.Object()}
 	want := ocispec.Descriptor{Digest: ref.Digest}
+	ctx = r.forDocument(ctx, ref, true)
 	t, err := r.document(ctx, c, func(h *host, c call) (source.Target, error) {
 		if known != nil && !h.refusesHead.Load() && known.mayAsk(h) {
 			return r.refreshFrom(ctx, h, c, known.Target)
@@ -47,6 +48,7 @@ func (r *Registry) Manifest(ctx context.Context, ref source.Ref, desc ocispec.De
 	if err := r.checkDescriptor(desc); err != nil {
 		return source.Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
 	}
+	ctx = r.forDocument(ctx, ref, false)
 	t, err := r.document(ctx, c, func(h *host, c call) (source.Target, error) { return r.documentFrom(ctx, h, c, desc) })
 	if err != nil {
 		return source.Target{}, fmt.Errorf("fetching manifest %s: %w", desc.Digest, err)
@@ -62,6 +64,16 @@ func (r *Registry) checkDescriptor(desc ocispec.Descriptor) error {
 		return failure.New(errdefs.ErrInvalidArgument, "size %d is over the limit of %d bytes for manifests", desc.Size, r.opts.ManifestBytes)
 	}
 	return source.ValidDigest(desc.Digest)
+}
+
+// forDocument has the answers to what is asked in ctx spend the time for the documents of
+// a pull of ref, anew where it begins.
+func (r *Registry) forDocument(ctx context.Context, ref source.Ref, begins bool) context.Context {
+	pull := source.CanonicalHost(ref.Domain) + "/" + ref.Path // as tokens are kept
+	if begins {
+		r.book.Renew(pull)
+	}
+	return r.book.Charge(ctx, pull)
 }
 
 // document gets a document from any host.

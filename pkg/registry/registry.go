@@ -31,6 +31,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/allowance"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/dump"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
@@ -91,6 +92,7 @@ type Registry struct {
 	proxies proxies
 	heard   heard // servers that have answered
 	absent  heard // hosts that were given up after the second try
+	book    *allowance.Book
 
 	mu        sync.Mutex
 	upstreams map[string]*upstream
@@ -129,6 +131,7 @@ func New(o Options) (*Registry, error) {
 		masks:     m,
 		dump:      dump.New(o.Dump, m),
 		trace:     dump.New(o.Trace, m),
+		book:      allowance.New(o.StallTimeout),
 		upstreams: map[string]*upstream{},
 		blames:    map[blame]int{},
 		suspects:  map[blame]int{},

@@ -73,6 +73,10 @@ type Source interface {
 	// Open begins one attempt at a part of a blob. Its bytes are counted, and
 	// hashed by the caller.
 	Open(ctx context.Context, ref Ref, desc ocispec.Descriptor, rng Range) (*Body, error)
+	// Document is Open for all of a small blob that says what the image is, as a config
+	// does. Unlike a blob, whose bytes only have to go on coming, it has to be whole in
+	// the time that the documents of an image have together.
+	Document(ctx context.Context, ref Ref, desc ocispec.Descriptor) (*Body, error)
 	// Blame reports that the bytes which host alone served for desc were wrong.
 	Blame(ref Ref, desc ocispec.Descriptor, host string, err error)
 	// Suspect reports that one of hosts may have served wrong bytes of desc. The
