@@ -3,16 +3,31 @@ package pkg_test
 import (
 	"go/ast"
 	"go/token"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
 // limit is what bounds a read: how much of it is held, and when it ends.
 type limit struct{ memory, time string }
 
+// ending are the sources, by limit.time, in whose place none without an end can be put. A
+// file that ends is one that this process has opened as a regular one, or a folder whose
+// entries lie on a disk; of a daemon's answers each is bounded by gRPC.
+var ending = []string{
+	"memory", "the kernel", "the tests", "a folder", "a folder of root's daemon",
+	"a regular file", "a regular file, or the daemon", "the file ends", "the files end",
+	"a file of this process", "the file that this process wrote", "a file of root's", "a program of root's",
+	"no layer of a store is waited for", "the time-out of a look", "the time-out of the lock",
+	"until Docker or the pull ends",
+}
+
+// endless are the words by which tests call a source that never ends.
+var endless = []string{"Endless", "endless", "forever", "flood", `"/dev/zero"`}
+
 // reads are all places that read a stream, a file or a folder, by room, function
-// and call, with their bounds (security rule 7). A file that ends is one that this
-// process has opened as a regular one, or a folder whose entries lie on a disk.
+// and call, with their bounds (security rule 7).
 var reads = map[string]limit{
 	"cmd/containerd-pull/internal/process holds filepath.Glob":     {"the files that a process has open", "the kernel"},
 	"cmd/containerd-pull/internal/process parent os.ReadFile":      {"one line", "the kernel"},
@@ -99,6 +114,35 @@ var reads = map[string]limit{
 	"pkg/userns readRanges bufio.NewScanner":                       {"64 KiB a line", "a file of root's"},
 }
 
+// runs are the tests, by room and name, that run a read against a source that never ends.
+var runs = map[string]string{
+	"cmd/containerd-pull readLine bufio.NewReader":  "cmd/containerd-pull TestRule7EndlessPassword",
+	"pkg/fetch read io.ReadAll":                     "pkg/pull TestFaults",
+	"pkg/fetch start io.ReadFull":                   "pkg/pull TestFaults",
+	"pkg/layer newApplier bufio.NewReaderSize":      "pkg/layer TestRule7EndlessLayers",
+	"pkg/layer newApplier tar.NewReader":            "pkg/layer TestRule7EndlessLayers",
+	"pkg/layer run io.Copy":                         "pkg/layer TestRule7EndlessLayers",
+	"pkg/progress ReadEvents bufio.NewReaderSize":   "pkg/progress TestRule7EndlessEvents",
+	"pkg/registry drain io.CopyN":                   "pkg/registry TestRule7EveryReaderIsBounded",
+	"pkg/registry finish io.ReadFull":               "pkg/registry TestRule7EveryReaderIsBounded",
+	"pkg/registry read io.ReadAll":                  "pkg/registry TestRule7EveryReaderIsBounded",
+	"pkg/registry readDocument io.ReadAll":          "pkg/registry TestRule7EveryReaderIsBounded",
+	"pkg/registry explain io.ReadAll":               "pkg/registry TestRule7EveryReaderIsBounded",
+	"pkg/registry skip io.CopyN":                    "pkg/registry TestRule7EveryReaderIsBounded",
+	"pkg/registry/coding begin bufio.NewReaderSize": "pkg/registry/coding TestM3UndoIsBounded",
+	"pkg/registry/coding codings gzip.NewReader":    "pkg/registry/coding TestM3UndoIsBounded",
+	"pkg/registry/coding codings zstd.NewReader":    "pkg/registry/coding TestM3UndoIsBounded",
+	"pkg/store/daemon readConfig io.ReadAll":        "pkg/store/daemon TestRule7EndlessConfiguration",
+	"pkg/unpack drain io.Copy":                      "pkg/unpack TestRule7EndlessDrain",
+	"pkg/unpack drain io.CopyN":                     "pkg/unpack TestRule7EndlessDrain",
+	"pkg/unpack/pipeline Open zstd.NewReader":       "pkg/unpack/pipeline TestRule7EndlessStreams",
+	"pkg/unpack/pipeline sniff bufio.NewReaderSize": "pkg/unpack/pipeline TestRule7EndlessStreams",
+	"pkg/unpack/pipeline unzstdInto zstd.NewReader": "pkg/unpack/pipeline TestRule7EndlessStreams",
+	"pkg/userfile readAll io.ReadAll":               "pkg/userfile TestBounds",
+	"ioutil":                                        "ReadDir",
+	"filepath":                                      "Glob",
+}
+
 // readers are the functions and methods by which a program reads to an end that the
 // other side chooses.
 var readers = map[string][]string{
@@ -139,6 +183,97 @@ func TestRule7EveryReadHasABound(t *testing.T) {
 	for read := range reads {
 		if !met[read] {
 			t.Errorf("%s has a row and does not exist", read)
+		}
+	}
+}
+
+// TestRule7EveryReadIsRunAgainstAnEndlessSource wants for each row a test that is there
+// and has such a source, unless the row's own source ends.
+func TestRule7EveryReadIsRunAgainstAnEndlessSource(t *testing.T) {
+	rooms := map[string]mentions{}
+	for read, l := range reads {
+		if slices.Contains(ending, l.time) {
+			continue
+		}
+		room, test, _ := strings.Cut(runs[read], " ")
+		if rooms[room] == nil {
+			rooms[room] = mentionsIn(t, room)
+		}
+		if !rooms[room].reach(test, endless) {
+			t.Errorf("%s: want a test with a source that never ends among the runs, got %q", read, runs[read])
+		}
+	}
+	for read := range runs {
+		if _, ok := reads[read]; !ok {
+			t.Errorf("%s is run and does not exist", read)
+		}
+	}
+}
+
+// mentions are what the declarations of the tests of a room name, by their own names:
+// identifiers and literals.
+type mentions map[string][]string
+
+func mentionsIn(t *testing.T, room string) mentions {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", room, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mentions{}
+	for _, file := range files {
+		m.add(parse(t, room, file, nil))
+	}
+	return m
+}
+
+func (m mentions) add(s source) {
+	for _, declared := range s.file.Decls {
+		name := declaredName(declared)
+		ast.Inspect(declared, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.Ident:
+				m[name] = append(m[name], n.Name)
+			case *ast.BasicLit:
+				m[name] = append(m[name], n.Value)
+			}
+			return true
+		})
+	}
+}
+
+// reach reports whether the declaration, or one that it names, mentions one of words.
+func (m mentions) reach(name string, words []string) bool {
+	met := map[string]bool{}
+	for next := []string{name}; len(next) > 0; {
+		now := next[len(next)-1]
+		next = next[:len(next)-1]
+		for _, said := range m[now] {
+			if slices.Contains(words, said) {
+				return true
+			}
+			if !met[said] {
+				met[said] = true
+				next = append(next, said)
+			}
+		}
+	}
+	return false
+}
+
+// TestEndlessSourcesAreFound shows that a test needs one, by itself or by what it calls.
+func TestEndlessSourcesAreFound(t *testing.T) {
+	m := mentions{}
+	m.add(parse(t, "pkg/x", "x_test.go", `package x
+func TestOwn() { os.Open("/dev/zero") }
+func TestCalled() { table() }
+func table() { rows() }
+func rows() { table(); _ = pulltest.Endless{} }
+func TestNone() { os.Open("/dev/null") }
+`))
+	for name, want := range map[string]bool{"TestOwn": true, "TestCalled": true, "TestNone": false, "TestGone": false} {
+		if got := m.reach(name, endless); got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
 }

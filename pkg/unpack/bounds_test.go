@@ -1,8 +1,13 @@
 package unpack
 
 import (
+	"errors"
+	"io"
 	"math"
 	"testing"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
+	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 )
 
 func TestBoundsOfSize(t *testing.T) {
@@ -27,5 +32,16 @@ func TestBoundsOfSize(t *testing.T) {
 		if got, want := tc.bounds.of(tc.size), (bound{tc.want, tc.key}); got != want {
 			t.Errorf("%s: got %+v, want %+v", tc.name, got, want)
 		}
+	}
+}
+
+// TestRule7EndlessDrain has a layer that is only read go on for ever.
+func TestRule7EndlessDrain(t *testing.T) {
+	src := &pulltest.Endless{Chunk: make([]byte, 4<<10)}
+	if err := drain(src, 1<<20); !errors.Is(err, lay.ErrLimit) || src.Count > 2<<20 {
+		t.Errorf("got %v after %d bytes, want %v after about %d", err, src.Count, lay.ErrLimit, 1<<20)
+	}
+	if err := drain(io.LimitReader(src, 1<<20), 0); err != nil {
+		t.Errorf("got %v, want the end of the source where there is no limit", err)
 	}
 }
