@@ -6,9 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
-	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
@@ -249,12 +246,12 @@ func TestLookingChangesNothing(t *testing.T) {
 			ctx, lease, _ := teststore.Lease(t, st, teststore.Ref)
 			dgst := teststore.Ingest(ctx, t, st, "left")
 			w := s.watcher()
-			before := metadata(t, s.daemon)
+			before := s.daemon.Records(t)
 			pulls, err := w.Once(t.Context())
 			if err != nil || len(pulls) != 1 || pulls[0].Title() != teststore.Ref || pulls[0].Blobs[0].Digest != dgst {
 				t.Errorf("got %+v and %v, want the ingest of %s", pulls, err, dgst)
 			}
-			if diff := cmp.Diff(before, metadata(t, s.daemon)); diff != "" {
+			if diff := cmp.Diff(before, s.daemon.Records(t)); diff != "" {
 				t.Errorf("the metadata changed:\n%s", diff)
 			}
 			if _, err := lease.Suspend(st.Context(t.Context())); err != nil {
@@ -270,44 +267,6 @@ func TestLookingChangesNothing(t *testing.T) {
 			}
 		})
 	}
-}
-
-// metadata is everything in the daemon's metadata, without the pages that its
-// collector writes anew.
-func metadata(t *testing.T, d *testdaemon.Daemon) map[string]string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(d.Root, "io.containerd.metadata.v1.bolt", "meta.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "copy.db") // the daemon has locked its own
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	db, err := bolt.Open(file, 0o600, &bolt.Options{ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	all := map[string]string{}
-	var add func(at string, b *bolt.Bucket) error
-	add = func(at string, b *bolt.Bucket) error {
-		return b.ForEach(func(k, v []byte) error {
-			name := at + "/" + string(k)
-			if v == nil {
-				return add(name, b.Bucket(k))
-			}
-			all[name] = string(v)
-			return nil
-		})
-	}
-	err = db.View(func(tx *bolt.Tx) error {
-		return tx.ForEach(func(name []byte, b *bolt.Bucket) error { return add(string(name), b) })
-	})
-	if err != nil || len(all) == 0 {
-		t.Fatalf("got %d values and %v", len(all), err)
-	}
-	return all
 }
 
 // TestDaemonThatRestarts: the watch says that the daemon is away, and goes on when it
