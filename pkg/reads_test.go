@@ -139,8 +139,6 @@ var runs = map[string]string{
 	"pkg/unpack/pipeline sniff bufio.NewReaderSize": "pkg/unpack/pipeline TestRule7EndlessStreams",
 	"pkg/unpack/pipeline unzstdInto zstd.NewReader": "pkg/unpack/pipeline TestRule7EndlessStreams",
 	"pkg/userfile readAll io.ReadAll":               "pkg/userfile TestBounds",
-	"ioutil":                                        "ReadDir",
-	"filepath":                                      "Glob",
 }
 
 // readers are the functions and methods by which a program reads to an end that the
