@@ -1,11 +1,14 @@
 package pull_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,12 +125,12 @@ func TestReserveBesideAnotherWriter(t *testing.T) {
 		ref := testregistry.Push(t, reg, "team/app:1", img)
 		s.limits.Reserve = store.Reserve{Bytes: 16 << 20}
 		taken := filepath.Join(dir, "taken")
-		reg.SetBehave(onBlob(img.Layers[0].Digest, testregistry.Behaviour{Rate: 8 << 20}))
+		begun, goOn := make(chan struct{}), make(chan struct{})
+		reg.SetBehave(onBlob(img.Layers[0].Digest, testregistry.Behaviour{Handler: heldBack(t, img.Layers[0].Blob, 1<<20, begun, goOn)}))
 		done := make(chan error, 1)
 		go func() {
-			for reg.BlobBytes() < 2<<20 {
-				time.Sleep(time.Millisecond)
-			}
+			defer close(goOn)
+			<-begun
 			left := freeSpace(t, dir) - 18<<20
 			done <- os.WriteFile(taken, make([]byte, left), 0o600)
 		}()
@@ -142,6 +145,40 @@ func TestReserveBesideAnotherWriter(t *testing.T) {
 		}
 		s.empty()
 	})
+}
+
+// heldBack serves a blob, and closes begun and waits for goOn once it has served so
+// many bytes of it.
+func heldBack(t *testing.T, b pulltest.Blob, first int64, begun chan<- struct{}, goOn <-chan struct{}) http.Handler {
+	t.Helper()
+	var once sync.Once
+	data, err := b.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		http.ServeContent(w, req, "", time.Time{}, &gate{ReadSeeker: bytes.NewReader(data), from: first, wait: func() {
+			once.Do(func() { close(begun) })
+			select {
+			case <-goOn:
+			case <-req.Context().Done():
+			}
+		}})
+	})
+}
+
+// gate calls wait before each read from its offset on.
+type gate struct {
+	io.ReadSeeker
+	from int64
+	wait func()
+}
+
+func (g *gate) Read(p []byte) (int, error) {
+	if at, err := g.Seek(0, io.SeekCurrent); err != nil || at >= g.from {
+		g.wait()
+	}
+	return g.ReadSeeker.Read(p[:min(len(p), 32<<10)])
 }
 
 // TestReserveThatCannotBeKept is refused, unless nothing is written where it could
