@@ -55,10 +55,7 @@ var readingMethods = map[string][]string{
 // make it so, save by the deep look.
 func TestM7LookingChangesNothingOfADaemon(t *testing.T) {
 	pulltest.Long(t)
-	program := filepath.Join(t.TempDir(), "containerd-pull")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/containerd-pull").CombinedOutput(); err != nil {
-		t.Fatalf("building the program: %v: %s", err, out)
-	}
+	program := buildProgram(t)
 	reg := testregistry.Start(t, testregistry.Options{})
 	testregistry.Push(t, reg, "app:1", pulltest.MultiPlatform(pulltest.Gzip))
 	ref := reg.Host() + "/app:1"
@@ -103,6 +100,16 @@ func TestM7LookingChangesNothingOfADaemon(t *testing.T) {
 			}
 		})
 	}
+}
+
+// buildProgram returns the path of the program as users have it.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "containerd-pull")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/containerd-pull").CombinedOutput(); err != nil {
+		t.Fatalf("building the program: %v: %s", err, out)
+	}
+	return program
 }
 
 // leaveWork has the daemon hold what a pull that was interrupted leaves: a lease, an

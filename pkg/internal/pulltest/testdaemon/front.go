@@ -25,7 +25,7 @@ type FrontOptions struct {
 	UID int
 	// Dir is where the socket lies; if empty, a folder of that user's own.
 	Dir string
-	// Lies change the answers of methods, by their full name.
+	// Lies change the answers of methods that succeed, by their full name.
 	Lies map[string]Lie
 	// Before is called before each call is passed on, many at once.
 	Before func(method string)
@@ -146,7 +146,7 @@ func (f front) pass(_ any, in grpc.ServerStream) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if lie := f.lies[method]; lie != nil {
+		if lie := f.lies[method]; lie != nil && err == nil {
 			if asked == nil {
 				asked = <-first
 			}

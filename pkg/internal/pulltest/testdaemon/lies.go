@@ -3,6 +3,7 @@ package testdaemon
 import (
 	"maps"
 	"strings"
+	"sync/atomic"
 
 	introspectionapi "github.com/containerd/containerd/api/services/introspection/v1"
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
@@ -16,6 +17,8 @@ const (
 	MethodView    = "/containerd.services.snapshots.v1.Snapshots/View"
 	MethodUsage   = "/containerd.services.snapshots.v1.Snapshots/Usage"
 	MethodRemove  = "/containerd.services.snapshots.v1.Snapshots/Remove"
+	MethodMounts  = "/containerd.services.snapshots.v1.Snapshots/Mounts"
+	MethodStat    = "/containerd.services.snapshots.v1.Snapshots/Stat"
 )
 
 // Elsewhere are the lies of a daemon that does not mean to lie: its root lies at the
@@ -69,6 +72,66 @@ func Naming(m *types.Mount) map[string]Lie {
 			return nil
 		}),
 	}
+}
+
+// Turning are the lies of a daemon that says the truth until each of the methods has been
+// called so many times. Then its snapshots and its roots are at path, there is a file more
+// with each count, and what was active is committed.
+func Turning(after int64, path string, methods ...string) map[string]Lie {
+	mounts := func(all []*types.Mount) {
+		for _, m := range all {
+			if m.Type == "bind" {
+				m.Source = path
+			}
+			for i, option := range m.Options {
+				if name, _, ok := strings.Cut(option, "dir="); ok {
+					m.Options[i] = name + "dir=" + path
+				}
+			}
+		}
+	}
+	lies := map[string]Lie{
+		MethodPlugins: Tell(func(_ *introspectionapi.PluginsRequest, a *introspectionapi.PluginsResponse) error {
+			for _, p := range a.Plugins {
+				for key := range p.Exports {
+					p.Exports[key] = path
+				}
+			}
+			return nil
+		}),
+		MethodPrepare: Tell(func(_ *snapshotsapi.PrepareSnapshotRequest, a *snapshotsapi.PrepareSnapshotResponse) error {
+			mounts(a.Mounts)
+			return nil
+		}),
+		MethodView: Tell(func(_ *snapshotsapi.ViewSnapshotRequest, a *snapshotsapi.ViewSnapshotResponse) error {
+			mounts(a.Mounts)
+			return nil
+		}),
+		MethodMounts: Tell(func(_ *snapshotsapi.MountsRequest, a *snapshotsapi.MountsResponse) error {
+			mounts(a.Mounts)
+			return nil
+		}),
+		MethodUsage: Tell(func(_ *snapshotsapi.UsageRequest, a *snapshotsapi.UsageResponse) error {
+			a.Inodes++
+			return nil
+		}),
+		MethodStat: Tell(func(_ *snapshotsapi.StatSnapshotRequest, a *snapshotsapi.StatSnapshotResponse) error {
+			a.Info.Kind = snapshotsapi.Kind_COMMITTED
+			return nil
+		}),
+	}
+	turned := map[string]Lie{}
+	for _, method := range methods {
+		var calls atomic.Int64
+		lie := lies[method]
+		turned[method] = func(asked, answer []byte) ([]byte, error) {
+			if calls.Add(1) <= after {
+				return answer, nil
+			}
+			return lie(asked, answer)
+		}
+	}
+	return turned
 }
 
 // Failing is the Lie of a call that has done what was asked and says err.
