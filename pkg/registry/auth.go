@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -322,10 +323,19 @@ func (q *tokenRequest) read(ctx context.Context, resp *http.Response) (token.Tok
 	}
 	t := token.Parse(body, time.Now())
 	if !t.Valid() { // Artifactory refuses a credential in this way
-		code, text := q.a.r.describe(resp, body)
+		code, text := q.a.r.describe(resp, refusalIn(body))
 		return token.Token{}, q.refusal(ctx, resp, unauthenticatedf("answer without a usable token: %s", text), code)
 	}
 	return t, nil
+}
+
+// refusalIn is what may be repeated of an answer that should have been a token: only a
+// document of errors, for anything else may be the token itself.
+func refusalIn(body []byte) []byte {
+	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+		return body
+	}
+	return nil
 }
 
 // refused makes an error of a status. A status that no other try can change is a

@@ -326,6 +326,8 @@ func TestUselessChallenges(t *testing.T) {
 	}
 }
 
+// TestTokenServerAnswers fails with the class of each answer. What may be a token in
+// another form than expected is not repeated.
 func TestTokenServerAnswers(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -334,8 +336,15 @@ func TestTokenServerAnswers(t *testing.T) {
 		requests int
 	}{
 		{"no token", body(`{"expires_in":3}`), errdefs.IsUnauthorized, 1},
-		{"no JSON", body("token"), errdefs.IsUnauthorized, 1},
-		{"line break in the token", body(`{"token":"a\nX-Evil: b"}`), errdefs.IsUnauthorized, 1},
+		{"text", body("canary"), errdefs.IsUnauthorized, 1},
+		{"JSON of text", body(`"canary"`), errdefs.IsUnauthorized, 1},
+		{"list", body(`["canary"]`), errdefs.IsUnauthorized, 1},
+		{"form", body("access_token=canary&expires_in=3"), errdefs.IsUnauthorized, 1},
+		{"XML", body("<Error><Message>canary</Message></Error>"), errdefs.IsUnauthorized, 1},
+		{"byte order mark", body("\ufeff" + `{"token":"canary"}`), errdefs.IsUnauthorized, 1},
+		{"half an object", body(`{"token":"canary"`), errdefs.IsUnauthorized, 1},
+		{"other names", body(`{"jwt":"canary","Token":["canary"]}`), errdefs.IsUnauthorized, 1},
+		{"line break in the token", body(`{"token":"canary\nX-Evil: b"}`), errdefs.IsUnauthorized, 1},
 		{"too long", func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, `{"token":"x","pad":"`+strings.Repeat("x", 1<<20)+`"}`)
 		}, errdefs.IsUnauthorized, 1},
@@ -357,6 +366,9 @@ func TestTokenServerAnswers(t *testing.T) {
 			_, err := open(t, registry.Options{}).Resolve(t.Context(), srv.ref(t, "a/b"))
 			if !tt.is(err) || srv.tokens.count() != tt.requests {
 				t.Errorf("got %v after %d token requests, want another class after %d", err, srv.tokens.count(), tt.requests)
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("got %v, want nothing of what may be a token", err)
 			}
 		})
 	}
