@@ -85,23 +85,37 @@ func isNext(params string) bool {
 // time: seconds since 1970, as of the year 2001.
 const unixTimes = 1_000_000_000
 
+// longestWait is the longest that a host may mean: it may be down for days.
+const longestWait = 100 * 365 * 24 * time.Hour
+
 // ParseRetryAfter reads the forms of Retry-After: seconds, a date, and the date in
-// Unix seconds that Docker Hub has sent. What is no sensible wait, such as a date
-// in the past, counts as absent.
+// Unix seconds that Docker Hub has sent, or in milliseconds. What is no sensible wait, such
+// as a date in the past, counts as absent.
 func ParseRetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if secs, err := strconv.ParseUint(value, 10, 63); err == nil {
-		if secs < unixTimes {
-			return time.Duration(secs) * time.Second
-		}
-		const farFuture = 1 << 40 // time.Unix overflows beyond
-		return max(time.Unix(int64(min(secs, farFuture)), 0).Sub(now), 0)
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
+	wait := parseWait(strings.TrimSpace(value), now)
+	if wait < 0 || wait > longestWait {
 		return 0
 	}
-	return max(at.Sub(now), 0)
+	return wait
+}
+
+func parseWait(value string, now time.Time) time.Duration {
+	n, err := strconv.ParseInt(value, 10, 64)
+	switch {
+	case err != nil:
+		at, err := http.ParseTime(value)
+		if err != nil {
+			return 0
+		}
+		return at.Sub(now)
+	case n < 0:
+		return 0
+	case n < unixTimes:
+		return time.Duration(n) * time.Second
+	case n < 1000*unixTimes:
+		return time.Unix(n, 0).Sub(now)
+	}
+	return time.UnixMilli(n).Sub(now)
 }
 
 // RateLimit is what an answer says about the requests that a host still allows.

@@ -1,7 +1,6 @@
 package header_test
 
 import (
-	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -69,7 +68,10 @@ func TestParseRetryAfter(t *testing.T) {
 		"1767323075":          30 * time.Second,
 		"1767323040":          0,
 		"999999999":           999999999 * time.Second,
-		"9223372036854775807": math.MaxInt64,
+		"1767323075000":       30 * time.Second, // what JavaScript's Date.now() is made of
+		"1767323040000":       0,
+		"-1767323075000":      0,
+		"9223372036854775807": 0,
 	} {
 		if got := header.ParseRetryAfter(in, now); got != want {
 			t.Errorf("%q: got %s, want %s", in, got, want)
