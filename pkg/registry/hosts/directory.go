@@ -172,6 +172,7 @@ func (f *Finder) applyOptions(h *Host) error {
 // of its own name in any of the options' Dirs wins over every _default. One that
 // was found by search and does not count is left out with a warning.
 func (f *Finder) directory(name string) (string, error) {
+	f.checkDirs()
 	for _, dir := range f.opts.Dirs {
 		path, err := f.firstEntry(dir, directoryNames(dir, name))
 		if path != "" || err != nil {
@@ -185,6 +186,20 @@ func (f *Finder) directory(name string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// checkDirs warns where none of the Dirs that were named is there: a name that is
+// mistyped, or has a comma, would silently be no mirror and no certificate.
+func (f *Finder) checkDirs() {
+	if f.opts.DirsFound || len(f.opts.Dirs) == 0 {
+		return
+	}
+	for _, dir := range f.opts.Dirs {
+		if _, err := os.Stat(dir); dir == "" || !errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+	}
+	f.warn("hosts_dir: there is no folder " + strings.Join(f.opts.Dirs, ", nor "))
 }
 
 func (f *Finder) firstEntry(dir string, names []string) (string, error) {

@@ -380,3 +380,33 @@ func TestServerIsAnotherHost(t *testing.T) {
 		t.Errorf("the own host beside another server: got %+v and %v, want its settings", got, err)
 	}
 }
+
+// TestFoldersThatAreNotThere warns once of folders that were named, unless one is there.
+func TestFoldersThatAreNotThere(t *testing.T) {
+	there := t.TempDir()
+	for _, tc := range []struct {
+		dirs  []string
+		found bool
+		want  string
+	}{
+		{nil, false, ""},
+		{[]string{there}, false, ""},
+		{[]string{there + "/a", there}, false, ""},
+		{[]string{there + "/a", there + "/b"}, true, ""},
+		{[]string{there + "/a", there + "/b"}, false, "hosts_dir: there is no folder " + there + "/a, nor " + there + "/b"},
+	} {
+		var warned []string
+		f, err := hosts.New(hosts.Options{Dirs: tc.dirs, DirsFound: tc.found, Warn: func(m string) { warned = append(warned, m) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"a.example.com", "b.example.com"} {
+			if _, err := f.Find(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := strings.Join(warned, "; "); got != tc.want {
+			t.Errorf("%q, by search %v: got %q, want %q", tc.dirs, tc.found, got, tc.want)
+		}
+	}
+}
