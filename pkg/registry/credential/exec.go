@@ -146,17 +146,21 @@ func (q question) runHelper(ctx context.Context, helper, server string) (Credent
 		return Credential{}, false, unusable(fmt.Sprintf("install docker-credential-%s, or take it out of the configuration that names it", helper), "%w", err)
 	}
 	out, err := q.shared.ask(ctx, program{path: path, args: []string{"get"}, stdin: server, detached: q.detached})
+	hint := fmt.Sprintf("run this to see why: echo %s | docker-credential-%s get", server, helper)
 	if err != nil {
 		if credentials.IsErrCredentialsNotFoundMessage(strings.TrimSpace(string(out))) {
 			return Credential{}, false, nil
 		}
-		hint := fmt.Sprintf("run this to see why: echo %s | docker-credential-%s get", server, helper)
 		if reason := reasonOf(out); reason != "" {
 			return Credential{}, false, unusable(hint, "getting the credential of %s: %w: %s", server, err, reason)
 		}
 		return Credential{}, false, unusable(hint, "getting the credential of %s: %w", server, err)
 	}
-	return readHelperAnswer(out)
+	cred, found, err := readHelperAnswer(out)
+	if err != nil {
+		err = unusable(hint, "%w", err)
+	}
+	return cred, found, err
 }
 
 func readHelperAnswer(out []byte) (Credential, bool, error) {
