@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -58,7 +59,8 @@ type Error struct {
 
 func (e *Error) Error() string {
 	if e.RetryAfter >= time.Second {
-		return fmt.Sprintf("%s: %v, retry in %s", e.Host, e.Err, e.RetryAfter.Round(time.Second))
+		text := strings.TrimSuffix(e.Err.Error(), ".") // of a host that speaks in sentences
+		return fmt.Sprintf("%s: %s, retry in %s", e.Host, text, e.RetryAfter.Round(time.Second))
 	}
 	return fmt.Sprintf("%s: %v", e.Host, e.Err)
 }
