@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -132,6 +133,8 @@ func (a *attempt) proxyFault(err error) *fault {
 func (a *attempt) explain(f *fault) {
 	name := a.req.URL.Host
 	switch {
+	case f.reason == "dns" && !neterror.IsA[*net.DNSError](f.err):
+		f.hint = fmt.Sprintf("%s is no address: check the host and the port", name)
 	case f.reason == "dns" && !f.isTemporary():
 		f.hint = fmt.Sprintf("the name %s does not resolve: check how it is spelled, and the name servers of this machine", a.req.URL.Hostname())
 	case f.reason == "refused" && !f.isTemporary():

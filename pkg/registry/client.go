@@ -76,7 +76,8 @@ func (r *Registry) send(ctx context.Context, h *host, u *url.URL, c call, author
 			return nil, err
 		}
 	}
-	return nil, faultf("", errdefs.ErrUnavailable, false, "more than %d redirects", maxRedirects)
+	f := faultf("", errdefs.ErrUnavailable, false, "more than %d redirects", maxRedirects)
+	return nil, f.withHint(h.Name + " leads from one address to the next without end: ask the one who runs it")
 }
 
 func (r *Registry) sendOnce(ctx context.Context, h *host, u *url.URL, c call, authorization string) (*http.Response, error) {

@@ -157,6 +157,26 @@ func (e *events) kinds() []string {
 	return kinds
 }
 
+// retries lists the waits before further tries. How long a test took says nothing on a
+// machine that has other work.
+func (e *events) retries() (waits []time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, event := range e.list {
+		if event.Kind == progress.Retry {
+			waits = append(waits, event.Wait)
+		}
+	}
+	return waits
+}
+
+// isBrief reports whether there was one more try, after more than a second and so that
+// the end is told within two.
+func (e *events) isBrief() bool {
+	waits := e.retries()
+	return len(waits) == 1 && waits[0] >= 1200*time.Millisecond && waits[0] <= 1450*time.Millisecond
+}
+
 // open makes a Registry that does not wait long for anything.
 func open(t *testing.T, o registry.Options) *registry.Registry {
 	t.Helper()

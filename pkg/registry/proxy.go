@@ -62,10 +62,24 @@ func environmentProxies(getenv func(string) string) (proxies, error) {
 		p.from[scheme], found[scheme] = name, text
 	}
 	_, direct := eitherCase(getenv, "NO_PROXY")
-	p.choose = (&httpproxy.Config{
-		HTTPProxy: found["http"], HTTPSProxy: found["https"], NoProxy: direct, CGI: getenv("REQUEST_METHOD") != "",
-	}).ProxyFunc()
+	p.choose = (&httpproxy.Config{HTTPProxy: found["http"], HTTPSProxy: found["https"], NoProxy: direct}).ProxyFunc()
+	if p.from["http"] == "HTTP_PROXY" && getenv("REQUEST_METHOD") != "" {
+		p.choose = withoutCGI(p.choose)
+	}
 	return p, nil
+}
+
+// withoutCGI refuses the proxy of HTTP_PROXY, which in a CGI program is what the header
+// Proxy of a request says (CVE-2016-5385).
+func withoutCGI(choose func(*url.URL) (*url.URL, error)) func(*url.URL) (*url.URL, error) {
+	return func(u *url.URL) (*url.URL, error) {
+		proxy, err := choose(u)
+		if err != nil || proxy == nil || u.Scheme != "http" {
+			return proxy, err
+		}
+		f := faultf("", errdefs.ErrFailedPrecondition, false, "HTTP_PROXY does not count where REQUEST_METHOD is set, as in a CGI program")
+		return nil, f.withHint("name the proxy in http_proxy, which no request can set, or take REQUEST_METHOD out of the environment")
+	}
 }
 
 // eitherCase reads a variable that is written in capitals or in small letters.
@@ -164,6 +178,7 @@ func (r *Registry) suspectProxy(f *fault, resp *http.Response, code string) {
 	}
 	f.err = fmt.Errorf("the host, or %s, answers %w", r.proxies.name(proxy, u.Scheme), f.err)
 	if resp.StatusCode == http.StatusForbidden {
+		f.err = errors.New(f.err.Error()) // without source.ErrNoCredential: no credential changes a proxy's mind
 		f.hint = "if it was the proxy that refused: ask the one who runs it, or name the host in NO_PROXY"
 	}
 }
