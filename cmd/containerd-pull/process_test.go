@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -113,21 +114,66 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestClosedOutput pulls with a closed pipe as stdout.
-func TestClosedOutput(t *testing.T) {
-	long(t)
-	w := newWorld(t)
-	reader, writer, err := os.Pipe()
+// lost is where nothing that is written arrives.
+func lost(t *testing.T) map[string]*os.File {
+	t.Helper()
+	reader, pipe, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer writer.Close()
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), programName, "--root", t.TempDir(), "--unpack=false", w.host()+"/good")
-	cmd.Stdout, cmd.Stderr = writer, &stderr
 	reader.Close()
-	if got := exitCode(t, cmd.Run()); got != 1 || !strings.Contains(stderr.String(), "writing the result: ") {
-		t.Errorf("got code %d and %q, want 1 and a message about the result", got, &stderr)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pipe.Close(); full.Close() })
+	return map[string]*os.File{"closed pipe": pipe, "full disk": full}
+}
+
+// TestLostOutput pulls with a stdout or a stderr that takes nothing: the image is
+// registered, the digest file and the other stream are whole, and the code is 1, or that
+// of the failure. What nothing is written to is not missed.
+func TestLostOutput(t *testing.T) {
+	long(t)
+	w := newWorld(t)
+	for what, file := range lost(t) {
+		for _, tc := range []struct {
+			name   string
+			stderr bool // is lost, in place of stdout
+			image  string
+			args   []string
+			code   int
+			other  string // in the stream that is not lost
+		}{
+			{"stdout", false, "/good", nil, 1, "containerd-pull: writing the result: "},
+			{"stdout as JSON", false, "/good", []string{"--format", "json"}, 1, "hint: what the command had to do is done; only its output is lost\n"},
+			{"stdout of a failure", false, "/missing", []string{"--format", "json"}, 4, "404"},
+			{"stderr", true, "/good", nil, 1, w.host() + "/good:latest\n"},
+			{"stderr of events", true, "/good", []string{"--progress", "json", "--format", "json"}, 1, `"ref":"`},
+			{"stderr that stays empty", true, "/good", []string{"-q"}, 0, w.host() + "/good:latest\n"},
+			{"stderr of a failure", true, "/missing", []string{"--format", "json"}, 4, `"code":4`},
+		} {
+			t.Run(tc.name+" on a "+what, func(t *testing.T) {
+				digests, root := filepath.Join(t.TempDir(), "digests"), filepath.Join(t.TempDir(), "root")
+				var other bytes.Buffer
+				cmd := exec.CommandContext(t.Context(), programName, append(tc.args, "--root", root, "--unpack=false", "--digestfile", digests, w.host()+tc.image)...)
+				cmd.Stdout, cmd.Stderr = file, &other
+				if tc.stderr {
+					cmd.Stdout, cmd.Stderr = &other, file
+				}
+				if got := exitCode(t, cmd.Run()); got != tc.code || !strings.Contains(other.String(), tc.other) {
+					t.Errorf("got code %d and %q, want %d and %q", got, &other, tc.code, tc.other)
+				}
+				written, err := os.ReadFile(digests)
+				if done := tc.image == "/good"; done != (err == nil) || done != strings.HasPrefix(string(written), "sha256:") {
+					t.Errorf("got digest file %q and %v, want one: %v", written, err, done)
+				}
+				out, err := exec.CommandContext(t.Context(), programName, "images", "--root", root, "-q").Output()
+				if registered := strings.Contains(string(out), w.host()+tc.image); registered != (tc.image == "/good") {
+					t.Errorf("got images %q and %v", out, err)
+				}
+			})
+		}
 	}
 }
 

@@ -142,12 +142,12 @@ func showPull(ctx context.Context, s *session, b *batch.Batch, out *output.Pull)
 		return err
 	})
 	err = picture.write(s.display.Writer(), err)
+	if err == nil { // also where stdout or stderr turns out to be lost
+		err = output.WriteDigestFile(s.call.DigestFile, outcomes)
+	}
 	err = s.endDisplay(err)
 	werr := exit.AsOutput(out.Write(outcomes))
 	if err = cmp.Or(err, werr); err != nil {
-		return err
-	}
-	if err := output.WriteDigestFile(s.call.DigestFile, outcomes); err != nil {
 		return err
 	}
 	return asChanged(s.call, outcomes)

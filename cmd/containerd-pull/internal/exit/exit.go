@@ -65,7 +65,7 @@ func classes() []class {
 		{130, "interrupted", "SIGINT", "run the same command again: it goes on from what was fetched", stoppedBy(os.Interrupt)},
 		{143, "interrupted", "SIGTERM or SIGHUP", "run the same command again: it goes on from what was fetched", stoppedBy(syscall.SIGTERM, syscall.SIGHUP)},
 		{20, "partial", "some of several pulls failed", "", isA[*batch.PartialError]},
-		{1, "internal", "the output could not be written", "what the command had to do is done; only its output is lost", isA[*outputError]},
+		{1, "internal", "stdout or stderr could not be written, though all was done", "what the command had to do is done; only its output is lost", isA[*outputError]},
 		{10, "storage", "", "use another file system for containerd's root", is(layer.ErrUnfit)},
 		{10, "storage", "", "the file system is mounted read-only: mount it so that it can be written", is(syscall.EROFS)},
 		{10, "storage", "", "the disk or its driver fails: see the log of the kernel (dmesg)", is(syscall.EIO)},
