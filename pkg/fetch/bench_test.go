@@ -146,7 +146,14 @@ func newBench(t testing.TB, size int, s *store.Store) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, store: s, ctx: ctx, data: noiseOf(uint64(size), uint64(shared.tests.Add(1)), size), reg: testregistry.Start(t, testregistry.Options{})}
+	return (&bench{store: s, ctx: ctx}).another(t, size)
+}
+
+// another is a bench with the same store, and with a registry and a blob of its own,
+// which costs less than a store.
+func (b *bench) another(t testing.TB, size int) *bench {
+	t.Helper()
+	b = &bench{t: t, store: b.store, ctx: b.ctx, data: noiseOf(uint64(size), uint64(shared.tests.Add(1)), size), reg: testregistry.Start(t, testregistry.Options{})}
 	blob := pulltest.NewBlob(b.data)
 	b.reg.AddBlob(blob)
 	b.options = registry.Options{Hosts: hosts.Options{PlainHTTP: true}, StallTimeout: 2 * time.Second, Retry: registry.Retry{Count: 3, Delay: time.Millisecond}}

@@ -60,7 +60,7 @@ func (b *bench) isBlamed(host string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range b.events {
-		if e.Kind == progress.HostFailed && e.Host == host && e.Reason == "digest" {
+		if e.Kind == progress.HostFailed && e.Host == host && (e.Reason == "digest" || e.Reason == "short") {
 			return true
 		}
 	}
@@ -123,6 +123,82 @@ func TestBlameOfBoth(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// conduct is what a host does, all the time, with requests for a blob.
+type conduct struct {
+	name   string
+	serves bool             // the blob can be had from it alone
+	wrong  bool             // it sends wrong bytes, or fewer than it says
+	fails  func(error) bool // the class of its failure, for one that does not serve
+	behave func(half int64) testregistry.Behave
+}
+
+func conducts() []conduct {
+	always := func(b testregistry.Behaviour) func(int64) testregistry.Behave {
+		return func(int64) testregistry.Behave { return testregistry.Always(testregistry.Blobs, b) }
+	}
+	return []conduct{
+		{"honest", true, false, nil, always(testregistry.Behaviour{})},
+		{"cut", true, false, nil, func(half int64) testregistry.Behave {
+			return testregistry.Times(2, testregistry.Blobs, testregistry.Behaviour{Fault: testregistry.Truncate, After: half})
+		}},
+		{"corrupt", false, true, errdefs.IsDataLoss, always(testregistry.Behaviour{Fault: testregistry.Corrupt, After: 1000})},
+		// A part that is shorter than its own header says is no answer of a registry.
+		{"short", false, true, func(err error) bool { return errdefs.IsDataLoss(err) || errdefs.IsInvalidArgument(err) }, always(testregistry.Behaviour{Fault: testregistry.Short, After: 1000})},
+		{"404 in the middle", false, false, errdefs.IsNotFound, func(half int64) testregistry.Behave {
+			return func(r *http.Request) testregistry.Behaviour {
+				if from := r.Header.Get("Range"); from != "" && !strings.HasPrefix(from, "bytes=0-") {
+					return testregistry.Behaviour{Status: http.StatusNotFound}
+				}
+				return testregistry.Behaviour{Fault: testregistry.Truncate, After: half}
+			}
+		}},
+	}
+}
+
+// TestBlameOfPairs brings a blob from each pair of conducts of a mirror and a
+// registry, over one connection and several: it comes where one of the two has it,
+// and only who sent wrong bytes is blamed.
+func TestBlameOfPairs(t *testing.T) {
+	each(t, 1, func(t *testing.T, b *bench) {
+		for _, mirror := range conducts() {
+			for _, own := range conducts() {
+				for conns, length := range map[int]int{1: size / 8, 4: fetch.PieceSize + 12345} {
+					t.Run(fmt.Sprintf("%s and %s over %d", mirror.name, own.name, conns), func(t *testing.T) {
+						b.another(t, length).pair(mirror, own, conns)
+					})
+				}
+			}
+		}
+	})
+}
+
+// pair brings the blob from two hosts.
+func (b *bench) pair(mirror, own conduct, conns int) {
+	b.t.Helper()
+	half := b.blob.Desc.Size / 2
+	first := b.mirrored(mirror.behave(half))
+	b.reg.SetBehave(own.behave(half))
+	f := b.fetcher()
+	f.BeginWith(conns)
+	n, err := f.Store(b.ctx, b.blob, nil)
+	switch {
+	case mirror.serves || own.serves:
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		b.stored()
+	case mirror.wrong && errdefs.IsDataLoss(err), own.fails != nil && own.fails(err):
+	default:
+		b.t.Errorf("got %v, want damage, or why the registry does not serve it", err)
+	}
+	if b.isBlamed(first.Host()) && !mirror.wrong || b.isBlamed(b.reg.Host()) && !own.wrong {
+		b.t.Error("got a host blamed that sent no wrong bytes")
+	}
+	if most := 4 * b.blob.Desc.Size; n > most {
+		b.t.Errorf("got %d bytes fetched, want %d at most", n, most)
 	}
 }
 

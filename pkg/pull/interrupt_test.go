@@ -162,7 +162,12 @@ type child struct {
 // TestMain makes this binary a puller when it was started as one.
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		if err := os.RemoveAll(built.dir); err != nil { // nothing if it was not built
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		os.Exit(code)
 	}
 	if err := pullAsChild(context.Background(), os.Getenv(childEnv)); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -53,14 +55,28 @@ func manyLayers(t testing.TB) *pulltest.Image {
 	return pulltest.NewImage(spec)
 }
 
+// built is the command, which all tests share. TestMain removes it.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
 // build builds the command.
 func build(t testing.TB) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "containerd-pull")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/containerd-pull").CombinedOutput(); err != nil {
-		t.Fatalf("building the command: %v\n%s", err, out)
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "built"); built.err != nil {
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", built.dir, "../../cmd/containerd-pull").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatalf("building the command: %v", built.err)
 	}
-	return program
+	return filepath.Join(built.dir, "containerd-pull")
 }
 
 // command is a pull of ref by the command.

@@ -82,9 +82,10 @@ func Retryable(err error) bool {
 }
 
 // retryable reports whether any host may get better, unless the reference's own
-// host has given an answer that no wait will change.
+// host has given an answer about a tag that no wait will change. Content that is named
+// by its digest may still come from another host.
 func (e *roundError) retryable() bool {
-	if own := e.decisive(); !own.Mirror && !Retryable(own) && !errdefs.IsResourceExhausted(own) {
+	if own := e.decisive(); !own.Mirror && own.Digest == "" && !Retryable(own) && !errdefs.IsResourceExhausted(own) {
 		return false
 	}
 	for _, err := range e.errs {
