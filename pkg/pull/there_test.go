@@ -2,14 +2,17 @@ package pull_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -157,6 +160,59 @@ func TestM5WrongBytesOfALayer(t *testing.T) {
 				})
 			}
 		}
+	})
+}
+
+// spoiling is a content store to which others bring a layer first, each time it is to be
+// fetched, on a disk that changes its bytes.
+type spoiling struct {
+	content.Store
+	layer ocispec.Descriptor
+	bring func(context.Context) error
+}
+
+func (c spoiling) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+	var o content.WriterOpts
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return nil, err
+		}
+	}
+	if o.Desc.Digest != c.layer.Digest {
+		return c.Store.Writer(ctx, opts...)
+	}
+	if err := c.bring(ctx); err != nil {
+		return nil, err
+	}
+	return nil, errdefs.ErrAlreadyExists
+}
+
+// TestN15DamagedStore blames the store where its disk keeps no layer as it was written.
+func TestN15DamagedStore(t *testing.T) {
+	img := small(t, "n15", pulltest.Gzip, pulltest.Spec{})
+	layer := manifestOf(t, img).Layers[1]
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", img)
+		plain := s.store().Content
+		s.store().Content = spoiling{plain, layer, func(ctx context.Context) error {
+			body, err := img.Layers[1].Open()
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			if err := content.WriteBlob(ctx, plain, "others-"+layer.Digest.String(), body, layer); err != nil {
+				return err
+			}
+			return os.WriteFile(s.blobPath(layer.Digest), make([]byte, layer.Size), 0o644)
+		}}
+		_, err := s.pull(ref)
+		if hint := failure.HintOf(err); !errdefs.IsDataLoss(err) || !strings.HasPrefix(hint, "the store is damaged, not the registry: containerd-pull verify --repair mends it") {
+			t.Errorf("got %v and the hint %q, want the store blamed", err, hint)
+		}
+		if got := s.image(ref); got != nil {
+			t.Errorf("got record %+v, want none", got)
+		}
+		s.noLitter()
 	})
 }
 
