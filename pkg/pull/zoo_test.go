@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,10 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 // visit is one animal of the zoo and a caller of the program.
@@ -41,6 +46,7 @@ func TestZoo(t *testing.T) {
 			t.Run("missing", v.missing)
 			t.Run("cut", v.cut)
 			t.Run("update", v.update)
+			t.Run("tags", v.tags)
 			t.Run("limit", v.limit)
 		})
 	}
@@ -255,6 +261,33 @@ func (v *visit) update(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &result); err != nil || !result.Changed {
 		t.Errorf("a new image: got %s and %v, want that it changed", stdout, err)
 	}
+}
+
+// tags lists what TAB offers, from a repository that not all may see, in pages.
+func (v *visit) tags(t *testing.T) {
+	for _, tag := range []string{"1.0", "1.1", "1.3", "1.4"} {
+		if err := v.Push(testregistry.PrivateRepository+":"+tag, v.image); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reg, err := registry.New(registry.Options{
+		Proxy: v.Proxy(), Hosts: hosts.Options{CA: v.path("ca.pem")},
+		Credentials: func(context.Context, string, source.Ref) (credential.Credential, error) {
+			return credential.Credential{Username: v.Credentials.User, Password: v.Credentials.Password, Source: "test"}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := source.ParseRef(v.Domain + "/" + testregistry.PrivateRepository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := reg.Tags(t.Context(), ref)
+	if want := []string{"1.0", "1.1", "1.2", "1.3", "1.4"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got tags %q and %v, want %q", got, err, want)
+	}
+	v.inspect(t, v.TakeRequests(), fmt.Sprint(got, err))
 }
 
 // limit has no pulls left: the registry's words are repeated.

@@ -27,7 +27,10 @@ type Animal struct {
 	Storage   string // host to which requests for blobs are redirected, none if it is empty
 	Redirect  int    // status of that
 	LowerCase bool   // header names of its own come in small letters
-	Header    http.Header
+	// Next is the address of the next page of tags, with %[1]s for the API, %[2]s for the
+	// repository and %[3]s for the last tag; empty is that of the specification.
+	Next   string
+	Header http.Header
 
 	Anonymous    Refusal // of a client without a credential, where one is wanted
 	Wrong        Refusal // of a wrong credential
@@ -121,6 +124,7 @@ func services() []Animal {
 		},
 		{
 			Name: "Quay", From: "github.com/quay/quay: endpoints/v2; access.redhat.com: rate limits of quay.io",
+			Next:   "/v2/%[2]s/tags/list?n=2&next_page=%[3]s",
 			Domain: "quay.io", API: "quay.io",
 			Realm: "https://quay.io/v2/auth", Service: "quay.io", Scope: pullScope, Tokens: onlyToken,
 			Storage: "cdn01.quay.io", Redirect: 302,
@@ -247,6 +251,7 @@ func programs() []Animal {
 		},
 		{
 			Name: "registry behind a single sign-on", From: "jib#4187, prowler#12691",
+			Next:   "http://%[1]s/v2/%[2]s/tags/list?n=2&last=%[3]s", // its TLS ends before it
 			Domain: "sso.example.com", API: "sso.example.com",
 			Challenges: []string{`Negotiate, NTLM, Basic realm="sso"`}, Guarded: true, Header: api2,
 			Anonymous: unauthorized, Wrong: unauthorized, NoTag: noManifest, NoRepository: noName, TooMany: tooMany,

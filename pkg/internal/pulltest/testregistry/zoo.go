@@ -1,6 +1,7 @@
 package testregistry
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
@@ -244,6 +245,10 @@ func (c *Cage) answer(w http.ResponseWriter, req *http.Request) {
 		c.content.serveBlob(w, req, dgst)
 		return
 	}
+	if kind, _ := target(req.URL.Path); kind == "tags" {
+		c.list(w, req, repository)
+		return
+	}
 	answer := httptest.NewRecorder()
 	c.content.serveDocument(answer, req)
 	if answer.Code == http.StatusNotFound {
@@ -258,6 +263,32 @@ func (c *Cage) answer(w http.ResponseWriter, req *http.Request) {
 	}
 	w.WriteHeader(answer.Code)
 	io.Copy(w, answer.Body) // an error is the client's, who has gone
+}
+
+// list gives the tags of a repository, two at a time.
+func (c *Cage) list(w http.ResponseWriter, req *http.Request, repository string) {
+	whole := req.Clone(req.Context())
+	whole.URL.RawQuery = ""
+	answer := httptest.NewRecorder()
+	c.content.serveDocument(answer, whole)
+	var page struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(answer.Body.Bytes(), &page); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	after := cmp.Or(req.FormValue("last"), req.FormValue("next_page"))
+	page.Tags = slices.DeleteFunc(page.Tags, func(tag string) bool { return tag <= after })
+	slices.Sort(page.Tags)
+	if len(page.Tags) > 2 {
+		page.Tags = page.Tags[:2]
+		next := fmt.Sprintf(cmp.Or(c.Next, "/v2/%[2]s/tags/list?n=2&last=%[3]s"), c.API, repository, page.Tags[1])
+		w.Header().Set("Link", "<"+next+`>; rel="next"`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(page) // an error is the client's, who has gone
 }
 
 // Signature makes a URL of the storage a secret.
