@@ -61,6 +61,28 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestPatience keeps the patience that any source but the built-in one asks for.
+func TestPatience(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		call call
+		want bool
+	}{
+		{"built-in", call{}, false},
+		{"another setting", call{args: []string{"--retry-delay", "1s"}}, false},
+		{"flag", call{args: []string{"--retry", "10"}}, true},
+		{"variable", call{env: map[string]string{"CONTAINERD_PULL_RETRY_COUNT": "3"}}, true},
+	} {
+		cfg, _, err := tc.call.load(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.Registry.Retry.Patient; got != tc.want {
+			t.Errorf("%s: got patience %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestRefuse(t *testing.T) {
 	for _, tc := range []struct {
 		name string
