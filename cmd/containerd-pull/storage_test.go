@@ -84,6 +84,38 @@ func TestStorageErrors(t *testing.T) {
 	}
 }
 
+// TestUnreadableDocument lets the reads of each document of an image fail, and those
+// of what is written in its place: the pull names the file and the disk. Those of
+// another platform are not needed.
+func TestUnreadableDocument(t *testing.T) {
+	needStrace(t)
+	ref := newWorld(t).host() + "/good:latest"
+	root := filepath.Join(t.TempDir(), "root")
+	if code, text := pullInto(t, root, ref, programName); code != 0 {
+		t.Fatalf("got code %d, want 0: %s", code, text)
+	}
+	files, err := filepath.Glob(filepath.Join(root, blobFolder, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed := 0
+	for _, file := range files {
+		code, text := pullInto(t, root, ref, "strace", "-f", "-qq", "-o", os.DevNull, "-e", "trace=read,pread64", "-e", "inject=read,pread64:error=EIO", "-P", file)
+		if code == 8 {
+			needed++
+		}
+		if code == 8 && (!strings.Contains(text, file) || !strings.Contains(text, "dmesg")) || code != 0 && code != 8 {
+			t.Errorf("got code %d, want 0, or 8 with %s and dmesg: %s", code, file, text)
+		}
+	}
+	if want := 3; needed != want { // index, manifest and config
+		t.Errorf("got %d files of %d without which the pull fails, want %d", needed, len(files), want)
+	}
+	if code, text := pullInto(t, root, ref, programName); code != 0 {
+		t.Errorf("got code %d once the disk is right again, want 0: %s", code, text)
+	}
+}
+
 // pullInto runs a pull and returns its exit code and standard error. The command
 // may be one of strace that lacks only the program.
 func pullInto(t *testing.T, root, ref string, command ...string) (int, string) {

@@ -42,11 +42,23 @@ func (r *run) fetch(ctx context.Context) error {
 		case !vanished(err):
 			return r.p.fail(ctx, StageFetch, r.plan.Request.Ref, err)
 		case round == rounds:
-			err = failure.New(errdefs.ErrAborted, "others remove what is being pulled: %v", err)
-			return r.p.fail(ctx, StageFetch, r.plan.Request.Ref, err)
+			return r.p.fail(ctx, StageFetch, r.plan.Request.Ref, lastWord(err))
+		case errdefs.IsDataLoss(err):
+			r.p.warn(r.plan.Request.Ref, "fetching again: %v", err)
+		default:
+			r.p.warn(r.plan.Request.Ref, "fetching again what another client removed: %v", err)
 		}
-		r.p.warn(r.plan.Request.Ref, "fetching again what another client removed: %v", err)
 	}
+}
+
+// lastWord is the error of what is still not there after the last round: the disk
+// does not keep what is written to it, or other clients remove it.
+func lastWord(err error) error {
+	if errdefs.IsDataLoss(err) {
+		return failure.New(errdefs.ErrDataLoss, "written again, and damaged at once: %v", err).
+			WithHint("the disk may be failing, and its log (dmesg) may say so: pull onto another one")
+	}
+	return failure.New(errdefs.ErrAborted, "others remove what is being pulled: %v", err)
 }
 
 // fetchAll fetches the images and their documents, and beside them the documents
