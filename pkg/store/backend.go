@@ -41,7 +41,8 @@ type Backend interface {
 	Files(ctx context.Context) Files
 	// Refill is that of Store.
 	Refill(ctx context.Context, name, key string, u *Upper) error
-	// Drop removes a blob, its record and its file.
+	// Drop removes a blob, its record and its file. Where other namespaces have
+	// records of it, they have them again once it is written anew.
 	Drop(ctx context.Context, dgst digest.Digest) error
 	// Collect is that of Store.
 	Collect(ctx context.Context, what What) error

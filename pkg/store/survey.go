@@ -367,7 +367,8 @@ func isEmpty(root *os.File, name string) bool {
 }
 
 // Drop removes a blob, record and file, so that it can be written again. What the
-// blob keeps comes under the lease of ctx before.
+// blob keeps comes under the lease of ctx before. Other namespaces have it again when
+// it is written.
 func (s *Store) Drop(ctx context.Context, dgst digest.Digest) error {
 	info, err := s.Content.Info(ctx, dgst)
 	if errdefs.IsNotFound(err) {
@@ -381,6 +382,15 @@ func (s *Store) Drop(ctx context.Context, dgst digest.Digest) error {
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("removing the damaged blob %s: %w", dgst, err)
+	}
+	return nil
+}
+
+// Evict removes the file in the place of a blob that has no record here, so that it can
+// be written. Records of other namespaces come back when it is.
+func (s *Store) Evict(ctx context.Context, dgst digest.Digest) error {
+	if err := s.backend.Drop(ctx, dgst); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("removing what lies in the place of blob %s: %w", dgst, err)
 	}
 	return nil
 }

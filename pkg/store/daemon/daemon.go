@@ -24,6 +24,7 @@ type daemon struct {
 	parts  store.Parts // Name and Snapshotter as soon as it has answered once
 	traits atomic.Pointer[traits]
 	sites  []*site // of all daemons that have answered so far; guarded by connection.mu
+	taken  taken   // by Drop
 }
 
 // traits are what is known of the daemon that answers now.

@@ -44,6 +44,8 @@ type contentStore struct {
 	client  contentapi.ContentClient
 	buffers *sync.Pool   // of *[messageSize]byte
 	site    func() *site // of the daemon of now
+	// committed is called when a blob is there.
+	committed func(context.Context, digest.Digest) error
 }
 
 // ingest opens the file in which the daemon collects what s sends; nil if it is not
@@ -87,7 +89,7 @@ func (c *contentStore) open(ctx context.Context, ns string, o content.WriterOpts
 		end()
 		return nil, errgrpc.ToNative(err)
 	}
-	s := &sender{ref: o.Ref, stream: stream, end: end, buffers: c.buffers}
+	s := &sender{ref: o.Ref, stream: stream, end: end, buffers: c.buffers, committed: c.committed}
 	s.early.Find = func() *os.File { return c.ingest(s, ns, os.O_RDONLY) }
 	answer, err := s.ask(&contentapi.WriteContentRequest{
 		Action: contentapi.WriteAction_STAT, Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest.String(),
@@ -117,6 +119,8 @@ type sender struct {
 	buffers *sync.Pool
 	early   contentdir.Writeback // of the file that the daemon will sync when it commits
 	closed  bool
+	// committed is called when the blob is there.
+	committed func(context.Context, digest.Digest) error
 }
 
 // Write implements io.Writer.
@@ -256,7 +260,7 @@ func (s *sender) Truncate(size int64) error {
 }
 
 // Commit implements content.Writer.
-func (s *sender) Commit(_ context.Context, size int64, expected digest.Digest, opts ...content.Opt) error {
+func (s *sender) Commit(ctx context.Context, size int64, expected digest.Digest, opts ...content.Opt) error {
 	var info content.Info
 	for _, opt := range opts {
 		if err := opt(&info); err != nil {
@@ -268,6 +272,9 @@ func (s *sender) Commit(_ context.Context, size int64, expected digest.Digest, o
 		_, err = s.ask(&contentapi.WriteContentRequest{
 			Action: contentapi.WriteAction_COMMIT, Total: size, Offset: s.offset, Expected: expected.String(), Labels: info.Labels,
 		})
+	}
+	if err == nil || errdefs.IsAlreadyExists(err) {
+		err = errors.Join(err, s.committed(ctx, expected))
 	}
 	return errors.Join(err, s.Close())
 }

@@ -10,7 +10,6 @@ import (
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
@@ -134,46 +133,4 @@ func (d *daemon) Refill(_ context.Context, name, _ string, u *store.Upper) error
 			WithHint("remove the containers on top of it (ctr containers rm, ctr snapshots rm) and pull again; if root_path of the snapshotter was changed, change it back")
 	}
 	return u.Move(snapshotdir.Folder(d.parts.Name, snapshotdir.Format(of.ID)))
-}
-
-// Drop implements store.Backend. The file goes with the collection that follows,
-// unless another namespace has a record of it.
-func (d *daemon) Drop(ctx context.Context, dgst digest.Digest) error {
-	if other, err := d.otherNamespace(ctx, dgst); err != nil || other != "" {
-		return errors.Join(err, keptBy(other, dgst))
-	}
-	if err := d.parts.Content.Delete(ctx, dgst); err != nil && !errdefs.IsNotFound(err) {
-		return err
-	}
-	return d.Collect(ctx, store.GarbageNow)
-}
-
-// keptBy is the error of a file that containerd will not remove.
-func keptBy(namespace string, dgst digest.Digest) error {
-	if namespace == "" {
-		return nil
-	}
-	return failure.New(errdefs.ErrDataLoss, "namespace %s has it as well, so containerd would keep the file", namespace).
-		WithHint("remove it there, with ctr -n %s content rm %s, then pull again", namespace, dgst)
-}
-
-// otherNamespace names a namespace other than the store's that has a record of the
-// blob, "" if none has.
-func (d *daemon) otherNamespace(ctx context.Context, dgst digest.Digest) (string, error) {
-	all, err := d.client.NamespaceService().List(ctx)
-	if err != nil {
-		return "", fmt.Errorf("listing namespaces: %w", err)
-	}
-	for _, ns := range all {
-		if ns == d.parts.Namespace {
-			continue
-		}
-		switch _, err := d.parts.Content.Info(namespaces.WithNamespace(ctx, ns), dgst); {
-		case err == nil:
-			return ns, nil
-		case !errdefs.IsNotFound(err):
-			return "", fmt.Errorf("looking for %s in namespace %s: %w", dgst, ns, err)
-		}
-	}
-	return "", nil
 }
