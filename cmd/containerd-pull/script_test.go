@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 	os.Setenv("GORACE", os.Getenv("GORACE")+" "+noRaceSleep)
 	testscript.Main(m, map[string]func(){
 		programName:               main,
+		serveName:                 serve,
 		plugin.Name:               main,
 		plugin.PullExt:            main,
 		plugin.DockerPlugin:       main,
