@@ -14,7 +14,7 @@ func (a As) Found(path string) error {
 
 // Named is Named for that user.
 func (a As) Named(path string) error {
-	_, err := read(path, 1<<20, a.user.judgeNamed, true)
+	_, err := read(path, 1<<20, a.user.judgeNamed(), true)
 	return err
 }
 

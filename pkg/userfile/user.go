@@ -155,8 +155,26 @@ func (u user) judgeFound(e entry) error {
 }
 
 // judgeNamed judges what leads to a file that was named, and the file. Whose they
-// are is the caller's choice.
-func (u user) judgeNamed(e entry) error {
+// are is the caller's choice, save that another user's link may lead root only to that
+// user's own: what root alone can read would be shown in errors.
+func (u user) judgeNamed() judge {
+	var foreign *entry // a link that was followed
+	return func(e entry) error {
+		if isKind(e.st, unix.S_IFLNK) {
+			if u.strict && !u.trusts(e) {
+				foreign = &e
+			}
+			return nil
+		}
+		if e.last && foreign != nil && foreign.st.Uid != e.st.Uid {
+			return &Foreign{At: foreign.path, why: fmt.Sprintf("is a link of uid %d to a file of uid %d", foreign.st.Uid, e.st.Uid), strict: u.strict, link: true}
+		}
+		return u.judgeModes(e)
+	}
+}
+
+// judgeModes judges who can write what leads to a file that was named, and the file.
+func (u user) judgeModes(e entry) error {
 	sticky := e.st.Mode&unix.S_ISVTX != 0
 	way := isKind(e.st, unix.S_IFDIR) && !sticky && u.strict && e.st.Mode&0o002 != 0
 	if way || (isKind(e.st, unix.S_IFREG) || isKind(e.st, unix.S_IFIFO)) && u.isOpen(e) {
@@ -189,6 +207,7 @@ type Foreign struct {
 	found  bool // by search, not named
 	strict bool
 	owner  bool // the owner is to blame, not the mode
+	link   bool // the owner of a link is to blame
 }
 
 // Error names the file and what is wrong.
@@ -202,6 +221,8 @@ func (e *Foreign) Error() string {
 // Hint says what to do about it.
 func (e *Foreign) Hint() string {
 	switch {
+	case e.link:
+		return "name the file that it leads to"
 	case e.owner && e.strict && e.At == e.Path:
 		return "root reads by itself only what is root's: chown root " + e.At + ", or name it for this call"
 	case e.owner && e.strict:

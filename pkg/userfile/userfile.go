@@ -43,9 +43,9 @@ func Found(path string, most int64) (File, error) {
 
 // Named reads a file of at most so many bytes that the caller named. It may be
 // another user's, a pipe or a device; its error is a *Foreign if others can write
-// it.
+// it, or if a link of another user leads root to what is not that user's.
 func Named(path string, most int64) (File, error) {
-	return read(path, most, self().judgeNamed, true)
+	return read(path, most, self().judgeNamed(), true)
 }
 
 // Check returns what Found would say of the owners and modes of a file or folder.

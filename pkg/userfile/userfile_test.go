@@ -144,6 +144,7 @@ func TestM6Links(t *testing.T) {
 		"in a folder for all":           {"other/link", "/home/dir/file", []change{{"other", root, 0o777}}, "other"},
 		"another's link in root's":      {"home/link", "dir/file", []change{{"home/link", alice, 0}}, ""},
 		"another's link in sticky":      {"other/link", "/home/dir/file", []change{{"other", root, 0o1777}, {"other/link", alice, 0}}, "other/link"},
+		"another's link to hers":        {"home/link", "dir/file", []change{{"home/link", alice, 0}, {"home/dir/file", alice, 0}}, "home/dir/file"},
 		"root's link in sticky":         {"other/link", "/home/dir/file", []change{{"other", root, 0o1777}}, ""},
 		"out of another's folder again": {"other/link", "../home/dir/file", []change{{"other", alice, 0}}, "other"},
 	} {
@@ -159,11 +160,22 @@ func TestM6Links(t *testing.T) {
 				ch.apply(t, dir)
 			}
 			wantForeign(t, "found", userfile.AsUser(root).Found(filepath.Join(dir, c.link)), dir, c.found)
+			named := c.found
+			if !strings.Contains(name, "for all") {
+				named = foreignLinks()[name]
+			}
+			wantForeign(t, "named", userfile.AsUser(root).Named(filepath.Join(dir, c.link)), dir, named)
 			// The same by a link to the folder of the link.
 			must(t, os.Symlink(filepath.Dir(filepath.Join(dir, c.link)), filepath.Join(dir, "way")))
 			wantForeign(t, "found by a linked folder", userfile.AsUser(root).Found(filepath.Join(dir, "way", filepath.Base(c.link))), dir, c.found)
 		})
 	}
+}
+
+// foreignLinks are the links that root does not follow even if they are named: those of
+// another user to what is not that user's.
+func foreignLinks() map[string]string {
+	return map[string]string{"another's link in root's": "home/link", "another's link in sticky": "other/link"}
 }
 
 // TestM6BindMounts: what is mounted over a file or folder is what is judged.

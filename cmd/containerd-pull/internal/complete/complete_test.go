@@ -1,6 +1,7 @@
 package complete
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,31 @@ func TestL5LinkedCacheIsLeftAlone(t *testing.T) {
 		later.put("key", []string{"name"})
 		if there, err := os.ReadDir(filepath.Dir(old)); err != nil || len(there) != 1 || there[0].Name() != "old" {
 			t.Errorf("link at %s: got %v, %v behind it, want the old file alone", link, there, err)
+		}
+	}
+}
+
+// TestL5NothingIsMadeBehindALink has links where nothing of the cache is there yet: of the
+// caller in the place of its folder, and of another user in the place of the folder around.
+func TestL5NothingIsMadeBehindALink(t *testing.T) {
+	for name, arrange := range map[string]func(dir, other string) error{
+		"its own folder": func(dir, other string) error {
+			return errors.Join(os.Mkdir(dir, 0o700), os.Symlink(other, filepath.Join(dir, "containerd-pull")))
+		},
+		"another's link around": func(dir, other string) error {
+			if os.Geteuid() != 0 {
+				return os.Mkdir(dir, 0o500) // only root can make such a link
+			}
+			return errors.Join(os.Symlink(other, dir), os.Lchown(dir, 1234, 1234))
+		},
+	} {
+		dir, other := filepath.Join(t.TempDir(), "cache"), t.TempDir()
+		if err := arrange(dir, other); err != nil {
+			t.Fatal(err)
+		}
+		answers{dir: dir, now: time.Now()}.put("key", []string{"name"})
+		if there, err := os.ReadDir(other); err != nil || len(there) != 0 {
+			t.Errorf("%s: got %v and %v behind the link, want nothing", name, there, err)
 		}
 	}
 }

@@ -143,15 +143,18 @@ const (
 	answerBytes = 4 << 20
 )
 
-// open opens the folder of the cache. The names below the user's cache folder
+// open opens the folder of the cache, and makes it if that is wanted. The names below the user's cache folder
 // must be folders of the caller's own and no links: what is old in the folder is
 // deleted.
-func (a answers) open() (*os.File, error) {
+func (a answers) open(makes bool) (*os.File, error) {
 	if a.dir == "" { // nothing is to be remembered
 		return nil, fs.ErrNotExist
 	}
 	folder, err := os.Open(a.dir)
 	for _, name := range cacheNames() {
+		if err == nil && makes {
+			_ = unix.Mkdirat(int(folder.Fd()), name, 0o700) // what is wrong shows next
+		}
 		if err == nil {
 			folder, err = ownFolder(folder, name)
 		}
@@ -191,7 +194,7 @@ func isOwn(dir string) bool {
 }
 
 func (a answers) get(key string) ([]string, bool) {
-	folder, err := a.open()
+	folder, err := a.open(false)
 	if err != nil {
 		return nil, false
 	}
@@ -217,10 +220,10 @@ func (a answers) fresh(info os.FileInfo) bool {
 // put remembers an answer and forgets the old ones. A cache that cannot be
 // written is no error: the next completion asks again.
 func (a answers) put(key string, names []string) {
-	if a.dir == "" || !isOwn(a.dir) || os.MkdirAll(filepath.Join(append([]string{a.dir}, cacheNames()...)...), 0o700) != nil {
+	if a.dir == "" || !isOwn(a.dir) || userfile.MakeFolder(filepath.Join(a.dir, "containerd-pull")) != nil {
 		return
 	}
-	folder, err := a.open()
+	folder, err := a.open(true)
 	if err != nil {
 		return
 	}
