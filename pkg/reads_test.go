@@ -65,7 +65,7 @@ var reads = map[string]limit{
 	"pkg/registry/credential childrenOf os.ReadFile":               {"children of a process", "the kernel"},
 	"pkg/registry/credential childrenOf filepath.Glob":             {"the threads of a process", "the kernel"},
 	"pkg/registry/hosts LeftOut os.ReadDir":                        {"names alone", "a folder"},
-	"pkg/registry/hosts checkCertificates os.ReadDir":              {"names alone", "a folder"},
+	"pkg/registry/hosts certificateNames os.ReadDir":               {"names alone", "a folder"},
 	"pkg/registry/hosts directoryNames os.ReadDir":                 {"names alone", "a folder"},
 	"pkg/sample/golden File os.ReadFile":                           {"a file of the tests", "the tests"},
 	"pkg/store Empty .Readdirnames":                                {"names alone", "a folder"},

@@ -33,10 +33,18 @@ func (f *Finder) fromDirectory(ctx context.Context, name string) ([]Host, error)
 	if err != nil {
 		return nil, err
 	}
+	reads := dir
+	if dir != "" {
+		var done func()
+		if reads, done, err = (folder{dir, f.opts.DirsFound}).private(); err != nil {
+			return nil, err
+		}
+		defer done()
+	}
 	complaints := &complaints{}
 	transports := map[*http.Client]*http.Transport{}
 	opts := dockerconfig.HostOptions{
-		HostDir: func(string) (string, error) { return dir, nil },
+		HostDir: func(string) (string, error) { return reads, nil },
 		UpdateClient: func(c *http.Client) error {
 			if t, ok := c.Transport.(*http.Transport); ok {
 				transports[c] = t

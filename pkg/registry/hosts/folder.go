@@ -21,6 +21,9 @@ type folder struct {
 	found bool // by search
 }
 
+// hostsFile is the file of a directory that describes the hosts.
+const hostsFile = "hosts.toml"
+
 // check reads what containerd will read, so that this ends. Its error is a
 // *userfile.Foreign if another user may have written a part of it. Missing files
 // are containerd's to report.
@@ -30,14 +33,34 @@ func (f folder) check() error {
 			return err
 		}
 	}
-	text, err := f.read(filepath.Join(f.path, "hosts.toml"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return f.checkCertificates()
+	_, err := f.files()
+	return err
+}
+
+// files reads what containerd takes from the directory, by the names that it has
+// there: hosts.toml and the files that it names, or else all certificates and keys.
+// What is missing is left out.
+func (f folder) files() (map[string][]byte, error) {
+	all := map[string][]byte{}
+	text, err := f.read(hostsFile)
+	names := namedIn(text)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		names = f.certificateNames()
+	case err != nil:
+		return nil, err
+	default:
+		all[hostsFile] = text
 	}
-	if err != nil {
-		return err
+	for _, name := range names {
+		data, err := f.read(name)
+		if err == nil {
+			all[name] = data
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
-	return f.checkAll(namedIn(text))
+	return all, nil
 }
 
 // LeftOut lists, of the directories of registries in dirs, why those do not count
@@ -56,9 +79,9 @@ func LeftOut(dirs []string) []*userfile.Foreign {
 	return list
 }
 
-// checkCertificates checks what containerd takes from a directory without a
-// hosts.toml.
-func (f folder) checkCertificates() error {
+// certificateNames are those of the files that containerd takes from a directory without
+// a hosts.toml.
+func (f folder) certificateNames() []string {
 	entries, err := os.ReadDir(f.path)
 	if err != nil {
 		return nil // containerd's to report
@@ -69,16 +92,7 @@ func (f folder) checkCertificates() error {
 			names = append(names, e.Name())
 		}
 	}
-	return f.checkAll(names)
-}
-
-func (f folder) checkAll(names []string) error {
-	for _, name := range names {
-		if _, err := f.read(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+	return names
 }
 
 // read reads a file of the directory, or one that its hosts.toml names elsewhere.
@@ -87,9 +101,7 @@ func (f folder) read(name string) ([]byte, error) {
 	if f.found && !filepath.IsAbs(name) || f.found && filepath.Dir(name) == f.path {
 		read = userfile.Found
 	}
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(f.path, name)
-	}
+	name = f.at(name)
 	// containerd would wait for a pipe without a bound.
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: userfile.ErrNoFile}
