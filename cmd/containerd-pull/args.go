@@ -23,7 +23,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 func exactlyOne(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return exit.Usagef("%s takes one argument: got %d", cmd.CommandPath(), len(args))
+		return exit.Usagef("%s takes one argument: got %d\nusage: %s", cmd.CommandPath(), len(args), cmd.UseLine())
 	}
 	return nil
 }

@@ -1,21 +1,20 @@
 package main
 
 import (
-	"cmp"
 	"embed"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
-	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
-//go:generate ../../.ci/named TestReference -update
+//go:generate ../../.ci/named 'TestReference TestHelpOfThePull' -update
 
 // helpFiles hold what help, the reference and the man pages say about each
 // command and each topic: paragraphs, blocks indented by four spaces, and at
@@ -50,30 +49,25 @@ func helpName(root, cmd *cobra.Command) string {
 	return strings.ReplaceAll(cmd.CommandPath()[len(root.CommandPath())+1:], " ", "-")
 }
 
-// topic is a page of help that belongs to no command.
-type topic struct {
-	name  string
-	short string
-}
-
-func topics() []topic {
-	return []topic{
-		{"profiles", "settings for some registries under a name"},
-		{"engines", "who fetches and who unpacks"},
-		{"exit-codes", "what went wrong, for scripts"},
+// topics are the pages of help that belong to no command.
+func topics() []usage.Topic {
+	return []usage.Topic{
+		{Name: "profiles", Short: "settings for some registries under a name"},
+		{Name: "engines", Short: "who fetches and who unpacks"},
+		{Name: "exit-codes", Short: "what went wrong, for scripts"},
 	}
 }
 
-// text returns the topic's page, which is plain text as well as Markdown.
-func (t topic) text() string {
-	text, _ := helpText(t.name)
+// topicText returns a topic's page, which is plain text as well as Markdown.
+func topicText(t usage.Topic) string {
+	text, _ := helpText(t.Name)
 	return strings.Replace(text+"\n", "{{table}}\n", indent("    ", exit.CodesText()), 1)
 }
 
 func topicNames() []string {
 	var names []string
 	for _, t := range topics() {
-		names = append(names, t.name)
+		names = append(names, t.Name)
 	}
 	return names
 }
@@ -90,8 +84,8 @@ func newHelpCmd(s streams) *cobra.Command {
 func runHelp(out io.Writer, root *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		for _, t := range topics() {
-			if t.name == args[0] {
-				_, err := io.WriteString(out, t.text())
+			if t.Name == args[0] {
+				_, err := io.WriteString(out, topicText(t))
 				return exit.AsOutput(err)
 			}
 		}
@@ -101,32 +95,23 @@ func runHelp(out io.Writer, root *cobra.Command, args []string) error {
 		err := fmt.Errorf("no help about %q", strings.Join(args, " "))
 		return &exit.UsageError{Err: err, Remedy: usage.OneOf(append(usage.CommandNames(cmd), topicNames()...), rest)}
 	}
-	return cmd.Help()
+	return showHelp(out, cmd)
 }
 
-// showUsage writes the usage that ends the help of a command.
-func showUsage(cmd *cobra.Command) error {
-	writeUsage(cmd.OutOrStdout(), cmd)
-	return nil
+// showHelp writes the help of a command as wide as the terminal is.
+func showHelp(out io.Writer, cmd *cobra.Command) error {
+	l := usage.Layout{Width: columnsOf(out), All: usage.AsksAll(cmd), Topics: topics()}
+	return exit.AsOutput(usage.Help(out, cmd, l))
 }
 
-// writeUsage writes how cmd is used, with its flags under the headings of the
-// table of settings.
-func writeUsage(w io.Writer, cmd *cobra.Command) {
-	fmt.Fprintf(w, "Usage:\n  %s\n", cmd.UseLine())
-	if cmd.HasExample() {
-		fmt.Fprintf(w, "\nExamples:\n%s", indent("  ", cmd.Example+"\n"))
-	}
-	writeCommands(w, cmd)
-	for _, g := range flagGroups(cmd) {
-		fmt.Fprintf(w, "\n%s:\n%s", g.heading, g.flags.FlagUsages())
-	}
-	if !cmd.HasParent() {
-		fmt.Fprintf(w, "\nTopics:\n")
-		for _, t := range topics() {
-			fmt.Fprintf(w, "  %-32s %s\n", cmd.DisplayName()+" help "+t.name, t.short)
+// columnsOf returns the width of a terminal, and 80 for anything else.
+func columnsOf(out io.Writer) int {
+	if file, ok := out.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 {
+			return columns
 		}
 	}
+	return 80
 }
 
 // indent puts prefix in front of every line.
@@ -137,47 +122,3 @@ func indent(prefix, text string) string {
 	}
 	return b.String()
 }
-
-func writeCommands(w io.Writer, cmd *cobra.Command) {
-	if !cmd.HasAvailableSubCommands() {
-		return
-	}
-	fmt.Fprintln(w, "\nCommands:")
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() || sub.Name() == "help" {
-			fmt.Fprintf(w, "  %-10s %s\n", sub.Name(), sub.Short)
-		}
-	}
-}
-
-// flagGroup is the flags of a command under one heading.
-type flagGroup struct {
-	heading string
-	flags   *pflag.FlagSet
-}
-
-// flagGroups returns the visible flags of a command. Flags that set no setting
-// come last.
-func flagGroups(cmd *cobra.Command) []flagGroup {
-	var all []flagGroup
-	cmd.LocalFlags() // adds the flags of the commands above to cmd.Flags
-	for _, g := range append(config.Groups(), "") {
-		some := pflag.NewFlagSet(string(g), pflag.ContinueOnError)
-		some.SortFlags = false
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if config.GroupOf(f) == g && !f.Hidden {
-				shown := *f
-				shown.Value = shownValue{f.Value}
-				some.AddFlag(&shown)
-			}
-		})
-		if some.HasFlags() {
-			all = append(all, flagGroup{cmp.Or(string(g), "Flags"), some})
-		}
-	}
-	return all
-}
-
-// shownValue hides IsBoolFlag from pflag, which would add "[=true|false]" to
-// each flag that has it.
-type shownValue struct{ pflag.Value }

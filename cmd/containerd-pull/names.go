@@ -62,7 +62,7 @@ func kubectl() invocation {
 }
 
 func runInvocation(ctx context.Context, s streams, caller config.Caller, p invocation, args []string) int {
-	caller.Defaults = p.defaults
+	caller.Defaults, caller.Program = p.defaults, p.display
 	root := newRootCmd(s, caller)
 	root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: p.display}
 	if p.noShortN {

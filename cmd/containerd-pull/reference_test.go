@@ -34,17 +34,17 @@ type manual struct {
 	title    string // containerd-pull hosts check
 	section  int    // of the man page
 	short    string
-	text     string // see topic
+	text     string // see topicText
 	usage    string // empty for a topic
 	examples string
 	commands []manual // only name, title and short
-	groups   []flagGroup
+	groups   []usage.Group
 	related  []manual // the same
 }
 
 func commandManual(cmd *cobra.Command) manual {
 	m := brief(cmd)
-	m.text, m.usage, m.examples, m.groups = cmd.Long, cmd.UseLine(), cmd.Example, flagGroups(cmd)
+	m.text, m.usage, m.examples, m.groups = cmd.Long, cmd.UseLine(), cmd.Example, usage.Groups(cmd)
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() {
 			m.commands = append(m.commands, brief(sub))
@@ -68,8 +68,8 @@ func brief(cmd *cobra.Command) manual {
 	return manual{name: strings.ReplaceAll(cmd.CommandPath(), " ", "-"), title: cmd.CommandPath(), section: 1, short: short}
 }
 
-func topicManual(t topic) manual {
-	return manual{name: programName + "-" + t.name, title: programName + " help " + t.name, section: 7, short: t.short, text: t.text()}
+func topicManual(t usage.Topic) manual {
+	return manual{name: programName + "-" + t.Name, title: programName + " help " + t.Name, section: 7, short: t.Short, text: topicText(t)}
 }
 
 // manuals returns all pages: those of the topics, and of every command except
@@ -114,8 +114,8 @@ func (m manual) markdown(w io.Writer) {
 	}
 	links("Commands", m.commands)
 	for _, g := range m.groups {
-		fmt.Fprintf(w, "## %s\n\n| flag | meaning | variable | key |\n|---|---|---|---|\n", g.heading)
-		g.flags.VisitAll(func(f *pflag.Flag) {
+		fmt.Fprintf(w, "## %s\n\n| flag | meaning | variable | key |\n|---|---|---|---|\n", g.Heading)
+		g.Flags.VisitAll(func(f *pflag.Flag) {
 			o := optionOf(f)
 			fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", o.spelling(), cell(o.meaning()), code(o.variables...), code(o.key))
 		})
@@ -201,8 +201,8 @@ func (m manual) man(w io.Writer) {
 		fmt.Fprintln(w, ".SH OPTIONS")
 	}
 	for _, g := range m.groups {
-		fmt.Fprintf(w, ".SS %s\n", roff(g.heading))
-		g.flags.VisitAll(func(f *pflag.Flag) { optionOf(f).man(w) })
+		fmt.Fprintf(w, ".SS %s\n", roff(g.Heading))
+		g.Flags.VisitAll(func(f *pflag.Flag) { optionOf(f).man(w) })
 	}
 	fmt.Fprint(w, ".SH \"SEE ALSO\"\n")
 	for i, o := range m.related {

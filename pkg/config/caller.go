@@ -38,6 +38,8 @@ type Caller struct {
 	// Defaults replace those of the table, by key: called under another name,
 	// the program may have other defaults.
 	Defaults map[string]string
+	// Program is how the user calls the program; empty for its own name.
+	Program string
 }
 
 // ThisProcess is the caller as the operating system sees it, without a command

@@ -103,7 +103,7 @@ func (v *flagValue) declare(fs *pflag.FlagSet) {
 		Shorthand:   v.spelling.Short,
 		Usage:       v.usage(),
 		Value:       val,
-		DefValue:    v.setting.Default,
+		DefValue:    v.preset(),
 		NoOptDefVal: v.noOptDefault(),
 		Hidden:      v.spelling.Hidden,
 		Annotations: map[string][]string{groupAnnotation: {string(v.setting.Group)}},
@@ -119,6 +119,14 @@ func (v *flagValue) usage() string {
 		return v.setting.Usage + " (default: " + v.setting.DefaultNote + ")"
 	}
 	return v.setting.Usage
+}
+
+// preset is the default that help shows, unless the usage tells it.
+func (v *flagValue) preset() string {
+	if v.setting.DefaultNote != "" || v.spelling.Name != v.setting.Flags[0].Name {
+		return ""
+	}
+	return v.setting.Default
 }
 
 func (v *flagValue) noOptDefault() string {
@@ -144,10 +152,15 @@ func (v *flagValue) Set(text string) error {
 
 func (v *flagValue) String() string { return strings.Join(v.texts, ",") }
 
+// Type is what help calls the value, also where an alias has no usage of its own.
 func (v *flagValue) Type() string {
 	shape := v.setting.shape()
 	if shape.Type == "boolean" {
 		return "bool"
+	}
+	if _, quoted, ok := strings.Cut(v.setting.Usage, "`"); ok {
+		word, _, _ := strings.Cut(quoted, "`")
+		return word
 	}
 	return shape.Name
 }

@@ -34,6 +34,12 @@ func GroupOf(flag *pflag.Flag) Group {
 	return ""
 }
 
+// IsCommon reports whether users look for a flag first.
+func IsCommon(flag *pflag.Flag) bool {
+	v := valueOf(flag)
+	return v != nil && v.setting.Common && v.spelling == v.setting.Flags[0]
+}
+
 // Flag is one spelling of a setting on the command line.
 type Flag struct {
 	Name   string
@@ -58,11 +64,13 @@ type Setting struct {
 	Env []string
 	// Default is the built-in value in the syntax of the flag.
 	Default string
-	// DefaultNote describes what an empty Default leads to.
+	// DefaultNote describes the default where Default is empty or tells too little.
 	DefaultNote string
 	// Usage is a phrase for help; a back-quoted word names the value.
 	Usage string
 	Group Group
+	// Common is set for the few flags that users look for first.
+	Common bool
 
 	bind     func(*Config) value.Value
 	fallback func(Caller) string // the Default, where it depends on the caller

@@ -8,10 +8,11 @@ import (
 func credentialSettings() []*Setting {
 	return []*Setting{
 		{
-			Flags: []Flag{{Name: "user", Short: "u"}, {Name: "creds"}},
-			Usage: "`user[:password]` for the reference's own host; asks for a missing password",
-			Group: GroupCredentials,
-			bind:  func(c *Config) value.Value { return value.User(&c.Login.User) },
+			Flags:  []Flag{{Name: "user", Short: "u"}, {Name: "creds"}},
+			Usage:  "`user[:password]` for the reference's own host; asks for a missing password",
+			Group:  GroupCredentials,
+			Common: true,
+			bind:   func(c *Config) value.Value { return value.User(&c.Login.User) },
 		},
 		{
 			Flags: []Flag{{Name: "refresh"}},
@@ -26,10 +27,11 @@ func credentialSettings() []*Setting {
 			bind:  func(c *Config) value.Value { return value.Text(&c.Login.Username) },
 		},
 		{
-			Flags: []Flag{{Name: "password-stdin"}},
-			Usage: "read the password from the standard input",
-			Group: GroupCredentials,
-			bind:  func(c *Config) value.Value { return value.Bool(&c.Login.PasswordStdin) },
+			Flags:  []Flag{{Name: "password-stdin"}},
+			Usage:  "read the password from the standard input",
+			Group:  GroupCredentials,
+			Common: true,
+			bind:   func(c *Config) value.Value { return value.Bool(&c.Login.PasswordStdin) },
 		},
 		{
 			Key:   "authfile",

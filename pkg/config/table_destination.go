@@ -17,6 +17,7 @@ func destinationSettings() []*Setting {
 			Default: defaults.DefaultAddress,
 			Usage:   "containerd `socket`, with or without unix://",
 			Group:   GroupDestination,
+			Common:  true,
 			bind:    func(c *Config) value.Value { return value.Text(&c.Store.Address) },
 		},
 		{
@@ -28,13 +29,15 @@ func destinationSettings() []*Setting {
 			bind:    func(c *Config) value.Value { return value.Duration(&c.Store.ConnectTimeout) },
 		},
 		{
-			Key:     "namespace",
-			Flags:   []Flag{{Name: "namespace", Short: "n"}, {Name: "n", Hidden: true}},
-			Env:     []string{"CONTAINERD_NAMESPACE"},
-			Default: namespaces.Default,
-			Usage:   "containerd `namespace`",
-			Group:   GroupDestination,
-			bind:    func(c *Config) value.Value { return value.Namespace(&c.Store.Namespace) },
+			Key:         "namespace",
+			Flags:       []Flag{{Name: "namespace", Short: "n"}, {Name: "n", Hidden: true}},
+			Env:         []string{"CONTAINERD_NAMESPACE"},
+			Default:     namespaces.Default,
+			DefaultNote: "the one called default",
+			Usage:       "containerd `namespace`, such as k8s.io",
+			Group:       GroupDestination,
+			Common:      true,
+			bind:        func(c *Config) value.Value { return value.Namespace(&c.Store.Namespace) },
 		},
 		{
 			Key:         "snapshotter",
@@ -46,11 +49,12 @@ func destinationSettings() []*Setting {
 			bind:        func(c *Config) value.Value { return value.Text(&c.Store.Snapshotter) },
 		},
 		{
-			Key:   "root",
-			Flags: []Flag{{Name: "root"}},
-			Usage: "`folder` of an embedded store in containerd's layout, without a daemon",
-			Group: GroupDestination,
-			bind:  func(c *Config) value.Value { return value.Path(&c.Store.Root) },
+			Key:    "root",
+			Flags:  []Flag{{Name: "root"}},
+			Usage:  "`folder` of an embedded store in containerd's layout, without a daemon",
+			Group:  GroupDestination,
+			Common: true,
+			bind:   func(c *Config) value.Value { return value.Path(&c.Store.Root) },
 		},
 		{
 			Key:   "force_root",
@@ -63,7 +67,7 @@ func destinationSettings() []*Setting {
 			Key:     "engine",
 			Flags:   []Flag{{Name: "engine"}},
 			Default: string(pull.EngineAuto),
-			Usage:   "who `works`: client (this program fetches and unpacks), daemon (this program fetches, containerd unpacks), transfer (containerd does both), auto (the first of these that can)",
+			Usage:   "the `engine` that works: client (this program fetches and unpacks), daemon (this program fetches, containerd unpacks), transfer (containerd does both), auto (the first of these that can)",
 			Group:   GroupDestination,
 			bind: func(c *Config) value.Value {
 				return value.OneOf(&c.Request.Engine,
@@ -88,6 +92,7 @@ func profileChoice() *Setting {
 		DefaultNote: "by pattern, else default_profile",
 		Usage:       "`name` of the profile; an empty one means none",
 		Group:       GroupDestination,
+		Common:      true,
 		bind:        func(c *Config) value.Value { return value.Text(&c.Profile) },
 	}
 }

@@ -12,6 +12,7 @@ func limitSettings() []*Setting {
 			DefaultNote: "none",
 			Usage:       "`time` for the whole call",
 			Group:       GroupLimits,
+			Common:      true,
 			bind:        func(c *Config) value.Value { return value.Duration(&c.Timeout) },
 		},
 		{

@@ -7,11 +7,12 @@ import (
 func outputSettings() []*Setting {
 	return []*Setting{
 		{
-			Key:   "quiet",
-			Flags: []Flag{{Name: "quiet", Short: "q"}},
-			Usage: "print the names of the images and nothing else, unless something fails",
-			Group: GroupOutput,
-			bind:  func(c *Config) value.Value { return value.Bool(&c.Quiet) },
+			Key:    "quiet",
+			Flags:  []Flag{{Name: "quiet", Short: "q"}},
+			Usage:  "print the names of the images and nothing else, unless something fails",
+			Group:  GroupOutput,
+			Common: true,
+			bind:   func(c *Config) value.Value { return value.Bool(&c.Quiet) },
 		},
 		{
 			Key:     "progress",
@@ -19,6 +20,7 @@ func outputSettings() []*Setting {
 			Default: "auto",
 			Usage:   "`style` of the progress: auto, tty, plain, json, none",
 			Group:   GroupOutput,
+			Common:  true,
 			bind: func(c *Config) value.Value {
 				return value.OneOf(&c.Progress,
 					value.WordOf("auto", "tty on a terminal, else plain"),
@@ -44,14 +46,15 @@ func outputSettings() []*Setting {
 			},
 		},
 		{
-			Flags: []Flag{{Name: "format"}},
-			Usage: "`form` of the result: json, table, or a template such as {{.name}}",
-			Group: GroupOutput,
-			bind:  func(c *Config) value.Value { return formatValue{value.Text(&c.Format)} },
+			Flags:  []Flag{{Name: "format"}},
+			Usage:  "`form` of the result: json, table, or a template such as {{.name}}",
+			Group:  GroupOutput,
+			Common: true,
+			bind:   func(c *Config) value.Value { return formatValue{value.Text(&c.Format)} },
 		},
 		{
 			Flags: []Flag{{Name: "print"}},
-			Usage: "`what` to print of each image instead of its name, in the order given: ref, digest, id, chainid, repodigest",
+			Usage: "`fields` to print of each image instead of its name, in the order given: ref, digest, id, chainid, repodigest",
 			Group: GroupOutput,
 			bind: func(c *Config) value.Value {
 				return value.SomeOf(&c.Print,

@@ -24,11 +24,12 @@ func registrySettings() []*Setting {
 			bind:  func(c *Config) value.Value { return value.Bool(&c.Registry.Hosts.PlainHTTP) },
 		},
 		{
-			Key:   "insecure_registry",
-			Flags: []Flag{{Name: "insecure-registry"}},
-			Usage: "do not check the certificate of the reference's own host, and speak HTTP if HTTPS fails",
-			Group: GroupRegistry,
-			bind:  func(c *Config) value.Value { return value.Bool(&c.Registry.Hosts.Insecure) },
+			Key:    "insecure_registry",
+			Flags:  []Flag{{Name: "insecure-registry"}},
+			Usage:  "do not check the certificate of the reference's own host, and speak HTTP if HTTPS fails",
+			Group:  GroupRegistry,
+			Common: true,
+			bind:   func(c *Config) value.Value { return value.Bool(&c.Registry.Hosts.Insecure) },
 		},
 		{
 			Key:   "tls.skip_verify",

@@ -15,6 +15,7 @@ func selectionSettings() []*Setting {
 			DefaultNote: "the host's",
 			Usage:       "`platforms` to fetch and unpack, such as linux/arm64",
 			Group:       GroupSelection,
+			Common:      true,
 			bind:        func(c *Config) value.Value { return value.Platforms(&c.Request.Platforms) },
 		},
 		{
@@ -47,8 +48,9 @@ func selectionSettings() []*Setting {
 			Key:     "unpack",
 			Flags:   []Flag{{Name: "unpack"}},
 			Default: string(pull.UnpackAuto),
-			Usage:   "`what` to unpack: auto, true (all of it, or fail), false (nothing)",
+			Usage:   "how much to unpack, by `mode`: auto, true (all of it, or fail), false (nothing)",
 			Group:   GroupSelection,
+			Common:  true,
 			bind: func(c *Config) value.Value {
 				return value.OneOf(&c.Request.Unpack,
 					value.WordOf(pull.UnpackAuto, "what has a file system"),
@@ -60,8 +62,9 @@ func selectionSettings() []*Setting {
 			Key:     "policy",
 			Flags:   []Flag{{Name: "policy"}},
 			Default: string(pull.PolicyAlways),
-			Usage:   "`when` to ask the registry: always, missing (not if the image is whole in the store), newer (but a registry that fails does not matter then), never",
+			Usage:   "`policy` of asking the registry: always, missing (not if the image is whole in the store), newer (but a registry that fails does not matter then), never",
 			Group:   GroupSelection,
+			Common:  true,
 			bind: func(c *Config) value.Value {
 				return value.OneOf(&c.Request.Policy,
 					value.WordOf(pull.PolicyAlways, "ask the registry, fetch what is missing"),

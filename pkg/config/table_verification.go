@@ -16,6 +16,7 @@ func verifyMode() *Setting {
 		Default: string(trust.ModeNone),
 		Usage:   "`policy` that decides what may be pulled: none, pinned (only what has a digest), bindir (what all programs of verify.bin_dir allow); verifiers of the daemon decide as well",
 		Group:   GroupVerification,
+		Common:  true,
 		bind: func(c *Config) value.Value {
 			return modeValue{&c.Verify.Mode, value.OneOf(&c.Verify.Mode,
 				value.WordOf(trust.ModeNone, "leave it to the verifiers of the daemon"),

@@ -72,7 +72,7 @@ func classes() []class {
 		{10, "storage", "no space or inodes, read-only, quota, I/O error, an attribute or owner that cannot be kept", "make room on the file system of that file (df -h and df -i show what it has, for containerd's root by removing images), and run the same command again", store.IsStorage},
 		{10, "storage", "a root with links, or with folders that others can write or own", "", is(store.ErrUnsafe)},
 		{2, "usage", "a folder that is no root, without --force-root", "", is(store.ErrForeign)},
-		{2, "usage", "command line or configuration", "see " + program + " --help", either(isA[*UsageError], isA[*batch.ConfigError], isA[*userfile.Foreign])},
+		{2, "usage", "command line or configuration", "", either(isA[*UsageError], isA[*batch.ConfigError], isA[*userfile.Foreign])},
 		{11, "policy", "", "a policy of the registry forbids this pull: ask the one who runs it", is(source.ErrPolicy)},
 		{11, "policy", "refused by --verify, by a verifier of containerd's, or because one could not be asked; refused by a policy of the registry (402, 412, 451)", "containerd-pull config show tells the policy of this call; image verifiers of containerd hold under every policy", isA[*trust.Refusal]},
 		{12, "busy", "the root is held by a daemon or by another pull", "stop the containerd that runs on this root, or pull through it with --address", is(store.ErrBusy)},
@@ -116,8 +116,16 @@ func classify(err error) class {
 }
 
 // HintFor returns what to do about a failure: what its place knows, else its own
-// hint, else that of its class.
+// hint, else that of its class. It calls the program as the user does.
 func HintFor(err error, caller config.Caller) string {
+	hint := hintOf(err, caller)
+	if caller.Program == "" {
+		return hint
+	}
+	return strings.ReplaceAll(hint, program+" ", caller.Program+" ")
+}
+
+func hintOf(err error, caller config.Caller) string {
 	if errors.Is(err, source.ErrNoCredential) {
 		return credentialHint(caller)
 	}

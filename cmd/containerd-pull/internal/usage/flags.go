@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/config/value"
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
@@ -111,6 +112,12 @@ func foreignFlags() map[string]string {
 // flag is known from another tool or nearly right.
 func FlagError(cmd *cobra.Command, err error) error {
 	u := &exit.UsageError{Err: err}
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok && failure.HintOf(err) == "" {
+		u.Remedy = FlagHint(wrong.GetFlag())
+	}
+	if lacking, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		u.Remedy = FlagHint(lacking.GetFlag())
+	}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
 		return u
@@ -139,7 +146,13 @@ func flagHint(cmd *cobra.Command, name string) string {
 	if near := value.Nearest(name, visibleFlags(cmd.Flags())); near != "" {
 		return "did you mean --" + near + "?"
 	}
-	return ""
+	return "leave it out; " + cmd.CommandPath() + " --help-all lists those that there are"
+}
+
+// FlagHint returns what a flag means, for a value that it cannot have.
+func FlagHint(f *pflag.Flag) string {
+	name, meaning := Spelled(f)
+	return name + " is: " + meaning
 }
 
 func visibleFlags(fs *pflag.FlagSet) []string {
