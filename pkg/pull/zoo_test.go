@@ -45,8 +45,8 @@ func TestZoo(t *testing.T) {
 			t.Run("refused", v.refused)
 			t.Run("missing", v.missing)
 			t.Run("cut", v.cut)
-			t.Run("update", v.update)
 			t.Run("tags", v.tags)
+			t.Run("update", v.update)
 			t.Run("limit", v.limit)
 		})
 	}
@@ -263,10 +263,15 @@ func (v *visit) update(t *testing.T) {
 	}
 }
 
-// tags lists what TAB offers, from a repository that not all may see, in pages.
+// tags lists what TAB offers, in pages, from a repository that not all may see if there
+// is one.
 func (v *visit) tags(t *testing.T) {
+	repository := testregistry.PrivateRepository
+	if v.isOpen() {
+		repository = testregistry.PublicRepository
+	}
 	for _, tag := range []string{"1.0", "1.1", "1.3", "1.4"} {
-		if err := v.Push(testregistry.PrivateRepository+":"+tag, v.image); err != nil {
+		if err := v.Push(repository+":"+tag, v.image); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -279,7 +284,7 @@ func (v *visit) tags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err := source.ParseRef(v.Domain + "/" + testregistry.PrivateRepository)
+	ref, err := source.ParseRef(v.Domain + "/" + repository)
 	if err != nil {
 		t.Fatal(err)
 	}
