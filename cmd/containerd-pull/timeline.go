@@ -2,15 +2,19 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
+	"github.com/containerd-pull/containerd-pull/pkg/config/file"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/timeline"
@@ -38,6 +42,9 @@ func newTimelineCmd(s streams) *cobra.Command {
 
 func runTimeline(o *timelineOptions, events string) error {
 	draw, err := drawing(o.output)
+	if err == nil {
+		err = checkTimeline("--output", o.output)
+	}
 	if err != nil {
 		return err
 	}
@@ -102,13 +109,30 @@ func drawing(path string) (func(*timeline.Timeline) []byte, error) {
 	}
 }
 
-// writeTimeline writes a picture as a whole or not at all, and makes its folder if
-// that is missing.
-func writeTimeline(path string, picture []byte) error {
-	err := userfile.MakeFolder(path)
-	if err == nil {
-		err = userfile.Write(path, picture, 0o644)
+// checkTimeline reports before any work what would prevent a picture from being
+// written. Its folder has to exist.
+func checkTimeline(flag, path string) error {
+	if path == "" {
+		return nil
 	}
+	err := userfile.CheckWrite(path)
+	switch {
+	case errors.Is(err, unix.EISDIR):
+		return exit.Usagef("%s: %s is a folder", flag, path)
+	case errors.Is(err, fs.ErrNotExist):
+		return &exit.UsageError{
+			Err:    fmt.Errorf("%s: there is no folder %s", flag, filepath.Dir(path)),
+			Remedy: "mkdir -p " + filepath.Dir(path),
+		}
+	case err != nil:
+		return exit.Usagef("%s: folder %s: %w", flag, filepath.Dir(path), file.Reason(err))
+	}
+	return nil
+}
+
+// writeTimeline writes a picture as a whole or not at all.
+func writeTimeline(path string, picture []byte) error {
+	err := userfile.Write(path, picture, 0o644)
 	if err == nil || store.IsStorage(err) {
 		return err
 	}
@@ -132,8 +156,8 @@ func newTimeline(path string) (*timelineFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil, exit.Usagef("--timeline: %s is a folder", path)
+	if err := checkTimeline("--timeline", path); err != nil {
+		return nil, err
 	}
 	return &timelineFile{path: path, draw: draw}, nil
 }

@@ -32,6 +32,8 @@ func (s *story) show(ctx context.Context, st *store.Store, res *pull.Result) err
 	if img == nil {
 		return fmt.Errorf("image record of %s is missing", res.Name)
 	}
+	s.printf("\nLabels that begin with containerd.io/gc. are for containerd's garbage collection: it\n" +
+		"keeps what a label of something that it keeps names, beginning with image records.\n")
 	s.printf("\nThe image record\n  %s\n  -> %s\n", img.Name, img.Target.Digest)
 	s.labels(img.Labels)
 	for _, p := range res.Platforms {
@@ -121,7 +123,7 @@ func fileMode(e sample.Entry) fs.FileMode {
 
 // next prints commands that work on this machine after this run.
 func (s *story) next() {
-	s.printf("\nTry next\n")
+	s.printf("\nTry next (the first go run of a program builds it, with its modules, which takes a while)\n")
 	if !s.serve {
 		s.command("go run ./cmd/quickstart --serve", "the same, and the registry stays for pulls of your own")
 	}
