@@ -14,7 +14,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
 )
 
-//go:generate ../../.ci/named 'TestReference TestHelpOfThePull' -update
+//go:generate ../../.ci/named "TestReference TestHelpOfThePull" -update
 
 // helpFiles hold what help, the reference and the man pages say about each
 // command and each topic: paragraphs, blocks indented by four spaces, and at
