@@ -24,14 +24,14 @@ func (r *run) removeForeignFiles(ctx context.Context) error {
 		return err
 	}
 	for _, desc := range r.plan.Missing.WrongSize {
-		if err := r.p.Store.Evict(ctx, desc.Digest); err != nil {
+		if err := r.p.Store.Evict(ctx, desc); err != nil {
 			return err
 		}
 	}
 	_, err := r.p.survey(ctx, r.plan)
 	if bad := r.plan.Missing.WrongSize; err == nil && len(bad) > 0 {
 		err = failure.New(errdefs.ErrDataLoss, "the content store has a file of another size than %d in the place of blob %s, and containerd keeps it", bad[0].Size, bad[0].Digest).
-			WithHint("the local store is damaged, not the registry: containerd-pull -n NAMESPACE verify --repair mends the images of a namespace")
+			WithHint("the local store is damaged, not the registry: containerd-pull verify --repair --namespace NAMESPACE mends the images of a namespace")
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -72,4 +73,35 @@ func (s *site) healShared(t *testing.T, ref string, d blobDamage, desc ocispec.D
 		}
 	})
 	inEach(func(string) { s.forget(ref) })
+}
+
+// TestSizesThatNeighboursDeny pulls an image that gives a blob of another namespace a size
+// that it does not have. The image is refused, and the other namespace keeps all.
+func TestSizesThatNeighboursDeny(t *testing.T) {
+	each(t, twoPlaces(), func(t *testing.T, s *site) {
+		reg := testregistry.Start(t, testregistry.Options{})
+		layers := []pulltest.Layer{pulltest.NewLayer(pulltest.Gzip, pulltest.Regular("shared", "by two"))}
+		good := testregistry.Push(t, reg, "team/good:1", pulltest.NewImage(pulltest.Spec{Layers: layers}))
+		s.close()
+		s.namespace = "one"
+		s.mustPull(good)
+		want := s.blobs()
+		for name, lie := range map[string]func(m *ocispec.Manifest){
+			"layer": func(m *ocispec.Manifest) { m.Layers[0].Size++ }, "config": func(m *ocispec.Manifest) { m.Config.Size-- },
+		} {
+			ref := testregistry.Push(t, reg, "team/"+name+":1", pulltest.NewImage(pulltest.Spec{Layers: layers, EditManifest: lie}))
+			s.close()
+			s.namespace = "two"
+			if _, err := s.pull(ref); !errdefs.IsInvalidArgument(err) && !errdefs.IsDataLoss(err) {
+				t.Errorf("%s: got error %v, want that the image is wrong", name, err)
+			}
+			s.noLitter()
+			s.close()
+			s.namespace = "one"
+			if diff := cmp.Diff(want, s.blobs()); diff != "" {
+				t.Errorf("%s: the blobs of the other namespace changed (-before +after):\n%s", name, diff)
+			}
+			s.mustPull(good, withPolicy(pull.PolicyNever))
+		}
+	})
 }

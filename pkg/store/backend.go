@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/multibuffer"
 )
@@ -42,8 +43,10 @@ type Backend interface {
 	// Refill is that of Store.
 	Refill(ctx context.Context, name, key string, u *Upper) error
 	// Drop removes a blob, its record and its file. Where other namespaces have
-	// records of it, they have them again once it is written anew.
-	Drop(ctx context.Context, dgst digest.Digest) error
+	// records of it, they have them again once it is written anew. If these say another
+	// size than desc, nothing is removed, and the error is errdefs.ErrInvalidArgument:
+	// then desc is wrong, and not the file.
+	Drop(ctx context.Context, desc ocispec.Descriptor) error
 	// Collect is that of Store.
 	Collect(ctx context.Context, what What) error
 	// Sweep deletes the stale leases and what only they held, and returns what

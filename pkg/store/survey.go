@@ -370,6 +370,13 @@ func isEmpty(root *os.File, name string) bool {
 // blob keeps comes under the lease of ctx before. Other namespaces have it again when
 // it is written.
 func (s *Store) Drop(ctx context.Context, dgst digest.Digest) error {
+	s.dropping.Lock()
+	defer s.dropping.Unlock()
+	return s.drop(ctx, dgst)
+}
+
+// drop is Drop for callers that have the lock.
+func (s *Store) drop(ctx context.Context, dgst digest.Digest) error {
 	info, err := s.Content.Info(ctx, dgst)
 	if errdefs.IsNotFound(err) {
 		return nil
@@ -378,7 +385,7 @@ func (s *Store) Drop(ctx context.Context, dgst digest.Digest) error {
 		err = s.leaseReferred(ctx, info.Labels)
 	}
 	if err == nil {
-		err = s.backend.Drop(ctx, dgst)
+		err = s.backend.Drop(ctx, ocispec.Descriptor{Digest: dgst, Size: info.Size})
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("removing the damaged blob %s: %w", dgst, err)
@@ -386,11 +393,15 @@ func (s *Store) Drop(ctx context.Context, dgst digest.Digest) error {
 	return nil
 }
 
-// Evict removes the file in the place of a blob that has no record here, so that it can
-// be written. Records of other namespaces come back when it is.
-func (s *Store) Evict(ctx context.Context, dgst digest.Digest) error {
-	if err := s.backend.Drop(ctx, dgst); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("removing what lies in the place of blob %s: %w", dgst, err)
+// Evict removes the file of a wrong size in the place of a blob that has no record
+// here, so that it can be written. Records of other namespaces come back when it is; if
+// they say another size than desc, nothing is removed, and the error is
+// errdefs.ErrInvalidArgument.
+func (s *Store) Evict(ctx context.Context, desc ocispec.Descriptor) error {
+	s.dropping.Lock()
+	defer s.dropping.Unlock()
+	if err := s.backend.Drop(ctx, desc); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("removing what lies in the place of blob %s: %w", desc.Digest, err)
 	}
 	return nil
 }
@@ -481,7 +492,7 @@ func (h honest) dropDamaged(ctx context.Context, desc ocispec.Descriptor) (there
 	if err != nil || b.Info == nil || b.Damage == "" {
 		return b.IsThere(), err
 	}
-	return false, h.of.Drop(ctx, desc.Digest)
+	return false, h.of.drop(ctx, desc.Digest)
 }
 
 // isDocument reports whether a blob is small enough to be read whole, and what is

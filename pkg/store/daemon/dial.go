@@ -83,7 +83,7 @@ func newDaemon(o store.Options) (*daemon, error) {
 	d.parts = store.Parts{
 		Content: &contentStore{
 			Store: client.ContentStore(), client: d.blobs, buffers: &sync.Pool{},
-			site: func() *site { return d.traits.Load().site }, committed: d.giveBack,
+			site: func() *site { return d.traits.Load().site }, committed: d.givenBack,
 		},
 		Images:     client.ImageService(),
 		Containers: client.ContainerService(),

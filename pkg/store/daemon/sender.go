@@ -95,6 +95,7 @@ func (c *contentStore) open(ctx context.Context, ns string, o content.WriterOpts
 		Action: contentapi.WriteAction_STAT, Ref: o.Ref, Total: o.Desc.Size, Expected: o.Desc.Digest.String(),
 	})
 	if err != nil {
+		err = s.given(ctx, err, o.Desc.Digest)
 		end()
 		return nil, err
 	}
@@ -273,10 +274,19 @@ func (s *sender) Commit(ctx context.Context, size int64, expected digest.Digest,
 			Action: contentapi.WriteAction_COMMIT, Total: size, Offset: s.offset, Expected: expected.String(), Labels: info.Labels,
 		})
 	}
-	if err == nil || errdefs.IsAlreadyExists(err) {
-		err = errors.Join(err, s.committed(ctx, expected))
+	return errors.Join(s.given(ctx, err, expected), s.Close())
+}
+
+// given tells that a blob is there, if err says so: by this commit, or by that of
+// another client. What fails then says more than that the blob exists.
+func (s *sender) given(ctx context.Context, err error, dgst digest.Digest) error {
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return err
 	}
-	return errors.Join(err, s.Close())
+	if lost := s.committed(ctx, dgst); lost != nil {
+		return lost
+	}
+	return err
 }
 
 // Close ends the stream and waits for the daemon to let go of the ingest. What

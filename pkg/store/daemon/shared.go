@@ -59,64 +59,81 @@ func (t *taken) release(dgst digest.Digest) []record {
 }
 
 // Drop implements store.Backend. The file goes with the collection that follows.
-func (d *daemon) Drop(ctx context.Context, dgst digest.Digest) error {
-	err := d.takeRecords(ctx, dgst)
-	if err == nil {
-		err = d.parts.Content.Delete(ctx, dgst)
+func (d *daemon) Drop(ctx context.Context, desc ocispec.Descriptor) error {
+	others, err := d.recordsElsewhere(ctx, desc)
+	if err != nil {
+		return err
 	}
-	if err != nil && !errdefs.IsNotFound(err) {
-		return errors.Join(err, d.giveBack(ctx, dgst))
+	for _, r := range others {
+		if err := d.take(ctx, r); err != nil && !errdefs.IsNotFound(err) {
+			err = fmt.Errorf("removing the record that namespace %s has of it: %w", r.namespace, err)
+			return errors.Join(err, d.giveBack(ctx, r.namespace, desc.Digest))
+		}
+	}
+	if err := d.parts.Content.Delete(ctx, desc.Digest); err != nil && !errdefs.IsNotFound(err) {
+		return errors.Join(err, d.giveBack(ctx, d.parts.Namespace, desc.Digest))
 	}
 	return d.Collect(ctx, store.GarbageNow)
 }
 
-// takeRecords removes the records that other namespaces have of a blob.
-func (d *daemon) takeRecords(ctx context.Context, dgst digest.Digest) error {
-	all, err := d.Namespaces(ctx)
+// recordsElsewhere lists the records that other namespaces have of a blob. One of
+// another size is an errdefs.ErrInvalidArgument.
+func (d *daemon) recordsElsewhere(ctx context.Context, desc ocispec.Descriptor) ([]record, error) {
+	names, err := d.Namespaces(ctx)
 	if err != nil {
-		return fmt.Errorf("listing namespaces: %w", err)
+		return nil, fmt.Errorf("listing namespaces: %w", err)
 	}
-	for _, ns := range all {
+	var all []record
+	for _, ns := range names {
 		if ns == d.parts.Namespace {
 			continue
 		}
-		if err := d.takeRecord(namespaces.WithNamespace(ctx, ns), ns, dgst); err != nil && !errdefs.IsNotFound(err) {
-			return failure.New(errdefs.ErrDataLoss, "namespace %s has it as well, so containerd would keep the file: %w", ns, err).
-				WithHint("remove it there, with ctr -n %s content rm %s, then pull again", ns, dgst)
+		info, err := d.parts.Content.Info(namespaces.WithNamespace(ctx, ns), desc.Digest)
+		switch {
+		case errdefs.IsNotFound(err):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("looking it up in namespace %s: %w", ns, err)
+		case info.Size != desc.Size:
+			return nil, failure.New(errdefs.ErrInvalidArgument, "namespace %s has it with %d bytes, and the image says %d", ns, info.Size, desc.Size)
 		}
+		all = append(all, record{namespace: ns, info: info})
 	}
-	return nil
+	return all, nil
 }
 
-// takeRecord removes the record of the namespace of ctx, and holds what it kept.
-func (d *daemon) takeRecord(ctx context.Context, ns string, dgst digest.Digest) error {
-	info, err := d.parts.Content.Info(ctx, dgst)
-	if err != nil {
-		return err
-	}
+// take removes a record of another namespace, and holds what it kept.
+func (d *daemon) take(ctx context.Context, r record) error {
+	ctx = namespaces.WithNamespace(ctx, r.namespace)
 	lease, err := d.parts.Leases.Create(ctx, leases.WithID(store.LeasePrefix+"shared-"+strings.ToLower(rand.Text()[:8])), leases.WithExpiration(takenTime))
 	if err != nil {
 		return fmt.Errorf("creating a lease: %w", err)
 	}
-	for _, r := range append(store.References(info.Labels), leases.Resource{ID: dgst.String(), Type: store.ResourceContent}) {
-		if err := d.parts.Leases.AddResource(ctx, lease, r); err != nil && !errdefs.IsNotFound(err) {
-			return errors.Join(fmt.Errorf("leasing %s: %w", r.ID, err), d.parts.Leases.Delete(ctx, lease))
+	for _, kept := range append(store.References(r.info.Labels), leases.Resource{ID: r.info.Digest.String(), Type: store.ResourceContent}) {
+		if err := d.parts.Leases.AddResource(ctx, lease, kept); err != nil && !errdefs.IsNotFound(err) {
+			return errors.Join(fmt.Errorf("leasing %s: %w", kept.ID, err), d.parts.Leases.Delete(ctx, lease))
 		}
 	}
-	if err := d.parts.Content.Delete(leases.WithLease(ctx, lease.ID), dgst); err != nil {
+	if err := d.parts.Content.Delete(leases.WithLease(ctx, lease.ID), r.info.Digest); err != nil {
 		return errors.Join(err, d.parts.Leases.Delete(ctx, lease))
 	}
-	d.taken.add(record{ns, info, lease})
+	r.lease = lease
+	d.taken.add(r)
 	return nil
 }
 
-// giveBack makes the records anew that were taken of a blob, which is there again.
-func (d *daemon) giveBack(ctx context.Context, dgst digest.Digest) error {
+// givenBack is giveBack for a blob that this namespace has again.
+func (d *daemon) givenBack(ctx context.Context, dgst digest.Digest) error {
+	return d.giveBack(ctx, d.parts.Namespace, dgst)
+}
+
+// giveBack makes the records anew that were taken of a blob, which namespace from has.
+func (d *daemon) giveBack(ctx context.Context, from string, dgst digest.Digest) error {
 	var errs []error
 	for _, r := range d.taken.release(dgst) {
-		if err := d.makeRecord(ctx, r); err != nil {
+		if err := d.makeRecord(ctx, from, r); err != nil {
 			errs = append(errs, failure.New(errdefs.ErrDataLoss, "namespace %s has lost its record of the blob: %w", r.namespace, err).
-				WithHint("containerd-pull verify --repair -n %s makes it anew", r.namespace))
+				WithHint("containerd-pull verify --repair --namespace %s makes it anew", r.namespace))
 		}
 	}
 	return errors.Join(errs...)
@@ -124,11 +141,11 @@ func (d *daemon) giveBack(ctx context.Context, dgst digest.Digest) error {
 
 // makeRecord makes a record anew. containerd takes the bytes from the namespace that
 // has them, or is sent them where it keeps namespaces apart.
-func (d *daemon) makeRecord(ctx context.Context, r record) error {
+func (d *daemon) makeRecord(ctx context.Context, from string, r record) error {
 	ctx, end := store.Outlive(ctx)
 	defer end()
 	desc := ocispec.Descriptor{Digest: r.info.Digest, Size: r.info.Size}
-	blob, err := d.parts.Content.ReaderAt(namespaces.WithNamespace(ctx, d.parts.Namespace), desc)
+	blob, err := d.parts.Content.ReaderAt(namespaces.WithNamespace(ctx, from), desc)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -28,11 +29,11 @@ func (r *root) BlobDamage(_ context.Context, info content.Info) (string, error) 
 // Drop implements store.Backend. The file goes at once, whatever other namespaces
 // have of it: once it is written again, theirs is there again as well. It goes before
 // the record, since a file without one is taken for the blob.
-func (r *root) Drop(ctx context.Context, dgst digest.Digest) error {
-	if err := r.blobs.Discard(dgst); err != nil {
+func (r *root) Drop(ctx context.Context, desc ocispec.Descriptor) error {
+	if err := r.blobs.Discard(desc.Digest); err != nil {
 		return err
 	}
-	return r.parts.Content.Delete(ctx, dgst)
+	return r.parts.Content.Delete(ctx, desc.Digest)
 }
 
 // ChainDamage implements store.Files.
