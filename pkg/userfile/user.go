@@ -158,16 +158,18 @@ func (u user) judgeFound(e entry) error {
 // are is the caller's choice, save that another user's link may lead root only to that
 // user's own: what root alone can read would be shown in errors.
 func (u user) judgeNamed() judge {
-	var foreign *entry // a link that was followed
+	var foreign []entry // links of other users that were followed
 	return func(e entry) error {
 		if isKind(e.st, unix.S_IFLNK) {
 			if u.strict && !u.trusts(e) {
-				foreign = &e
+				foreign = append(foreign, e)
 			}
 			return nil
 		}
-		if e.last && foreign != nil && foreign.st.Uid != e.st.Uid {
-			return &Foreign{At: foreign.path, why: fmt.Sprintf("is a link of uid %d to a file of uid %d", foreign.st.Uid, e.st.Uid), strict: u.strict, link: true}
+		for _, l := range foreign {
+			if e.last && l.st.Uid != e.st.Uid {
+				return &Foreign{At: l.path, why: fmt.Sprintf("is a link of uid %d to a file of uid %d", l.st.Uid, e.st.Uid), strict: u.strict, link: true}
+			}
 		}
 		return u.judgeModes(e)
 	}

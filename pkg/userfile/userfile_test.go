@@ -145,12 +145,16 @@ func TestM6Links(t *testing.T) {
 		"another's link in root's":      {"home/link", "dir/file", []change{{"home/link", alice, 0}}, ""},
 		"another's link in sticky":      {"other/link", "/home/dir/file", []change{{"other", root, 0o1777}, {"other/link", alice, 0}}, "other/link"},
 		"another's link to hers":        {"home/link", "dir/file", []change{{"home/link", alice, 0}, {"home/dir/file", alice, 0}}, "home/dir/file"},
+		"another's link to a third's":   {"home/link", "../other/second", []change{{"home/link", alice, 0}, {"other/second", bob, 0}, {"home/dir/file", bob, 0}}, "home/dir/file"},
+		"another's link to root's":      {"home/link", "../other/second", []change{{"home/link", alice, 0}, {"home/dir/file", alice, 0}}, "home/dir/file"},
+		"root's link to another's":      {"home/link", "../other/second", []change{{"other/second", bob, 0}, {"home/dir/file", alice, 0}}, "home/dir/file"},
 		"root's link in sticky":         {"other/link", "/home/dir/file", []change{{"other", root, 0o1777}}, ""},
 		"out of another's folder again": {"other/link", "../home/dir/file", []change{{"other", alice, 0}}, "other"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := home(t)
 			must(t, os.Mkdir(filepath.Join(dir, "other"), 0o755))
+			must(t, os.Symlink(filepath.Join(dir, "home/dir/file"), filepath.Join(dir, "other/second")))
 			to := c.to
 			if filepath.IsAbs(to) {
 				to = dir + to
@@ -175,7 +179,10 @@ func TestM6Links(t *testing.T) {
 // foreignLinks are the links that root does not follow even if they are named: those of
 // another user to what is not that user's.
 func foreignLinks() map[string]string {
-	return map[string]string{"another's link in root's": "home/link", "another's link in sticky": "other/link"}
+	return map[string]string{
+		"another's link in root's": "home/link", "another's link in sticky": "other/link",
+		"another's link to a third's": "home/link", "root's link to another's": "other/second",
+	}
 }
 
 // TestM6BindMounts: what is mounted over a file or folder is what is judged.
