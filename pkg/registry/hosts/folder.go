@@ -3,6 +3,7 @@ package hosts
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,7 +119,8 @@ type certificates struct {
 	Host   map[string]certificates `toml:"host"`
 }
 
-// namedIn lists the files that a hosts.toml names.
+// namedIn lists the files that a hosts.toml names, in an order that their names do not
+// change.
 func namedIn(text []byte) []string {
 	var c certificates
 	if toml.Unmarshal(text, &c) != nil {
@@ -129,8 +131,8 @@ func namedIn(text []byte) []string {
 
 func (c certificates) files() []string {
 	names := append(texts(c.CA), texts(c.Client)...)
-	for _, host := range c.Host {
-		names = append(names, host.files()...)
+	for _, name := range slices.Sorted(maps.Keys(c.Host)) {
+		names = append(names, c.Host[name].files()...)
 	}
 	return names
 }

@@ -1,13 +1,13 @@
 package hosts
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -26,9 +26,17 @@ func (f folder) private() (dir string, done func(), err error) {
 	if f.isOwn(files) {
 		return f.path, func() {}, nil
 	}
+	if dir, done, err = f.copied(files); err != nil {
+		return "", nil, fmt.Errorf("copying %s, which others can write: %w", f.path, err)
+	}
+	return dir, done, nil
+}
+
+// copied returns a new directory with the files. The caller calls done.
+func (f folder) copied(files map[string][]byte) (dir string, done func(), err error) {
 	path, err := os.MkdirTemp("", "containerd-pull-hosts-")
 	if err != nil {
-		return "", nil, fmt.Errorf("copying %s, which is another user's: %w", f.path, err)
+		return "", nil, err
 	}
 	handle, err := os.Open(path)
 	if err == nil {
@@ -43,7 +51,7 @@ func (f folder) private() (dir string, done func(), err error) {
 	}
 	if err != nil {
 		done()
-		return "", nil, fmt.Errorf("copying %s, which is another user's: %w", f.path, err)
+		return "", nil, err
 	}
 	return dir, done, nil
 }
@@ -70,34 +78,53 @@ func (f folder) at(name string) string {
 	return filepath.Join(f.path, name)
 }
 
-// copyTo writes the files into dir. Those that hosts.toml names get names of their own
-// there, by which it names them in the copy.
+// copyTo writes the files into dir. Each that hosts.toml names gets a folder there, and
+// the copy of hosts.toml names it by that.
 func (f folder) copyTo(dir string, files map[string][]byte) error {
 	text, described := files[hostsFile]
-	copies := []string{}
+	copies := map[string]string{} // names there, by those here
 	for name, data := range files {
 		if name == hostsFile {
 			continue
 		}
+		own := name
 		if described {
-			own := fmt.Sprintf("%d.pem", len(copies))
-			for _, quote := range []string{`"`, `'`} {
-				text = bytes.ReplaceAll(text, []byte(quote+name+quote), []byte(quote+own+quote))
+			number := strconv.Itoa(len(copies))
+			own = filepath.Join(number, filepath.Base(name))
+			if err := os.Mkdir(filepath.Join(dir, number), 0o700); err != nil {
+				return err
 			}
-			name = own
 		}
-		copies = append(copies, name)
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+		copies[name] = own
+		if err := os.WriteFile(filepath.Join(dir, own), data, 0o600); err != nil {
 			return err
 		}
 	}
 	if !described {
 		return nil
 	}
-	for _, name := range namedIn(text) {
-		if !slices.Contains(copies, name) {
-			return failure.New(errdefs.ErrFailedPrecondition, "%s names %s, which is not there or is written in another way than in one pair of quotes", filepath.Join(f.path, hostsFile), name)
-		}
+	text, err := renamed(text, copies)
+	if err != nil {
+		return fmt.Errorf("%s %w", filepath.Join(f.path, hostsFile), err)
 	}
 	return os.WriteFile(filepath.Join(dir, hostsFile), text, 0o600)
+}
+
+// renamed returns a hosts.toml that names the copies of files. All is replaced at once,
+// since the new name of one may be the old name of another.
+func renamed(text []byte, copies map[string]string) ([]byte, error) {
+	var pairs []string
+	for name, own := range copies {
+		for _, quote := range []string{`"`, `'`} {
+			pairs = append(pairs, quote+name+quote, quote+own+quote)
+		}
+	}
+	changed := []byte(strings.NewReplacer(pairs...).Replace(string(text)))
+	now := namedIn(changed)
+	for i, name := range namedIn(text) {
+		if own, ok := copies[name]; !ok || i >= len(now) || now[i] != own {
+			return nil, failure.New(errdefs.ErrFailedPrecondition, "names %s, which is not there or is written in another way than in one pair of quotes", name)
+		}
+	}
+	return changed, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,17 +17,7 @@ func TestRule7HostsOfAnotherAreReadOnce(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	dir := t.TempDir()
-	files := map[string]string{"ca.pem": "ca", "sub/cl.pem": "cert", "cl.key": "key"}
-	files[hostsFile] = fmt.Sprintf("server = 'https://c.example'\n[host.'https://b.example']\nca = 'ca.pem'\n[host.'https://a.example']\nclient = [[%q, 'cl.key']]\n", filepath.Join(dir, "sub/cl.pem"))
-	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir, names := certificatesFolder(t)
 	f := folder{path: dir}
 	if own, done, err := f.private(); err != nil || own != dir {
 		t.Fatalf("got %q and %v, want root's own folder read in its place", own, err)
@@ -40,7 +31,7 @@ func TestRule7HostsOfAnotherAreReadOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range files {
+	for _, name := range names {
 		at := filepath.Join(dir, name)
 		if err := errors.Join(os.Remove(at), os.Symlink("/dev/zero", at)); err != nil {
 			t.Fatal(err)
@@ -58,8 +49,8 @@ func TestRule7HostsOfAnotherAreReadOnce(t *testing.T) {
 		}
 		read = append(read, string(data))
 	}
-	if len(read) != 3 || !strings.Contains(strings.Join(read, " "), "cert key") || !strings.Contains(strings.Join(read, " "), "ca") {
-		t.Errorf("got %q, want what was judged", read)
+	if want := []string{"cert", "key", "ca"}; !slices.Equal(read, want) {
+		t.Errorf("got %q, want what was judged, %q", read, want)
 	}
 	path, err := os.Readlink(private)
 	if err != nil {
@@ -71,19 +62,79 @@ func TestRule7HostsOfAnotherAreReadOnce(t *testing.T) {
 	}
 }
 
+// certificatesFolder makes a folder whose hosts.toml names a certificate authority, a
+// certificate by its whole path, and a key. It returns the names of all the files.
+func certificatesFolder(t *testing.T) (dir string, names []string) {
+	t.Helper()
+	dir = t.TempDir()
+	files := map[string]string{"ca.pem": "ca", "sub/cl.pem": "cert", "cl.key": "key"}
+	files[hostsFile] = fmt.Sprintf("server = 'https://c.example'\n[host.'https://b.example']\nca = 'ca.pem'\n[host.'https://a.example']\nclient = [[%q, 'cl.key']]\n", filepath.Join(dir, "sub/cl.pem"))
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		names = append(names, name)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir, names
+}
+
+// TestHostsOfAnotherKeepTheirNames has files whose names are those that others get in the
+// copy: each is still what its line names.
+func TestHostsOfAnotherKeepTheirNames(t *testing.T) {
+	for _, names := range [][]string{{"0.pem", "1.pem", "2.pem"}, {"0/a", "1/a", "2/a"}, {"2/a", "0/a", "1/a"}} {
+		dir := t.TempDir()
+		files := map[string][]byte{hostsFile: fmt.Appendf(nil, "ca = %q\nclient = [%q, '%s']\n", names[0], names[1], names[2])}
+		for _, name := range names {
+			files[name] = []byte(name)
+		}
+		for range 20 { // the order of a map differs
+			to := t.TempDir()
+			if err := (folder{path: dir}).copyTo(to, files); err != nil {
+				t.Fatalf("%q: %v", names, err)
+			}
+			text, err := os.ReadFile(filepath.Join(to, hostsFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var read []string
+			for _, name := range namedIn(text) {
+				data, err := os.ReadFile(filepath.Join(to, name))
+				if err != nil {
+					t.Error(err)
+				}
+				read = append(read, string(data))
+			}
+			if !slices.Equal(read, names) {
+				t.Fatalf("got the files %q by %s, want %q", read, text, names)
+			}
+		}
+	}
+}
+
 // TestHostsOfAnotherThatAreMissing: what cannot be copied is an error, since containerd
 // would look for it by its name.
 func TestHostsOfAnotherThatAreMissing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	for _, line := range []string{"ca = '/nowhere/ca.pem'", `ca = "\u002fetc/hostname"`} {
+	for line, name := range map[string]string{
+		"ca = '/nowhere/ca.pem'":            "/nowhere/ca.pem",
+		`ca = "\u002fetc/hostname"`:         "/etc/hostname",
+		"ca = ['there.pem', '0.pem']":       "0.pem", // another file may be it in the copy
+		"ca = ['0/there.pem', 'a.pem']":     "0/there.pem",
+		`ca = ['there.pem', "'a.pem'"]`:     "'a.pem'",
+		`ca = ['there.pem', "'there.pem'"]`: "'there.pem'",
+	} {
 		dir := t.TempDir()
-		if err := errors.Join(os.WriteFile(filepath.Join(dir, hostsFile), []byte(line), 0o644), os.Chown(dir, 4242, 4242)); err != nil {
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, hostsFile), []byte(line), 0o644),
+			os.WriteFile(filepath.Join(dir, "there.pem"), nil, 0o644), os.Chown(dir, 4242, 4242)); err != nil {
 			t.Fatal(err)
 		}
 		private, _, err := folder{path: dir}.private()
-		if err == nil || !strings.Contains(err.Error(), "hosts.toml names /") {
+		if err == nil || !strings.Contains(err.Error(), "hosts.toml names "+name) {
 			t.Errorf("%s: got %q and %v, want the name of the file", line, private, err)
 		}
 	}
