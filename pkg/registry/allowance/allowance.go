@@ -20,10 +20,9 @@ const (
 	// wholeStalls is how many stall time-outs an answer may take from its first byte to
 	// its last, unless it is that of a blob.
 	wholeStalls = 2
-	// Answers of one host for the documents of one pull have one and a half of a stall
-	// time-out together, so that with its default of 30 s a host that is slow on purpose
-	// is given up within a minute. However short it is they have leastTogether: a machine
-	// may be busy.
+	// leastTogether is the least time that the answers of one host have together, for a
+	// machine that is busy. Otherwise it is one and a half stall time-outs: with the
+	// default of 30 s, a host that is slow on purpose is given up within a minute.
 	leastTogether = 10 * time.Second
 	// freeShare is the share of a stall time-out within which an answer costs nothing,
 	// so that many documents that come at an ordinary pace cost nothing together.

@@ -2,6 +2,7 @@ package allowance_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -126,4 +127,18 @@ func TestShortStalls(t *testing.T) {
 			t.Errorf("got %v, want the last try", got)
 		}
 	})
+}
+
+// TestNothingIsLateBeforeItBegins has as little time for answers as there can be.
+func TestNothingIsLateBeforeItBegins(t *testing.T) {
+	b := allowance.New(1)
+	var ended atomic.Bool
+	for range 1000 {
+		w := b.NewWait(t.Context(), "a", func(string, time.Duration, bool) { ended.Store(true) })
+		w.Connected()
+		w.End()
+	}
+	if ended.Load() {
+		t.Error("got the end of an answer that had not begun")
+	}
 }

@@ -23,9 +23,11 @@ type Wait struct {
 
 // span is a part of the wait: from when it runs, and what ends it if it does not end.
 type span struct {
+	late func()
+
 	mu    sync.Mutex
-	start time.Time // zero if it does not run
-	timer *time.Timer
+	start time.Time   // zero if it does not run
+	timer *time.Timer // nil until it began
 }
 
 // NewWait returns a wait for an answer of the host, in a context of Charge or another
@@ -38,10 +40,8 @@ func (b *Book) NewWait(ctx context.Context, host string, late Late) *Wait {
 			w.limit, w.last = left, true
 		}
 	}
-	w.connection.timer = time.AfterFunc(w.limit, func() { late("no connection", w.limit, w.last) })
-	w.connection.timer.Stop()
-	w.answer.timer = time.AfterFunc(w.limit, func() { late("not complete", w.limit, w.last) })
-	w.answer.timer.Stop()
+	w.connection.late = func() { late("no connection", w.limit, w.last) }
+	w.answer.late = func() { late("not complete", w.limit, w.last) }
 	return w
 }
 
@@ -77,8 +77,7 @@ func (s *span) begin(limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.start.IsZero() {
-		s.start = time.Now()
-		s.timer.Reset(limit)
+		s.start, s.timer = time.Now(), time.AfterFunc(limit, s.late)
 	}
 }
 
@@ -86,8 +85,8 @@ func (s *span) begin(limit time.Duration) {
 func (s *span) end() (took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timer.Stop()
 	if !s.start.IsZero() {
+		s.timer.Stop()
 		took, s.start = time.Since(s.start), time.Time{}
 	}
 	return took
