@@ -85,7 +85,8 @@ func isNext(params string) bool {
 // time: seconds since 1970, as of the year 2001.
 const unixTimes = 1_000_000_000
 
-// longestWait is the longest that a host may mean: it may be down for days.
+// longestWait is the longest wait that is believed: a number that means more is of some
+// other unit, or nonsense.
 const longestWait = 100 * 365 * 24 * time.Hour
 
 // ParseRetryAfter reads the forms of Retry-After: seconds, a date, and the date in

@@ -28,7 +28,7 @@ func (g *guarded) Commit(ctx context.Context, name, key string, opts ...snapshot
 }
 
 // made are the numbers of the snapshots that native has made since the root was
-// opened, by name. Its database is its own to read.
+// opened, by name. Its database cannot be read meanwhile: native holds it open.
 type made struct {
 	mu      sync.Mutex
 	numbers map[string]string
