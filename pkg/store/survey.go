@@ -363,7 +363,7 @@ func isEmpty(root *os.File, name string) bool {
 	dir := os.NewFile(uintptr(fd), name)
 	defer dir.Close()
 	_, err = dir.Readdirnames(1)
-	return err == io.EOF
+	return errors.Is(err, io.EOF)
 }
 
 // Drop removes a blob, record and file, so that it can be written again. What the
