@@ -124,20 +124,22 @@ func TestL5NothingIsMadeBehindALink(t *testing.T) {
 			return errors.Join(os.Mkdir(dir, 0o700), os.Symlink(other, filepath.Join(dir, "containerd-pull")))
 		},
 		"another's link around": func(dir, other string) error {
-			if os.Geteuid() != 0 {
-				return os.Mkdir(dir, 0o500) // only root can make such a link
-			}
 			return errors.Join(os.Symlink(other, dir), os.Lchown(dir, 1234, 1234))
 		},
 	} {
-		dir, other := filepath.Join(t.TempDir(), "cache"), t.TempDir()
-		if err := arrange(dir, other); err != nil {
-			t.Fatal(err)
-		}
-		answers{dir: dir, now: time.Now()}.put("key", []string{"name"})
-		if there, err := os.ReadDir(other); err != nil || len(there) != 0 {
-			t.Errorf("%s: got %v and %v behind the link, want nothing", name, there, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if name == "another's link around" && os.Geteuid() != 0 {
+				t.Skip("only root can make a link of another user's")
+			}
+			dir, other := filepath.Join(t.TempDir(), "cache"), t.TempDir()
+			if err := arrange(dir, other); err != nil {
+				t.Fatal(err)
+			}
+			answers{dir: dir, now: time.Now()}.put("key", []string{"name"})
+			if there, err := os.ReadDir(other); err != nil || len(there) != 0 {
+				t.Errorf("got %v and %v behind the link, want nothing", there, err)
+			}
+		})
 	}
 }
 

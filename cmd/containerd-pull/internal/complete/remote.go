@@ -143,9 +143,9 @@ const (
 	answerBytes = 4 << 20
 )
 
-// open opens the folder of the cache, and makes it if that is wanted. The names below the user's cache folder
-// must be folders of the caller's own and no links: what is old in the folder is
-// deleted.
+// open opens the folder of the cache, which it makes if makes is set. The names below
+// the user's cache folder must be folders of the caller's own and no links: what is old
+// in the folder is deleted.
 func (a answers) open(makes bool) (*os.File, error) {
 	if a.dir == "" { // nothing is to be remembered
 		return nil, fs.ErrNotExist
@@ -220,7 +220,7 @@ func (a answers) fresh(info os.FileInfo) bool {
 // put remembers an answer and forgets the old ones. A cache that cannot be
 // written is no error: the next completion asks again.
 func (a answers) put(key string, names []string) {
-	if a.dir == "" || !isOwn(a.dir) || userfile.MakeFolder(filepath.Join(a.dir, "containerd-pull")) != nil {
+	if a.dir == "" || !isOwn(a.dir) || userfile.MakeFolder(filepath.Join(a.dir, cacheNames()[0])) != nil {
 		return
 	}
 	folder, err := a.open(true)
