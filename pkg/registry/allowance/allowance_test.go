@@ -133,7 +133,7 @@ func TestShortStalls(t *testing.T) {
 func TestNothingIsLateBeforeItBegins(t *testing.T) {
 	b := allowance.New(1)
 	var ended atomic.Bool
-	for range 1000 {
+	for range 10_000 {
 		w := b.NewWait(t.Context(), "a", func(string, time.Duration, bool) { ended.Store(true) })
 		w.Connected()
 		w.End()
