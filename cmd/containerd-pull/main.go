@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -25,7 +26,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
-const programName = "containerd-pull"
+const programName = exit.Program
 
 func main() {
 	ctx, stop := exit.CatchSignals(context.Background(), os.Exit)
@@ -75,8 +76,10 @@ func execute(ctx context.Context, root *cobra.Command, s streams, caller config.
 	if complete.Asked(args) {
 		complete.Add(root, complete.Options{Caller: caller, Topics: topicNames(), UserAgent: userAgent()})
 	}
+	var helped error // cobra takes none from a function that shows help
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { helped = showHelp(s.out, cmd) })
 	root.SetArgs(append([]string{}, args...)) // cobra replaces nil by the arguments of the process
-	err := root.ExecuteContext(ctx)
+	err := cmp.Or(root.ExecuteContext(ctx), helped)
 	if err == nil {
 		return 0
 	}

@@ -132,7 +132,7 @@ func lost(t *testing.T) map[string]*os.File {
 
 // TestLostOutput pulls with a stdout or a stderr that takes nothing: the image is
 // registered, the digest file and the other stream are whole, and the code is 1, or that
-// of the failure. What nothing is written to is not missed.
+// of the failure. A stream that nothing is written to is not missed.
 func TestLostOutput(t *testing.T) {
 	long(t)
 	w := newWorld(t)
@@ -173,6 +173,20 @@ func TestLostOutput(t *testing.T) {
 					t.Errorf("got images %q and %v", out, err)
 				}
 			})
+		}
+	}
+}
+
+// Help that is asked for is a result.
+func TestLostHelp(t *testing.T) {
+	for what, file := range lost(t) {
+		for _, args := range [][]string{{"--help"}, {"-h"}, {"pull", "--help-all"}, {"gc", "--help"}, {"help"}, {"help", "profiles"}} {
+			var stderr bytes.Buffer
+			cmd := exec.CommandContext(t.Context(), programName, args...)
+			cmd.Stdout, cmd.Stderr = file, &stderr
+			if got := exitCode(t, cmd.Run()); got != 1 || !strings.Contains(stderr.String(), "writing the result: ") {
+				t.Errorf("%q into a %s: got code %d and %q, want 1 and an error of writing", args, what, got, &stderr)
+			}
 		}
 	}
 }

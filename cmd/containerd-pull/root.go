@@ -22,11 +22,6 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(usage.FlagError)
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		if err := showHelp(s.out, cmd); err != nil {
-			exit.Write(s.err, err, caller)
-		}
-	})
 	root.Args = wordsOrReferences
 	root.RunE = versionOr(s, root.RunE)
 	// cobra adds both flags only after it has looked for a command word in front
