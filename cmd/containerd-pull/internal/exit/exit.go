@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,7 +33,8 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
 
-const program = "containerd-pull"
+// Program is the name of the program.
+const Program = "containerd-pull"
 
 // Classes that only a command knows.
 var (
@@ -122,7 +124,15 @@ func HintFor(err error, caller config.Caller) string {
 	if caller.Program == "" {
 		return hint
 	}
-	return strings.ReplaceAll(hint, program+" ", caller.Program+" ")
+	return Renamer(caller.Program, "")(hint)
+}
+
+// Renamer returns a function that has a text call the program as the user calls it.
+// What follows the program in a call begins with a match of next.
+func Renamer(called, next string) func(string) string {
+	call := regexp.MustCompile(`(^|[^\w./-])` + Program + `(\s` + next + `)`)
+	to := "${1}" + strings.ReplaceAll(called, "$", "$$") + "${2}"
+	return func(text string) string { return call.ReplaceAllString(text, to) }
 }
 
 func hintOf(err error, caller config.Caller) string {
@@ -319,8 +329,8 @@ func Reported(err error) error { return &reportedError{err} }
 // IsReported reports whether a failure has been written to stderr already.
 func IsReported(err error) bool { return isA[*reportedError](err) }
 
-// IsFailure reports whether something failed: neither was the call ended by a signal,
-// nor is err what --changed-exit-code asks for.
+// IsFailure reports whether err is a failure: not the end by a signal, and not what
+// --changed-exit-code asks for.
 func IsFailure(err error) bool {
 	return err != nil && !isA[*Changed](err) && !isA[*SignalError](err)
 }
@@ -328,7 +338,7 @@ func IsFailure(err error) bool {
 // Write writes a failure in one line, and a hint if there is one. Usage
 // errors may have several lines. What a host or a daemon wrote is made harmless.
 func Write(w io.Writer, err error, caller config.Caller) {
-	fmt.Fprintf(w, "%s: %s\n", program, printable.Text(err.Error()))
+	fmt.Fprintf(w, "%s: %s\n", Program, printable.Text(err.Error()))
 	if hint := HintFor(err, caller); hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", printable.Line(hint))
 	}

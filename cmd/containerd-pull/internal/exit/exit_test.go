@@ -155,7 +155,7 @@ func TestSecondSignal(t *testing.T) {
 func TestFailureIsHarmless(t *testing.T) {
 	var out strings.Builder
 	Write(&out, &UsageError{errors.New("the daemon says: \x1b[2J\rdone\u202e"), "a hint"}, config.Caller{Lookup: func(string) (string, bool) { return "", false }})
-	if got, want := out.String(), program+`: the daemon says: \x1b[2J\rdone\u202e`+"\nhint: a hint\n"; got != want {
+	if got, want := out.String(), Program+`: the daemon says: \x1b[2J\rdone\u202e`+"\nhint: a hint\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

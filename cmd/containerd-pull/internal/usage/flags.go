@@ -111,29 +111,27 @@ func foreignFlags() map[string]string {
 // FlagError makes an error of the flag parser an exit.UsageError, with a hint if the
 // flag is known from another tool or nearly right.
 func FlagError(cmd *cobra.Command, err error) error {
-	u := &exit.UsageError{Err: err}
-	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok && failure.HintOf(err) == "" {
-		u.Remedy = FlagHint(wrong.GetFlag())
-	}
-	if lacking, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
-		u.Remedy = FlagHint(lacking.GetFlag())
-	}
-	unknown, ok := errors.AsType[*pflag.NotExistError](err)
-	if !ok {
-		return u
-	}
-	name := unknown.GetSpecifiedName()
-	if hint, ok := foreignFlags()[name]; ok {
-		u.Remedy = hint
-		return u
-	}
-	u.Remedy = flagHint(cmd, name)
-	return u
+	return &exit.UsageError{Err: err, Remedy: remedy(cmd, err)}
 }
 
-// flagHint returns which flag an unknown one was probably meant to be: that of
+// remedy returns what to do about an error of the flag parser, empty if the error says it.
+func remedy(cmd *cobra.Command, err error) string {
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok && failure.HintOf(err) == "" {
+		return meaningOf(wrong.GetFlag())
+	}
+	if lacking, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return meaningOf(lacking.GetFlag())
+	}
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := unknown.GetSpecifiedName()
+		return cmp.Or(foreignFlags()[name], nearestFlag(cmd, name))
+	}
+	return ""
+}
+
+// nearestFlag returns which flag an unknown one was probably meant to be: that of
 // another command, or one with nearly its spelling.
-func flagHint(cmd *cobra.Command, name string) string {
+func nearestFlag(cmd *cobra.Command, name string) string {
 	var owners []string
 	Walk(cmd.Root(), func(c *cobra.Command) {
 		if f := c.Flags().Lookup(name); f != nil && !f.Hidden && c.Name() != "help" {
@@ -149,8 +147,8 @@ func flagHint(cmd *cobra.Command, name string) string {
 	return "leave it out; " + cmd.CommandPath() + " --help-all lists those that there are"
 }
 
-// FlagHint returns what a flag means, for a value that it cannot have.
-func FlagHint(f *pflag.Flag) string {
+// meaningOf returns what a flag means, for a value that it cannot have.
+func meaningOf(f *pflag.Flag) string {
 	name, meaning := Spelled(f)
 	return name + " is: " + meaning
 }

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 )
 
@@ -26,8 +26,6 @@ type Layout struct {
 	Topics []Topic // of the command without a command word
 }
 
-const program = "containerd-pull"
-
 // few is up to how many flags the help of a command shows all of them.
 const few = 24
 
@@ -35,10 +33,14 @@ const few = 24
 // headings of the table of settings. Of many flags it shows those that are used most,
 // unless the layout has All. No line is longer than Width, but for words that are.
 func Help(w io.Writer, cmd *cobra.Command, l Layout) error {
-	p := &page{width: l.Width}
-	rename := renamer(cmd.Root())
+	called := cmd.Root().DisplayName()
+	p := &page{
+		width: l.Width,
+		prose: exit.Renamer(called, `(-|[A-Z]{3}|(`+strings.Join(CommandNames(cmd.Root()), "|")+`)\b)`),
+		shell: exit.Renamer(called, ""),
+	}
 	for part := range strings.SplitSeq(cmp.Or(cmd.Long, cmd.Short), "\n\n") {
-		p.paragraph(rename(part))
+		p.paragraph(part)
 		p.line("")
 	}
 	p.line("Usage:")
@@ -46,7 +48,7 @@ func Help(w io.Writer, cmd *cobra.Command, l Layout) error {
 	if cmd.Example != "" {
 		p.line("\nExamples:")
 		for line := range strings.SplitSeq(cmd.Example, "\n") {
-			p.example(rename(line))
+			p.example(line)
 		}
 	}
 	p.commands(cmd)
@@ -65,33 +67,25 @@ func Help(w io.Writer, cmd *cobra.Command, l Layout) error {
 	return err
 }
 
-// renamer returns a function that has a text call the program as the user does.
-func renamer(root *cobra.Command) func(string) string {
-	if root.DisplayName() == program {
-		return func(text string) string { return text }
-	}
-	call := regexp.MustCompile(`(^|[\s|(])` + program + ` (-|[A-Z]{3}|[a-z0-9./-]*[./:][a-z0-9]|alpine|` +
-		strings.Join(CommandNames(root), "|") + `)`)
-	return func(text string) string {
-		return call.ReplaceAllString(text, "${1}"+root.DisplayName()+" ${2}")
-	}
-}
-
-// page is a text whose lines have a greatest width.
+// page is a text whose lines have a greatest width. It calls the program as the user
+// does: in a line of shell always, in prose only before a command, a flag or a word that
+// stands for something, because it is the name of the program elsewhere.
 type page struct {
-	text  strings.Builder
-	width int
+	text         strings.Builder
+	width        int
+	prose, shell func(string) string
 }
 
 func (p *page) line(text string) { p.text.WriteString(text + "\n") }
 
-// paragraph writes a paragraph, broken anew; a block that is indented stays as it is.
+// paragraph writes a paragraph, broken anew; a block that is indented is shell, and
+// keeps its lines.
 func (p *page) paragraph(text string) {
 	if strings.HasPrefix(text, " ") {
-		p.line(text)
+		p.line(p.shell(text))
 		return
 	}
-	p.wrapped("", "", text)
+	p.wrapped("", "", p.prose(text))
 }
 
 // wrapped breaks text at blanks: first stands before the first line, and rest before
@@ -121,14 +115,16 @@ func length(text string) int { return len([]rune(text)) }
 
 // example writes a line of shell, continued behind a backslash where it is too long.
 func (p *page) example(line string) {
-	switch {
-	case strings.HasPrefix(line, "#"):
-		p.wrapped("  # ", "  # ", line[1:])
-	case length(line)+2 <= p.width:
-		p.line("  " + line)
-	default:
-		p.broken("  ", "      ", ` \`, line)
+	if strings.HasPrefix(line, "#") {
+		p.wrapped("  # ", "  # ", p.prose(line[1:]))
+		return
 	}
+	line = p.shell(line)
+	if length(line)+2 <= p.width {
+		p.line("  " + line)
+		return
+	}
+	p.broken("  ", "      ", ` \`, line)
 }
 
 // entry writes a name and what it means in a column of its own.
@@ -143,14 +139,13 @@ func (p *page) entry(name, meaning string, column int) {
 }
 
 func (p *page) commands(cmd *cobra.Command) {
-	if !cmd.HasAvailableSubCommands() {
+	subs := commandsOf(cmd)
+	if len(subs) == 0 {
 		return
 	}
 	p.line("\nCommands:")
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() || sub.Name() == "help" {
-			p.entry(sub.Name(), sub.Short, 14)
-		}
+	for _, sub := range subs {
+		p.entry(sub.Name(), sub.Short, 14)
 	}
 }
 

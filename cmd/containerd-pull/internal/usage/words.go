@@ -1,6 +1,7 @@
-// Package usage is what a call is told that says something else than was meant: words
-// of other tools in the place of an image, flags of other tools, values in the
-// place of flags.
+// Package usage lays out help, and answers calls that probably mean something else than
+// they say: words of other tools in the place of an image, flags of other tools, an
+// image in the place of a flag's value. It runs nothing. Start reading at Help and
+// RefuseWords.
 package usage
 
 import (
@@ -85,31 +86,41 @@ func Advice(root *cobra.Command, word string) string {
 // image of Docker is never refused.
 func RefuseWords(root *cobra.Command, args []string) error {
 	for i, arg := range args {
-		what, hint := "", ""
-		switch name, _, _ := strings.Cut(arg, ":"); {
-		case isOfficial()(name):
-		case source.IsOutsideRegistries(arg):
-			what, hint = outside, "ctr images import brings an archive into containerd"
-		case strings.ContainsAny(arg, ":@"):
-		case i == 0 && !strings.Contains(arg, "/") && Advice(root, arg) != "":
-			what, hint = "a command, and there is none of that name", Advice(root, arg)
-		case canBeFile(arg):
-			what, hint = "the name of a file", fileHint(root, path.Base(arg))
-		}
-		if hint == "" {
+		what, hint := misread(root, arg, i == 0)
+		_, err := source.ParseRef(arg)
+		if hint == "" || err != nil && source.IsOutsideRegistries(arg) { // the error of the parser says as much
 			continue
 		}
-		if _, err := source.ParseRef(arg); err == nil {
+		if err == nil {
 			hint += "; for an image of that name: " + root.DisplayName() + " pull " + arg
-		} else if what == outside { // the error of the parser says as much
-			continue
 		}
 		return &exit.UsageError{Err: fmt.Errorf("%q reads as %s", arg, what), Remedy: hint}
 	}
 	return nil
 }
 
-const outside = "an image outside of registries"
+// misread returns what an argument reads as that is no image, and what to do then: an
+// empty hint if it reads as an image.
+func misread(root *cobra.Command, arg string, first bool) (what, hint string) {
+	name, _, _ := strings.Cut(arg, ":")
+	switch {
+	case isOfficial()(name):
+		return "", ""
+	case source.IsOutsideRegistries(arg):
+		return "an image outside of registries", "ctr images import brings an archive into containerd"
+	case strings.ContainsAny(arg, ":@"):
+		return "", ""
+	}
+	if first && !strings.Contains(arg, "/") {
+		if advice := Advice(root, arg); advice != "" {
+			return "a command, and there is none of that name", advice
+		}
+	}
+	if canBeFile(arg) {
+		return "the name of a file", fileHint(root, arg)
+	}
+	return "", ""
+}
 
 // canBeFile reports whether an argument without a tag would be an official image of
 // Docker that there is not, or is the path of a file.
@@ -121,17 +132,17 @@ func canBeFile(arg string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// fileHint returns what to do with a file of that name, empty if it can be an image.
-func fileHint(root *cobra.Command, name string) string {
-	switch path.Ext(name) {
+// fileHint returns what to do with a file, empty if its name can be that of an image.
+func fileHint(root *cobra.Command, file string) string {
+	switch path.Ext(file) {
 	case ".tar", ".tgz", ".gz", ".zst":
 		return "ctr images import brings an archive into containerd"
 	case ".txt", ".lst", ".list":
-		return "xargs " + root.DisplayName() + " <" + name + " pulls what a file lists"
+		return "xargs " + root.DisplayName() + " <" + file + " pulls what a file lists"
 	case ".yaml", ".yml", ".json", ".toml":
 		return "name the images that it names"
 	}
-	if slices.Contains([]string{"dockerfile", "containerfile"}, strings.ToLower(name)) {
+	if slices.Contains([]string{"dockerfile", "containerfile"}, strings.ToLower(path.Base(file))) {
 		return "docker, podman and nerdctl build images of it"
 	}
 	return ""
@@ -140,12 +151,17 @@ func fileHint(root *cobra.Command, name string) string {
 // CommandNames returns the names of the commands below cmd.
 func CommandNames(cmd *cobra.Command) []string {
 	var names []string
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() || sub.Name() == "help" {
-			names = append(names, sub.Name())
-		}
+	for _, sub := range commandsOf(cmd) {
+		names = append(names, sub.Name())
 	}
 	return names
+}
+
+// commandsOf returns the commands below cmd that help shows.
+func commandsOf(cmd *cobra.Command) []*cobra.Command {
+	return slices.DeleteFunc(slices.Clone(cmd.Commands()), func(sub *cobra.Command) bool {
+		return !sub.IsAvailableCommand() && sub.Name() != "help"
+	})
 }
 
 // Walk calls visit for a command and all commands below it.
