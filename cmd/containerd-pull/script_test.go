@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 		Setup:         w.setup,
 		UpdateScripts: golden.Updating(),
 		Condition:     condition,
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "within": within},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
 }
 
@@ -217,16 +217,5 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code of %s: got %d, want %d", strings.Join(args[1:], " "), got, want)
-	}
-}
-
-// within runs exits with a bound: within 2s 3 program args...
-func within(ts *testscript.TestScript, neg bool, args []string) {
-	limit, err := time.ParseDuration(args[0])
-	ts.Check(err)
-	start := time.Now()
-	exits(ts, neg, args[1:])
-	if took := time.Since(start); took > limit {
-		ts.Fatalf("%s took %s, want at most %s", strings.Join(args[2:], " "), took, limit)
 	}
 }
