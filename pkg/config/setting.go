@@ -34,7 +34,7 @@ func GroupOf(flag *pflag.Flag) Group {
 	return ""
 }
 
-// IsCommon reports whether users look for a flag first.
+// IsCommon reports whether help shows a flag first, among the few that most calls need.
 func IsCommon(flag *pflag.Flag) bool {
 	v := valueOf(flag)
 	return v != nil && v.setting.Common && v.spelling == v.setting.Flags[0]

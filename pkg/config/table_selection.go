@@ -48,7 +48,7 @@ func selectionSettings() []*Setting {
 			Key:     "unpack",
 			Flags:   []Flag{{Name: "unpack"}},
 			Default: string(pull.UnpackAuto),
-			Usage:   "how much to unpack, by `mode`: auto, true (all of it, or fail), false (nothing)",
+			Usage:   "`mode` of unpacking: auto, true (all of it, or fail), false (nothing)",
 			Group:   GroupSelection,
 			Common:  true,
 			bind: func(c *Config) value.Value {
@@ -62,7 +62,7 @@ func selectionSettings() []*Setting {
 			Key:     "policy",
 			Flags:   []Flag{{Name: "policy"}},
 			Default: string(pull.PolicyAlways),
-			Usage:   "`policy` of asking the registry: always, missing (not if the image is whole in the store), newer (but a registry that fails does not matter then), never",
+			Usage:   "`policy` for asking the registry: always, missing (not if the image is whole in the store), newer (but a registry that fails does not matter then), never",
 			Group:   GroupSelection,
 			Common:  true,
 			bind: func(c *Config) value.Value {
