@@ -113,7 +113,7 @@ func (f folder) copyTo(dir string, files map[string][]byte) error {
 // renamed returns a hosts.toml that names the copies of files. All is replaced at once,
 // since the new name of one may be the old name of another.
 func renamed(text []byte, copies map[string]string) ([]byte, error) {
-	var pairs []string
+	pairs := make([]string, 0, 4*len(copies))
 	for name, own := range copies {
 		for _, quote := range []string{`"`, `'`} {
 			pairs = append(pairs, quote+name+quote, quote+own+quote)
