@@ -1,7 +1,9 @@
 package plugin_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -220,7 +222,7 @@ func (c *client) passedOn(ref string) {
 	c.nerdctl("tag", ref, other)
 	c.nerdctl("push", "--quiet", other)
 	archive := filepath.Join(c.t.TempDir(), "archive")
-	c.nerdctl("save", "--output", archive, other)
+	c.save(archive, other)
 	c.nerdctl("rmi", other)
 	elsewhere := c.place.client(c.t, "elsewhere", "")
 	elsewhere.nerdctl("load", "--input", archive)
@@ -228,6 +230,26 @@ func (c *client) passedOn(ref string) {
 	elsewhere.nerdctl("pull", "--quiet", other)
 	elsewhere.runs("busybox runs\n", other)
 	elsewhere.nerdctl("rmi", other)
+}
+
+// save has nerdctl write an archive. It ends when the daemon has sent all, and may not
+// have written the last of it by then: that is done again.
+func (c *client) save(archive, ref string) {
+	c.t.Helper()
+	for range 10 {
+		c.nerdctl("save", "--output", archive, ref)
+		data, err := os.ReadFile(archive)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if bytes.HasSuffix(data, make([]byte, 1024)) { // as every tar archive ends
+			return
+		}
+		if err := os.Remove(archive); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.t.Fatal("nerdctl save wrote no archive to its end")
 }
 
 // testPresent: what nerdctl pulled, loaded, named or made is there for the
@@ -250,7 +272,7 @@ func (p *place) testPresent(t *testing.T) {
 		{name: "named", image: made, make: func(c *client) {
 			c.nerdctl("pull", "--quiet", p.registry.Ref("busybox:1"))
 			c.nerdctl("tag", p.registry.Ref("busybox:1"), made)
-			c.nerdctl("save", "--output", archive, made)
+			c.save(archive, made)
 			c.nerdctl("rmi", p.registry.Ref("busybox:1"))
 		}},
 		{name: "loaded", image: made, make: func(c *client) { c.nerdctl("load", "--input", archive) }},
