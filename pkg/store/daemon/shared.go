@@ -60,14 +60,14 @@ func (t *taken) release(dgst digest.Digest) []record {
 
 // Drop implements store.Backend. The file goes with the collection that follows.
 func (d *daemon) Drop(ctx context.Context, desc ocispec.Descriptor) error {
-	others, err := d.recordsElsewhere(ctx, desc)
+	others, err := d.holders(ctx, desc)
 	if err != nil {
 		return err
 	}
-	for _, r := range others {
-		if err := d.take(ctx, r); err != nil && !errdefs.IsNotFound(err) {
-			err = fmt.Errorf("removing the record that namespace %s has of it: %w", r.namespace, err)
-			return errors.Join(err, d.giveBack(ctx, r.namespace, desc.Digest))
+	for _, ns := range others {
+		if err := d.take(ctx, ns, desc.Digest); err != nil && !errdefs.IsNotFound(err) {
+			err = fmt.Errorf("removing the record that namespace %s has of it: %w", ns, err)
+			return errors.Join(err, d.giveBack(ctx, ns, desc.Digest))
 		}
 	}
 	if err := d.parts.Content.Delete(ctx, desc.Digest); err != nil && !errdefs.IsNotFound(err) {
@@ -76,14 +76,13 @@ func (d *daemon) Drop(ctx context.Context, desc ocispec.Descriptor) error {
 	return d.Collect(ctx, store.GarbageNow)
 }
 
-// recordsElsewhere lists the records that other namespaces have of a blob. One of
-// another size is an errdefs.ErrInvalidArgument.
-func (d *daemon) recordsElsewhere(ctx context.Context, desc ocispec.Descriptor) ([]record, error) {
+// holders lists the other namespaces that have a record of a blob. One of another size
+// is an errdefs.ErrInvalidArgument.
+func (d *daemon) holders(ctx context.Context, desc ocispec.Descriptor) (all []string, err error) {
 	names, err := d.Namespaces(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing namespaces: %w", err)
 	}
-	var all []record
 	for _, ns := range names {
 		if ns == d.parts.Namespace {
 			continue
@@ -97,28 +96,31 @@ func (d *daemon) recordsElsewhere(ctx context.Context, desc ocispec.Descriptor) 
 		case info.Size != desc.Size:
 			return nil, failure.New(errdefs.ErrInvalidArgument, "namespace %s has it with %d bytes, and the image says %d", ns, info.Size, desc.Size)
 		}
-		all = append(all, record{namespace: ns, info: info})
+		all = append(all, ns)
 	}
 	return all, nil
 }
 
-// take removes a record of another namespace, and holds what it kept.
-func (d *daemon) take(ctx context.Context, r record) error {
-	ctx = namespaces.WithNamespace(ctx, r.namespace)
+// take removes the record that a namespace has of a blob, and holds what it kept.
+func (d *daemon) take(ctx context.Context, ns string, dgst digest.Digest) error {
+	ctx = namespaces.WithNamespace(ctx, ns)
+	info, err := d.parts.Content.Info(ctx, dgst) // with the labels of now
+	if err != nil {
+		return err
+	}
 	lease, err := d.parts.Leases.Create(ctx, leases.WithID(store.LeasePrefix+"shared-"+strings.ToLower(rand.Text()[:8])), leases.WithExpiration(takenTime))
 	if err != nil {
 		return fmt.Errorf("creating a lease: %w", err)
 	}
-	for _, kept := range append(store.References(r.info.Labels), leases.Resource{ID: r.info.Digest.String(), Type: store.ResourceContent}) {
+	for _, kept := range append(store.References(info.Labels), leases.Resource{ID: dgst.String(), Type: store.ResourceContent}) {
 		if err := d.parts.Leases.AddResource(ctx, lease, kept); err != nil && !errdefs.IsNotFound(err) {
 			return errors.Join(fmt.Errorf("leasing %s: %w", kept.ID, err), d.parts.Leases.Delete(ctx, lease))
 		}
 	}
-	if err := d.parts.Content.Delete(leases.WithLease(ctx, lease.ID), r.info.Digest); err != nil {
+	if err := d.parts.Content.Delete(leases.WithLease(ctx, lease.ID), dgst); err != nil {
 		return errors.Join(err, d.parts.Leases.Delete(ctx, lease))
 	}
-	r.lease = lease
-	d.taken.add(r)
+	d.taken.add(record{ns, info, lease})
 	return nil
 }
 
