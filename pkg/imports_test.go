@@ -80,6 +80,8 @@ func rooms() map[string][]string {
 		"cmd/containerd-pull/internal/exit":     {"pkg/batch", "pkg/config", "pkg/config/value", "pkg/failure", "pkg/layer", "pkg/printable", "pkg/progress", "pkg/pull", "pkg/source", "pkg/store", "pkg/trust", "pkg/userfile"},
 		"cmd/containerd-pull/internal/process":  {},
 		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/registry/credential", "pkg/registry/hosts", "pkg/source", "pkg/store", "pkg/printable", "pkg/userfile", "pkg/watch"},
+		"cmd/containerd-pull/internal/remove":   {"cmd/containerd-pull/internal/exit", "cmd/containerd-pull/internal/output", "pkg/store"},
+		"cmd/containerd-pull/internal/terminal": {},
 
 		"cmd/containerd-pull/internal/usage": {"cmd/containerd-pull/internal/exit", "pkg/config", "pkg/config/value", "pkg/failure", "pkg/source"},
 
@@ -111,7 +113,7 @@ func owners() map[string][]string {
 		containerd + "plugins/snapshots":         {"pkg/store/root"},
 		"go.etcd.io/bbolt":                       {"pkg/store/root", "pkg/store/daemon", "pkg/store/snapshotdir", "pkg/internal/pulltest/testdaemon"},
 		"github.com/klauspost/compress/gzip":     {"pkg/inflate"},
-		"golang.org/x/term":                      {"pkg/progress/display", "cmd/containerd-pull", "cmd/containerd-pull/internal/output"},
+		"golang.org/x/term":                      {"pkg/progress/display", "cmd/containerd-pull", "cmd/containerd-pull/internal/output", "cmd/containerd-pull/internal/terminal"},
 		"github.com/containerd/console":          {"pkg/progress/display"},
 		"github.com/mattn/go-runewidth":          {"pkg/progress/display"},
 		"github.com/clipperhouse/uax29":          {"pkg/progress/display"},

@@ -169,6 +169,7 @@ func TestTablesOfResults(t *testing.T) {
 		{"Logins", "login", output.Login{Readers: []string{"x"}}},
 		{"Logins", "logout", output.Logout{Left: []string{"x"}}},
 		{"Images", "list", listed()},
+		{"Images", "rm", output.Removed{Removed: []string{"x"}}},
 	} {
 		want, got := map[string]string{}, map[string]string{}
 		for _, cells := range rows(section(t, "output.md", tc.section)) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/terminal"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
@@ -232,15 +233,9 @@ func (o *loginOptions) remaining(ctx context.Context, place credential.Options, 
 
 // askName asks on the terminal for the name of the user.
 func askName(ctx context.Context, registry string) (string, error) {
-	name, err := askTerminal(ctx, fmt.Sprintf("User of %s: ", registry), readVisible)
+	name, err := terminal.Ask(ctx, fmt.Sprintf("User of %s: ", registry))
 	if err != nil {
-		if _, ok := errors.AsType[*exit.UsageError](err); ok {
-			return "", &exit.UsageError{
-				Err:    errors.New("no user is named, and there is no terminal to ask for one"),
-				Remedy: "--username NAME --password-stdin reads the password from the standard input",
-			}
-		}
-		return "", err
+		return "", noTerminal(err, "no user is named, and there is no terminal to ask for one", "--username NAME --password-stdin reads the password from the standard input")
 	}
 	if name = strings.TrimSpace(name); name == "" {
 		return "", exit.Usagef("the name of the user is empty")

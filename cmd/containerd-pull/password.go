@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
-	"golang.org/x/term"
-
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/terminal"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -65,7 +62,8 @@ func userAndPassword(ctx context.Context, s streams, cfg *config.Config, host st
 	case cfg.Login.PasswordStdin:
 		password, err = readLine(s.in)
 	default:
-		password, err = askPassword(ctx, fmt.Sprintf("Password of %s for %s: ", name, host))
+		password, err = terminal.AskSecret(ctx, fmt.Sprintf("Password of %s for %s: ", name, host))
+		err = noTerminal(err, "--user without a password, and no terminal to ask for it", "--password-stdin reads it from the standard input")
 	}
 	if err != nil {
 		return nil, err
@@ -85,68 +83,10 @@ func readLine(r io.Reader) (string, error) {
 	return line, nil
 }
 
-// askPassword asks without echo.
-func askPassword(ctx context.Context, prompt string) (string, error) {
-	return askTerminal(ctx, prompt, func(fd int) ([]byte, error) {
-		password, err := term.ReadPassword(fd)
-		_, _ = unix.Write(fd, []byte("\n")) // the one that was typed was not shown
-		return password, err
-	})
-}
-
-// askTerminal asks on the controlling terminal of the process, regardless of the
-// standard streams. If ctx is cancelled, the blocked read is abandoned and the
-// state of the terminal restored; the process is exiting anyway.
-func askTerminal(ctx context.Context, prompt string, read func(fd int) ([]byte, error)) (string, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return "", &exit.UsageError{
-			Err:    errors.New("--user without a password, and no terminal to ask for it"),
-			Remedy: "--password-stdin reads it from the standard input",
-		}
+// noTerminal words the error of a question that could not be asked.
+func noTerminal(err error, lacking, remedy string) error {
+	if errors.Is(err, terminal.ErrNone) {
+		return &exit.UsageError{Err: errors.New(lacking), Remedy: remedy}
 	}
-	defer tty.Close()
-	before, err := term.GetState(int(tty.Fd()))
-	if err != nil {
-		return "", fmt.Errorf("preparing the terminal: %w", err)
-	}
-	fmt.Fprint(tty, prompt)
-	type answer struct {
-		text []byte
-		err  error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		text, err := read(int(tty.Fd()))
-		answers <- answer{text, err}
-	}()
-	select {
-	case <-ctx.Done():
-		_ = term.Restore(int(tty.Fd()), before) // a terminal that has gone away needs no echo
-		return "", context.Cause(ctx)
-	case a := <-answers:
-		if a.err != nil {
-			return "", fmt.Errorf("reading the answer: %w", a.err)
-		}
-		return string(a.text), nil
-	}
-}
-
-// readVisible reads a line that the terminal echoes. It reads one byte at a time,
-// so that nothing of the next line is lost.
-func readVisible(fd int) ([]byte, error) {
-	var line []byte
-	for b := make([]byte, 1); len(line) < 1<<10; {
-		n, err := unix.Read(fd, b)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return nil, err
-		case n == 0 || b[0] == '\n':
-			return line, nil
-		}
-		line = append(line, b[0])
-	}
-	return nil, errors.New("the answer is too long")
+	return err
 }

@@ -37,6 +37,7 @@ func newRootCmd(s streams, caller config.Caller) *cobra.Command {
 		newGroupCmd("hosts", "Show or write which hosts are asked", newHostsCheckCmd(s, caller), newHostsWriteCmd(s, caller)),
 		newImagesCmd(s, caller),
 		newRmCmd(s, caller),
+		newRootFolderCmd(s, caller),
 		newLoginCmd(s, caller),
 		newLogoutCmd(s, caller),
 		newVerifyCmd(s, caller),

@@ -38,8 +38,23 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
+	w := &watched{startContainerd(t, "2.4"), digest.FromString("layer")}
+	ctr := exec.Command(tool("ctr"), "-a", w.socket, "-n", "k8s.io", "content", "ingest", "--expected-size", "4000000", "layer-"+w.layer.String())
+	in, err := ctr.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin(t, ctr)
+	go func() { _, _ = in.Write(make([]byte, 2_000_000)) }() // ctr writes pieces of half a MiB
+	return w
+}
+
+// startContainerd starts a containerd of a version and returns its socket.
+func startContainerd(t *testing.T, version string) string {
+	t.Helper()
 	long(t)
-	if _, err := os.Stat(tool("containerd")); err != nil || !realRoot() {
+	binary := filepath.Join("../../.ci/tools/bin", version, "containerd")
+	if _, err := os.Stat(binary); err != nil || !realRoot() {
 		if os.Getenv("CI") != "" {
 			t.Fatal("this test needs containerd and root")
 		}
@@ -50,29 +65,22 @@ func newWatched(t *testing.T) *watched {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	w := &watched{filepath.Join(dir, "sock"), digest.FromString("layer")}
+	socket := filepath.Join(dir, "sock")
 	config := filepath.Join(dir, "config.toml")
-	text := fmt.Sprintf(watchedConfig, filepath.Join(dir, "root"), filepath.Join(dir, "state"), w.socket)
+	text := fmt.Sprintf(watchedConfig, filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	begin(t, exec.Command(tool("containerd"), "--config", config))
+	begin(t, exec.Command(binary, "--config", config))
 	for range 300 {
-		conn, err := net.Dial("unix", w.socket)
+		conn, err := net.Dial("unix", socket)
 		if err == nil {
 			conn.Close()
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	ctr := exec.Command(tool("ctr"), "-a", w.socket, "-n", "k8s.io", "content", "ingest", "--expected-size", "4000000", "layer-"+w.layer.String())
-	in, err := ctr.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin(t, ctr)
-	go func() { _, _ = in.Write(make([]byte, 2_000_000)) }() // ctr writes pieces of half a MiB
-	return w
+	return socket
 }
 
 // begin starts a program that ends with the test.

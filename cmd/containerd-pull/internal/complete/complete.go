@@ -89,6 +89,8 @@ func (k *completer) arguments() map[string]candidates {
 		"verify":       k.images,
 		"images":       k.images,
 		"rm":           k.images,
+		"root ls":      k.imagesOfRoot,
+		"root rm":      k.imagesOfRoot,
 		"login":        single(k.registries),
 		"logout":       single(k.registries),
 		"profile show": single(k.profiles),

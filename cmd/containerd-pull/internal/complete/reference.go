@@ -43,6 +43,17 @@ func (k *completer) images(cmd *cobra.Command, args []string, word string) ([]st
 	return finish(q.local(ctx, source.Ref{}), args, word)
 }
 
+// imagesOfRoot completes the folder of a root, and then the images in it.
+func (k *completer) imagesOfRoot(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return folders(cmd, args, word)
+	}
+	if err := cmd.Flags().Set("root", args[0]); err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return k.images(cmd, args[1:], word)
+}
+
 // finish returns the candidates that fit, in their order and without
 // repetitions. The shell adds no space if one of them is to be continued.
 func finish(all, args []string, word string) ([]string, cobra.ShellCompDirective) {
