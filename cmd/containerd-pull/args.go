@@ -10,6 +10,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
+	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/plugin"
 )
 
@@ -35,12 +36,16 @@ func atMostOne(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// someReferences requires a reference.
+// someReferences requires a reference, or a file that names some.
 func someReferences(cmd *cobra.Command, args []string) error {
 	if err := usage.RefuseValues(cmd, args); err != nil {
 		return err
 	}
-	if len(args) > 0 || usage.AsksVersion(cmd) {
+	lists, err := config.FlagsOf(cmd.Flags()).Lists()
+	if err != nil {
+		return exit.AsUsage(err)
+	}
+	if len(args) > 0 || !lists.None() || usage.AsksVersion(cmd) {
 		return nil
 	}
 	name := cmd.Root().DisplayName()

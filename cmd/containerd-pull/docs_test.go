@@ -115,13 +115,12 @@ func shownTypes(t *testing.T, o batch.Outcome) map[string]string {
 // success, and exit.Names of which much and little is known.
 func TestOutputDocumentation(t *testing.T) {
 	const dgst = digest.Digest("sha256:3f1d6c17773a45c97bd8f158d665c9709d7b29ed7917ac934086ad96f92e4510")
-	jobs, err := parseRefs([]string{"debian"})
+	ref, err := source.ParseRef("debian")
 	if err != nil {
 		t.Fatal(err)
 	}
-	jobs[0].Config = new(config.Config)
-	good := batch.Outcome{Job: jobs[0], Result: &pull.Result{
-		Name: jobs[0].Ref.Name, Target: ocispec.Descriptor{MediaType: "x", Digest: dgst, Size: 1},
+	good := batch.Outcome{Job: batch.Job{Ref: ref, Typed: "debian", Untagged: true, Config: new(config.Config)}, Result: &pull.Result{
+		Name: ref.Name, Target: ocispec.Descriptor{MediaType: "x", Digest: dgst, Size: 1},
 		Platforms: []pull.Platform{{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, Config: dgst}},
 	}}
 	good.Observed.Warnings = []string{"x"}

@@ -45,6 +45,7 @@ type ordinary struct {
 	dir  string // holds the program and home
 	subs string // line of /etc/subuid
 	jail string // "jail" for a user who may make no namespace
+	in   string // stdin of the program
 }
 
 func newOrdinary(t *testing.T, subs string) *ordinary {
@@ -76,7 +77,7 @@ func (o *ordinary) run(code int, args ...string) (stdout, stderr string) {
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + home, "GOCOVERDIR=" + home} // the last one for tests that count what they cover
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(o.in), &out, &errOut
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		o.t.Fatal(err)
@@ -155,6 +156,21 @@ func TestN8WithoutUnpacking(t *testing.T) {
 	}
 	if _, said := o.run(2, "--root", "r", "--no-such-flag", ref); !strings.Contains(said, "no-such-flag") {
 		t.Errorf("got %q, want a usage error", said)
+	}
+}
+
+// TestListOnStdinInANamespace: the program that is executed again reads the list that
+// the first one has read.
+func TestListOnStdinInANamespace(t *testing.T) {
+	ref := serveOwned(t)
+	o := newOrdinary(t, "ordinary:500000:65536")
+	o.in = "# one\n" + ref + " label=of=line\n"
+	out, _ := o.run(0, "--root", "r", "-q", "-f", "-", "--format", "go-template={{.name}} {{.labels.of}}")
+	if out != ref+" line\n" {
+		t.Errorf("got %q, want the image of the list", out)
+	}
+	if got := o.ownerOf("r", "www"); got != 500032 {
+		t.Errorf("got owner %d, want one of the namespace", got)
 	}
 }
 

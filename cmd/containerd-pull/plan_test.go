@@ -17,19 +17,19 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/hosts"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
 // TestPlanDocumentation compares the table of a plan's JSON fields with a plan.
 func TestPlanDocumentation(t *testing.T) {
 	const dgst = digest.Digest("sha256:3f1d6c17773a45c97bd8f158d665c9709d7b29ed7917ac934086ad96f92e4510")
-	jobs, err := parseRefs([]string{"debian"})
+	ref, err := source.ParseRef("debian")
 	if err != nil {
 		t.Fatal(err)
 	}
-	jobs[0].Config = new(config.Config)
 	o := batch.Outcome{
-		Job: jobs[0],
+		Job: batch.Job{Ref: ref, Typed: "debian", Untagged: true, Config: new(config.Config)},
 		Outlook: &pull.Outlook{
 			Plan:  &pull.Plan{Target: ocispec.Descriptor{Digest: dgst}, Images: []pull.Selected{{Manifest: ocispec.Descriptor{Digest: dgst}}}},
 			Space: store.FreeSpace{Content: &store.Space{}, Snapshots: &store.Space{}},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/named"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/usage"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
@@ -30,7 +31,7 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 		Args:                  someReferences,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !dryRun {
-				return runPull(cmd.Context(), o, args, adviceOf(cmd, args[0]))
+				return runPull(cmd.Context(), o, args, adviceOf(cmd, args))
 			}
 			if err := refuseResultFlags(cmd.Flags()); err != nil {
 				return err
@@ -45,21 +46,14 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 	return cmd
 }
 
-// newBatch opens a session for the references and makes their jobs. The caller closes
-// the session.
+// newBatch opens a session for the images that a call names and makes their jobs. The
+// caller closes the session.
 func newBatch(ctx context.Context, o options, args []string) (context.Context, *session, *batch.Batch, error) {
-	jobs, err := parseRefs(args)
+	ctx, s, jobs, err := openJobs(ctx, o, args)
 	if err != nil {
 		return ctx, nil, nil, err
 	}
 	refs := refsOf(jobs)
-	ctx, s, err := openSession(ctx, o, refs)
-	if err != nil {
-		return ctx, nil, nil, err
-	}
-	for i := range jobs {
-		jobs[i].Config = s.each[i]
-	}
 	if s.parts.Login, err = login(ctx, o.streams, s.call, refs); err != nil {
 		s.close()
 		return ctx, nil, nil, err
@@ -68,13 +62,41 @@ func newBatch(ctx context.Context, o options, args []string) (context.Context, *
 	return ctx, s, &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}, nil
 }
 
+// openJobs is openSession for the images that arguments and lists name.
+func openJobs(ctx context.Context, o options, args []string) (context.Context, *session, []batch.Job, error) {
+	settings, err := config.Load(o.caller, o.flags)
+	if err != nil {
+		return ctx, nil, nil, exit.AsUsage(err)
+	}
+	lists, err := o.flags.Lists()
+	if err != nil {
+		return ctx, nil, nil, exit.AsUsage(err)
+	}
+	images, err := named.Find(ctx, named.Options{Args: args, Lists: lists, Stdin: o.streams.in, Settings: settings})
+	if err != nil {
+		return ctx, nil, nil, err
+	}
+	s := &session{options: o, settings: settings}
+	for _, j := range images.Jobs {
+		s.each = append(s.each, j.Config)
+	}
+	if s.call, err = settings.OfCall(s.each); err != nil {
+		return ctx, nil, nil, exit.AsUsage(err)
+	}
+	if err := enter.KeepStdin(o.caller, images.Stdin); err != nil {
+		return ctx, nil, nil, err
+	}
+	ctx, s, err = s.enter(ctx)
+	return ctx, s, images.Jobs, err
+}
+
 // adviceOf returns which command may have been meant by the name of an official
 // image, for the case that its pull fails. The command pull leaves no doubt.
-func adviceOf(cmd *cobra.Command, first string) string {
-	if cmd.HasParent() || strings.ContainsAny(first, "/:@") {
+func adviceOf(cmd *cobra.Command, args []string) string {
+	if len(args) == 0 || cmd.HasParent() || strings.ContainsAny(args[0], "/:@") {
 		return ""
 	}
-	return usage.Advice(cmd.Root(), first)
+	return usage.Advice(cmd.Root(), args[0])
 }
 
 // runPull pulls the references and writes the result, and the advice if that
@@ -86,7 +108,7 @@ func runPull(ctx context.Context, o options, args []string, advice string) error
 	}
 	defer s.close()
 	out, err := output.NewPull(output.Options{
-		Out: o.streams.out, Config: s.call, Jobs: b.Jobs, List: len(args) != 1, Describe: exit.Describe, Failures: exit.Names(),
+		Out: o.streams.out, Config: s.call, Jobs: b.Jobs, List: isList(s, args), Describe: exit.Describe, Failures: exit.Names(),
 	})
 	if err != nil {
 		return exit.AsUsage(err)
@@ -98,25 +120,8 @@ func runPull(ctx context.Context, o options, args []string, advice string) error
 	return err
 }
 
-// parseRefs returns a job for each reference, without repetitions.
-func parseRefs(args []string) ([]batch.Job, error) {
-	var jobs []batch.Job
-	seen := make(map[string]bool)
-	for _, arg := range args {
-		if strings.HasPrefix(arg, "ipfs://") || strings.HasPrefix(arg, "ipns://") {
-			return nil, exit.UnknownScheme(arg)
-		}
-		ref, err := source.ParseRef(arg)
-		if err != nil {
-			return nil, exit.AsUsage(err)
-		}
-		if key := ref.String(); !seen[key] {
-			seen[key] = true
-			jobs = append(jobs, batch.Job{Ref: ref, Typed: arg, Untagged: ref.Digest == "" && !strings.HasSuffix(arg, ":"+ref.Tag)})
-		}
-	}
-	return jobs, nil
-}
+// isList reports whether the call did not name one image in its arguments alone.
+func isList(s *session, args []string) bool { return len(args) != 1 || !s.call.Lists.None() }
 
 func refsOf(jobs []batch.Job) []source.Ref {
 	refs := make([]source.Ref, len(jobs))

@@ -77,6 +77,12 @@ func openSession(ctx context.Context, o options, refs []source.Ref) (context.Con
 	if s.call, s.each, err = s.settings.ResolveAll(refs); err != nil {
 		return ctx, nil, exit.AsUsage(err)
 	}
+	return s.enter(ctx)
+}
+
+// enter enters the namespaces of the store, as the settings of s name it.
+func (s *session) enter(ctx context.Context) (context.Context, *session, error) {
+	o := s.options
 	if err := enter.Rootless(o.caller, s.configs()...); err != nil {
 		return ctx, nil, err
 	}

@@ -67,6 +67,9 @@ type Config struct {
 	// NoContentTrust is accepted for Docker's command lines and changes nothing.
 	NoContentTrust bool
 
+	// Lists name images besides the arguments of the call.
+	Lists Lists
+
 	// Profile is the name of the profile in use; empty if there is none.
 	Profile string
 	// File is the configuration file that was named for this call.
@@ -76,6 +79,15 @@ type Config struct {
 	// owner is the profile in use as its credentials see it, nil if there is none.
 	owner *credential.Profile
 }
+
+// Lists are the files that name images. A file "-" is the standard input.
+type Lists struct {
+	Files    []string // one reference in each line
+	Password bool     // the standard input holds a password
+}
+
+// None reports whether no file names images.
+func (l Lists) None() bool { return len(l.Files) == 0 }
 
 // Login holds the credential of the command line.
 type Login struct {

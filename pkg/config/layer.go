@@ -34,12 +34,14 @@ func (s *Settings) layers(ref source.Ref) ([]layer, error) {
 	}
 	all = append(all, files...)
 	env := environment{s.caller}
-	if named, ok, err := s.flags.lookup(profileChoice()); ok || err != nil {
-		profile, err := s.profileLayers(named, err)
-		return append(append(append(all, env), profile...), s.flags), err
+	for _, typed := range []layer{s.line, s.flags} {
+		if named, ok, err := typed.lookup(profileChoice()); ok || err != nil {
+			profile, err := s.profileLayers(named, err)
+			return append(append(append(all, env), profile...), s.flags, s.line), err
+		}
 	}
 	profile, err := s.implicitProfile(ref, append(all, env))
-	return append(append(append(all, profile...), env), s.flags), err
+	return append(append(append(all, profile...), env), s.flags, s.line), err
 }
 
 // implicitProfile returns the profile used when no flag names one: from the

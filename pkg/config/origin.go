@@ -14,6 +14,8 @@ const (
 	FromProfile Kind = "profile"
 	FromEnv     Kind = "environment"
 	FromFlag    Kind = "flag"
+	// FromLine is the line of a list that names the image.
+	FromLine Kind = "list"
 	// FromPattern is a profile chosen by a reference.
 	FromPattern Kind = "pattern"
 	// Excluded marks a setting that a stronger one rules out.
@@ -39,7 +41,7 @@ func (o Origin) String() string {
 		return "environment " + o.Name
 	case FromPattern:
 		return "pattern " + o.Name
-	case FromFile, FromNerdctl:
+	case FromFile, FromNerdctl, FromLine:
 		return o.where()
 	case FromProfile:
 		return fmt.Sprintf("profile %s (%s)", o.Name, o.where())
@@ -57,7 +59,7 @@ func (o Origin) where() string { return fmt.Sprintf("%s:%d", o.File, o.Line) }
 // subject names the origin of the setting s inside a sentence.
 func (o Origin) subject(s *Setting) string {
 	switch o.Kind {
-	case FromFlag, FromEnv:
+	case FromFlag, FromEnv, FromLine:
 		return o.Name
 	}
 	return fmt.Sprintf("%s (%s)", s.Name(), o)

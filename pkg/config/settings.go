@@ -14,6 +14,7 @@ type Settings struct {
 	caller Caller
 	flags  *Flags
 	files  *files
+	line   Line // of the list that names the image, zero if none does
 }
 
 // Read reads the sources of the settings without judging them; see Findings.
@@ -115,22 +116,30 @@ func (s *Settings) Resolve(ref source.Ref) (*Config, error) {
 	return cfg, cfg.finish(value.LabelFields{Profile: cfg.Profile, Ref: ref.Name, Time: s.caller.now().Format(time.RFC3339)})
 }
 
-// ResolveAll returns the configuration of each reference, and the one for what
-// concerns the whole call, such as its time limit and its display. The latter
-// follows a pattern only if all references agree about it.
+// ResolveAll returns the configuration of each reference, and that of the call.
 func (s *Settings) ResolveAll(refs []source.Ref) (call *Config, each []*Config, err error) {
-	agreed := true
 	for _, ref := range refs {
 		cfg, err := s.Resolve(ref)
 		if err != nil {
 			return nil, nil, err
 		}
 		each = append(each, cfg)
-		agreed = agreed && cfg.Profile == each[0].Profile
 	}
-	if agreed && len(each) > 0 {
-		return each[0], each, nil
-	}
-	call, err = s.Resolve(source.Ref{})
+	call, err = s.OfCall(each)
 	return call, each, err
+}
+
+// OfCall returns the configuration for what concerns a whole call, such as its time
+// limit and its display, given those of its references. It follows a pattern only if
+// all references agree about it.
+func (s *Settings) OfCall(each []*Config) (*Config, error) {
+	for _, cfg := range each {
+		if cfg.Profile != each[0].Profile {
+			return s.Resolve(source.Ref{})
+		}
+	}
+	if len(each) > 0 {
+		return each[0], nil
+	}
+	return s.Resolve(source.Ref{})
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func selectionSettings() []*Setting {
-	return []*Setting{
+	return append(listSettings(), []*Setting{
 		{
 			Key:         "platforms",
 			Flags:       []Flag{{Name: "platform"}},
@@ -105,6 +105,19 @@ func selectionSettings() []*Setting {
 			Usage: "pull the others when one of several references fails, as by default",
 			Group: GroupSelection,
 			bind:  func(c *Config) value.Value { return value.Bool(&c.KeepGoing) },
+		},
+	}...)
+}
+
+// listSettings name the images of a call besides its arguments.
+func listSettings() []*Setting {
+	return []*Setting{
+		{
+			Flags:  []Flag{{Name: "file", Short: "f"}},
+			Usage:  "`list` of references, one in each line; of a folder, every list in it whose name ends in .conf; - is stdin",
+			Group:  GroupSelection,
+			Common: true,
+			bind:   func(c *Config) value.Value { return value.Paths(&c.Lists.Files) },
 		},
 	}
 }

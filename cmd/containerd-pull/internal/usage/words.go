@@ -137,8 +137,8 @@ func fileHint(root *cobra.Command, file string) string {
 	switch path.Ext(file) {
 	case ".tar", ".tgz", ".gz", ".zst":
 		return "ctr images import brings an archive into containerd"
-	case ".txt", ".lst", ".list":
-		return "xargs " + root.DisplayName() + " <" + file + " pulls what a file lists"
+	case ".txt", ".lst", ".list", ".conf":
+		return root.DisplayName() + " -f " + file + " pulls what a file lists"
 	case ".yaml", ".yml", ".json", ".toml":
 		return "name the images that it names"
 	}
