@@ -89,7 +89,7 @@ var reads = map[string]limit{
 	"pkg/store/daemon imports filepath.Glob":                       {"names alone; 1,000 files", "a folder"},
 	"pkg/store/daemon readConfig io.ReadAll":                       {"4 MiB", "10 s"},
 	"pkg/store/daemon parse bolt.Open":                             {"64 MiB, checked page by page before", "memory"},
-	"pkg/store/daemon readCopy io.ReadAll":                         {"64 MiB", "a regular file"},
+	"pkg/store/daemon readCopy io.Copy":                            {"64 MiB", "a regular file"},
 	"pkg/store/daemon readIdentity io.ReadAll":                     {"a short text", "a regular file"},
 	"pkg/store/root Apply io.Copy":                                 {"into a hash; limits of the layer", "the file ends"},
 	"pkg/store/root checkFolders os.ReadDir":                       {"names alone", "a folder"},

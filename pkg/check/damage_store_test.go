@@ -85,6 +85,7 @@ type depot struct {
 	root, other   string // what is copied, and what replaces it
 	ref           string
 	parts, others []part   // the same, of both
+	known         []string // digests and chain IDs of both images, and what a daemon says of a database
 	kept          []string // files that no command is to lose
 }
 
@@ -93,6 +94,10 @@ func newDepot(t *testing.T, programs *programs, p teststore.Place, reg *testregi
 	t.Helper()
 	d := &depot{programs: programs, place: p, root: programs.root(t), other: programs.root(t)}
 	d.parts, d.others = partsOf(one, p.Snapshotter), partsOf(two, p.Snapshotter)
+	d.known = []string{"database"}
+	for _, img := range []*pulltest.Image{one, two} {
+		d.known = append(d.known, img.Desc.Digest.Encoded(), img.Children[0].ChainIDs()[0].Encoded())
+	}
 	d.ref = testregistry.Push(t, reg, "team/app:1", one)
 	d.fill(t, d.root, d.ref, "begun")
 	d.fill(t, d.other, testregistry.Push(t, reg, "team/app:2", two), "begun, too")

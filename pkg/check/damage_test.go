@@ -59,18 +59,20 @@ type row struct {
 	damage teststore.Damage
 }
 
-// rows are all damages of a depot. Unreadable and failing files, databases and whole
-// folders are those of an embedded root: a daemon is root, reads by itself, and what it
-// does without its databases is its own affair.
+// rows are all damages of a depot. Unreadable and failing files are those of an embedded
+// root: a daemon is root, and reads by itself.
 func (d *depot) rows() (all []row) {
 	folders := []teststore.Damage{teststore.Removed, teststore.Emptied, teststore.Replaced, teststore.Unreadable}
 	for i, p := range d.parts {
 		for _, damage := range append(teststore.Damages(), failing) {
-			embedded := p.whole || damage == teststore.Unreadable || damage == failing
+			embedded := damage == teststore.Unreadable || damage == failing
 			if p.folder && !slices.Contains(folders, damage) || embedded && d.place.Version != "" || damage == failing && d.place.Snapshotter == store.Native {
 				continue
 			}
 			r := row{i, p, damage}
+			if p.whole && d.place.Version != "" { // of what a daemon has, its clients see what it knows
+				r.part.said = d.known
+			}
 			if replaced := p.folder && !p.whole && damage == teststore.Replaced && strings.Contains(p.name, "snapshot"); replaced {
 				r.part.deeply, r.part.unread = true, true
 			}
@@ -240,7 +242,11 @@ func (d *depot) change(t *testing.T, r row, command string, damaged bool, c *cop
 		c.keeps(t, d.hurt(t, r))
 		return notAffected
 	}
-	after, left := c.run(t, r.strictest())
+	check := r.strictest()
+	if r.part.whole && c.daemon != nil && asksForImage(command) { // it may know of other images that are not there
+		check += " " + d.ref
+	}
+	after, left := c.run(t, check)
 	switch {
 	case r.damage == failing && damaged && c.inode(r) != was, after == 0 && damaged:
 		return healed

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 // Flags are settings as the flags of one command, and what was typed.

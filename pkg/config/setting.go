@@ -3,8 +3,9 @@ package config
 import (
 	"strings"
 
-	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 	"github.com/spf13/pflag"
+
+	"github.com/containerd-pull/containerd-pull/pkg/config/value"
 )
 
 // Group is a heading under which help lists settings.
@@ -76,7 +77,10 @@ type Setting struct {
 	fallback func(Caller) string // the Default, where it depends on the caller
 }
 
-func (s *Setting) shape() value.Shape { return s.bind(new(Config)).Shape() }
+// blank is what shapes are asked of; nothing is ever set in it.
+var blank Config
+
+func (s *Setting) shape() value.Shape { return s.bind(&blank).Shape() }
 
 // Name is how messages call the setting.
 func (s *Setting) Name() string {

@@ -2,17 +2,20 @@ package config
 
 import (
 	"slices"
+	"sync"
 )
 
 // Table lists the settings in the order of help. Each entry names the field
 // that it sets, so that a setting without effect cannot be written down.
-func Table() []*Setting {
-	var all []*Setting
+func Table() []*Setting { return slices.Clone(table()) }
+
+// table is made once, for all commands.
+var table = sync.OnceValue(func() (all []*Setting) {
 	for _, part := range [][]*Setting{destinationSettings(), selectionSettings(), registrySettings(), credentialSettings(), verificationSettings(), limitSettings(), outputSettings()} {
 		all = append(all, part...)
 	}
 	return all
-}
+})
 
 // settingKeys are the keys of the settings that files may hold.
 func settingKeys() []string {

@@ -68,9 +68,14 @@ func (s *Store) Survey(ctx context.Context, w Wanted) (Found, error) {
 	if len(w.Blobs)+len(w.Documents)+len(w.Chains) == 0 {
 		return Found{}, nil
 	}
-	v := surveyor{Store: s, files: s.backend.Files(ctx), found: Found{Blobs: map[digest.Digest]Blob{}, Snapshots: map[digest.Digest]Snapshot{}}}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(questions)
+	v := surveyor{Store: s, found: Found{Blobs: map[digest.Digest]Blob{}, Snapshots: map[digest.Digest]Snapshot{}}}
+	v.files = sync.OnceValue(func() Files { return s.backend.Files(ctx) })
+	g.Go(func() error { // which files are looked at is found out beside the first records
+		v.files()
+		return nil
+	})
 	for _, chain := range w.Chains { // first: they take longest
 		g.Go(func() error { return v.chain(ctx, chain) })
 	}
@@ -100,7 +105,7 @@ func once(all, except []ocispec.Descriptor) []ocispec.Descriptor {
 // surveyor is one Survey.
 type surveyor struct {
 	*Store
-	files Files
+	files func() Files
 	mu    sync.Mutex // guards found
 	found Found
 }
@@ -114,7 +119,7 @@ func (v *surveyor) blob(ctx context.Context, desc ocispec.Descriptor, document b
 }
 
 // look looks at the record and the file of a blob.
-func (s *Store) look(ctx context.Context, files Files, desc ocispec.Descriptor, document bool) (Blob, error) {
+func (s *Store) look(ctx context.Context, files func() Files, desc ocispec.Descriptor, document bool) (Blob, error) {
 	info, err := s.Content.Info(ctx, desc.Digest)
 	if errdefs.IsNotFound(err) {
 		return Blob{}, nil
@@ -123,7 +128,7 @@ func (s *Store) look(ctx context.Context, files Files, desc ocispec.Descriptor, 
 		return Blob{}, fmt.Errorf("looking up blob %s: %w", desc.Digest, err)
 	}
 	b := Blob{Info: &info}
-	b.Damage, err = s.damageOf(ctx, files, info)
+	b.Damage, err = s.damageOf(ctx, files(), info)
 	if errdefs.IsNotFound(err) {
 		return Blob{}, nil
 	}
@@ -215,7 +220,7 @@ func (v *surveyor) chain(ctx context.Context, chain []digest.Digest) error {
 		n = len(chain)
 	}
 	if damage == nil {
-		if damage, err = v.files.ChainDamage(ctx, chain[:n]); err != nil {
+		if damage, err = v.files().ChainDamage(ctx, chain[:n]); err != nil {
 			return err
 		}
 	}
@@ -260,7 +265,7 @@ func (v *surveyor) chainRecords(ctx context.Context, chain []digest.Digest) (all
 		g.Go(func() (err error) {
 			all[i].Info, err = v.committed(ctx, id.String(), parent.String())
 			if i == len(chain)-1 && all[i].Info != nil && err == nil {
-				damage, err = v.files.ChainDamage(ctx, chain)
+				damage, err = v.files().ChainDamage(ctx, chain)
 			}
 			return err
 		})
@@ -488,7 +493,7 @@ func (h honest) writer(ctx context.Context, opts []content.WriterOpt) (content.W
 func (h honest) dropDamaged(ctx context.Context, desc ocispec.Descriptor) (there bool, err error) {
 	h.of.dropping.Lock()
 	defer h.of.dropping.Unlock()
-	b, err := h.of.look(ctx, h.of.backend.Files(ctx), desc, isDocument(desc))
+	b, err := h.of.look(ctx, func() Files { return h.of.backend.Files(ctx) }, desc, isDocument(desc))
 	if err != nil || b.Info == nil || b.Damage == "" {
 		return b.IsThere(), err
 	}

@@ -82,6 +82,7 @@ type checker struct {
 	pageSize uint64
 	pages    uint64 // up to the last that was ever in use
 	used     map[uint64]bool
+	buffers  [][]byte // of the pages that lie in each other, by depth
 }
 
 // meta is what a meta page says.
@@ -157,12 +158,13 @@ type page struct {
 	data  []byte // from the header on
 }
 
-// read reads the page id, which nothing else may use.
-func (c *checker) read(id uint64) (page, error) {
+// read reads the page id, which nothing else may use. The page is good until the next
+// one of its depth is read.
+func (c *checker) read(id uint64, depth int) (page, error) {
 	if id < firstPage || id >= c.pages {
 		return page{}, Damaged("page %d of %d is asked for", id, c.pages)
 	}
-	head := make([]byte, headerSize)
+	head := c.buffer(depth, c.pageSize)
 	if _, err := c.file.ReadAt(head, int64(id*c.pageSize)); err != nil {
 		return page{}, err
 	}
@@ -179,11 +181,24 @@ func (c *checker) read(id uint64) (page, error) {
 		}
 		c.used[i] = true
 	}
-	data := make([]byte, run*c.pageSize)
+	if run == 1 {
+		return asPage(id, head), nil
+	}
+	data := c.buffer(depth, run*c.pageSize)
 	if _, err := c.file.ReadAt(data, int64(id*c.pageSize)); err != nil {
 		return page{}, err
 	}
 	return asPage(id, data), nil
+}
+
+func (c *checker) buffer(depth int, size uint64) []byte {
+	for len(c.buffers) <= depth {
+		c.buffers = append(c.buffers, nil)
+	}
+	if uint64(cap(c.buffers[depth])) < size {
+		c.buffers[depth] = make([]byte, size)
+	}
+	return c.buffers[depth][:size]
 }
 
 func asPage(id uint64, data []byte) page {
@@ -198,7 +213,7 @@ func (c *checker) tree(id uint64, b bounds, depth int) error {
 	if depth > maxDepth {
 		return Damaged("more than %d pages lie in each other", maxDepth)
 	}
-	p, err := c.read(id)
+	p, err := c.read(id, depth)
 	if err != nil {
 		return err
 	}
@@ -310,7 +325,7 @@ func (p page) keys(keySize, valueSize int, b bounds) ([][]byte, error) {
 
 // freelist checks the list of free pages: none is used, and none stands in it twice.
 func (c *checker) freelist(id uint64) error {
-	p, err := c.read(id)
+	p, err := c.read(id, 0)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (c *connection) resolve(ctx context.Context) (dial int64, err error) {
 		dial := c.dials.Load()
 		err := asUnavailable(c.address, c.describe(limited, dial))
 		if !errors.Is(err, store.ErrUnavailable) || limited.Err() != nil {
-			return dial, cmp.Or(context.Cause(ctx), err)
+			return dial, cmp.Or(context.Cause(ctx), incomplete(c.address, err))
 		}
 		select {
 		case <-limited.Done():

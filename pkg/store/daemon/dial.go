@@ -30,6 +30,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/dialer"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -130,6 +131,8 @@ func connect(address string, timeout time.Duration) (*connection, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: timeout}),
 		grpc.WithContextDialer(dial),
 		grpc.WithIdleTimeout(0),
+		grpc.WithUnaryInterceptor(diagnoseCall),
+		grpc.WithStreamInterceptor(diagnoseStream),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
 			grpc.MaxCallSendMsgSize(defaults.DefaultMaxSendMsgSize)))
@@ -189,16 +192,24 @@ func asUnavailable(address string, err error) error {
 // lists all plugins that matter. Whether this process sees the files of its
 // snapshots is left to be proven.
 func (d *daemon) introspect(ctx context.Context, name string) error {
-	if name == "" {
-		var err error
-		if name, err = namespaceDefault(ctx, d.client, d.parts.Namespace); err != nil {
-			return err
+	var answer *introspectionapi.PluginsResponse
+	g, asking := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		if name == "" {
+			name, err = namespaceDefault(asking, d.client, d.parts.Namespace)
 		}
-	}
-	answer, err := d.client.IntrospectionService().Plugins(ctx, "type=="+pluginSnapshots, "type=="+pluginContent, "type=="+pluginVerifiers,
-		"type=="+pluginServices+",id=="+serviceDiff, "type=="+pluginServices+",id=="+serviceTransfer)
-	if err != nil {
-		return fmt.Errorf("listing containerd's plugins: %w", err)
+		return err
+	})
+	g.Go(func() (err error) {
+		answer, err = d.client.IntrospectionService().Plugins(asking, "type=="+pluginSnapshots, "type=="+pluginContent, "type=="+pluginVerifiers,
+			"type=="+pluginServices+",id=="+serviceDiff, "type=="+pluginServices+",id=="+serviceTransfer)
+		if err != nil {
+			err = fmt.Errorf("listing containerd's plugins: %w", err)
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	sn, err := snapshotter(ofType(answer.Plugins, pluginSnapshots), name)
 	if err != nil {

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -38,36 +37,34 @@ func readNumbers(dir *os.File, namespace string) (numbers, error) {
 	return nil, err
 }
 
+// readCopy reads what the records of all snapshots say, out of a copy in memory.
 func readCopy(dir *os.File) (map[string]snapshotdir.Record, error) {
 	f, err := beneath.File(dir, snapshotdir.Database, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	body, err := io.ReadAll(io.LimitReader(f, maxRecords+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
-	case len(body) > maxRecords:
-		return nil, fmt.Errorf("%s has more than %d bytes", f.Name(), maxRecords)
-	}
-	if err := boltcheck.Pages(bytes.NewReader(body), int64(len(body))); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	return parse(body)
-}
-
-// parse opens a database that lies in memory, and reads the records of all snapshots.
-func parse(body []byte) (all map[string]snapshotdir.Record, err error) {
 	fd, err := unix.MemfdCreate("records", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("creating a file in memory: %w", err)
 	}
-	file := os.NewFile(uintptr(fd), "records")
-	defer file.Close()
-	if _, err := file.Write(body); err != nil {
-		return nil, fmt.Errorf("copying records: %w", err)
+	memory := os.NewFile(uintptr(fd), "records")
+	defer memory.Close()
+	size, err := io.Copy(memory, io.LimitReader(f, maxRecords+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("copying %s: %w", f.Name(), err)
+	case size > maxRecords:
+		return nil, fmt.Errorf("%s has more than %d bytes", f.Name(), maxRecords)
 	}
+	if err := boltcheck.Pages(memory, size); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return parse(memory)
+}
+
+// parse reads the records of a database that is whole.
+func parse(file *os.File) (all map[string]snapshotdir.Record, err error) {
 	db, err := bolt.Open(beneath.Path(file), 0, &bolt.Options{ReadOnly: true})
 	if err != nil {
 		return nil, fmt.Errorf("opening a copy of records: %w", err)
