@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/source"
@@ -29,15 +28,17 @@ func newConfigShowCmd(s streams, caller config.Caller) *cobra.Command {
 	return cmd
 }
 
-func runConfigShow(o *configShowOptions, args []string) error {
-	var ref source.Ref
-	if len(args) > 0 {
-		var err error
-		if ref, err = source.ParseRef(args[0]); err != nil {
-			return exit.AsUsage(err)
-		}
+// resolveForSome is resolve for the image that is named, if any is.
+func (o options) resolveForSome(args []string) (*config.Settings, *config.Config, error) {
+	if len(args) == 0 {
+		return o.resolve(source.Ref{})
 	}
-	settings, cfg, err := o.resolve(ref)
+	settings, _, cfg, err := o.resolveFor(args[0])
+	return settings, cfg, err
+}
+
+func runConfigShow(o *configShowOptions, args []string) error {
+	settings, cfg, err := o.resolveForSome(args)
 	if err != nil {
 		return err
 	}

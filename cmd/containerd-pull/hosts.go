@@ -61,11 +61,7 @@ func newHostsWriteCmd(s streams, caller config.Caller) *cobra.Command {
 }
 
 func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
-	ref, err := source.ParseRef(arg)
-	if err != nil {
-		return exit.AsUsage(err)
-	}
-	settings, cfg, err := o.resolve(ref)
+	settings, ref, cfg, err := o.resolveFor(arg)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func runImages(ctx context.Context, o *imagesOptions, args []string) error {
 	if err != nil {
 		return exit.AsUsage(err)
 	}
-	ctx, s, err := openSession(ctx, o.options, imageRefs(args))
+	ctx, s, err := openSession(ctx, o.options, args)
 	if err != nil {
 		return err
 	}
@@ -77,10 +77,9 @@ func (s *session) stores(args []string) [][]wanted {
 	if len(args) == 0 {
 		return [][]wanted{nil}
 	}
-	refs := imageRefs(args)
 	var all []wanted
 	for i, cfg := range s.each {
-		all = append(all, wanted{args[i], refs[i], cfg})
+		all = append(all, wanted{args[i], s.refs[i], cfg})
 	}
 	return byStore(all)
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/progress/display"
-	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
 func newPullCmd(s streams, caller config.Caller) *cobra.Command {
@@ -53,12 +52,11 @@ func newBatch(ctx context.Context, o options, args []string) (context.Context, *
 	if err != nil {
 		return ctx, nil, nil, err
 	}
-	refs := refsOf(jobs)
-	if s.parts.Login, err = login(ctx, o.streams, s.call, refs); err != nil {
+	if s.parts.Login, err = login(ctx, o.streams, s.call, s.refs); err != nil {
 		s.close()
 		return ctx, nil, nil, err
 	}
-	warnings := slices.Concat(enter.OwnWarnings(o.caller), s.warnings(refs))
+	warnings := slices.Concat(enter.OwnWarnings(o.caller), s.refWarnings())
 	return ctx, s, &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}, nil
 }
 
@@ -78,7 +76,7 @@ func openJobs(ctx context.Context, o options, args []string) (context.Context, *
 	}
 	s := &session{options: o, settings: settings}
 	for _, j := range images.Jobs {
-		s.each = append(s.each, j.Config)
+		s.refs, s.each = append(s.refs, j.Ref), append(s.each, j.Config)
 	}
 	if s.call, err = settings.OfCall(s.each); err != nil {
 		return ctx, nil, nil, exit.AsUsage(err)
@@ -122,14 +120,6 @@ func runPull(ctx context.Context, o options, args []string, advice string) error
 
 // isList reports whether the call did not name one image in its arguments alone.
 func isList(s *session, args []string) bool { return len(args) != 1 || !s.call.Lists.None() }
-
-func refsOf(jobs []batch.Job) []source.Ref {
-	refs := make([]source.Ref, len(jobs))
-	for i, j := range jobs {
-		refs[i] = j.Ref
-	}
-	return refs
-}
 
 // showPull pulls under a display and writes the result once that is closed.
 func showPull(ctx context.Context, s *session, b *batch.Batch, out *output.Pull) error {

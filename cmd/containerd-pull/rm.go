@@ -63,7 +63,7 @@ func (o *rmOptions) refuse(cmd *cobra.Command, args []string) error {
 
 // runRm removes all images, or none if one of them is not there or is to stay.
 func runRm(ctx context.Context, o *rmOptions, args []string) error {
-	ctx, s, err := openSession(ctx, o.options, imageRefs(args))
+	ctx, s, err := openSession(ctx, o.options, args)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,20 @@ func (o options) resolve(ref source.Ref) (*config.Settings, *config.Config, erro
 	return settings, cfg, exit.AsUsage(err)
 }
 
+// resolveFor is resolve for an image by its name, which the settings may complete.
+func (o options) resolveFor(name string) (*config.Settings, source.Ref, *config.Config, error) {
+	settings, err := config.Load(o.caller, o.flags)
+	if err != nil {
+		return nil, source.Ref{}, nil, exit.AsUsage(err)
+	}
+	ref, err := settings.Ref(name)
+	if err != nil {
+		return nil, ref, nil, exit.AsUsage(err)
+	}
+	cfg, err := settings.Resolve(ref)
+	return settings, ref, cfg, exit.AsUsage(err)
+}
+
 // warn writes what may surprise but ends no command.
 func (o options) warn(messages ...string) {
 	for _, m := range messages {
@@ -59,22 +73,26 @@ type session struct {
 	options
 	settings *config.Settings
 	call     *config.Config   // of what concerns the whole call
-	each     []*config.Config // of the references, in their order
+	refs     []source.Ref     // of the images that are named, in their order
+	each     []*config.Config // of refs
 	parts    *batch.Parts
 	display  *display.Display // nil before startDisplay
 	undo     []func()
 }
 
-// openSession resolves the settings for refs and enters the namespaces of the
-// store. The context that it returns ends with --timeout. The caller closes the
-// session.
-func openSession(ctx context.Context, o options, refs []source.Ref) (context.Context, *session, error) {
+// openSession resolves the settings for the images that are named and enters the
+// namespaces of the store. The context that it returns ends with --timeout. The caller
+// closes the session.
+func openSession(ctx context.Context, o options, names []string) (context.Context, *session, error) {
 	s := &session{options: o}
 	var err error
 	if s.settings, err = config.Load(o.caller, o.flags); err != nil {
 		return ctx, nil, exit.AsUsage(err)
 	}
-	if s.call, s.each, err = s.settings.ResolveAll(refs); err != nil {
+	if s.refs, err = imageRefs(s.settings, names); err != nil {
+		return ctx, nil, exit.AsUsage(err)
+	}
+	if s.call, s.each, err = s.settings.ResolveAll(s.refs); err != nil {
 		return ctx, nil, exit.AsUsage(err)
 	}
 	return s.enter(ctx)
@@ -110,11 +128,27 @@ func (s *session) configs() []*config.Config {
 	return s.each
 }
 
-// warnings lists what may surprise in the settings for refs, which are those of
-// the session.
-func (s *session) warnings(refs []source.Ref) []string {
+// imageRefs parses the names of images, completed as the settings say. The name of a
+// record need not be a reference; it gets the zero Ref then.
+func imageRefs(settings *config.Settings, names []string) ([]source.Ref, error) {
+	refs := make([]source.Ref, len(names))
+	for i, name := range names {
+		ref, err := settings.Ref(name)
+		if _, wrong := source.ParseRef(name); wrong != nil {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		refs[i] = ref
+	}
+	return refs, nil
+}
+
+// refWarnings lists what may surprise in the settings for the images of the session.
+func (s *session) refWarnings() []string {
 	all := s.settings.Warnings()
-	for i, ref := range refs {
+	for i, ref := range s.refs {
 		if ref.Domain != "" { // a record whose name is no reference has none
 			all = append(all, s.each[i].Warnings(ref)...)
 		}

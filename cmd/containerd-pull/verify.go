@@ -70,8 +70,7 @@ func (o *verifyOptions) refuse(fs *pflag.FlagSet) (err error) {
 }
 
 func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
-	refs := imageRefs(args)
-	ctx, s, err := openSession(ctx, o.options, refs)
+	ctx, s, err := openSession(ctx, o.options, args)
 	if err != nil {
 		return err
 	}
@@ -81,33 +80,19 @@ func runVerify(ctx context.Context, o *verifyOptions, args []string) error {
 	}
 	var warnings []string
 	if o.repair {
-		warnings = append(s.warnings(refs), enter.OwnWarnings(o.caller)...)
+		warnings = append(s.refWarnings(), enter.OwnWarnings(o.caller)...)
 	} else { // no registry is asked for anything
-		warnings = s.warnings(nil)
+		warnings = s.settings.Warnings()
 	}
 	for _, w := range warnings {
 		s.parts.Progress.Emit(progress.Event{Kind: progress.Warning, Message: w})
 	}
 	v := &verification{o: o, session: s}
 	for i, cfg := range s.each {
-		v.wanted = append(v.wanted, wanted{args[i], refs[i], cfg})
+		v.wanted = append(v.wanted, wanted{args[i], s.refs[i], cfg})
 	}
 	err = errors.Join(v.run(ctx), s.parts.Close())
 	return v.conclude(s.endDisplay(err))
-}
-
-// imageRefs parses the names of images. The name of a record need not be a
-// reference; it gets the zero Ref then.
-func imageRefs(args []string) []source.Ref {
-	var refs []source.Ref
-	for _, arg := range args {
-		ref, err := source.ParseRef(arg)
-		if err != nil {
-			ref = source.Ref{}
-		}
-		refs = append(refs, ref)
-	}
-	return refs
 }
 
 // wanted is an image named on the command line.

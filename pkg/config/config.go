@@ -67,6 +67,8 @@ type Config struct {
 	// NoContentTrust is accepted for Docker's command lines and changes nothing.
 	NoContentTrust bool
 
+	// Short completes short names.
+	Short Short
 	// Lists name images besides the arguments of the call.
 	Lists Lists
 

@@ -8,7 +8,7 @@ import (
 )
 
 func selectionSettings() []*Setting {
-	return append(listSettings(), []*Setting{
+	return append(append(listSettings(), shortSettings()...), []*Setting{
 		{
 			Key:         "platforms",
 			Flags:       []Flag{{Name: "platform"}},

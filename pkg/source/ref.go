@@ -63,6 +63,13 @@ func ParseRef(s string) (Ref, error) {
 	return ref, nil
 }
 
+// IsShort reports whether the name of an image has no registry in front, as the parser
+// tells a registry from a part of a path.
+func IsShort(s string) bool {
+	first, _, ok := strings.Cut(s, "/")
+	return !ok || !strings.ContainsAny(first, ".:") && first != "localhost" && strings.ToLower(first) == first
+}
+
 // officialImages is where Docker Hub has the images of short names.
 const officialImages = "library/"
 

@@ -10,7 +10,12 @@ import (
 )
 
 // Labels is a table of labels for an image record. Set merges.
-func Labels(field *map[string]string) Value { return (*labelsValue)(field) }
+func Labels(field *map[string]string) Value { return Table(field, checkLabel) }
+
+// Table is a table of texts whose pairs check accepts. Set merges.
+func Table(field *map[string]string, check func(key, val string) error) Value {
+	return &textsTable{field, check}
+}
 
 // Secrets is a table whose values must not be shown, such as headers.
 func Secrets(field *map[string]string) Value { return (*secretsValue)(field) }
@@ -27,39 +32,42 @@ func (f LabelFields) Expand(label string) (string, error) {
 	return strings.NewReplacer("{{.Profile}}", f.Profile, "{{.Ref}}", f.Ref, "{{.Time}}", f.Time).Replace(label), nil
 }
 
-type labelsValue map[string]string
+type textsTable struct {
+	field *map[string]string
+	check func(key, val string) error
+}
 
-func (v *labelsValue) Plain() any { return map[string]string(*v) }
+func (v *textsTable) Plain() any { return *v.field }
 
-func (v *labelsValue) Shape() Shape {
+func (v *textsTable) Shape() Shape {
 	return Shape{Type: "object", Name: "key=value", Items: &Shape{Type: "string"}}
 }
 
-func (v *labelsValue) String() string {
+func (v *textsTable) String() string {
 	var pairs []string
-	for _, k := range slices.Sorted(maps.Keys(*v)) {
-		pairs = append(pairs, k+"="+(*v)[k])
+	for _, k := range slices.Sorted(maps.Keys(*v.field)) {
+		pairs = append(pairs, k+"="+(*v.field)[k])
 	}
 	return strings.Join(pairs, ",")
 }
 
 // Set copies, because other layers may hold the map as it is.
-func (v *labelsValue) Set(raw any) error {
+func (v *textsTable) Set(raw any) error {
 	add, err := parsePairs(raw)
 	if err != nil {
 		return err
 	}
 	for key, val := range add {
-		if err := checkLabel(key, val); err != nil {
+		if err := v.check(key, val); err != nil {
 			return err
 		}
 	}
-	merged := maps.Clone(*v)
+	merged := maps.Clone(*v.field)
 	if merged == nil {
-		merged = make(labelsValue, len(add))
+		merged = make(map[string]string, len(add))
 	}
 	maps.Copy(merged, add)
-	*v = merged
+	*v.field = merged
 	return nil
 }
 

@@ -134,10 +134,19 @@ func (q *query) records(ctx context.Context, of source.Ref) []images.Image {
 	})
 }
 
+// ref parses the name of an image as the settings complete it.
+func (q *query) ref(name string) (source.Ref, error) {
+	settings, err := config.Load(q.Caller, config.FlagsOf(q.cmd.Flags()))
+	if err != nil {
+		return source.Ref{}, err
+	}
+	return settings.Ref(name)
+}
+
 // digests completes name@ by the digests of images in the store under that
 // name, or under any tag if the name has none.
 func (q *query) digests(ctx context.Context, name string) []string {
-	ref, err := source.ParseRef(name)
+	ref, err := q.ref(name)
 	if err != nil {
 		return nil
 	}
@@ -154,7 +163,7 @@ func (q *query) digests(ctx context.Context, name string) []string {
 // tags completes repository: by the tags at the registry, newest first, and by
 // those of images in the store.
 func (q *query) tags(ctx context.Context, repository string) []string {
-	ref, err := source.ParseRef(repository)
+	ref, err := q.ref(repository)
 	if err != nil {
 		return nil
 	}
@@ -194,7 +203,17 @@ func (q *query) names(ctx context.Context) []string {
 	both.Go(func() { local = q.local(ctx, source.Ref{}) })
 	both.Go(func() { catalog = q.catalogs(ctx, settings, cfg) })
 	both.Wait()
-	return slices.Concat(local, known(settings, cfg.Profile), catalog)
+	return slices.Concat(local, aliases(cfg), known(settings, cfg.Profile), catalog)
+}
+
+// aliases returns the short names of repositories that the settings know.
+func aliases(cfg *config.Config) []string {
+	var all []string
+	for name, full := range cfg.Short.Aliases {
+		all = append(all, name+":\t"+full)
+	}
+	slices.Sort(all)
+	return all
 }
 
 // known returns the repositories, and the common beginnings of repositories,
@@ -330,7 +349,7 @@ func (k *completer) platforms(cmd *cobra.Command, args []string, word string) ([
 }
 
 func (q *query) platformsOf(ctx context.Context, name string) []string {
-	ref, err := source.ParseRef(name)
+	ref, err := q.ref(name)
 	if err != nil {
 		return nil
 	}

@@ -123,11 +123,11 @@ func (f *finder) add(e list.Entry) error {
 	if strings.HasPrefix(e.Ref, "ipfs://") || strings.HasPrefix(e.Ref, "ipns://") {
 		return exit.UnknownScheme(e.Ref)
 	}
-	ref, err := source.ParseRef(e.Ref)
-	if err != nil {
+	w := wish{Entry: e}
+	var err error
+	if w.ref, err = f.Settings.ForLine(w.line()).Ref(e.Ref); err != nil {
 		return exit.AsUsage(err)
 	}
-	w := wish{e, ref}
 	if f.seen[w.key()] {
 		return nil
 	}
