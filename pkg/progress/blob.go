@@ -18,14 +18,15 @@ type BlobState struct {
 	Resumed                int64 // bytes held before the fetch began
 	Fetched                int64 // bytes held now
 	Unpacked, UnpackedSize int64 // uncompressed; UnpackedSize is 0 while unknown
+	Consumed               int64 // of Size, by the unpack
 	Hashed                 int64 // bytes read by a check
 	Trouble                Trouble
 	Present                bool // nothing had to be fetched
 
-	moved                     int64 // bytes that came over the network
-	willUnpack                bool
-	fetch, unpack, hash       step
-	fetched, unpacked, hashed meter
+	moved                               int64 // bytes that came over the network
+	willUnpack                          bool
+	fetch, unpack, hash                 step
+	fetched, unpacked, consumed, hashed meter
 }
 
 // step is how far one half of the work on a blob has come.
@@ -77,6 +78,7 @@ type Status string
 const (
 	Waiting   Status = "waiting"
 	Fetching  Status = "fetching"
+	Queued    Status = "queued" // fetched, and not yet being unpacked
 	Unpacking Status = "unpacking"
 	Verifying Status = "verifying"
 	Retrying  Status = "retrying"
@@ -93,7 +95,7 @@ func (b *BlobState) Status() Status {
 		return Retrying
 	case !b.Trouble.Silent.IsZero() && (b.fetch == running || b.isAsked()):
 		return Silent
-	case b.fetch == running:
+	case b.fetch == running && !b.hasCome():
 		return Fetching
 	case b.isAsked():
 		return Waiting
@@ -105,12 +107,21 @@ func (b *BlobState) Status() Status {
 		return Done
 	case b.Present:
 		return Held
-	case b.fetch == finished && !b.willUnpack:
+	case b.hasCome() && b.willUnpack:
+		return Queued
+	case b.fetch == running: // it is being verified and committed
+		return Fetching
+	case b.fetch == finished:
 		return Done
 	case b.isChecked():
 		return Done
 	}
 	return Waiting
+}
+
+// hasCome reports whether the last byte was fetched.
+func (b *BlobState) hasCome() bool {
+	return b.fetch == finished || b.fetch == running && b.Size > 0 && b.Fetched >= b.Size
 }
 
 // isChecked reports whether a check has looked at the blob, and no pull has.
@@ -142,7 +153,12 @@ func (b *BlobState) IsVerifying() bool { return b.hash == running }
 func (b *BlobState) Amount(now time.Time) (amount Bytes, perSecond float64) {
 	switch b.Status() {
 	case Unpacking:
-		return Bytes{b.Unpacked, b.UnpackedSize}, b.unpacked.rate(now)
+		switch {
+		case b.Consumed > 0:
+			return Bytes{b.Consumed, b.Size}, b.consumed.rate(now)
+		case b.Unpacked > 0:
+			return Bytes{b.Unpacked, b.UnpackedSize}, b.unpacked.rate(now)
+		}
 	case Verifying:
 		return Bytes{b.Hashed, b.Size}, b.hashed.rate(now)
 	case Fetching:
@@ -151,6 +167,26 @@ func (b *BlobState) Amount(now time.Time) (amount Bytes, perSecond float64) {
 		return Bytes{b.Fetched, b.Size}, 0
 	}
 	return Bytes{Done: b.Size}, 0
+}
+
+// Part is how much of the work on the blob is done, from 0 to 1: the first half is
+// the fetch of a layer, the second its unpack. It is negative while it is not known.
+func (b *BlobState) Part() float64 {
+	if b.hash == running {
+		return part(b.Hashed, b.Size)
+	}
+	fetched := part(b.Fetched, b.Size)
+	if fetched < 0 || !b.willUnpack {
+		return fetched
+	}
+	return (fetched + part(b.Consumed, b.Size)) / 2
+}
+
+func part(done, total int64) float64 {
+	if total <= 0 {
+		return -1
+	}
+	return float64(min(done, total)) / float64(total)
 }
 
 // reused returns how many bytes of the blob did not have to be fetched.
@@ -211,12 +247,12 @@ func (b *BlobState) applyUnpack(e Event) {
 	moved := max(e.Bytes.Done-b.Unpacked, 0)
 	switch e.Kind {
 	case UnpackStart:
-		b.unpack, b.Unpacked, moved = running, 0, 0
+		b.unpack, b.Unpacked, b.Consumed, moved = running, 0, 0, 0
 	case UnpackProgress:
-		b.Unpacked = e.Bytes.Done
+		b.Unpacked, b.Consumed = e.Bytes.Done, e.Consumed
 	case UnpackDone:
 		b.unpack = finished
-		b.Unpacked = max(b.Unpacked, e.Bytes.Done)
+		b.Unpacked, b.Consumed = max(b.Unpacked, e.Bytes.Done), b.Size
 	}
 	b.UnpackedSize = max(b.UnpackedSize, e.Bytes.Total)
 	b.unpacked.add(e.Time, moved)

@@ -122,6 +122,7 @@ func (r record) read() Event {
 	case Planned, FetchStart:
 		e.Bytes = Bytes{number(r.Offset), number(r.Size)}
 	case FetchProgress, UnpackProgress:
+		e.Consumed = max(r.Consumed, 0)
 		if r.Detail != nil {
 			e.Bytes = Bytes{r.Detail.Current, r.Detail.Total}
 		}

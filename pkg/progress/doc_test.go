@@ -128,6 +128,7 @@ func everything() []progress.Event {
 		}
 		bare = append(bare, e)
 		e.Bytes, e.Traffic, e.Counts, e.Findings = progress.Bytes{Done: 5, Total: 10}, progress.Traffic{Fetched: 5, Reused: 10}, progress.Counts{Images: 10, Failed: 5}, 10
+		e.Consumed = 5
 		e.Duration, e.Wait, e.Reason = time.Second, time.Second, "reset"
 		e.Err, e.MediaType, e.Engine, e.Changed, e.Previous, e.NewLabels = scene.Reset(), "application/json", "client", true, scene.Nth(1), []string{"team"}
 		full = append(full, e)

@@ -43,6 +43,7 @@ type record struct {
 	Failed    *int          `json:"failed,omitempty"`
 	Fetched   *int64        `json:"bytesFetched,omitempty"`
 	Reused    *int64        `json:"bytesReused,omitempty"`
+	Consumed  int64         `json:"bytesConsumed,omitempty"`
 	Retries   *int          `json:"retries,omitempty"`
 	Findings  *int          `json:"findings,omitempty"`
 	Duration  *int64        `json:"durationMs,omitempty"`
@@ -234,6 +235,7 @@ func (r *record) unpack(b *BlobState, e Event) {
 	r.ChainID = e.ChainID
 	switch e.Kind {
 	case UnpackProgress:
+		r.Consumed = e.Consumed
 		r.docker(b, "Extracting", &detail{Current: e.Bytes.Done, Total: b.UnpackedSize})
 	case UnpackDone:
 		r.Duration = known(e.Duration)

@@ -49,7 +49,8 @@ const (
 	// Ref, has sent nothing for Wait. What comes after it says how that ended.
 	Stalled Kind = "stall"
 	// UnpackStart, UnpackProgress and UnpackDone report the unpack of layer
-	// Digest into the snapshot ChainID. Bytes are uncompressed ones.
+	// Digest into the snapshot ChainID. Bytes are uncompressed ones; Consumed is how
+	// many of the layer's own they were made of, 0 while unknown.
 	UnpackStart    Kind = "unpack.start"
 	UnpackProgress Kind = "unpack.progress"
 	UnpackDone     Kind = "unpack.done"
@@ -140,6 +141,7 @@ type Event struct {
 	Host      string
 	Engine    string
 	Bytes     Bytes
+	Consumed  int64
 	Traffic   Traffic
 	Counts    Counts
 	Findings  int

@@ -15,6 +15,7 @@ type State struct {
 	Images  []*Image // in the order of the command line, then of appearance
 	Retries int
 	moved   meter             // bytes fetched, and hashed by a check
+	unpacks meter             // bytes of layers that were unpacked
 	byRef   map[string]*Image // those of Images
 }
 
@@ -52,6 +53,7 @@ const (
 // Totals sums up the work of a call. What several images have counts once.
 type Totals struct {
 	Fetched, Size      int64 // bytes held and wanted of the blobs that are not present, and hashed by a check
+	Unpacked, ToUnpack int64 // bytes of layers, as they are stored
 	Layers, LayersDone int
 	Failed             int   // images
 	BytesFetched       int64 // that came over the network
@@ -90,7 +92,15 @@ func (t *Totals) add(b *BlobState) {
 		t.Fetched += b.Fetched
 		t.Size += max(b.Size, b.Fetched)
 	}
+	if b.willUnpack && (!b.Present || b.unpack != idle) {
+		t.Unpacked += min(b.Consumed, b.Size)
+		t.ToUnpack += b.Size
+	}
 }
+
+// Part is how much of all fetching and unpacking is done, from 0 to 1. It is negative
+// while nothing is to be done.
+func (t Totals) Part() float64 { return part(t.Fetched+t.Unpacked, t.Size+t.ToUnpack) }
 
 // countLayer counts a layer, which is done when it is done for every image.
 func (t *Totals) countLayer(same []*BlobState) {
@@ -120,14 +130,25 @@ func countedAgain(same []*BlobState) int64 {
 // hashed by a check.
 func (s *State) Rate(now time.Time) float64 { return s.moved.rate(now) }
 
-// ETA estimates when the last byte will have been fetched. It is 0 when nothing
-// is missing or nothing moves.
+// ETA estimates when the last byte will have been fetched, and unpacked as far as the
+// speed of that is known: both go on at the same time. It is 0 when nothing is missing
+// or nothing moves.
 func (s *State) ETA(now time.Time) time.Duration {
-	t, rate := s.Totals(), s.Rate(now)
-	if rate < 1 {
+	t := s.Totals()
+	fetch, known := left(t.Size-t.Fetched, s.Rate(now))
+	unpack, _ := left(t.ToUnpack-t.Unpacked, s.unpacks.rate(now))
+	if !known {
 		return 0
 	}
-	return time.Duration(float64(t.Size-t.Fetched) / rate * float64(time.Second))
+	return max(fetch, unpack)
+}
+
+// left is how long the rest takes, and whether that is known.
+func left(bytes int64, rate float64) (time.Duration, bool) {
+	if bytes <= 0 || rate < 1 {
+		return 0, bytes <= 0
+	}
+	return time.Duration(float64(bytes) / rate * float64(time.Second)), true
 }
 
 // Apply folds one more event into the state.
@@ -178,7 +199,7 @@ func (s *State) applyBlob(e Event) {
 	img := s.Image(e.Ref)
 	b := img.blob(e.Digest)
 	img.Trouble = Trouble{}
-	before, resumed, hashed := b.Fetched, b.Resumed, b.Hashed
+	before, resumed, hashed, consumed := b.Fetched, b.Resumed, b.Hashed, b.Consumed
 	present := b.Present
 	b.apply(e)
 	if e.Kind == Present && !present {
@@ -191,6 +212,14 @@ func (s *State) applyBlob(e Event) {
 	if e.Kind == VerifyProgress || e.Kind == VerifyDone {
 		s.moved.add(e.Time, max(b.Hashed-hashed, 0))
 		b.hashed.add(e.Time, max(b.Hashed-hashed, 0))
+	}
+	switch e.Kind {
+	case UnpackStart:
+		s.unpacks.add(e.Time, 0)
+		b.consumed.add(e.Time, 0)
+	case UnpackProgress, UnpackDone:
+		s.unpacks.add(e.Time, max(b.Consumed-consumed, 0))
+		b.consumed.add(e.Time, max(b.Consumed-consumed, 0))
 	}
 	if e.Kind == FetchProgress || e.Kind == FetchDone {
 		moved := max(b.Fetched-before, 0)

@@ -24,6 +24,7 @@ func TestBlobStatus(t *testing.T) {
 	fetchOnly := progress.Event{Kind: progress.Planned, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}}
 	fetch := progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10}}
 	moved := progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 4}}
+	all := progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 10}}
 	retry := progress.Event{Kind: progress.Retry, Attempt: 1}
 	fetched := progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10}}
 	unpack := progress.Event{Kind: progress.UnpackStart, ChainID: scene.Chain}
@@ -40,7 +41,10 @@ func TestBlobStatus(t *testing.T) {
 		{"dropped", events{planned, fetch, moved, retry}, progress.Retrying},
 		{"again", events{planned, fetch, moved, retry, fetch}, progress.Fetching},
 		{"again without a start", events{planned, fetch, retry, moved}, progress.Fetching},
-		{"fetched, parent missing", events{planned, fetch, fetched}, progress.Waiting},
+		{"fetched, parent missing", events{planned, fetch, fetched}, progress.Queued},
+		{"fetched, not yet verified", events{planned, fetch, all}, progress.Queued},
+		{"fetched, not to be unpacked, not yet verified", events{fetchOnly, fetch, all}, progress.Fetching},
+		{"rest of the unpack, not yet verified", events{planned, fetch, unpack, all}, progress.Unpacking},
 		{"fetched, not to be unpacked", events{fetchOnly, fetch, fetched}, progress.Done},
 		{"both at once", events{planned, fetch, unpack}, progress.Fetching},
 		{"rest of the unpack", events{planned, fetch, unpack, fetched}, progress.Unpacking},
@@ -105,6 +109,7 @@ func TestTotals(t *testing.T) {
 	s := folded(events...)
 	want := progress.Totals{
 		Fetched: 10*scene.MB + 500, Size: 30*scene.MB + 500,
+		Unpacked: 10 * scene.MB, ToUnpack: 30 * scene.MB,
 		Layers: 4, LayersDone: 2,
 		BytesFetched: 3*scene.MB + 6*scene.MB + 500, BytesReused: 12 * scene.MB,
 	}
@@ -232,4 +237,42 @@ func TestRate(t *testing.T) {
 	if got := s.ETA(at(21)); got != 0 {
 		t.Errorf("got ETA %v after the last byte, want none", got)
 	}
+}
+
+// TestN11PartAndETA follows layers through both halves of their work: neither what is
+// done nor what is left ever jumps.
+func TestN11PartAndETA(t *testing.T) {
+	start := time.Date(2026, 1, 5, 10, 0, 0, 0, time.UTC)
+	var s progress.State
+	emit := func(seconds int, of int, e progress.Event) {
+		e.Time = start.Add(time.Duration(seconds) * time.Second)
+		s.Apply(scene.Of(scene.Nth(of), e)[0])
+	}
+	for i := range 2 {
+		emit(0, i, progress.Event{Kind: progress.Planned, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}, ChainID: scene.Chain})
+	}
+	emit(0, 0, progress.Event{Kind: progress.FetchStart, Blob: progress.Layer, Bytes: progress.Bytes{Total: 10 * scene.MB}})
+	emit(0, 0, progress.Event{Kind: progress.UnpackStart, ChainID: scene.Chain})
+	expect := func(seconds int, part float64, eta time.Duration) {
+		t.Helper()
+		now := start.Add(time.Duration(seconds) * time.Second)
+		if got := s.Totals().Part(); got != part {
+			t.Errorf("after %d s: got %v done, want %v", seconds, got, part)
+		}
+		if got := s.ETA(now).Round(time.Second); got != eta {
+			t.Errorf("after %d s: got %s left, want %s", seconds, got, eta)
+		}
+	}
+	emit(1, 0, progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 10 * scene.MB}})
+	emit(1, 0, progress.Event{Kind: progress.UnpackProgress, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 7 * scene.MB}, Consumed: 2 * scene.MB})
+	expect(1, 0.3, 9*time.Second) // 18 MB to unpack, at 2 MB/s
+	emit(2, 0, progress.Event{Kind: progress.FetchDone, Bytes: progress.Bytes{Total: 10 * scene.MB}})
+	emit(2, 1, progress.Event{Kind: progress.Present, Bytes: progress.Bytes{Total: 10 * scene.MB}}) // and its snapshot
+	emit(2, 0, progress.Event{Kind: progress.UnpackProgress, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 14 * scene.MB}, Consumed: 4 * scene.MB})
+	expect(2, 0.7, 3*time.Second)
+	if b := s.Images[0].Blobs[0]; b.Part() != 0.7 || b.Status() != progress.Unpacking {
+		t.Errorf("got %v of the layer, %s", b.Part(), b.Status())
+	}
+	emit(5, 0, progress.Event{Kind: progress.UnpackDone, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 30 * scene.MB}})
+	expect(5, 1, 0)
 }

@@ -130,7 +130,7 @@ func drain(r io.Reader, limit int64) error {
 
 func (l *layer) unpackProgress(n int64) {
 	e := l.event(progress.UnpackProgress)
-	e.Bytes.Done = n
+	e.Bytes.Done, e.Consumed = n, l.load.Read()
 	l.u.emit.Emit(e)
 }
 

@@ -195,12 +195,9 @@ func TestTmux(t *testing.T) {
 		t.Parallel()
 		startTmux(t, 80, 8, "many layers").expect(`
 docker.io/library/debian:latest 3f1d6c17773a
-  010000000000 waiting                     10.0 MB
-  010100000000 waiting                     10.0 MB
-  010200000000 waiting                     10.0 MB
   020000000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
-+ 296 layers: 196 waiting, 100 present
-total  0.0/2.0 GB  0 B/s  100/300 layers
++ 299 layers: 199 waiting, 100 present
+total  0.0/2.0 GB  0 B/s  0 %  100/300 layers
 `)
 	})
 	t.Run("log lines", func(t *testing.T) {
@@ -227,7 +224,7 @@ containerd-pull: pulling debian: reset
 quay.io/app:v1: up to date, 1.0 MB fetched, 0 B reused, 1.0s, 1.0 MB/s
 quay.io/app:v2 009200000000
   000200000000 fetching  [                            ]     0.0/1.0 MB      0 B/s quay.io
-total  0.0/3.0 MB  0 B/s  0/3 layers
+total  0.0/3.0 MB  0 B/s  0 %  0/3 layers
 `)
 	})
 	t.Run("finished", func(t *testing.T) {
@@ -249,7 +246,7 @@ docker.io/library/debian:latest
 		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(got, "retrying (reset)") && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 			got = m.screen()
 		}
-		if want := "  000300000000 fetching  ━━━━──────    4.0/10.0 MB"; !strings.Contains(got, want) {
+		if want := "  000300000000 fetching  ━━────────    4.0/10.0 MB"; !strings.Contains(got, want) {
 			t.Errorf("got no row %q:\n%s", want, got)
 		}
 	})

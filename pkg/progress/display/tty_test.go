@@ -53,7 +53,7 @@ func halfway(sink progress.Sink) {
 		progress.Event{Kind: progress.FetchProgress, Bytes: progress.Bytes{Done: 1 * scene.MB, Total: 10 * scene.MB}},
 		progress.Event{Kind: progress.Retry, Attempt: 2, Wait: time.Minute, Reason: "reset", Err: scene.Reset(), Host: scene.Hub})...)
 	time.Sleep(time.Second)
-	scene.Play(sink, scene.Of(scene.Nth(2), progress.Event{Kind: progress.UnpackProgress, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 12 * scene.MB, Total: 30 * scene.MB}})...)
+	scene.Play(sink, scene.Of(scene.Nth(2), progress.Event{Kind: progress.UnpackProgress, ChainID: scene.Chain, Bytes: progress.Bytes{Done: 12 * scene.MB}, Consumed: 4 * scene.MB})...)
 	soon()
 }
 
@@ -64,31 +64,31 @@ func frames() map[int]string {
 docker.io/library/debian:latest
 000000000000 present          10.0 MB
 000100000000 done             10.0 MB
-000200000000 unpacking   12.0/30.0 MB
+000200000000 unpacking    4.0/10.0 MB
 000300000000 fetching     4.0/10.0 MB
 000400000000 retrying (reset)
 000500000000 waiting          10.0 MB
-25.0/50.0 MB 8.3 MB/s ETA 3s 2/6 layers
+25.0/50.0 MB 8.3 MB/s 39 % ETA 3s
 `,
 		80: `
 docker.io/library/debian:latest 3f1d6c17773a
   000000000000 present                     10.0 MB
   000100000000 done                        10.0 MB
-  000200000000 unpacking [###     ]   12.0/30.0 MB  11.9 MB/s registry-1.docke…
-  000300000000 fetching  [===     ]    4.0/10.0 MB   1.3 MB/s registry-1.docke…
+  000200000000 unpacking [#####   ]    4.0/10.0 MB   4.0 MB/s registry-1.docke…
+  000300000000 fetching  [=       ]    4.0/10.0 MB   1.3 MB/s registry-1.docke…
   000400000000 retrying (reset)        1.0/10.0 MB     in 59s registry-1.docke…
   000500000000 waiting                     10.0 MB
-total  25.0/50.0 MB  8.3 MB/s  ETA 3s  2/6 layers  1 retry
+total  25.0/50.0 MB  8.3 MB/s  39 %  ETA 3s  2/6 layers  1 retry
 `,
 		160: `
 docker.io/library/debian:latest 3f1d6c17773a
   000000000000 present                                         10.0 MB
   000100000000 done                                            10.0 MB
-  000200000000 unpacking [###########                 ]   12.0/30.0 MB  11.9 MB/s registry-1.docker.io
-  000300000000 fetching  [===========                 ]    4.0/10.0 MB   1.3 MB/s registry-1.docker.io
-  000400000000 retrying (reset) [==                   ]    1.0/10.0 MB     in 59s registry-1.docker.io
+  000200000000 unpacking [###################         ]    4.0/10.0 MB   4.0 MB/s registry-1.docker.io
+  000300000000 fetching  [=====                       ]    4.0/10.0 MB   1.3 MB/s registry-1.docker.io
+  000400000000 retrying (reset) [=                    ]    1.0/10.0 MB     in 59s registry-1.docker.io
   000500000000 waiting                                         10.0 MB
-total  25.0/50.0 MB  8.3 MB/s  ETA 3s  2/6 layers  1 retry
+total  25.0/50.0 MB  8.3 MB/s  39 %  ETA 3s  2/6 layers  1 retry
 `,
 	}
 }
@@ -175,14 +175,14 @@ func TestFolding(t *testing.T) {
 	})
 	want := `
 docker.io/library/debian:latest resolving
-  006000000000 waiting                     10.0 MB
-  006100000000 waiting                     10.0 MB
   020000000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
   020100000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
   020200000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
   020300000000 fetching  [        ]    0.0/10.0 MB      0 B/s registry-1.docke…
-+ 2 images, 294 layers: 234 waiting, 60 present
-total  0.0/2.4 GB  0 B/s  60/300 layers
+quay.io/app:v1 resolving
+quay.io/app:v2 resolving
++ 296 layers: 236 waiting, 60 present
+total  0.0/2.4 GB  0 B/s  0 %  60/300 layers
 `
 	if diff := cmp.Diff(want[1:], got); diff != "" {
 		t.Errorf("got another frame (-want +got):\n%s", diff)
@@ -217,7 +217,7 @@ docker.io/library/debian:latest 009000000000
 quay.io/app:v1 009100000000
   000100000000 fetching  [                            ]     0.0/1.0 MB      0 B/s quay.io
 quay.io/app:v2 resolving
-total  0.0/2.0 MB  0 B/s  0/2 layers
+total  0.0/2.0 MB  0 B/s  0 %  0/2 layers
 `
 	if diff := cmp.Diff(wantDuring[1:], during); diff != "" {
 		t.Errorf("got another frame (-want +got):\n%s", diff)
@@ -228,7 +228,7 @@ warning: slow host
 seen: all of it is here
 docker.io/library/debian:latest 009000000000
   000000000000 fetching  [                            ]     0.0/1.0 MB      0 B/s quay.io
-total  0.0/2.0 MB  0 B/s  0/2 layers
+total  0.0/2.0 MB  0 B/s  0 %  0/2 layers
 `
 	if diff := cmp.Diff(wantAfter[1:], after); diff != "" {
 		t.Errorf("got another frame (-want +got):\n%s", diff)

@@ -51,6 +51,10 @@ func (v view) rows(s *progress.State) []string {
 	return rows[max(0, len(rows)-v.height):]
 }
 
+// calm is how many blobs have a row each whatever they do. Of more, those that are
+// worked on have one.
+const calm = 12
+
 // pending returns the images that are not over, with every layer and every
 // other blob that is being worked on.
 func pending(s *progress.State) []group {
@@ -70,72 +74,59 @@ func pending(s *progress.State) []group {
 	return groups
 }
 
-// urgency orders blobs by what a reader wants to see when not all fit.
-func urgency(b *progress.BlobState) int {
+// fold chooses what gets rows, at most height of them, and counts the rest in a text.
+// Images that are worked on come first.
+func fold(groups []group, height int) (shown []group, folded string) {
+	blobs := 0
+	for _, g := range groups {
+		blobs += len(g.blobs)
+	}
+	if blobs <= calm && len(groups)+blobs <= height {
+		return groups, ""
+	}
+	height-- // one row counts what is left out
+	hidden := 0
+	var rest []*progress.BlobState
+	for _, g := range byUrgency(groups) {
+		if kept, left := g.active(height - 1); height > 0 && (len(kept.blobs) > 0 || len(shown) == 0 || len(g.blobs) == 0) {
+			shown, rest = append(shown, kept), append(rest, left...)
+			height -= 1 + len(kept.blobs)
+			continue
+		}
+		hidden++
+		rest = append(rest, g.blobs...)
+	}
+	return shown, foldText(hidden, rest)
+}
+
+// byUrgency puts those images first that are worked on, and those last whose blobs
+// all wait.
+func byUrgency(groups []group) []group {
+	return slices.SortedStableFunc(slices.Values(groups), func(a, b group) int { return cmp.Compare(a.urgency(), b.urgency()) })
+}
+
+func (g group) urgency() int {
 	switch {
-	case b.IsActive():
+	case slices.ContainsFunc(g.blobs, (*progress.BlobState).IsActive):
 		return 0
-	case b.Status() == progress.Waiting:
+	case len(g.blobs) == 0: // its target is being asked for
 		return 1
 	}
 	return 2
 }
 
-// fold chooses what fits into height rows, and counts the rest in a text.
-func fold(groups []group, height int) (shown []group, folded string) {
-	if rowsOf(groups) <= height {
-		return groups, ""
-	}
-	chosen := choose(groups, height-1) // one row counts what is left out
-	var rest []*progress.BlobState
-	for _, g := range groups {
-		kept := group{image: g.image}
-		for _, b := range g.blobs {
-			if chosen[b] {
-				kept.blobs = append(kept.blobs, b)
-			} else {
-				rest = append(rest, b)
-			}
-		}
-		if len(kept.blobs) > 0 {
-			shown = append(shown, kept)
+// active is the image with those of its blobs that are worked on, at most n, and the
+// others.
+func (g group) active(n int) (kept group, rest []*progress.BlobState) {
+	kept.image = g.image
+	for _, b := range g.blobs {
+		if b.IsActive() && len(kept.blobs) < n {
+			kept.blobs = append(kept.blobs, b)
+		} else {
+			rest = append(rest, b)
 		}
 	}
-	return shown, foldText(len(groups)-len(shown), rest)
-}
-
-// choose picks the most urgent blobs that fit into height rows together with
-// the headers of their images.
-func choose(groups []group, height int) map[*progress.BlobState]bool {
-	header := map[*progress.BlobState]*progress.Image{}
-	var blobs []*progress.BlobState
-	for _, g := range groups {
-		for _, b := range g.blobs {
-			header[b] = g.image
-			blobs = append(blobs, b)
-		}
-	}
-	slices.SortStableFunc(blobs, func(a, b *progress.BlobState) int { return cmp.Compare(urgency(a), urgency(b)) })
-	chosen, opened := map[*progress.BlobState]bool{}, map[*progress.Image]bool{}
-	for _, b := range blobs {
-		cost := 1
-		if !opened[header[b]] {
-			cost = 2
-		}
-		if cost <= height {
-			height -= cost
-			chosen[b], opened[header[b]] = true, true
-		}
-	}
-	return chosen
-}
-
-func rowsOf(groups []group) int {
-	n := len(groups)
-	for _, g := range groups {
-		n += len(g.blobs)
-	}
-	return n
+	return kept, rest
 }
 
 // foldText counts what has no row of its own: "+ 2 images, 92 layers: 32
@@ -146,16 +137,22 @@ func foldText(images int, blobs []*progress.BlobState) string {
 		counts[b.Status()]++
 	}
 	var parts []string
-	for _, status := range []progress.Status{progress.Fetching, progress.Unpacking, progress.Verifying, progress.Silent, progress.Retrying, progress.Waiting, progress.Done, progress.Held} {
+	for _, status := range []progress.Status{progress.Fetching, progress.Unpacking, progress.Verifying, progress.Silent, progress.Retrying, progress.Queued, progress.Waiting, progress.Done, progress.Held} {
 		if counts[status] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", counts[status], status))
 		}
 	}
-	text := "+ "
+	var of []string
 	if images > 0 {
-		text += progress.Plural(images, "image") + ", "
+		of = append(of, progress.Plural(images, "image"))
 	}
-	return text + progress.Plural(len(blobs), "layer") + ": " + strings.Join(parts, ", ")
+	if len(blobs) > 0 {
+		of = append(of, progress.Plural(len(blobs), "layer")+": "+strings.Join(parts, ", "))
+	}
+	if of == nil {
+		return ""
+	}
+	return "+ " + strings.Join(of, ", ")
 }
 
 // The widths of columns, in cells. A narrow screen has only those that it has
@@ -259,9 +256,9 @@ func (v view) work(b *progress.BlobState, amount progress.Bytes, c columns) []st
 	case over <= 0 && c.bar == 0:
 		return []string{v.paint(color, pad(status, statusWidth)), bytes}
 	case over <= 0:
-		return []string{v.paint(color, pad(status, statusWidth)), v.bar(b.Status(), amount, c.bar), bytes}
+		return []string{v.paint(color, pad(status, statusWidth)), v.bar(b, c.bar), bytes}
 	case c.bar-over >= minBar:
-		return []string{v.paint(color, status), v.bar(b.Status(), amount, c.bar-over), bytes}
+		return []string{v.paint(color, status), v.bar(b, c.bar-over), bytes}
 	case ansi.StringWidth(status) <= room:
 		return []string{v.paint(color, pad(status, room)), bytes}
 	}
@@ -298,13 +295,13 @@ func (v view) trouble(t progress.Trouble) string {
 	return text
 }
 
-// bar draws how much is done into width cells. Without a total it stays blank,
-// as any length would be a guess.
-func (v view) bar(s progress.Status, amount progress.Bytes, width int) string {
-	if amount.Total <= 0 {
+// bar draws how much of a blob is done into width cells, of which the unpack of a layer
+// is the second half. For what is not worked on, and without a total, it stays blank.
+func (v view) bar(b *progress.BlobState, width int) string {
+	s, part := b.Status(), b.Part()
+	if part < 0 || !b.IsActive() && s != progress.Queued {
 		return strings.Repeat(" ", width)
 	}
-	part := float64(min(amount.Done, amount.Total)) / float64(amount.Total)
 	if v.unicode {
 		return v.line(s, part, width)
 	}
@@ -332,9 +329,12 @@ func (v view) line(s progress.Status, part float64, width int) string {
 // does not fit is left out from the right.
 func (v view) total(s *progress.State) string {
 	t := s.Totals()
-	parts := []string{progress.Bytes{Done: t.Fetched, Total: t.Size}.String()}
+	parts := []string{progress.Size(t.Size)}
 	if t.Fetched < t.Size {
-		parts = append(parts, progress.Speed(s.Rate(v.now)))
+		parts = []string{progress.Bytes{Done: t.Fetched, Total: t.Size}.String(), progress.Speed(s.Rate(v.now))}
+	}
+	if part := t.Part(); part >= 0 {
+		parts = append(parts, fmt.Sprintf("%d %%", int(100*part)))
 	}
 	if eta := s.ETA(v.now); eta > 0 {
 		parts = append(parts, "ETA "+max(eta.Round(time.Second), time.Second).String())
@@ -375,7 +375,7 @@ func hue(s progress.Status) ansi.Attr {
 	switch s {
 	case progress.Fetching, progress.Verifying:
 		return cyan
-	case progress.Unpacking:
+	case progress.Unpacking, progress.Queued:
 		return blue
 	case progress.Retrying, progress.Silent:
 		return yellow

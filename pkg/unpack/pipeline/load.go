@@ -38,6 +38,9 @@ func (l *Load) Left() time.Duration {
 	return time.Duration(perByte*float64(l.size-read)) + l.behind
 }
 
+// Read returns how many bytes of the blob the inflater has read.
+func (l *Load) Read() int64 { return l.read.Load() }
+
 // first is Left for a stage that goes before the others of its layer.
 func (l *Load) first() time.Duration { return l.Left() + slack + 1 }
 
