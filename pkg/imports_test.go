@@ -61,6 +61,7 @@ func rooms() map[string][]string {
 		"pkg/fetch":                {"pkg/progress", "pkg/source"},
 		"pkg/inflate":              {},
 		"pkg/layer":                {"pkg/printable"},
+		"pkg/layer/erofs":          {"pkg/layer"},
 		"pkg/internal/multibuffer": {},
 		"pkg/internal/beneath":     {},
 		"pkg/unpack":               {"pkg/unpack/pipeline", "pkg/fetch", "pkg/layer", "pkg/progress", "pkg/store"},

@@ -303,7 +303,7 @@ func (w *walk) apply(ctx context.Context, dir *os.File, p *repairUnit, i int, lo
 		if o.UserXattr, err = w.mountsUserXattr(ctx, p.chain[i-1]); err != nil {
 			return "", nil, err
 		}
-		o.Whiteouts, o.Lowers = lay.Overlay, slices.Clone(lowers)
+		o.Whiteouts, o.Lowers = lay.Overlay, lay.Folders(lowers)
 		slices.Reverse(o.Lowers)
 	}
 	return w.applyBlob(ctx, p.layers[i], dir, p.diffIDs[i].Algorithm(), o)
@@ -329,7 +329,7 @@ func (r *run) applyBlob(ctx context.Context, desc ocispec.Descriptor, dir *os.Fi
 	}
 	defer func() { err = errors.Join(err, plain.Close()) }()
 	sum := algorithm.Digester()
-	result, err := lay.Apply(ctx, dir, io.TeeReader(r.guard.Reader(plain), sum.Hash()), o)
+	result, err := lay.Apply(ctx, lay.Folder(dir), io.TeeReader(r.guard.Reader(plain), sum.Hash()), o)
 	if err != nil {
 		return "", nil, err
 	}

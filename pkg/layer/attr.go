@@ -19,54 +19,21 @@ const (
 	unchanged = math.MaxUint32
 )
 
-// node is what attributes are set on: an open handle or, without one, a name in a
-// directory, which is never followed if it is a link.
+// node is what attributes are set on: a name in a directory, which is never followed
+// if it is a link, or without a name an open file.
 type node struct {
+	sys  System
 	dir  *dir
-	name string
-	fd   int // -1 if it is not open
+	base string // in that directory
+	fd   int    // of the directory, or of the file
+	name string // base, or none
 }
 
-func (n node) stat(st *unix.Stat_t) error {
-	if n.fd >= 0 {
-		return unix.Fstat(n.fd, st)
-	}
-	return statAt(n.dir.fd, n.name, st)
-}
+func (n node) stat(st *unix.Stat_t) error { return n.sys.Stat(n.fd, n.name, st) }
 
-func (n node) chown(uid, gid int) error {
-	if n.fd >= 0 {
-		return unix.Fchown(n.fd, uid, gid)
-	}
-	return unix.Fchownat(n.dir.fd, n.name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// chmod must not be called for a link. Linux before 6.6 has no fchmodat that
-// does not follow one, so the name is pinned by a handle first.
-func (n node) chmod(mode uint32) error {
-	if n.fd >= 0 {
-		return unix.Fchmod(n.fd, mode)
-	}
-	fd, err := unix.Openat(n.dir.fd, n.name, linkFlags, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return unix.Chmod(procPath(fd), mode)
-}
-
-func (n node) setxattr(key, value string) error {
-	if n.fd >= 0 {
-		return unix.Fsetxattr(n.fd, key, []byte(value), 0)
-	}
-	return unix.Lsetxattr(n.dir.proc()+"/"+n.name, key, []byte(value), 0)
-}
-
-func (n node) utimes(times *[2]unix.Timespec) error {
-	if n.fd >= 0 {
-		return futimens(n.fd, times)
-	}
-	return unix.UtimesNanoAt(n.dir.fd, n.name, times[:], unix.AT_SYMLINK_NOFOLLOW)
+// node is what name is in d.
+func (a *applier) node(d *dir, name string) node {
+	return node{sys: a.sys, dir: d, base: name, fd: d.fd, name: name}
 }
 
 // dress gives n the attributes of hdr, in the only order that works: chown
@@ -80,7 +47,7 @@ func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
 	}
 	chown := shared || other(st.Uid, hdr.Uid) || other(st.Gid, hdr.Gid)
 	if chown {
-		if err := n.chown(hdr.Uid, hdr.Gid); err != nil {
+		if err := n.sys.Chown(n.fd, n.name, hdr.Uid, hdr.Gid); err != nil {
 			return fmt.Errorf("setting owner %d:%d: %w", hdr.Uid, hdr.Gid, noOwner(err, hdr.Uid, hdr.Gid))
 		}
 	}
@@ -91,12 +58,12 @@ func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
 	mode := uint32(hdr.Mode) & modeBits
 	wrong := mode != st.Mode&modeBits || changed || chown && mode&^permBits != 0
 	if wrong && st.Mode&unix.S_IFMT != unix.S_IFLNK {
-		if err := n.chmod(mode); err != nil {
+		if err := n.sys.Chmod(n.fd, n.name, mode); err != nil {
 			return fmt.Errorf("setting mode %#o: %w", mode, err)
 		}
 	}
 	a.times = timesOf(hdr)
-	if err := n.utimes(&a.times); err != nil {
+	if err := n.sys.Utimes(n.fd, n.name, &a.times); err != nil {
 		return fmt.Errorf("setting times: %w", err)
 	}
 	return a.count(n, &st, changed, shared)
@@ -139,7 +106,7 @@ func (a *applier) setXattrs(n node, hdr *tar.Header, mode uint32) (changed bool,
 		case ignorable(err, key, mode):
 			a.warnings.add(key, fmt.Sprintf("ignoring extended attribute %s, first met at %s: %v", quoted(key), quoted(hdr.Name), err))
 		default:
-			return changed, fmt.Errorf("setting extended attribute %s: %w", quoted(key), n.noXattr(err, len(hdr.PAXRecords[xattrName+key])))
+			return changed, fmt.Errorf("setting extended attribute %s: %w", quoted(key), err)
 		}
 	}
 	return changed, nil
@@ -165,7 +132,7 @@ func (a *applier) setXattr(n node, key, value string) error {
 	if strings.HasPrefix(key, trustedXattr) || own && a.opts.UserXattr {
 		return unix.ENOTSUP
 	}
-	return n.setxattr(key, value)
+	return n.sys.Setxattr(n.fd, n.name, key, value, 0)
 }
 
 // ignorable reports whether err only means that the file system has no place for

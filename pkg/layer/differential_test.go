@@ -171,27 +171,29 @@ func (sc *scene) oracle(t testing.TB, data []byte) outcome {
 	return outcome{tree: snapshot(t, s.root, sc.start)}
 }
 
-// apply runs apply and fails the test if anything outside the root changes. Where
-// there are layers below, it knows them from the beginning or is told of them
-// afterwards.
-func (sc *scene) apply(t testing.TB, apply applyFunc, inOrder bool, data []byte) outcome {
+// apply applies data to what maker makes and fails the test if anything outside the
+// root changes. Where there are layers below, it knows them from the beginning or is
+// told of them afterwards.
+func (sc *scene) apply(t testing.TB, maker func(testing.TB, *scene, stage) target, inOrder bool, data []byte) outcome {
 	t.Helper()
 	s := sc.prepare(t)
 	before := s.around(t)
+	to := maker(t, sc, s)
 	var res layer.Result
-	lowers := sc.lowers
-	if !inOrder {
-		lowers = nil
-	}
-	err := layer.WithFolders(lowers, func(below []*os.File) (err error) {
-		res, err = apply(t.Context(), s.root, bytes.NewReader(data), layer.Options{Whiteouts: sc.whiteouts(), Lowers: below})
+	err := layer.WithFolders(sc.lowers, func(below []*os.File) (err error) {
+		lowers := layer.Folders(below)
+		o := layer.Options{Whiteouts: sc.whiteouts()}
+		if inOrder {
+			o.Lowers = lowers
+		}
+		res, err = layer.Apply(t.Context(), to.sys, bytes.NewReader(data), o)
+		if err == nil && !inOrder {
+			err = layer.Inherit(to.sys, lowers, res.Implicit)
+		}
 		return err
 	})
-	if err == nil && !inOrder {
-		err = layer.InheritTo(s.root, sc.lowers, res.Implicit)
-	}
 	if errors.Is(err, layer.ErrOrder) {
-		return sc.apply(t, apply, true, data)
+		return sc.apply(t, maker, true, data)
 	}
 	if diff := cmp.Diff(before, s.around(t)); diff != "" {
 		t.Errorf("changes outside the root (-before +after):\n%s", diff)
@@ -199,11 +201,12 @@ func (sc *scene) apply(t testing.TB, apply applyFunc, inOrder bool, data []byte)
 	if err != nil {
 		return outcome{err: err}
 	}
-	checkUsage(t, s.root, res.Usage)
+	root := to.show()
+	checkUsage(t, root, res.Usage)
 	if res.Bytes != int64(len(data)) {
 		t.Errorf("got %d bytes read, want %d", res.Bytes, len(data))
 	}
-	return outcome{tree: snapshot(t, s.root, sc.start)}
+	return outcome{tree: snapshot(t, root, sc.start)}
 }
 
 func (sc *scene) whiteouts() layer.Whiteouts {
@@ -245,9 +248,9 @@ func (sc *scene) check(t testing.TB, data []byte) (read int, err error) {
 	t.Helper()
 	want := sc.oracle(t, data)
 	exception := want.err != nil && sc.isException(t, data)
-	for name, apply := range appliers {
+	for name, maker := range makers {
 		for _, inOrder := range []bool{false, true} {
-			got := sc.apply(t, apply, inOrder, data)
+			got := sc.apply(t, maker, inOrder, data)
 			if exception && got.err == nil {
 				continue
 			}

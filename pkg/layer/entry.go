@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path"
 	"strings"
 
@@ -94,22 +93,22 @@ func (a *applier) create(ctx context.Context, d *dir, base string, hdr *tar.Head
 }
 
 func (a *applier) file(ctx context.Context, d *dir, base string, hdr *tar.Header) (err error) {
-	fd, err := createAt(d.fd, base, uint32(hdr.Mode)&permBits)
+	fd, err := a.sys.Create(d.fd, base, uint32(hdr.Mode)&permBits)
 	if err == unix.EEXIST {
 		if err := a.clear(d, base); err != nil {
 			return err
 		}
-		fd, err = createAt(d.fd, base, uint32(hdr.Mode)&permBits)
+		fd, err = a.sys.Create(d.fd, base, uint32(hdr.Mode)&permBits)
 	}
 	if err != nil {
 		return fmt.Errorf("creating the file: %w", err)
 	}
-	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	defer func() { err = errors.Join(err, a.sys.Close(fd)) }()
 	d.touch()
 	if err := a.write(ctx, fd); err != nil {
 		return err
 	}
-	return a.dress(node{dir: d, name: base, fd: fd}, hdr, false)
+	return a.dress(node{sys: a.sys, dir: d, base: base, fd: fd}, hdr, false)
 }
 
 // write copies the body of the current entry to a file.
@@ -125,7 +124,7 @@ func (a *applier) write(ctx context.Context, fd int) error {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		}
-		if err := writeAll(fd, a.body[:n]); err != nil {
+		if err := a.sys.Write(fd, a.body[:n]); err != nil {
 			return fmt.Errorf("writing the file: %w", err)
 		}
 		if end == io.EOF {
@@ -151,7 +150,7 @@ func (a *applier) directory(d *dir, base string, hdr *tar.Header) error {
 		return err
 	}
 	mode := uint32(hdr.Mode) & permBits
-	err := unix.Mkdirat(d.fd, base, mode)
+	err := a.sys.Mkdir(d.fd, base, mode)
 	switch err {
 	case nil:
 		a.usage.postpone(d, base)
@@ -162,14 +161,14 @@ func (a *applier) directory(d *dir, base string, hdr *tar.Header) error {
 		return fmt.Errorf("creating the directory: %w", err)
 	}
 	d.touch()
-	return a.dress(node{dir: d, name: base, fd: -1}, hdr, false)
+	return a.dress(a.node(d, base), hdr, false)
 }
 
 // reuse keeps what is there already if it is a directory, and replaces it
 // otherwise.
 func (a *applier) reuse(d *dir, base string, mode uint32) error {
 	var st unix.Stat_t
-	if err := statAt(d.fd, base, &st); err != nil {
+	if err := a.sys.Stat(d.fd, base, &st); err != nil {
 		return err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -179,23 +178,23 @@ func (a *applier) reuse(d *dir, base string, mode uint32) error {
 	if err := a.remove(d, base, st.Mode); err != nil {
 		return err
 	}
-	return unix.Mkdirat(d.fd, base, mode)
+	return a.sys.Mkdir(d.fd, base, mode)
 }
 
 func (a *applier) symlink(d *dir, base string, hdr *tar.Header) error {
-	err := unix.Symlinkat(hdr.Linkname, d.fd, base)
+	err := a.sys.Symlink(hdr.Linkname, d.fd, base)
 	if err == unix.EEXIST {
 		if err := a.clear(d, base); err != nil {
 			return err
 		}
-		err = unix.Symlinkat(hdr.Linkname, d.fd, base)
+		err = a.sys.Symlink(hdr.Linkname, d.fd, base)
 	}
 	if err != nil {
 		return fmt.Errorf("creating the symbolic link: %w", err)
 	}
 	clear(a.aliases)
 	d.touch()
-	return a.dress(node{dir: d, name: base, fd: -1}, hdr, false)
+	return a.dress(a.node(d, base), hdr, false)
 }
 
 func (a *applier) device(d *dir, base string, hdr *tar.Header) error {
@@ -215,11 +214,11 @@ func (a *applier) device(d *dir, base string, hdr *tar.Header) error {
 		return err
 	}
 	number := unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
-	if err := unix.Mknodat(d.fd, base, mode, int(number)); err != nil {
+	if err := a.sys.Mknod(d.fd, base, mode, number); err != nil {
 		return fmt.Errorf("creating the device: %w", err)
 	}
 	d.touch()
-	return a.dress(node{dir: d, name: base, fd: -1}, hdr, false)
+	return a.dress(a.node(d, base), hdr, false)
 }
 
 // link gives a file one more name. The entry's attributes become those of the
@@ -232,8 +231,8 @@ func (a *applier) link(d *dir, base string, hdr *tar.Header) error {
 	if err != nil {
 		return fmt.Errorf("resolving the hard link to %s: %w", quoted(hdr.Linkname), err)
 	}
-	err = unix.Linkat(at.fd, name, d.fd, base, 0)
-	if err == unix.EPERM && isDir(at.fd, name) {
+	err = a.sys.Link(at.fd, name, d.fd, base)
+	if err == unix.EPERM && a.isDir(at.fd, name) {
 		err = errLinkToDirectory
 	}
 	if err != nil {
@@ -241,7 +240,7 @@ func (a *applier) link(d *dir, base string, hdr *tar.Header) error {
 	}
 	clear(a.aliases) // it may be a link to a symbolic link
 	d.touch()
-	return a.dress(node{dir: d, name: base, fd: -1}, hdr, true)
+	return a.dress(a.node(d, base), hdr, true)
 }
 
 // target resolves the name of an existing file, where a link at its end means
@@ -271,7 +270,7 @@ var errLinkToDirectory error = failure.New(errdefs.ErrInvalidArgument, "hard lin
 // clear removes what is at base, if there is anything.
 func (a *applier) clear(d *dir, base string) error {
 	var st unix.Stat_t
-	err := statAt(d.fd, base, &st)
+	err := a.sys.Stat(d.fd, base, &st)
 	if err == unix.ENOENT {
 		return nil
 	}
@@ -290,7 +289,7 @@ func (a *applier) remove(d *dir, base string, mode uint32) error {
 		a.replaced = true
 		a.forget(d.join(base))
 		a.implicit.forget(d.join(base))
-		if err := os.RemoveAll(d.proc() + "/" + base); err != nil {
+		if err := a.sys.RemoveAll(d.fd, base); err != nil {
 			return fmt.Errorf("removing the directory in its place: %w", err)
 		}
 		return nil
@@ -298,7 +297,7 @@ func (a *applier) remove(d *dir, base string, mode uint32) error {
 		a.replaced = true
 		clear(a.aliases)
 	}
-	if err := unix.Unlinkat(d.fd, base, 0); err != nil {
+	if err := a.sys.Unlink(d.fd, base); err != nil {
 		return fmt.Errorf("removing what is in its place: %w", err)
 	}
 	return nil
@@ -308,8 +307,8 @@ func (a *applier) setTimes(l *listedDir) error {
 	parent, base := split(l.name)
 	if p, ok := plain(parent); ok {
 		d, err := a.open(p)
-		if err == nil && !(a.replaced && isLink(d.fd, base)) {
-			return unix.UtimesNanoAt(d.fd, base, l.times[:], unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && !(a.replaced && a.isLink(d.fd, base)) {
+			return a.sys.Utimes(d.fd, base, &l.times)
 		}
 		if err != nil && err != unix.ELOOP {
 			return err
@@ -320,12 +319,12 @@ func (a *applier) setTimes(l *listedDir) error {
 		return err
 	}
 	if p == "" {
-		return unix.UtimesNanoAt(a.root.fd, ".", l.times[:], 0)
+		return a.sys.Utimes(a.root.fd, ".", &l.times)
 	}
 	parent, base = split(p)
 	d, err := a.open(strings.TrimSuffix(parent, "/"))
 	if err != nil {
 		return err
 	}
-	return unix.UtimesNanoAt(d.fd, base, l.times[:], unix.AT_SYMLINK_NOFOLLOW)
+	return a.sys.Utimes(d.fd, base, &l.times)
 }

@@ -43,7 +43,7 @@ func Example() {
 		if err := w.Close(); err != nil {
 			log.Fatal(err)
 		}
-		res, err := layer.Apply(context.Background(), open(root), &stream, layer.Options{Whiteouts: whiteouts})
+		res, err := layer.Apply(context.Background(), layer.Folder(open(root)), &stream, layer.Options{Whiteouts: whiteouts})
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func Example() {
 		return info.Mode()
 	}
 	fmt.Println(len(res.Implicit), "implicit:", mode())
-	if err := layer.Inherit(open(upper), []*os.File{open(lower)}, res.Implicit); err != nil {
+	if err := layer.Inherit(layer.Folder(open(upper)), []layer.Reader{layer.Folder(open(lower))}, res.Implicit); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("inherited:", mode())

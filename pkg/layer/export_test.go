@@ -9,26 +9,26 @@ import (
 
 // ApplyTo is Apply for tests that have a path.
 func ApplyTo(ctx context.Context, root string, r io.Reader, o Options) (Result, error) {
-	return applyTo(ctx, root, r, o, openTree)
+	return applyTo(ctx, root, r, o, false)
 }
 
 // ApplyByWalking is ApplyTo on a kernel without openat2.
 func ApplyByWalking(ctx context.Context, root string, r io.Reader, o Options) (Result, error) {
-	return applyTo(ctx, root, r, o, openTreeByWalking)
+	return applyTo(ctx, root, r, o, true)
 }
 
-func applyTo(ctx context.Context, root string, r io.Reader, o Options, open func(*os.File, int) (*tree, error)) (Result, error) {
+func applyTo(ctx context.Context, root string, r io.Reader, o Options, walks bool) (Result, error) {
 	dir, err := os.Open(root)
 	if err != nil {
 		return Result{}, err
 	}
-	res, err := apply(ctx, dir, r, o, open)
+	res, err := Apply(ctx, kernel{dir, walks}, r, o)
 	return res, errors.Join(err, dir.Close())
 }
 
 // InheritTo is Inherit for tests that have paths.
 func InheritTo(root string, lowers []string, dirs []Directory) error {
-	return WithFolders(append([]string{root}, lowers...), func(all []*os.File) error { return Inherit(all[0], all[1:], dirs) })
+	return WithFolders(append([]string{root}, lowers...), func(all []*os.File) error { return Inherit(Folder(all[0]), Folders(all[1:]), dirs) })
 }
 
 // WithFolders calls do with the open folders at paths.
@@ -48,6 +48,9 @@ func WithFolders(paths []string, do func([]*os.File) error) error {
 	}
 	return do(all)
 }
+
+// FolderByWalking is Folder on a kernel without openat2.
+func FolderByWalking(dir *os.File) System { return kernel{dir, true} }
 
 // MeasureIn is Usage.Measure for tests that have a path.
 func MeasureIn(u Usage, root string) (inodes, bytes int64, ok bool) {

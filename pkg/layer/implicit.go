@@ -90,7 +90,7 @@ func (a *applier) mkdir(path string) (*dir, error) {
 		return nil, err
 	}
 	a.become(0, 0)
-	if err := unix.Mkdirat(parent.fd, base, implicitMode); err != nil {
+	if err := a.sys.Mkdir(parent.fd, base, implicitMode); err != nil {
 		return nil, fmt.Errorf("creating the parent directory %s: %w", quoted(path), err)
 	}
 	parent.touch()
@@ -103,15 +103,15 @@ func (a *applier) mkdir(path string) (*dir, error) {
 		return nil, fmt.Errorf("opening the parent directory %s: %w", quoted(path), err)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(d.fd, &st); err != nil {
+	if err := a.sys.Stat(d.fd, ".", &st); err != nil {
 		return nil, err
 	}
 	if st.Mode&modeBits != implicitMode {
-		if err := unix.Chmod(d.proc(), implicitMode); err != nil {
+		if err := a.sys.Chmod(d.fd, ".", implicitMode); err != nil {
 			return nil, err
 		}
 	}
-	if err := a.lowers.give(d); err != nil {
+	if err := a.lowers.give(a.sys, d); err != nil {
 		return nil, fmt.Errorf("completing the parent directory %s: %w", quoted(path), err)
 	}
 	return d, nil

@@ -3,7 +3,6 @@ package layer
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 
@@ -32,7 +31,7 @@ var ErrOrder = errors.New("files take after a directory of a layer below, which 
 // name is something else, or is below something else, ends the search; what is
 // found nowhere keeps root:root 0755. containerd does the same while it
 // applies.
-func Inherit(root *os.File, below []*os.File, dirs []Directory) (err error) {
+func Inherit(root System, below []Reader, dirs []Directory) (err error) {
 	if len(dirs) == 0 || len(below) == 0 {
 		return nil
 	}
@@ -40,7 +39,7 @@ func Inherit(root *os.File, below []*os.File, dirs []Directory) (err error) {
 	if err != nil {
 		return err
 	}
-	h := heir{upper: upper, groups: map[string]uint32{}}
+	h := heir{sys: root, upper: upper, groups: map[string]uint32{}}
 	defer func() { err = errors.Join(err, upper.close(), h.lowers.close()) }()
 	if h.lowers, err = openLowers(below); err != nil {
 		return err
@@ -56,7 +55,7 @@ func Inherit(root *os.File, below []*os.File, dirs []Directory) (err error) {
 // lowers are the layers below one, nearest first.
 type lowers []*tree
 
-func openLowers(below []*os.File) (all lowers, err error) {
+func openLowers(below []Reader) (all lowers, err error) {
 	for _, lower := range below {
 		t, err := openTree(lower, lowerHandles)
 		if err != nil {
@@ -67,6 +66,14 @@ func openLowers(below []*os.File) (all lowers, err error) {
 	return all, nil
 }
 
+// lower is a directory of a layer below.
+type lower struct {
+	*dir
+	sys Reader
+}
+
+func (l *lower) stat(st *unix.Stat_t) error { return l.sys.Stat(l.fd, ".", st) }
+
 func (l lowers) close() (err error) {
 	for _, t := range l {
 		err = errors.Join(err, t.close())
@@ -75,24 +82,25 @@ func (l lowers) close() (err error) {
 }
 
 // give gives a directory that was just made what it has below.
-func (l lowers) give(to *dir) error {
+func (l lowers) give(sys System, to *dir) error {
 	from, err := l.nearest(to.path)
 	if from == nil || err != nil {
 		return err
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(from.fd, &st); err != nil {
+	if err := from.stat(&st); err != nil {
 		return err
 	}
-	if err := copyAttributes(to, &st, false); err != nil {
+	if err := copyAttributes(sys, to, &st, false); err != nil {
 		return err
 	}
-	_, err = copyXattrs(to, from)
+	_, err = copyXattrs(sys, to, from)
 	return err
 }
 
 // heir is one Inherit under way.
 type heir struct {
+	sys    System
 	upper  *tree
 	lowers lowers
 	// groups are the groups that directories pass on to what is made in them, by
@@ -112,38 +120,38 @@ func (h *heir) complete(d Directory) error {
 	if from == nil {
 		return h.inheritGroup(to, d)
 	}
-	if d.filled && hasDefaultACL(from) {
+	if d.filled && hasDefaultACL(*from) {
 		return ErrOrder
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(from.fd, &st); err != nil {
+	if err := from.stat(&st); err != nil {
 		return err
 	}
 	if st.Mode&unix.S_ISGID != 0 {
 		h.groups[d.path] = st.Gid
 	}
 	if d.listed {
-		return keepMode(to, func() (bool, error) { return copyXattrs(to, from) })
+		return keepMode(h.sys, to, func() (bool, error) { return copyXattrs(h.sys, to, from) })
 	}
-	if err := copyAttributes(to, &st, d.filled); err != nil {
+	if err := copyAttributes(h.sys, to, &st, d.filled); err != nil {
 		return err
 	}
-	_, err = copyXattrs(to, from)
+	_, err = copyXattrs(h.sys, to, from)
 	return err
 }
 
-func hasDefaultACL(d *dir) bool {
-	n, err := unix.Getxattr(d.proc(), defaultACL, nil)
+func hasDefaultACL(d lower) bool {
+	n, err := d.sys.Getxattr(d.fd, defaultACL, nil)
 	return err == nil && n > 0
 }
 
 // nearest returns the directory at path in the nearest layer that has it.
-func (l lowers) nearest(path string) (*dir, error) {
+func (l lowers) nearest(path string) (*lower, error) {
 	for _, t := range l {
 		d, err := t.at("/"+path, t.open)
 		switch err {
 		case nil:
-			return d, nil
+			return &lower{d, t.sys}, nil
 		case unix.ENOENT:
 			continue
 		case unix.ENOTDIR, unix.ELOOP:
@@ -161,27 +169,27 @@ func (h *heir) inheritGroup(to *dir, d Directory) error {
 	if !ok || d.listed {
 		return nil
 	}
-	return unix.Chown(to.proc(), -1, int(gid))
+	return h.sys.Chown(to.fd, ".", -1, int(gid))
 }
 
-func copyAttributes(to *dir, st *unix.Stat_t, filled bool) error {
+func copyAttributes(sys System, to *dir, st *unix.Stat_t, filled bool) error {
 	var has unix.Stat_t
-	if err := unix.Fstat(to.fd, &has); err != nil {
+	if err := sys.Stat(to.fd, ".", &has); err != nil {
 		return err
 	}
 	if has.Uid != st.Uid || has.Gid != st.Gid {
-		if err := unix.Chown(to.proc(), int(st.Uid), int(st.Gid)); err != nil {
+		if err := sys.Chown(to.fd, ".", int(st.Uid), int(st.Gid)); err != nil {
 			return fmt.Errorf("setting owner: %w", err)
 		}
 	}
-	if err := unix.Chmod(to.proc(), st.Mode&modeBits); err != nil {
+	if err := sys.Chmod(to.fd, ".", st.Mode&modeBits); err != nil {
 		return fmt.Errorf("setting mode: %w", err)
 	}
-	times := []unix.Timespec{st.Atim, st.Mtim}
+	times := [2]unix.Timespec{st.Atim, st.Mtim}
 	if filled {
 		times[1].Nsec = unix.UTIME_OMIT
 	}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, to.proc(), times, 0); err != nil {
+	if err := sys.Utimes(to.fd, ".", &times); err != nil {
 		return fmt.Errorf("setting times: %w", err)
 	}
 	return nil
@@ -189,23 +197,23 @@ func copyAttributes(to *dir, st *unix.Stat_t, filled bool) error {
 
 // keepMode restores the mode of d if set has set extended attributes: an ACL
 // among them changes it.
-func keepMode(d *dir, set func() (bool, error)) error {
+func keepMode(sys System, d *dir, set func() (bool, error)) error {
 	var st unix.Stat_t
-	if err := unix.Fstat(d.fd, &st); err != nil {
+	if err := sys.Stat(d.fd, ".", &st); err != nil {
 		return err
 	}
 	changed, err := set()
 	if err != nil || !changed {
 		return err
 	}
-	return unix.Chmod(d.proc(), st.Mode&modeBits)
+	return sys.Chmod(d.fd, ".", st.Mode&modeBits)
 }
 
 // copyXattrs gives to the extended attributes of from that it does not have, and
 // reports whether there were any. Those that may belong to overlayfs say something
 // about the directory below.
-func copyXattrs(to, from *dir) (changed bool, err error) {
-	keys, err := readXattr(func(buf []byte) (int, error) { return unix.Listxattr(from.proc(), buf) })
+func copyXattrs(sys System, to *dir, from *lower) (changed bool, err error) {
+	keys, err := readXattr(func(buf []byte) (int, error) { return from.sys.Listxattr(from.fd, buf) })
 	if err == unix.ENOTSUP {
 		return false, nil
 	}
@@ -216,14 +224,14 @@ func copyXattrs(to, from *dir) (changed bool, err error) {
 		if key == "" || strings.HasPrefix(key, trustedXattr) || strings.HasPrefix(key, userXattr) {
 			continue
 		}
-		value, err := readXattr(func(buf []byte) (int, error) { return unix.Getxattr(from.proc(), key, buf) })
+		value, err := readXattr(func(buf []byte) (int, error) { return from.sys.Getxattr(from.fd, key, buf) })
 		if err == unix.ENODATA || err == unix.ENOTSUP {
 			continue
 		}
 		if err != nil {
 			return changed, fmt.Errorf("reading extended attribute %q: %w", key, err)
 		}
-		switch err := unix.Setxattr(to.proc(), key, value, unix.XATTR_CREATE); err {
+		switch err := sys.Setxattr(to.fd, ".", key, string(value), unix.XATTR_CREATE); err {
 		case nil:
 			changed = true
 		case unix.EEXIST, unix.ENOTSUP, unix.ENODATA:

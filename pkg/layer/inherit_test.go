@@ -82,7 +82,7 @@ func TestInheritWithoutAnything(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	if err := layer.Inherit(closed, []*os.File{closed}, res.Implicit); !errors.Is(err, syscall.EBADF) {
+	if err := layer.Inherit(layer.Folder(closed), []layer.Reader{layer.Folder(closed)}, res.Implicit); !errors.Is(err, syscall.EBADF) {
 		t.Errorf("closed root: got error %v, want %v", err, syscall.EBADF)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
@@ -35,11 +34,11 @@ type Options struct {
 	// MaxBytes limits the bytes read from the stream and, separately, the bytes
 	// written to files, which may be more if files are sparse. 0 is no limit.
 	MaxBytes int64
-	// Lowers are the upper directories of the layers below, nearest first, if all
-	// of them are complete, for Whiteouts Overlay. They are open and stay so.
+	// Lowers are the trees of the layers below, nearest first, if all of them are
+	// complete, for Whiteouts Overlay.
 	// Directories that the archive does not list take after them, and Inherit has
 	// nothing to do.
-	Lowers []*os.File
+	Lowers []Reader
 	// UserXattr says that the overlay is mounted with that option: its attributes
 	// are user.overlay.*, which an archive must not set then, and not
 	// trusted.overlay.*, which it must never set.
@@ -69,35 +68,36 @@ type Result struct {
 // It is an errdefs.ErrInvalidArgument.
 var ErrLimit error = failure.New(errdefs.ErrInvalidArgument, "over the limit")
 
-// Apply applies the tar stream r to the directory root, which is open and stays so.
-// It reads r to its very end: what follows the end of the archive is part of a
-// layer's diff ID.
+// Apply applies the tar stream r to the tree of a System: a [Folder], or what is
+// made like one. It reads r to its very end: what follows the end of the archive is
+// part of a layer's diff ID.
 //
 // An archive that is malformed, or that containerd refuses, is an
 // errdefs.ErrInvalidArgument. Errors of r and of the file system keep their
-// identity (ENOSPC, say). Whatever the error, root is left half done.
+// identity (ENOSPC, say). Whatever the error, the tree is left half done.
 //
-// Nothing else may change root meanwhile. Even then nothing outside of it would
+// Nothing else may change the tree meanwhile. Even then nothing outside of it would
 // be touched.
-func Apply(ctx context.Context, root *os.File, r io.Reader, o Options) (Result, error) {
-	return apply(ctx, root, r, o, openTree)
-}
-
-func apply(ctx context.Context, root *os.File, r io.Reader, o Options, open func(*os.File, int) (*tree, error)) (res Result, err error) {
-	t, err := open(root, maxHandles)
+func Apply(ctx context.Context, to System, r io.Reader, o Options) (res Result, err error) {
+	t, err := openTree(to, maxHandles)
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
-	a := newApplier(t, r, o)
+	a := newApplier(t, to, r, o)
 	defer func() { err = errors.Join(err, a.lowers.close()) }()
 	if a.lowers, err = openLowers(o.Lowers); err != nil {
 		return Result{}, err
 	}
-	alone(func() {
-		a.creator = newCreator(a.userns)
+	if _, ok := to.(kernel); ok {
+		a.confine()
+		alone(func() {
+			a.creator = newCreator(a.userns)
+			err = a.run(ctx)
+		})
+	} else {
 		err = a.run(ctx)
-	})
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -116,6 +116,7 @@ const (
 type applier struct {
 	*tree
 	creator
+	sys     System // that of the tree
 	opts    Options
 	lowers  lowers
 	src     *source
@@ -138,12 +139,12 @@ type applier struct {
 	warnings warnings
 }
 
-func newApplier(t *tree, r io.Reader, o Options) *applier {
+func newApplier(t *tree, sys System, r io.Reader, o Options) *applier {
 	src := &source{r: r, max: o.MaxBytes}
 	stream := bufio.NewReaderSize(src, readAhead)
 	a := &applier{
-		tree: t, opts: o, src: src, stream: stream, archive: tar.NewReader(stream),
-		body: make([]byte, bodySize), userns: userns.RunningInUserNS(), usage: newUsage(t.root),
+		tree: t, sys: sys, creator: creator{barred: true}, opts: o, src: src, stream: stream, archive: tar.NewReader(stream),
+		body: make([]byte, bodySize),
 	}
 	a.mkdirs = a.ensure
 	if o.Whiteouts == InPlace {
@@ -151,6 +152,9 @@ func newApplier(t *tree, r io.Reader, o Options) *applier {
 	}
 	return a
 }
+
+// confine takes account of where the kernel runs this process, and counts what it makes.
+func (a *applier) confine() { a.userns, a.usage = userns.RunningInUserNS(), newUsage(a.root) }
 
 func (a *applier) run(ctx context.Context) error {
 	for {

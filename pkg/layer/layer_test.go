@@ -252,7 +252,7 @@ func TestClosedRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	root.Close()
-	if _, err := layer.Apply(t.Context(), root, bytes.NewReader(nil), layer.Options{}); !errors.Is(err, syscall.EBADF) {
+	if _, err := layer.Apply(t.Context(), layer.Folder(root), bytes.NewReader(nil), layer.Options{}); !errors.Is(err, syscall.EBADF) {
 		t.Errorf("got error %v, want %v", err, syscall.EBADF)
 	}
 }

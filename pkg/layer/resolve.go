@@ -95,18 +95,8 @@ func (t *tree) readlink(p string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer unix.Close(fd)
-	return targetOf(fd)
-}
-
-// targetOf returns the target of an open link, or "" if fd is no link.
-func targetOf(fd int) (string, error) {
-	var buf [unix.PathMax]byte
-	n, err := unix.Readlinkat(fd, "", buf[:])
-	if err == unix.ENOENT || err == unix.EINVAL { // no link
-		return "", nil
-	}
-	return string(buf[:max(n, 0)]), err
+	defer t.sys.Close(fd) //nolint:errcheck // nothing is lost with a handle for looking
+	return t.sys.Readlink(fd)
 }
 
 // peek opens p, which is clean and may be a link, as a handle only.
@@ -114,13 +104,14 @@ func (t *tree) peek(p string) (int, error) {
 	if t.openat2 {
 		return openat2(t.root.fd, p, resolveBeneath, linkFlags)
 	}
-	w := walk{places: []int{t.root.fd}}
+	w := walk{sys: t.sys, places: []int{t.root.fd}}
 	defer w.close()
 	return w.to(strings.Split(p, "/"))
 }
 
 // walk does in steps what RESOLVE_BENEATH does at once.
 type walk struct {
+	sys    Reader
 	places []int // handles from the root to the present directory
 	links  int
 }
@@ -129,7 +120,7 @@ func (w *walk) here() int { return w.places[len(w.places)-1] }
 
 func (w *walk) close() {
 	for _, fd := range w.places[1:] {
-		unix.Close(fd)
+		_ = w.sys.Close(fd)
 	}
 }
 
@@ -148,7 +139,7 @@ func (w *walk) to(parts []string) (int, error) {
 			}
 			continue
 		}
-		fd, err := unix.Openat(w.here(), part, linkFlags, 0)
+		fd, err := w.sys.Peek(w.here(), part)
 		if err != nil || len(parts) == 0 {
 			return fd, err
 		}
@@ -168,19 +159,19 @@ func (w *walk) up() error {
 	if len(w.places) == 1 {
 		return unix.EXDEV
 	}
-	unix.Close(w.here())
+	_ = w.sys.Close(w.here())
 	w.places = w.places[:len(w.places)-1]
 	return nil
 }
 
 // into makes fd the present directory, or returns its target if it is a link.
 func (w *walk) into(fd int) (string, error) {
-	target, err := targetOf(fd)
+	target, err := w.sys.Readlink(fd)
 	if target == "" && err == nil {
 		w.places = append(w.places, fd)
 		return "", nil
 	}
-	unix.Close(fd)
+	_ = w.sys.Close(fd)
 	if target != "" {
 		w.links++
 	}

@@ -2,8 +2,6 @@ package layer
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"path"
 	"strings"
 
@@ -38,17 +36,12 @@ func (d *dir) join(name string) string {
 	return d.path + "/" + name
 }
 
-// proc returns a name of the directory for calls that take neither an O_PATH
-// handle nor a handle and a name.
-func (d *dir) proc() string { return procPath(d.fd) }
-
-func procPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
-
 // tree is a directory in which names are resolved, and what is known about it,
 // which stays true as long as nothing but its owner changes the directory.
 type tree struct {
+	sys     Reader
 	root    *dir
-	openat2 bool // whether the kernel has it and no filter forbids it
+	openat2 bool // whether that can be called for sys
 	limit   int
 	dirs    map[string]*dir // by dir.path; the root is not among them
 	// aliases are names with links in them and the paths that they lead to.
@@ -61,35 +54,23 @@ type tree struct {
 // opener opens the directory at a path that is free of links.
 type opener func(path string) (*dir, error)
 
-// openTree takes a handle of its own on root, and has at most limit of its
-// directories open at a time.
-func openTree(root *os.File, limit int) (*tree, error) {
-	t, err := openTreeByWalking(root, limit)
+// openTree has at most limit of the directories of sys open at a time.
+func openTree(sys Reader, limit int) (*tree, error) {
+	fd, err := sys.Root()
 	if err != nil {
 		return nil, err
 	}
-	// Kernels before 5.6 do not know openat2, and filters made for them forbid it.
-	fd, err := openat2(t.root.fd, ".", resolveDir, pathFlags)
-	if err == nil {
-		t.openat2 = true
-		unix.Close(fd)
+	t := &tree{sys: sys, root: &dir{fd: fd}, limit: limit, dirs: map[string]*dir{}, aliases: map[string]string{}}
+	if k, ok := sys.(kernel); ok {
+		t.openat2 = k.hasOpenat2(fd)
 	}
 	return t, nil
 }
 
-// openTreeByWalking is openTree for kernels without openat2.
-func openTreeByWalking(root *os.File, limit int) (*tree, error) {
-	fd, err := unix.Openat(int(root.Fd()), ".", pathFlags, 0)
-	if err != nil {
-		return nil, fmt.Errorf("opening the layer's root %q: %w", root.Name(), err)
-	}
-	return &tree{root: &dir{fd: fd}, limit: limit, dirs: map[string]*dir{}, aliases: map[string]string{}}, nil
-}
-
 func (t *tree) close() error {
-	err := unix.Close(t.root.fd)
+	err := t.sys.Close(t.root.fd)
 	for _, d := range t.dirs {
-		err = errors.Join(err, unix.Close(d.fd))
+		err = errors.Join(err, t.sys.Close(d.fd))
 	}
 	return err
 }
@@ -174,20 +155,20 @@ func (t *tree) openDir(path string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	fd, err := unix.Openat(d.fd, base, dirFlags, 0)
-	if err == unix.ENOTDIR && isLink(d.fd, base) {
+	fd, err := t.sys.OpenDir(d.fd, base)
+	if err == unix.ENOTDIR && t.isLink(d.fd, base) {
 		return -1, unix.ELOOP
 	}
 	return fd, err
 }
 
-func isLink(dirfd int, name string) bool { return isKind(dirfd, name, unix.S_IFLNK) }
+func (t *tree) isLink(dirfd int, name string) bool { return t.isKind(dirfd, name, unix.S_IFLNK) }
 
-func isDir(dirfd int, name string) bool { return isKind(dirfd, name, unix.S_IFDIR) }
+func (t *tree) isDir(dirfd int, name string) bool { return t.isKind(dirfd, name, unix.S_IFDIR) }
 
-func isKind(dirfd int, name string, kind uint32) bool {
+func (t *tree) isKind(dirfd int, name string, kind uint32) bool {
 	var st unix.Stat_t
-	return statAt(dirfd, name, &st) == nil && st.Mode&unix.S_IFMT == kind
+	return t.sys.Stat(dirfd, name, &st) == nil && st.Mode&unix.S_IFMT == kind
 }
 
 // keep adds a directory to those kept open. The one used least recently makes
@@ -213,7 +194,7 @@ func (t *tree) oldest() (oldest *dir) {
 
 func (t *tree) drop(d *dir) {
 	delete(t.dirs, d.path)
-	unix.Close(d.fd) // nothing can be lost by closing an O_PATH handle
+	_ = t.sys.Close(d.fd) // nothing can be lost by closing an O_PATH handle
 }
 
 // forget drops what was known of the directory at path and of all below.

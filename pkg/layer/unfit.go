@@ -51,15 +51,16 @@ const maxXattr = 64 << 10
 // roomLeft is so much that a file system with it is not full.
 const roomLeft = 1 << 20
 
-// noXattr explains why an attribute of size bytes could not be set. Linux says
+// noXattr explains why an attribute of size bytes could not be set on what has the
+// handle fd, or is in the directory that has it. Linux says
 // that there is no space left both of a full file system and of a file whose
 // attributes take all that a file may have of them.
-func (n node) noXattr(err error, size int) error {
+func noXattr(fd, size int, err error) error {
 	if err != unix.ENOSPC && err != unix.E2BIG || size > maxXattr {
 		return err
 	}
 	var st unix.Statfs_t
-	if unix.Fstatfs(n.dir.fd, &st) != nil || st.Bavail*uint64(st.Bsize) < roomLeft {
+	if unix.Fstatfs(fd, &st) != nil || st.Bavail*uint64(st.Bsize) < roomLeft {
 		return err
 	}
 	return failure.New(ErrUnfit, "it has %d bytes, and the file system takes no more of them in one file", size).

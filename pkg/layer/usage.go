@@ -48,7 +48,7 @@ func newUsage(root *dir) Usage {
 	default:
 		return Usage{}
 	}
-	if there, err := os.ReadDir(root.proc()); err != nil || len(there) > 0 {
+	if there, err := os.ReadDir(procPath(root.fd)); err != nil || len(there) > 0 {
 		return Usage{}
 	}
 	u.postpone(root, ".")
@@ -58,7 +58,7 @@ func newUsage(root *dir) Usage {
 // add counts a complete file that is no directory.
 func (u *Usage) add(n node, st *unix.Stat_t) {
 	if st.Blocks > u.settled {
-		u.postpone(n.dir, n.name)
+		u.postpone(n.dir, n.base)
 		return
 	}
 	u.inodes++
@@ -89,7 +89,7 @@ func (u Usage) Measure(root *os.File) (inodes, bytes int64, ok bool) {
 	for _, p := range u.later {
 		var st unix.Stat_t
 		d := dir{path: p.dir}
-		if err := statAt(int(root.Fd()), d.join(p.name), &st); err != nil {
+		if err := unix.Fstatat(int(root.Fd()), d.join(p.name), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return 0, 0, false
 		}
 		blocks += st.Blocks

@@ -3,7 +3,6 @@ package layer
 import (
 	"archive/tar"
 	"fmt"
-	"os"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -45,7 +44,7 @@ func (a *applier) setOpaque(d *dir) error {
 		key = userXattr + "opaque"
 	}
 	a.marked = true
-	if err := unix.Setxattr(d.proc(), key, []byte("y"), 0); err != nil {
+	if err := a.sys.Setxattr(d.fd, ".", key, "y", 0); err != nil {
 		return fmt.Errorf("making the directory opaque: %w", err)
 	}
 	return nil
@@ -53,14 +52,14 @@ func (a *applier) setOpaque(d *dir) error {
 
 func (a *applier) hide(d *dir, name string, hdr *tar.Header) error {
 	a.become(hdr.Uid, hdr.Gid)
-	if err := unix.Mknodat(d.fd, name, unix.S_IFCHR, 0); err != nil {
+	if err := a.sys.Mknod(d.fd, name, unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("creating the whiteout: %w", noWhiteout(err))
 	}
 	d.touch()
-	if err := unix.Fchownat(d.fd, name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := a.sys.Chown(d.fd, name, hdr.Uid, hdr.Gid); err != nil {
 		return fmt.Errorf("setting the whiteout's owner %d:%d: %w", hdr.Uid, hdr.Gid, err)
 	}
-	return a.count(node{dir: d, name: name, fd: -1}, &unix.Stat_t{}, true, false)
+	return a.count(a.node(d, name), &unix.Stat_t{}, true, false)
 }
 
 // empty removes all of d that this archive did not list, once.
@@ -78,12 +77,12 @@ func (a *applier) empty(d *dir) error {
 // archive listed so far, and goes on in those of its directories.
 func (a *applier) removeUnlisted(fd int, path string) error {
 	d := &dir{fd: fd, path: path}
-	entries, err := os.ReadDir(d.proc())
+	names, err := a.sys.Names(fd)
 	if err != nil {
 		return fmt.Errorf("emptying the directory: %w", err)
 	}
-	for _, e := range entries {
-		if err := a.removeIfUnlisted(d, e.Name()); err != nil {
+	for _, name := range names {
+		if err := a.removeIfUnlisted(d, name); err != nil {
 			return err
 		}
 	}
@@ -92,7 +91,7 @@ func (a *applier) removeUnlisted(fd int, path string) error {
 
 func (a *applier) removeIfUnlisted(d *dir, name string) error {
 	var st unix.Stat_t
-	if err := statAt(d.fd, name, &st); err != nil {
+	if err := a.sys.Stat(d.fd, name, &st); err != nil {
 		return err
 	}
 	if _, listed := a.unpacked[d.join(name)]; !listed {
@@ -101,10 +100,10 @@ func (a *applier) removeIfUnlisted(d *dir, name string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}
-	fd, err := unix.Openat(d.fd, name, dirFlags, 0)
+	fd, err := a.sys.OpenDir(d.fd, name)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer a.sys.Close(fd) //nolint:errcheck // nothing is lost with a handle of a directory
 	return a.removeUnlisted(fd, d.join(name))
 }

@@ -50,7 +50,7 @@ func (l *layer) inherit(ctx context.Context) error {
 	}
 	lowers, err := complete(l.u.store.Lowers(ctx, l.parent))
 	if err == nil {
-		err = lay.Inherit(l.upper.Dir, lowers, l.implicit)
+		err = lay.Inherit(lay.Folder(l.upper.Dir), lay.Folders(lowers), l.implicit)
 	}
 	store.CloseAll(lowers)
 	if err != nil {

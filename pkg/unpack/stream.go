@@ -102,13 +102,13 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 		return bound.explain(drain(plain, bound.bytes))
 	}
 	o := l.applyOptions(bound)
-	var err error
-	o.Lowers, err = l.lowers(ctx)
-	defer store.CloseAll(o.Lowers)
+	lowers, err := l.lowers(ctx)
+	defer store.CloseAll(lowers)
 	if err != nil {
 		return err
 	}
-	result, err := lay.Apply(ctx, l.upper.Dir, l.u.guard.Reader(plain), o)
+	o.Lowers = lay.Folders(lowers)
+	result, err := lay.Apply(ctx, lay.Folder(l.upper.Dir), l.u.guard.Reader(plain), o)
 	l.phase(progress.Apply, plain.Busy(), plain.Count())
 	l.implicit, l.marked, l.usage = result.Implicit, result.Marked, result.Usage
 	l.warn(result.Warnings)

@@ -1,0 +1,117 @@
+package erofs
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
+)
+
+const (
+	blockBits = 12
+	blockSize = 1 << blockBits
+	// inlineMax is the most that lies beside an inode: what is larger would often
+	// leave as much unused in front of it.
+	inlineMax = blockSize / 2
+	// maxInline bounds what is kept for that of one image. Files that come later
+	// take a block.
+	maxInline = 16 << 20
+	// maxHeld bounds what one image holds in memory of inodes, names and attributes,
+	// by their costs below. It is enough for half a million files.
+	maxHeld = 96 << 20
+
+	// The costs of what is held, with what Go's allocator and maps add.
+	inodeCost  = 128
+	nameCost   = 64
+	folderCost = 96
+	attrCost   = 48
+)
+
+// ErrHeld is the error of a layer that has so many files, or such attributes, that its
+// image cannot be made in little memory. It is an errdefs.ErrInvalidArgument.
+var ErrHeld error = failure.New(errdefs.ErrInvalidArgument, "files, names and attributes of the layer take more than %d MiB while its EROFS image is made", maxHeld>>20).
+	WithHint("use --snapshotter overlayfs for this image")
+
+// Image is an EROFS image that is being made. It implements layer.System; its methods
+// are not for several goroutines at a time.
+type Image struct {
+	data
+	root *inode
+	// handles are what is open, by descriptor. 0 is the root.
+	handles []*inode
+	free    []int // of the handles
+	writing *inode
+	values  map[string]string // names and values of attributes, each once
+	held    int               // bytes of memory, by their costs
+	inline  int               // bytes of content
+	now     unix.Timespec
+}
+
+// New makes an image of an empty tree in file, which is empty and stays open. The root
+// is root's, with mode 0755.
+func New(file *os.File) *Image {
+	m := &Image{
+		data: newData(file), values: map[string]string{},
+		now: unix.NsecToTimespec(time.Now().UnixNano()),
+	}
+	m.root = &inode{mode: unix.S_IFDIR | 0o755, mtime: m.now, folder: &folder{names: map[string]*inode{}}}
+	m.root.folder.parent = m.root
+	m.handles = []*inode{m.root}
+	return m
+}
+
+// hold counts what is held in memory, and is an error if that is too much.
+func (m *Image) hold(bytes int) error {
+	m.held += bytes
+	if m.held > maxHeld {
+		return ErrHeld
+	}
+	return nil
+}
+
+// once returns s, or the same text that is held already.
+func (m *Image) once(s string) (string, error) {
+	if known, ok := m.values[s]; ok {
+		return known, nil
+	}
+	m.values[s] = s
+	return s, m.hold(len(s) + nameCost)
+}
+
+// inode is a file of any kind.
+type inode struct {
+	mode     uint32 // with the kind
+	uid, gid uint32
+	nlink    uint32 // names; of a directory, those of other directories when it is written
+	device   uint32 // as Linux encodes it
+	block    uint32 // where its content begins, if it is not inline
+	mtime    unix.Timespec
+	size     int64
+	inline   string // content, or the target of a link
+	attrs    []attr
+	folder   *folder // of a directory
+	nid      uint64  // place among the inodes
+}
+
+// folder is what a directory has besides.
+type folder struct {
+	names  map[string]*inode
+	parent *inode
+	sorted []entry // in the place of names once the image is laid out
+}
+
+func (i *inode) kind() uint32 { return i.mode & unix.S_IFMT }
+
+func (i *inode) isDir() bool { return i.folder != nil }
+
+// device returns a number as mknod passes it on: Linux cuts it to 32 bits.
+func device(number uint64) uint32 { return uint32(number) }
+
+// tooLarge is the error of an image of more blocks than the format can count.
+func tooLarge() error {
+	return fmt.Errorf("the EROFS image has more than %d blocks: %w", uint32(maxBlocks), unix.EFBIG)
+}
