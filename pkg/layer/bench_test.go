@@ -31,7 +31,7 @@ func smallFiles(b *testing.B) []byte {
 	return archive(b, entries...)
 }
 
-// BenchmarkApply compares Apply with containerd's on small files and, if
+// BenchmarkApply compares Apply, to a folder and to an EROFS image, with containerd's on small files and, if
 // LAYER_BENCH names one, on a real layer as an uncompressed tar file. What it
 // measures is the file system of TMPDIR as much as the program: use a tmpfs or
 // a fresh ext4.
@@ -50,6 +50,11 @@ func BenchmarkApply(b *testing.B) {
 			measure(b, data, func(root string) error {
 				_, err := layer.ApplyTo(b.Context(), root, bytes.NewReader(data), layer.Options{})
 				return err
+			})
+		})
+		b.Run(name+"/erofs", func(b *testing.B) {
+			measure(b, data, func(root string) error {
+				return writeImage(b.Context(), filepath.Join(root, "layer.erofs"), data, layer.Options{})
 			})
 		})
 		b.Run(name+"/containerd", func(b *testing.B) {

@@ -2,6 +2,7 @@ package layer_test
 
 import (
 	"archive/tar"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -68,6 +69,11 @@ var corpus = map[string]layers{
 	"too long name":     refused(single(file(strings.Repeat("n", 256), "x"))),
 	"too long target":   refused(single(symlink("l", strings.Repeat("t", 5000)))),
 	"not UTF-8":         single(file("a\xff\xfe\x01 \n", "", format(tar.FormatGNU), at(time.Unix(1000, 0)))),
+	"sizes":             single(sizes()...),
+	"link targets":      single(symlink("a", strings.Repeat("t", 2047)), symlink("b", strings.Repeat("t", 2048)), symlink("c", strings.Repeat("t", 2049)), symlink("d", strings.Repeat("t", 4095)), symlink("e", "x")),
+	"blocks of names":   single(blocksOfNames()...),
+	"names in order":    single(dir("d"), file("d/!", ""), file("d/-", ""), file("d/.a", ""), file("d/..a", ""), file("d/~", ""), file("d/\xc3\xa4", ""), file("d/A", ""), file("d/a", "")),
+	"values of xattrs":  single(file("f", "x", xattr("user.a", "1"), xattr("user.bb", "12"), xattr("user.ccc", "123"), xattr("user.e", "")), file("g", "", xattr("user.a", "1")), dir("d", xattr("user.a", strings.Repeat("v", 900))), symlink("l", "f", xattr("security.a", "1"))),
 	"empty target":      refused(single(symlink("l", ""))),
 	"large file":        single(file("big", strings.Repeat("0123456789abcdef", 70_000)), file("exact", strings.Repeat("x", 256<<10)), file("after", "x")),
 	"unknown type":      refused(single(special('7', "contiguous"))),
@@ -208,6 +214,26 @@ var corpus = map[string]layers{
 	"inherited for a link's purpose": over([]entry{dir("x", mode(0o700), owner(3, 3))}, symlink("d", "x/y"), file("d/f", "")),
 
 	"many directories": single(manyDirectories()...),
+}
+
+// sizes are those around what lies beside an inode, or fills a block.
+func sizes() (entries []entry) {
+	for _, size := range []int{1, 2, 63, 2047, 2048, 2049, 4095, 4096, 4097, 8191, 8192, 8193, 1<<20 - 1, 1 << 20, 1<<20 + 1} {
+		entries = append(entries, file(fmt.Sprintf("f%d", size), strings.Repeat("0123456", size/7+1)[:size]))
+	}
+	return append(entries, file("zeros", strings.Repeat("\x00", 5000)), file("after", "x"))
+}
+
+// blocksOfNames are directories that take half a block, one, or several, to the byte.
+func blocksOfNames() (entries []entry) {
+	for _, n := range []int{7, 8, 14, 15, 16, 30, 31, 32, 400} {
+		d := fmt.Sprintf("d%d", n)
+		for i := range n {
+			entries = append(entries, file(fmt.Sprintf("%s/%0255d", d, i), ""))
+		}
+		entries = append(entries, dir(d), file(d+"/"+strings.Repeat("x", 200), ""))
+	}
+	return entries
 }
 
 // manyDirectories are more than are kept open, visited twice and in two orders.

@@ -2,6 +2,7 @@ package layer_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -60,6 +61,20 @@ func inImage(t testing.TB, sc *scene, _ stage) target {
 		checkImage(t, file.Name())
 		return mountImage(t, file.Name())
 	}}
+}
+
+// writeImage makes the image name of an archive.
+func writeImage(ctx context.Context, name string, data []byte, o layer.Options) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	image := erofs.New(file)
+	if _, err := layer.Apply(ctx, image, bytes.NewReader(data), o); err != nil {
+		return err
+	}
+	return image.Finish()
 }
 
 // checkImage has fsck.erofs look at an image, if it is installed.

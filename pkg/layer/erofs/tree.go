@@ -110,8 +110,8 @@ func (m *Image) Close(fd int) error {
 }
 
 // add makes i what the name in a directory is, with the owner and the ACL that Linux
-// gives it there.
-func (m *Image) add(dir int, name string, i *inode) error {
+// gives it there. cost is what i takes in memory.
+func (m *Image) add(dir int, name string, i *inode, cost int) error {
 	at := m.handles[dir]
 	if err := checkName(at, name); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (m *Image) add(dir int, name string, i *inode) error {
 	if err := m.inheritACL(at, i); err != nil {
 		return err
 	}
-	return m.name(at, name, i, inodeCost)
+	return m.name(at, name, i, cost)
 }
 
 // name makes i what the name in the directory at is, which is none so far. cost is
@@ -145,16 +145,14 @@ func (m *Image) name(at *inode, name string, i *inode, cost int) error {
 
 // Mkdir implements layer.System.
 func (m *Image) Mkdir(dir int, name string, mode uint32) error {
-	if err := m.hold(folderCost); err != nil {
-		return err
-	}
-	return m.add(dir, name, &inode{mode: unix.S_IFDIR | mode, folder: &folder{names: map[string]*inode{}}})
+	i := &inode{mode: unix.S_IFDIR | mode, folder: &folder{names: map[string]*inode{}}}
+	return m.add(dir, name, i, inodeCost+folderCost)
 }
 
 // Create implements layer.System.
 func (m *Image) Create(dir int, name string, mode uint32) (int, error) {
 	i := &inode{mode: unix.S_IFREG | mode}
-	if err := m.add(dir, name, i); err != nil {
+	if err := m.add(dir, name, i, inodeCost); err != nil {
 		return -1, err
 	}
 	m.writing = i
@@ -192,10 +190,8 @@ func (m *Image) Symlink(target string, dir int, name string) error {
 	case strings.Contains(target, "\x00"):
 		return unix.EINVAL
 	}
-	if err := m.hold(len(target)); err != nil {
-		return err
-	}
-	return m.add(dir, name, &inode{mode: unix.S_IFLNK | 0o777, inline: target, size: int64(len(target))})
+	i := &inode{mode: unix.S_IFLNK | 0o777, inline: target, size: int64(len(target))}
+	return m.add(dir, name, i, inodeCost+len(target))
 }
 
 // Mknod implements layer.System.
@@ -204,7 +200,7 @@ func (m *Image) Mknod(dir int, name string, mode uint32, number uint64) error {
 	if i.kind() != unix.S_IFIFO {
 		i.device = device(number)
 	}
-	return m.add(dir, name, i)
+	return m.add(dir, name, i, inodeCost)
 }
 
 // Link implements layer.System.
