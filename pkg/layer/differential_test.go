@@ -181,7 +181,7 @@ func (sc *scene) apply(t testing.TB, maker func(testing.TB, *scene, stage) targe
 	to := maker(t, sc, s)
 	var res layer.Result
 	err := layer.WithFolders(sc.lowers, func(below []*os.File) (err error) {
-		lowers := layer.Folders(below)
+		lowers := to.lowers(below)
 		o := layer.Options{Whiteouts: sc.whiteouts()}
 		if inOrder {
 			o.Lowers = lowers

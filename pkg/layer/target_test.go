@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/layer"
@@ -17,8 +21,9 @@ import (
 
 // target is what a layer is applied to, and where it is seen then.
 type target struct {
-	sys  layer.System
-	show func() (root string)
+	sys    layer.System
+	lowers func(folders []*os.File) []layer.Reader // the layers below, nearest first
+	show   func() (root string)
 }
 
 // makers make what the tree of a scene, which is on the stage, becomes under Apply.
@@ -35,17 +40,13 @@ func onStage(t testing.TB, s stage, of func(*os.File) layer.System) target {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dir.Close() })
-	return target{of(dir), func() string { return s.root }}
+	return target{of(dir), layer.Folders, func() string { return s.root }}
 }
 
 // inImage applies to an EROFS image, which the kernel shows.
 func inImage(t testing.TB, sc *scene, _ stage) target {
 	t.Helper()
-	file, err := os.Create(filepath.Join(t.TempDir(), "layer.erofs"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { file.Close() })
+	file := createImage(t)
 	image := erofs.New(file)
 	if sc.set == first {
 		for _, data := range sc.below {
@@ -54,13 +55,53 @@ func inImage(t testing.TB, sc *scene, _ stage) target {
 			}
 		}
 	}
-	return target{image, func() string {
+	lowers := func([]*os.File) []layer.Reader { return sc.images(t) }
+	return target{image, lowers, func() string {
 		if err := image.Finish(); err != nil {
 			t.Fatal(err)
 		}
 		checkImage(t, file.Name())
 		return mountImage(t, file.Name())
 	}}
+}
+
+// images are the layers below, of an overlay, as images, nearest first.
+func (sc *scene) images(t testing.TB) (all []layer.Reader) {
+	t.Helper()
+	if sc.set != upper {
+		return nil
+	}
+	for _, data := range sc.below {
+		file := createImage(t)
+		image := erofs.New(file)
+		if _, err := layer.Apply(t.Context(), image, bytes.NewReader(data), layer.Options{Lowers: all}); err != nil {
+			t.Fatalf("preparing the layers below: %v", err)
+		}
+		if err := image.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		all = append([]layer.Reader{openImage(t, file)}, all...)
+	}
+	return all
+}
+
+func createImage(t testing.TB) *os.File {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "layer.erofs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+func openImage(t testing.TB, file *os.File) *erofs.Reader {
+	t.Helper()
+	r, err := erofs.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // writeImage makes the image name of an archive.
@@ -110,4 +151,134 @@ func mountImage(t testing.TB, name string) string {
 		}
 	})
 	return dir
+}
+
+// TestReadImages: what is read of an image is what the kernel shows of the folder that
+// mkfs.erofs made it of, or of the layer that this program did.
+func TestReadImages(t *testing.T) {
+	needRoot(t)
+	mkfs, err := exec.LookPath("mkfs.erofs")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("this test needs mkfs.erofs")
+		}
+		t.Skip("mkfs.erofs is not installed")
+	}
+	read := 0
+	for _, name := range sample(corpus) {
+		data := archive(t, corpus[name].apply...)
+		root := t.TempDir()
+		if _, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(data), layer.Options{}); err != nil {
+			continue
+		}
+		made, own := filepath.Join(t.TempDir(), "layer.erofs"), filepath.Join(t.TempDir(), "layer.erofs")
+		images := []string{own, made}
+		if err := exec.CommandContext(t.Context(), mkfs, made, root).Run(); err != nil {
+			images = images[:1] // version 1.5 makes none of some long names
+		} else {
+			read++
+		}
+		if err := writeImage(t.Context(), own, data, layer.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, image := range images {
+			file, err := os.Open(image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := mountImage(t, image)
+			dir, err := os.Open(shown)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(readTree(t, layer.Folder(dir), shown), readTree(t, openImage(t, file), shown)); diff != "" {
+				t.Errorf("%s, %s (-mounted +read):\n%s", name, image, diff)
+			}
+			file.Close()
+			dir.Close()
+		}
+	}
+	if read == 0 {
+		t.Error("mkfs.erofs has made no image")
+	}
+}
+
+// readTree describes what a Reader shows at the paths of a folder.
+func readTree(t testing.TB, r layer.Reader, folder string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel := strings.TrimPrefix(strings.TrimPrefix(path, folder), "/")
+		all[rel], err = readPath(r, rel)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all["nothing"] = fmt.Sprint(readPath(r, "nothing"))
+	all["long"] = fmt.Sprint(readPath(r, strings.Repeat("n", 256)))
+	return all
+}
+
+// readPath describes a file by what a Reader says of it.
+func readPath(r layer.Reader, path string) (string, error) {
+	fd, err := r.Root()
+	if err != nil {
+		return "", err
+	}
+	parent, name := filepath.Split(path)
+	for part := range strings.FieldsFuncSeq(parent, func(c rune) bool { return c == '/' }) {
+		below, err := r.OpenDir(fd, part)
+		if err := errors.Join(err, r.Close(fd)); err != nil {
+			return "", err
+		}
+		fd = below
+	}
+	defer r.Close(fd)
+	if name == "" {
+		name = "."
+	}
+	var st unix.Stat_t
+	if err := r.Stat(fd, name, &st); err != nil {
+		return "", err
+	}
+	peeked, err := r.Peek(fd, name)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close(peeked)
+	target, err := r.Readlink(peeked)
+	if err != nil {
+		return "", err
+	}
+	attrs := ""
+	dir, err := r.OpenDir(fd, name)
+	if err == nil {
+		defer r.Close(dir)
+		attrs, err = readXattrs(r, dir)
+	} else if isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR; !isDir && errors.Is(err, unix.ENOTDIR) {
+		err = nil
+	}
+	return fmt.Sprintf("%o %d:%d %d bytes, %v -> %q %s", st.Mode, st.Uid, st.Gid, st.Size, st.Mtim, target, attrs), err
+}
+
+func readXattrs(r layer.Reader, dir int) (string, error) {
+	var keys, value [4096]byte
+	n, err := r.Listxattr(dir, keys[:])
+	if err != nil {
+		return "", err
+	}
+	all := strings.FieldsFunc(string(keys[:n]), func(c rune) bool { return c == 0 })
+	slices.Sort(all)
+	for i, key := range all {
+		n, err := r.Getxattr(dir, key, value[:])
+		if err != nil {
+			return "", err
+		}
+		all[i] = fmt.Sprintf("%s=%q", key, value[:n])
+	}
+	return strings.Join(all, " "), nil
 }
