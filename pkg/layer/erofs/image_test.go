@@ -232,9 +232,9 @@ func TestOverlayOfImages(t *testing.T) {
 		if err := write(t, file, stream(t, len(entries), func(i int) tar.Header { return entries[i] }), layer.Options{}); err != nil {
 			t.Fatal(err)
 		}
-		dirs = append(dirs, mount(t, file.Name(), "erofs", ""))
+		dirs = append(dirs, mountAt(t, file.Name(), "erofs", ""))
 	}
-	root := mount(t, "overlay", "overlay", "lowerdir="+strings.Join(dirs, ":"))
+	root := mountAt(t, "overlay", "overlay", "lowerdir="+strings.Join(dirs, ":"))
 	got := map[string]string{}
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 		if err == nil && path != root {
@@ -254,7 +254,7 @@ func TestOverlayOfImages(t *testing.T) {
 	}
 }
 
-func mount(t testing.TB, source, kind, options string) string {
+func mountAt(t testing.TB, source, kind, options string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount(source, dir, kind, unix.MS_RDONLY, options); err != nil {

@@ -122,7 +122,7 @@ func (d *Daemon) config() string {
 		"io.containerd.nri.v1.nri", "io.containerd.podsandbox.controller.v1.podsandbox",
 		"io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
 		"io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
-		"io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs",
+		"io.containerd.snapshotter.v1.blockfile",
 		"io.containerd.internal.v1.opt", "io.containerd.internal.v1.tracing",
 		"io.containerd.tracing.processor.v1.otlp"}, d.opts.Disabled...)...))
 	fmt.Fprintf(&b, "[grpc]\n  address = %q\n[ttrpc]\n  address = %q\n", d.Address, d.Address+".ttrpc")
