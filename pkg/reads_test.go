@@ -47,7 +47,7 @@ var reads = map[string]limit{
 	"pkg/layer newApplier bufio.NewReaderSize":                     {"its buffer; limits of the layer", "the stall time-out of blobs"},
 	"pkg/layer newApplier tar.NewReader":                           {"a header of 1 MiB; limits of the layer", "the stall time-out of blobs"},
 	"pkg/layer newUsage os.ReadDir":                                {"a snapshot that has to be empty", "a folder"},
-	"pkg/layer removeUnlisted os.ReadDir":                          {"a folder of the layer", "a folder"},
+	"pkg/layer Names os.ReadDir":                                   {"a folder of the layer", "a folder"},
 	"pkg/layer run io.Copy":                                        {"nothing is kept; limits of the layer", "the stall time-out of blobs"},
 	"pkg/plugin Follow io.Copy":                                    {"nothing is kept", "until Docker or the pull ends"},
 	"pkg/progress ReadEvents bufio.NewReaderSize":                  {"256 MiB, 4 MiB a line, 50,000 names", "the file that the user named"},

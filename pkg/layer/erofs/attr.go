@@ -95,7 +95,7 @@ func (m *Image) set(i *inode, key, value string) (err error) {
 func (i *inode) fits() error {
 	if size := i.attrsSize(); size > maxAttrs {
 		return failure.New(layer.ErrUnfit, "extended attributes take %d bytes, and EROFS takes no more than %d in one file", size, maxAttrs).
-			WithHint("use --snapshotter overlayfs for this image")
+			WithHint(elsewhere)
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func checkAttr(i *inode, key, value string) error {
 		return unix.EINVAL
 	case len(value) > maxValue:
 		return failure.New(layer.ErrUnfit, "it has %d bytes, and EROFS takes no more than %d", len(value), maxValue).
-			WithHint("use --snapshotter overlayfs for this image")
+			WithHint(elsewhere)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package erofs
 
 import (
-	"fmt"
 	"os"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/layer"
 )
 
 const (
@@ -34,7 +34,10 @@ const (
 // ErrHeld is the error of a layer that has so many files, or such attributes, that its
 // image cannot be made in little memory. It is an errdefs.ErrInvalidArgument.
 var ErrHeld error = failure.New(errdefs.ErrInvalidArgument, "files, names and attributes of the layer take more than %d MiB while its EROFS image is made", maxHeld>>20).
-	WithHint("use --snapshotter overlayfs for this image")
+	WithHint(elsewhere)
+
+// elsewhere is what to do about a layer that no EROFS image can be made of.
+const elsewhere = "use --snapshotter overlayfs for this image"
 
 // Image is an EROFS image that is being made. It implements layer.System; its methods
 // are not for several goroutines at a time.
@@ -113,5 +116,5 @@ func device(number uint64) uint32 { return uint32(number) }
 
 // tooLarge is the error of an image of more blocks than the format can count.
 func tooLarge() error {
-	return fmt.Errorf("the EROFS image has more than %d blocks: %w", uint32(maxBlocks), unix.EFBIG)
+	return failure.New(layer.ErrUnfit, "the EROFS image has more than %d blocks, and the format cannot count them", uint32(maxBlocks)).WithHint(elsewhere)
 }
