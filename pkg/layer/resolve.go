@@ -95,7 +95,7 @@ func (t *tree) readlink(p string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer t.sys.Close(fd) //nolint:errcheck // nothing is lost with a handle for looking
+	defer t.sys.Close(fd)
 	return t.sys.Readlink(fd)
 }
 

@@ -25,10 +25,12 @@ type Reader interface {
 	Readlink(fd int) (string, error)
 	// Stat fills st; without a name it is about an open file.
 	Stat(dir int, name string, st *unix.Stat_t) error
-	// Listxattr and Getxattr read what the directory dir has. A buffer that is
-	// too small is ERANGE, none asks for the size.
+	// Listxattr reads the names of the attributes of a directory, each with a 0
+	// behind it. A buffer that is too small is ERANGE, none asks for the size.
 	Listxattr(dir int, buf []byte) (int, error)
+	// Getxattr reads a value of a directory. For buf see Listxattr.
 	Getxattr(dir int, key string, buf []byte) (int, error)
+	// Close closes a handle of any kind.
 	Close(fd int) error
 }
 
@@ -36,13 +38,17 @@ type Reader interface {
 // are those of an open file.
 type System interface {
 	Reader
+	// Mkdir makes an empty directory.
 	Mkdir(dir int, name string, mode uint32) error
 	// Create makes an empty file and opens it for Write.
 	Create(dir int, name string, mode uint32) (fd int, err error)
 	// Write writes all of p.
 	Write(fd int, p []byte) error
+	// Symlink makes a link to target, which is not looked at.
 	Symlink(target string, dir int, name string) error
+	// Mknod makes what mode says: a device, a FIFO or a socket.
 	Mknod(dir int, name string, mode uint32, device uint64) error
+	// Link makes one more name, of what is no directory.
 	Link(dir int, name string, into int, as string) error
 	// Unlink removes what is no directory.
 	Unlink(dir int, name string) error
@@ -56,6 +62,7 @@ type System interface {
 	Chmod(dir int, name string, mode uint32) error
 	// Setxattr takes the flags of the call.
 	Setxattr(dir int, name, key, value string, flags int) error
+	// Utimes sets the times of access and of modification.
 	Utimes(dir int, name string, times *[2]unix.Timespec) error
 }
 

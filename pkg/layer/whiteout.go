@@ -104,6 +104,6 @@ func (a *applier) removeIfUnlisted(d *dir, name string) error {
 	if err != nil {
 		return err
 	}
-	defer a.sys.Close(fd) //nolint:errcheck // nothing is lost with a handle of a directory
+	defer a.sys.Close(fd)
 	return a.removeUnlisted(fd, d.join(name))
 }

@@ -50,6 +50,7 @@ type Image struct {
 	writing *inode
 	values  map[string]string // names and values of attributes, each once
 	held    int               // bytes of memory, by their costs
+	most    int               // of held
 	inline  int               // bytes of content
 	now     unix.Timespec
 }
@@ -58,7 +59,7 @@ type Image struct {
 // is root's, with mode 0755.
 func New(file *os.File) *Image {
 	m := &Image{
-		data: newData(file), values: map[string]string{},
+		data: newData(file), values: map[string]string{}, most: maxHeld,
 		now: unix.NsecToTimespec(time.Now().UnixNano()),
 	}
 	m.root = &inode{mode: unix.S_IFDIR | 0o755, mtime: m.now, folder: &folder{names: map[string]*inode{}}}
@@ -70,7 +71,7 @@ func New(file *os.File) *Image {
 // hold counts what is held in memory, and is an error if that is too much.
 func (m *Image) hold(bytes int) error {
 	m.held += bytes
-	if m.held > maxHeld {
+	if m.held > m.most {
 		return ErrHeld
 	}
 	return nil
