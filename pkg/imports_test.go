@@ -64,7 +64,7 @@ func rooms() map[string][]string {
 		"pkg/layer/erofs":          {"pkg/layer"},
 		"pkg/internal/multibuffer": {},
 		"pkg/internal/beneath":     {},
-		"pkg/unpack":               {"pkg/unpack/pipeline", "pkg/fetch", "pkg/layer", "pkg/progress", "pkg/store"},
+		"pkg/unpack":               {"pkg/unpack/pipeline", "pkg/fetch", "pkg/layer", "pkg/layer/erofs", "pkg/progress", "pkg/store"},
 		"pkg/unpack/pipeline":      {"pkg/inflate", "pkg/internal/multibuffer", "pkg/progress"},
 		"pkg/pull":                 {"pkg/image", "pkg/store", "pkg/source", "pkg/fetch", "pkg/unpack", "pkg/trust", "pkg/progress", "pkg/printable"},
 		"pkg/trust":                {"pkg/source", "pkg/printable"},

@@ -49,6 +49,10 @@ type comparing struct {
 // compare compares the snapshots of p with its layers, from the bottom up. Each
 // layer is applied once more, to a snapshot beside them that is then removed.
 func (w *walk) compare(ctx context.Context, p *repairUnit) (err error) {
+	if w.Store.Name == store.Erofs {
+		return failure.New(errdefs.ErrFailedPrecondition, "--deep cannot compare the EROFS images of snapshotter erofs with layers").
+			WithHint("without --deep, verify finds images that are gone or empty")
+	}
 	dirs, err := w.folders(ctx, p)
 	if err != nil {
 		if changed, cerr := w.changed(ctx, p, w.countThere(p)); changed || cerr != nil {

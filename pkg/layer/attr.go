@@ -41,8 +41,8 @@ func (a *applier) node(d *dir, name string) node {
 // changes the times. What is right already is not set again, except the owner of
 // a file that is shared with another name, since chown has side effects.
 func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
-	var st unix.Stat_t
-	if err := n.stat(&st); err != nil {
+	st := &a.st
+	if err := n.stat(st); err != nil {
 		return fmt.Errorf("reading attributes: %w", err)
 	}
 	chown := shared || other(st.Uid, hdr.Uid) || other(st.Gid, hdr.Gid)
@@ -66,7 +66,7 @@ func (a *applier) dress(n node, hdr *tar.Header, shared bool) error {
 	if err := n.sys.Utimes(n.fd, n.name, &a.times); err != nil {
 		return fmt.Errorf("setting times: %w", err)
 	}
-	return a.count(n, &st, changed, shared)
+	return a.count(n, st, changed, shared)
 }
 
 // count adds a new file to the usage. st was read before extended attributes

@@ -31,10 +31,10 @@ func smallFiles(b *testing.B) []byte {
 	return archive(b, entries...)
 }
 
-// BenchmarkApply compares Apply, to a folder and to an EROFS image, with containerd's on small files and, if
-// LAYER_BENCH names one, on a real layer as an uncompressed tar file. What it
-// measures is the file system of TMPDIR as much as the program: use a tmpfs or
-// a fresh ext4.
+// BenchmarkApply compares Apply, to a folder and to an EROFS image, with containerd's
+// on small files and, if LAYER_BENCH names one, on a real layer as an uncompressed tar
+// file. What it measures is the file system of TMPDIR as much as the program: use a
+// tmpfs or a fresh ext4.
 func BenchmarkApply(b *testing.B) {
 	needRoot(b)
 	layers := map[string][]byte{"small": smallFiles(b)}

@@ -17,9 +17,10 @@ const lowerHandles = 8
 const defaultACL = "system.posix_acl_default"
 
 // ErrOrder is the error of Inherit if files have been made in a directory that
-// should have had a default ACL by then. The layer has to be applied again, with
+// should have had a default ACL by then, and that of a Setter that cannot give a
+// directory an attribute any more. The layer has to be applied again, with
 // Options.Lowers.
-var ErrOrder = errors.New("files take after a directory of a layer below, which has a default ACL")
+var ErrOrder = errors.New("directories of a layer below, which this one takes after, have ACLs or other extended attributes")
 
 // Inherit gives the directories that Apply made in the upper directory root
 // without an entry of their own the attributes that they have below: owner,
@@ -31,7 +32,7 @@ var ErrOrder = errors.New("files take after a directory of a layer below, which 
 // name is something else, or is below something else, ends the search; what is
 // found nowhere keeps root:root 0755. containerd does the same while it
 // applies.
-func Inherit(root System, below []Reader, dirs []Directory) (err error) {
+func Inherit(root Setter, below []Reader, dirs []Directory) (err error) {
 	if len(dirs) == 0 || len(below) == 0 {
 		return nil
 	}
@@ -82,7 +83,7 @@ func (l lowers) close() (err error) {
 }
 
 // give gives a directory that was just made what it has below.
-func (l lowers) give(sys System, to *dir) error {
+func (l lowers) give(sys Setter, to *dir) error {
 	from, err := l.nearest(to.path)
 	if from == nil || err != nil {
 		return err
@@ -100,7 +101,7 @@ func (l lowers) give(sys System, to *dir) error {
 
 // heir is one Inherit under way.
 type heir struct {
-	sys    System
+	sys    Setter
 	upper  *tree
 	lowers lowers
 	// groups are the groups that directories pass on to what is made in them, by
@@ -172,7 +173,7 @@ func (h *heir) inheritGroup(to *dir, d Directory) error {
 	return h.sys.Chown(to.fd, ".", -1, int(gid))
 }
 
-func copyAttributes(sys System, to *dir, st *unix.Stat_t, filled bool) error {
+func copyAttributes(sys Setter, to *dir, st *unix.Stat_t, filled bool) error {
 	var has unix.Stat_t
 	if err := sys.Stat(to.fd, ".", &has); err != nil {
 		return err
@@ -197,7 +198,7 @@ func copyAttributes(sys System, to *dir, st *unix.Stat_t, filled bool) error {
 
 // keepMode restores the mode of d if set has set extended attributes: an ACL
 // among them changes it.
-func keepMode(sys System, d *dir, set func() (bool, error)) error {
+func keepMode(sys Setter, d *dir, set func() (bool, error)) error {
 	var st unix.Stat_t
 	if err := sys.Stat(d.fd, ".", &st); err != nil {
 		return err
@@ -212,7 +213,7 @@ func keepMode(sys System, d *dir, set func() (bool, error)) error {
 // copyXattrs gives to the extended attributes of from that it does not have, and
 // reports whether there were any. Those that may belong to overlayfs say something
 // about the directory below.
-func copyXattrs(sys System, to *dir, from *lower) (changed bool, err error) {
+func copyXattrs(sys Setter, to *dir, from *lower) (changed bool, err error) {
 	keys, err := readXattr(func(buf []byte) (int, error) { return from.sys.Listxattr(from.fd, buf) })
 	if err == unix.ENOTSUP {
 		return false, nil

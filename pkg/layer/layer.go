@@ -126,6 +126,7 @@ type applier struct {
 	mkdirs  opener // a.ensure, made once
 	userns  bool
 	times   [2]unix.Timespec // of the current entry, here to be allocated once
+	st      unix.Stat_t      // likewise
 
 	entries  int
 	written  int64

@@ -34,10 +34,23 @@ type Reader interface {
 	Close(fd int) error
 }
 
-// System is what of Linux's calls it takes to make a tree. Without a name, attributes
-// are those of an open file.
-type System interface {
+// Setter is what of Linux's calls it takes to change attributes. Without a name they are
+// those of an open file.
+type Setter interface {
 	Reader
+	// Chown leaves an ID of -1 as it is.
+	Chown(dir int, name string, uid, gid int) error
+	// Chmod must not be called for a link.
+	Chmod(dir int, name string, mode uint32) error
+	// Setxattr takes the flags of the call.
+	Setxattr(dir int, name, key, value string, flags int) error
+	// Utimes sets the times of access and of modification.
+	Utimes(dir int, name string, times *[2]unix.Timespec) error
+}
+
+// System is what of Linux's calls it takes to make a tree.
+type System interface {
+	Setter
 	// Mkdir makes an empty directory.
 	Mkdir(dir int, name string, mode uint32) error
 	// Create makes an empty file and opens it for Write.
@@ -56,14 +69,6 @@ type System interface {
 	RemoveAll(dir int, name string) error
 	// Names lists a directory.
 	Names(dir int) ([]string, error)
-	// Chown leaves an ID of -1 as it is.
-	Chown(dir int, name string, uid, gid int) error
-	// Chmod must not be called for a link.
-	Chmod(dir int, name string, mode uint32) error
-	// Setxattr takes the flags of the call.
-	Setxattr(dir int, name, key, value string, flags int) error
-	// Utimes sets the times of access and of modification.
-	Utimes(dir int, name string, times *[2]unix.Timespec) error
 }
 
 // kernel is the System of a folder: the calls themselves. They are made on plain
@@ -210,7 +215,7 @@ func (k kernel) Names(dir int) (names []string, err error) {
 	return names, err
 }
 
-// Chown implements System.
+// Chown implements Setter.
 func (k kernel) Chown(dir int, name string, uid, gid int) error {
 	if name == "" {
 		return unix.Fchown(dir, uid, gid)
@@ -218,7 +223,7 @@ func (k kernel) Chown(dir int, name string, uid, gid int) error {
 	return unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// Chmod implements System. Linux before 6.6 has no fchmodat that does not follow
+// Chmod implements Setter. Linux before 6.6 has no fchmodat that does not follow
 // a link, so the name is pinned by a handle first.
 func (k kernel) Chmod(dir int, name string, mode uint32) error {
 	if name == "" {
@@ -232,7 +237,7 @@ func (k kernel) Chmod(dir int, name string, mode uint32) error {
 	return unix.Chmod(procPath(fd), mode)
 }
 
-// Setxattr implements System.
+// Setxattr implements Setter.
 func (k kernel) Setxattr(dir int, name, key, value string, flags int) error {
 	if name == "" {
 		return noXattr(dir, len(value), unix.Fsetxattr(dir, key, []byte(value), flags))
@@ -240,7 +245,7 @@ func (k kernel) Setxattr(dir int, name, key, value string, flags int) error {
 	return noXattr(dir, len(value), unix.Lsetxattr(pathAt(dir, name), key, []byte(value), flags))
 }
 
-// Utimes implements System.
+// Utimes implements Setter.
 func (k kernel) Utimes(dir int, name string, times *[2]unix.Timespec) error {
 	if name == "" {
 		return futimens(dir, times)

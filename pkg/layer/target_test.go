@@ -22,6 +22,7 @@ import (
 // target is what a layer is applied to, and where it is seen then.
 type target struct {
 	sys    layer.System
+	finish func() layer.Setter                     // for what is inherited afterwards
 	lowers func(folders []*os.File) []layer.Reader // the layers below, nearest first
 	show   func() (root string)
 }
@@ -40,14 +41,15 @@ func onStage(t testing.TB, s stage, of func(*os.File) layer.System) target {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dir.Close() })
-	return target{of(dir), layer.Folders, func() string { return s.root }}
+	sys := of(dir)
+	return target{sys, func() layer.Setter { return sys }, layer.Folders, func() string { return s.root }}
 }
 
 // inImage applies to an EROFS image, which the kernel shows.
 func inImage(t testing.TB, sc *scene, _ stage) target {
 	t.Helper()
 	file := createImage(t)
-	image := erofs.New(file)
+	image := erofs.New(file, plenty())
 	if sc.set == first {
 		for _, data := range sc.below {
 			if _, err := layer.Apply(t.Context(), image, bytes.NewReader(data), layer.Options{Whiteouts: layer.InPlace}); err != nil {
@@ -56,14 +58,25 @@ func inImage(t testing.TB, sc *scene, _ stage) target {
 		}
 	}
 	lowers := func([]*os.File) []layer.Reader { return sc.images(t) }
-	return target{image, lowers, func() string {
+	finish := func() layer.Setter {
 		if err := image.Finish(); err != nil {
 			t.Fatal(err)
 		}
+		image.Discard()
+		edited, err := erofs.Edit(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return edited
+	}
+	return target{image, finish, lowers, func() string {
 		checkImage(t, file.Name())
 		return mountImage(t, file.Name())
 	}}
 }
+
+// plenty is memory enough for any image of these tests.
+func plenty() *erofs.Budget { return erofs.NewBudget(96 << 20) }
 
 // images are the layers below, of an overlay, as images, nearest first.
 func (sc *scene) images(t testing.TB) (all []layer.Reader) {
@@ -73,7 +86,7 @@ func (sc *scene) images(t testing.TB) (all []layer.Reader) {
 	}
 	for _, data := range sc.below {
 		file := createImage(t)
-		image := erofs.New(file)
+		image := erofs.New(file, plenty())
 		if _, err := layer.Apply(t.Context(), image, bytes.NewReader(data), layer.Options{Lowers: all}); err != nil {
 			t.Fatalf("preparing the layers below: %v", err)
 		}
@@ -111,7 +124,7 @@ func writeImage(ctx context.Context, name string, data []byte, o layer.Options) 
 		return err
 	}
 	defer file.Close()
-	image := erofs.New(file)
+	image := erofs.New(file, plenty())
 	if _, err := layer.Apply(ctx, image, bytes.NewReader(data), o); err != nil {
 		return err
 	}
@@ -165,7 +178,10 @@ func TestReadImages(t *testing.T) {
 		t.Skip("mkfs.erofs is not installed")
 	}
 	read := 0
-	for _, name := range sample(corpus) {
+	for i, name := range sample(corpus) {
+		if i%3 > 0 && !strings.Contains(name, "name") {
+			continue // it takes its time
+		}
 		data := archive(t, corpus[name].apply...)
 		root := t.TempDir()
 		if _, err := layer.ApplyTo(t.Context(), root, bytes.NewReader(data), layer.Options{}); err != nil {

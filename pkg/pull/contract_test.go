@@ -21,7 +21,7 @@ func TestContract(t *testing.T) {
 	reg := testregistry.Start(t, testregistry.Options{})
 	img := pulltest.RealImage(t)
 	t.Run("places", func(t *testing.T) {
-		each(t, places(), func(t *testing.T, s *site) {
+		each(t, append(places(), imagePlaces()...), func(t *testing.T, s *site) {
 			// Each place has its own repository, so that requests can be told apart.
 			ref := testregistry.Push(t, reg, "team/"+strings.ReplaceAll(s.name, " ", "-")+":1", img)
 			s.firstPull(t, ref, img)
@@ -41,7 +41,7 @@ func TestContractSmall(t *testing.T) {
 	for _, c := range []pulltest.Compression{pulltest.Uncompressed, pulltest.Gzip, pulltest.Zstd} {
 		images["oci"+string(c)] = small(t, "oci"+string(c), c, pulltest.Spec{})
 	}
-	each(t, places(), func(t *testing.T, s *site) {
+	each(t, append(places(), imagePlaces()...), func(t *testing.T, s *site) {
 		reg := testregistry.Start(t, testregistry.Options{})
 		for name, img := range images {
 			ref := testregistry.Push(t, reg, "team/"+name+":1", img)

@@ -162,6 +162,8 @@ func (p *Puller) foreseeEngine(pl *Plan, space store.FreeSpace) (Engine, string)
 		return asked, "asked for"
 	case traits.AppliesHere:
 		return EngineClient, "the root is opened in this process"
+	case p.Store.Name == store.Erofs && !traits.Rebase && traits.Applies:
+		return EngineDaemon, "snapshotter erofs is the daemon's to write before containerd 2.2"
 	case space.Snapshots != nil:
 		return EngineClient, "sees the daemon's folders; the pull proves by a file that they are the same"
 	case traits.Applies:

@@ -45,6 +45,11 @@ type place struct {
 // places are all kinds of store that the contract is kept on.
 func places() []place { return kinds(teststore.Places()) }
 
+// imagePlaces are those where layers become EROFS images.
+func imagePlaces() []place {
+	return []place{{name: "erofs of containerd 2.4", snapshotter: "erofs", version: "2.4"}}
+}
+
 // twoPlaces are one of each mode, for variations that do not depend on more.
 func twoPlaces() []place { return kinds(teststore.TwoPlaces()) }
 

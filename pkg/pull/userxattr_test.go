@@ -13,7 +13,11 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
 )
 
-const withUserXattr = "[plugins.'io.containerd.snapshotter.v1.overlayfs']\nmount_options = ['userxattr']\n"
+// The configurations by which containerd mounts with userxattr.
+const (
+	withUserXattr      = "[plugins.'io.containerd.snapshotter.v1.overlayfs']\nmount_options = ['userxattr']\n"
+	erofsWithUserXattr = "[plugins.'io.containerd.snapshotter.v1.erofs']\novl_mount_options = ['userxattr']\n"
+)
 
 // TestF11UserXattr: where overlayfs is mounted with userxattr, what is deleted stays
 // deleted, and an image cannot pass an attribute off as overlayfs's own.
@@ -28,11 +32,11 @@ func TestF11UserXattr(t *testing.T) {
 	}
 	start := time.Now()
 	plain := newSite(t, places()[0])
-	for _, version := range []string{"2.4", "1.7"} {
-		t.Run(version, func(t *testing.T) {
-			s := bareSite(t, place{name: version, snapshotter: "overlayfs"})
+	for _, p := range append(imagePlaces(), place{name: "2.4", snapshotter: "overlayfs", version: "2.4"}, place{name: "1.7", snapshotter: "overlayfs", version: "1.7"}) {
+		t.Run(p.name, func(t *testing.T) {
+			s := bareSite(t, p)
 			t.Cleanup(s.close)
-			s.serve(testdaemon.Options{Version: version, Config: withUserXattr})
+			s.serve(testdaemon.Options{Version: p.version, Config: withUserXattr + erofsWithUserXattr})
 			for name, img := range corpus {
 				ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/"+name+":1", img)
 				result := s.mustPull(ref)
@@ -51,7 +55,7 @@ func TestF11UserXattr(t *testing.T) {
 				if diff := tree.Diff(got, want); diff != "" {
 					t.Errorf("%s: trees differ: %s", name, diff)
 				}
-				c := check.Checker{Store: s.store(), Deep: true}
+				c := check.Checker{Store: s.store(), Deep: p.snapshotter == "overlayfs"}
 				reports, err := c.Check(t.Context(), []images.Image{*s.image(ref)})
 				if err != nil || !reports[0].Whole() {
 					t.Errorf("%s: got %+v and %v, want the image whole", name, reports, err)

@@ -76,10 +76,10 @@ func (s *Space) blobSize(dgst digest.Digest) (int64, error) {
 }
 
 // FreeSpace looks at the space for a pull. Of snapshotters, only those are known
-// that keep their snapshots as plain folders.
+// that keep their snapshots as plain folders or images.
 func (s *Store) FreeSpace(ctx context.Context) FreeSpace {
 	blobs, snapshots := s.backend.Folders(ctx)
-	r := FreeSpace{Content: spaceOf(blobs), Lazy: s.Name != Overlayfs && s.Name != Native}
+	r := FreeSpace{Content: spaceOf(blobs), Lazy: s.Name != Overlayfs && s.Name != Native && s.Name != Erofs}
 	if r.Content != nil && !r.Lazy {
 		r.Snapshots = spaceOf(snapshots)
 	}

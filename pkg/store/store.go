@@ -42,9 +42,11 @@ const (
 	defaultConnectTimeout = 10 * time.Second
 
 	// Overlayfs and Native are the snapshotters whose snapshots are plain
-	// folders. Overlayfs is the default.
+	// folders, and Erofs the one whose layers are EROFS images. Overlayfs is the
+	// default.
 	Overlayfs = "overlayfs"
 	Native    = "native"
+	Erofs     = "erofs"
 )
 
 // Options say which store to use. Root and Address exclude each other; with a

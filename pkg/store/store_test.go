@@ -67,7 +67,7 @@ func TestOpenUpper(t *testing.T) {
 		{"view of one", mount.Mount{Type: "bind", Source: in("R/2/fs")[0], Options: []string{"ro", "rbind"}}, nil, []string{"2/fs"}},
 		{"one is gone", mount.Mount{Type: "overlay", Options: in("lowerdir=R/2/fs:R/9/fs")}, nil, []string{"2/fs", ""}},
 	} {
-		u, err := store.OpenUpper(root, []mount.Mount{tt.mount})
+		u, err := store.OpenUpper(root, "", []mount.Mount{tt.mount})
 		if err != nil {
 			t.Errorf("%s: got %v, want it open", tt.name, err)
 			continue
@@ -113,11 +113,11 @@ func TestH3OpenUpperStaysBeneath(t *testing.T) {
 			"upper":       {Type: "overlay", Options: []string{"upperdir=" + dir, "lowerdir=" + base + "/snapshots/1/fs"}},
 			"second word": {Type: "overlay", Options: []string{"upperdir=" + base + "/snapshots/1/fs", "upperdir=" + dir}},
 		} {
-			if u, err := store.OpenUpper(root, []mount.Mount{m}); err == nil && (u.Dir != nil || dir != "") {
+			if u, err := store.OpenUpper(root, "", []mount.Mount{m}); err == nil && (u.Dir != nil || dir != "") {
 				t.Errorf("%s %q: got %v open, want an error", name, dir, u.Dir)
 			}
 		}
-		u, err := store.OpenUpper(root, []mount.Mount{{Type: "overlay", Options: []string{"lowerdir=" + base + "/snapshots/1/fs:" + dir}}})
+		u, err := store.OpenUpper(root, "", []mount.Mount{{Type: "overlay", Options: []string{"lowerdir=" + base + "/snapshots/1/fs:" + dir}}})
 		if err != nil {
 			continue
 		}
@@ -129,7 +129,7 @@ func TestH3OpenUpperStaysBeneath(t *testing.T) {
 		"nothing": nil, "two": {{Type: "bind", Source: base + "/snapshots/1/fs"}, {Type: "bind", Source: base + "/snapshots/2/fs"}},
 		"a device": {{Type: "ext4", Source: "/dev/mapper/x"}}, "a bind mount of nothing": {{Type: "bind"}}, "an overlay without folders": {{Type: "overlay", Options: []string{"index=off"}}},
 	} {
-		if u, err := store.OpenUpper(root, mounts); err == nil {
+		if u, err := store.OpenUpper(root, "", mounts); err == nil {
 			t.Errorf("%s: got %+v, want an error", name, u)
 		}
 	}
@@ -171,4 +171,108 @@ func TestNamespaces(t *testing.T) {
 	if img, err := s.Image(s.Context(t.Context()), teststore.Ref); img != nil || err != nil {
 		t.Errorf("got %v and %v in another namespace, want none", img, err)
 	}
+}
+
+// TestOpenImages opens what snapshotter erofs names, in each of the forms of its mounts.
+func TestOpenImages(t *testing.T) {
+	root := snapshotterRoot(t)
+	at := func(name string) string { return filepath.Join(root.Name(), "snapshots", name) }
+	cache := t.TempDir()
+	for _, name := range []string{at("1/layer.erofs"), at("2/layer.erofs"), at("2/fsmeta.erofs"), filepath.Join(cache, "x.erofs")} {
+		if err := os.WriteFile(name, []byte("image"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two := mount.Mount{Type: "erofs", Source: at("1/layer.erofs"), Options: []string{"ro", "loop"}}, mount.Mount{Type: "erofs", Source: at("2/layer.erofs")}
+	merged := mount.Mount{Type: "erofs", Source: at("2/fsmeta.erofs"), Options: []string{"ro", "device=" + at("1/layer.erofs"), "device=" + at("2/layer.erofs")}}
+	overlay := func(options ...string) mount.Mount {
+		return mount.Mount{Type: "format/mkdir/overlay", Source: "overlay", Options: append(options, "lowerdir={{ overlay 0 1 }}")}
+	}
+	upper := "upperdir=" + at("3/fs")
+	for name, tt := range map[string]struct {
+		mounts []mount.Mount
+		upper  string
+		lowers []string // nil is an error
+	}{
+		"first":         {[]mount.Mount{{Type: "bind", Source: at("3/fs"), Options: []string{"rw", "rbind"}}}, "3/fs", []string{}},
+		"above":         {[]mount.Mount{two, one, overlay(upper)}, "3/fs", []string{"2/layer.erofs", "1/layer.erofs"}},
+		"view of one":   {[]mount.Mount{one}, "", []string{"1/layer.erofs"}},
+		"view of two":   {[]mount.Mount{two, one, overlay("ro")}, "", []string{"2/layer.erofs", "1/layer.erofs"}},
+		"merged":        {[]mount.Mount{merged, {Type: "format/bind", Source: "{{ mount 0 }}", Options: []string{"ro"}}}, "", []string{"2/layer.erofs", "1/layer.erofs"}},
+		"above merged":  {[]mount.Mount{merged, overlay(upper)}, "3/fs", []string{"2/layer.erofs", "1/layer.erofs"}},
+		"of a cache":    {[]mount.Mount{two, {Type: "erofs", Source: filepath.Join(cache, "x.erofs")}, overlay("ro")}, "", []string{"2/layer.erofs", filepath.Join(cache, "x.erofs")}},
+		"one is gone":   {[]mount.Mount{{Type: "erofs", Source: at("3/layer.erofs")}, one, overlay("ro")}, "", []string{"", "1/layer.erofs"}},
+		"nothing":       {nil, "", nil},
+		"block device":  {[]mount.Mount{{Type: "mkfs/ext4", Source: at("3/rwlayer.img")}, {Type: "format/mkdir/bind", Source: "{{ mount 0 }}/upper"}}, "", nil},
+		"block device ": {[]mount.Mount{{Type: "mkfs/ext4", Source: at("3/rwlayer.img")}, one, overlay("upperdir={{ mount 0 }}/upper")}, "", nil},
+		"outside":       {[]mount.Mount{one, overlay("upperdir=" + cache)}, "", nil},
+	} {
+		u, err := store.OpenUpper(root, store.Erofs, tt.mounts)
+		if (err == nil) != (tt.lowers != nil) {
+			t.Errorf("%s: got %+v, %v", name, u, err)
+		}
+		if err != nil {
+			continue
+		}
+		lowers, err := u.Lowers()
+		if diff := cmp.Diff(tt.lowers, names(root, lowers...)); diff != "" || err != nil {
+			t.Errorf("%s: %v, images below (-want +got):\n%s", name, err, diff)
+		}
+		if got := names(root, u.Dir)[0]; got != tt.upper {
+			t.Errorf("%s: got folder %q, want %q", name, got, tt.upper)
+		}
+		store.CloseAll(lowers)
+		u.Close()
+	}
+}
+
+// TestImageOfALayer: an image is made under another name, and replaces one that was begun.
+func TestImageOfALayer(t *testing.T) {
+	root := snapshotterRoot(t)
+	u, err := store.OpenUpper(root, store.Erofs, []mount.Mount{{Type: "bind", Source: root.Name() + "/snapshots/3/fs"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	for _, content := range []string{"first", "second"} {
+		file, err := u.CreateImage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteString(content); errors.Join(err, file.Close()) != nil {
+			t.Fatal(err)
+		}
+	}
+	damage := func(n, want string) {
+		t.Helper()
+		if got, err := store.ImageDamage(root, "snapshots/"+n+"/fs"); got != want || err != nil {
+			t.Errorf("snapshot %s: got damage %q and %v, want %q", n, got, err, want)
+		}
+	}
+	damage("3", "its EROFS image is gone")
+	if err := u.FinishImage(); err != nil {
+		t.Fatal(err)
+	}
+	damage("3", "")
+	if err := os.WriteFile(root.Name()+"/snapshots/1/layer.erofs", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	damage("1", "its EROFS image is empty")
+	if err := os.Mkdir(root.Name()+"/snapshots/2/layer.erofs", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	damage("2", "there is something else in place of its EROFS image")
+	if err := u.Move("snapshots/2/fs"); err != nil {
+		t.Error(err)
+	}
+	damage("2", "")
+	damage("3", "its EROFS image is gone")
+	if data, err := os.ReadFile(root.Name() + "/snapshots/2/layer.erofs"); string(data) != "second" {
+		t.Errorf("got an image of %q and %v, want what was written last", data, err)
+	}
+	if err := errors.Join(os.WriteFile(root.Name()+"/snapshots/3/layer.erofs", []byte("other"), 0o644), u.Move("snapshots/2/fs"), u.Empty()); err != nil {
+		t.Error(err)
+	}
+	damage("2", "")
+	damage("3", "its EROFS image is gone")
 }

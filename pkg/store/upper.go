@@ -25,6 +25,9 @@ var errNoFolder = errors.New("the snapshot is not a plain folder")
 type Upper struct {
 	// Dir is the folder that becomes the layer; nil for a view.
 	Dir *os.File
+	// Image reports whether the layer becomes an EROFS image beside Dir, which stays
+	// empty: see CreateImage. The layers below are images as well.
+	Image bool
 	// Overlay is false for a bind mount.
 	Overlay bool
 	// HasLowers reports whether the mounts name the layers below. A view names
@@ -41,15 +44,26 @@ type Upper struct {
 
 // OpenUpper opens what the mounts of a snapshot name, beneath root alone: the open
 // folder of its snapshotter, which outlives the Upper and whose name begins all
-// paths of the mounts.
-func OpenUpper(root *os.File, mounts []mount.Mount) (*Upper, error) {
-	upper, lowers, err := foldersOf(mounts)
+// paths of the mounts, except those of cached images. Without a name it is one that
+// keeps plain folders.
+func OpenUpper(root *os.File, snapshotter string, mounts []mount.Mount) (*Upper, error) {
+	read := foldersOf
+	if snapshotter == Erofs {
+		read = imagesOf
+	}
+	upper, lowers, err := read(mounts)
 	if err != nil {
 		return nil, err
 	}
-	u := &Upper{Overlay: mounts[0].Type == "overlay", HasLowers: len(lowers) > 0, UserXattr: hasUserXattr(mounts), root: root}
+	u := &Upper{
+		Image: snapshotter == Erofs, Overlay: isOverlay(mounts[len(mounts)-1]), HasLowers: len(lowers) > 0,
+		UserXattr: hasUserXattr(mounts), root: root,
+	}
 	for _, dir := range lowers {
 		name, err := nameBeneath(root, dir)
+		if err != nil && u.Image && path.IsAbs(dir) {
+			name, err = dir, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -68,6 +82,9 @@ func OpenUpper(root *os.File, mounts []mount.Mount) (*Upper, error) {
 // Move puts the folder in the place to beneath the snapshotter's, unless there is one
 // with files in it by now. What it lies in is made as the snapshotters make it.
 func (u *Upper) Move(to string) error {
+	if u.Image {
+		return u.moveImage(to)
+	}
 	from, err := beneath.Open(u.root, path.Dir(u.name))
 	if err != nil {
 		return err
@@ -89,10 +106,15 @@ func (u *Upper) Move(to string) error {
 	default:
 		return &os.PathError{Op: "remove", Path: path.Join(into.Name(), path.Base(to)), Err: err}
 	}
-	if err := unix.Renameat2(int(from.Fd()), path.Base(u.name), int(into.Fd()), path.Base(to), unix.RENAME_NOREPLACE); err != nil {
-		return &os.LinkError{Op: "rename", Old: path.Join(u.root.Name(), u.name), New: path.Join(u.root.Name(), to), Err: err}
+	return rename(from, path.Base(u.name), into, path.Base(to))
+}
+
+// Empty removes what was made of the layer.
+func (u *Upper) Empty() error {
+	if u.Image {
+		return u.removeImage()
 	}
-	return nil
+	return Empty(u.Dir)
 }
 
 // openOrMake opens the folder name beneath root, in which there is the folder that
@@ -126,7 +148,13 @@ func isFolder(dir *os.File, name string) bool {
 }
 
 func hasUserXattr(mounts []mount.Mount) bool {
-	return slices.ContainsFunc(mounts, func(m mount.Mount) bool { return m.Type == "overlay" && slices.Contains(m.Options, "userxattr") })
+	return slices.ContainsFunc(mounts, func(m mount.Mount) bool { return isOverlay(m) && slices.Contains(m.Options, "userxattr") })
+}
+
+// isOverlay reports whether m is an overlay, also one that has containerd fill in paths
+// first.
+func isOverlay(m mount.Mount) bool {
+	return m.Type == "overlay" || strings.HasSuffix(m.Type, "/overlay")
 }
 
 // foldersOf reads the folders out of the mounts of a snapshot. There is no upper
@@ -182,10 +210,14 @@ func openFolder(root *os.File, name string) (*os.File, error) {
 // Lowers opens the layers that the mounts name, nearest first; one that is gone is
 // nil. They are to be read only, and the caller closes them.
 func (u *Upper) Lowers() ([]*os.File, error) {
+	open := openFolder
+	if u.Image {
+		open = openImage
+	}
 	all := make([]*os.File, len(u.lowers))
 	for i, name := range u.lowers {
 		var err error
-		if all[i], err = openFolder(u.root, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if all[i], err = open(u.root, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			CloseAll(all)
 			return nil, err
 		}
@@ -200,7 +232,7 @@ func (u *Upper) Close() {
 	}
 }
 
-// CloseAll closes folders; nil is none.
+// CloseAll closes folders or images; nil is none.
 func CloseAll(folders []*os.File) {
 	for _, f := range folders {
 		if f != nil {
@@ -211,8 +243,8 @@ func CloseAll(folders []*os.File) {
 
 // Writable reports whether this process can write layers at all, and says why not.
 func (s *Store) Writable() (bool, string) {
-	if s.Name != Overlayfs && s.Name != Native {
-		return false, fmt.Sprintf("snapshotter %s is the daemon's to write", s.Name)
+	if why := s.foreign(); why != "" {
+		return false, why
 	}
 	if userns.RunningInUserNS() {
 		return false, "running in a user namespace"
@@ -221,6 +253,21 @@ func (s *Store) Writable() (bool, string) {
 		return false, missing.Error()
 	}
 	return true, ""
+}
+
+// foreign says why the files of the snapshotter are not for this process to read and
+// write, and is empty if they are.
+func (s *Store) foreign() string {
+	switch s.Name {
+	case Overlayfs, Native:
+		return ""
+	case Erofs:
+		if s.Traits().Rebase {
+			return ""
+		}
+		return "snapshotter erofs is the daemon's to read and write before containerd 2.2"
+	}
+	return fmt.Sprintf("snapshotter %s is the daemon's to read and write", s.Name)
 }
 
 // missingCapabilities is nil if this process has what writing a layer takes: device
@@ -243,8 +290,8 @@ func missingCapabilities() error {
 // to be what this process sees, and why says so: the daemon then applies, and what
 // the mounts name must not be touched.
 func (s *Store) Upper(ctx context.Context, key string, mounts []mount.Mount) (u *Upper, why string) {
-	if s.Name != Overlayfs && s.Name != Native {
-		return nil, fmt.Sprintf("snapshotter %s is the daemon's to read and write", s.Name)
+	if why := s.foreign(); why != "" {
+		return nil, why
 	}
 	return s.backend.Upper(ctx, key, mounts)
 }

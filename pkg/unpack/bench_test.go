@@ -65,6 +65,12 @@ func newBench(t *testing.T, snapshotter string) *bench {
 			t.Errorf("closing the store: %v", err)
 		}
 	})
+	return newBenchOn(t, s, dir)
+}
+
+// newBenchOn is a bench with another store.
+func newBenchOn(t *testing.T, s *store.Store, dir string) *bench {
+	t.Helper()
 	ctx, _, err := s.Lease(s.Context(t.Context()), "test")
 	if err != nil {
 		t.Fatal(err)

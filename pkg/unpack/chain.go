@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
@@ -203,6 +204,9 @@ func (c *chain) writable(ctx context.Context, first *layer) (bool, string) {
 	if encrypted := slices.IndexFunc(c.img.Layers, isEncrypted); encrypted >= 0 {
 		return false, "layer " + c.img.Layers[encrypted].Digest.String() + " is encrypted"
 	}
+	if image := slices.IndexFunc(c.img.Layers, isImage); image >= 0 {
+		return false, "layer " + c.img.Layers[image].Digest.String() + " is an EROFS image, not an archive"
+	}
 	if first.done { // by a remote snapshotter, which makes layers itself
 		return false, "the snapshotter fills its snapshots itself"
 	}
@@ -214,6 +218,11 @@ func (c *chain) writable(ctx context.Context, first *layer) (bool, string) {
 
 func isEncrypted(desc ocispec.Descriptor) bool {
 	return strings.HasSuffix(desc.MediaType, "+encrypted")
+}
+
+// isImage reports whether a layer is a file system already.
+func isImage(desc ocispec.Descriptor) bool {
+	return strings.HasPrefix(desc.MediaType, images.MediaTypeErofsLayer)
 }
 
 // abort removes the snapshots that were not committed.

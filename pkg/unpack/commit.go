@@ -23,6 +23,9 @@ import (
 // be on top of them, which must be committed. Where that cannot be told from what
 // was made, the layer is applied again.
 func (l *layer) settle(ctx context.Context) error {
+	if l.later {
+		return l.applyInOrder(ctx)
+	}
 	if l.parent == "" || l.upper == nil || l.upper.HasLowers {
 		return nil
 	}
@@ -50,7 +53,7 @@ func (l *layer) inherit(ctx context.Context) error {
 	}
 	lowers, err := complete(l.u.store.Lowers(ctx, l.parent))
 	if err == nil {
-		err = lay.Inherit(lay.Folder(l.upper.Dir), lay.Folders(lowers), l.implicit)
+		err = l.inheritFrom(lowers)
 	}
 	store.CloseAll(lowers)
 	if err != nil {
@@ -64,7 +67,7 @@ func (l *layer) applyInOrder(ctx context.Context) error {
 	if err := await(ctx, l.stored); err != nil {
 		return err
 	}
-	if err := store.Empty(l.upper.Dir); err != nil {
+	if err := l.upper.Empty(); err != nil {
 		return fmt.Errorf("applying layer %s again: %w", l.desc.Digest, err)
 	}
 	l.again = true
@@ -75,6 +78,8 @@ func (l *layer) applyInOrder(ctx context.Context) error {
 // known to be complete.
 func (l *layer) lowers(ctx context.Context) ([]*os.File, error) {
 	switch {
+	case l.parent == "":
+		return nil, nil
 	case l.again:
 		return complete(l.u.store.Lowers(ctx, l.parent))
 	case l.upper.HasLowers:
@@ -101,6 +106,11 @@ func (l *layer) commit(ctx context.Context) error {
 	start := time.Now()
 	if err := l.settle(ctx); err != nil {
 		return err
+	}
+	if l.upper != nil && l.upper.Image {
+		if err := l.upper.FinishImage(); err != nil {
+			return err
+		}
 	}
 	if err := l.sync(); err != nil {
 		return err
@@ -214,7 +224,7 @@ func (l *layer) abort(ctx context.Context) {
 func (l *layer) remove(ctx context.Context) error {
 	err := l.u.store.Snapshotter.Remove(ctx, l.key)
 	if errors.Is(store.WithErrno(err), unix.ENOSPC) && l.upper != nil {
-		if err := store.Empty(l.upper.Dir); err != nil {
+		if err := l.upper.Empty(); err != nil {
 			return err
 		}
 		err = l.u.store.Snapshotter.Remove(ctx, l.key)

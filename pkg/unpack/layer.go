@@ -59,8 +59,9 @@ type layer struct {
 	releaseDownload func()        // lets another layer be fetched, once
 	stored          chan struct{} // closed when it is applied and its blob is stored, where layers are applied side by side
 	load            *pipeline.Load
-	// again is set while a layer is applied for the second time.
-	again bool
+	// again is set while a layer is applied for the second time, and later if it has to
+	// be because there was no memory for it.
+	again, later bool
 	// blobOnly is set if the snapshot exists: nothing is written, but what the blob
 	// inflates to is verified, since the snapshot may be made of another blob.
 	blobOnly bool

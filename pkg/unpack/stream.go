@@ -104,11 +104,13 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	o := l.applyOptions(bound)
 	lowers, err := l.lowers(ctx)
 	defer store.CloseAll(lowers)
+	if err == nil {
+		o.Lowers, err = l.readers(lowers)
+	}
 	if err != nil {
 		return err
 	}
-	o.Lowers = lay.Folders(lowers)
-	result, err := lay.Apply(ctx, lay.Folder(l.upper.Dir), l.u.guard.Reader(plain), o)
+	result, err := l.applyTo(ctx, l.u.guard.Reader(plain), o)
 	l.phase(progress.Apply, plain.Busy(), plain.Count())
 	l.implicit, l.marked, l.usage = result.Implicit, result.Marked, result.Usage
 	l.warn(result.Warnings)

@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
+	"github.com/containerd-pull/containerd-pull/pkg/layer/erofs"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack/pipeline"
@@ -64,7 +65,8 @@ type Unpacker struct {
 	unpacked  atomic.Int64
 	brought   sync.Map // digests of blobs that were fetched, or found in the content store
 	first     chan struct{}
-	markFirst func() // closes first, once
+	markFirst func()        // closes first, once
+	held      *erofs.Budget // of the images that are made side by side
 	mounts    sync.Mutex
 	userXattr *bool // guarded by mounts; nil until it is known
 }
@@ -93,6 +95,7 @@ func New(o Options) *Unpacker {
 		downloads: semaphore.NewWeighted(int64(o.Downloads)),
 		pipeline:  pipeline.New(o.Unpacks, o.Store.Hasher),
 		blobs:     locker.New(),
+		held:      erofs.NewBudget(heldTogether),
 		chains:    locker.New(),
 	}
 }

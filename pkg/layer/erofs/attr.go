@@ -103,11 +103,11 @@ func (i *inode) fits() error {
 func (m *Image) unset(i *inode, key string) {
 	if _, at, ok := i.get(key); ok {
 		i.attrs = slices.Delete(i.attrs, at, at+1)
-		m.held -= attrCost
+		m.release(attrCost)
 	}
 }
 
-// Setxattr implements layer.System.
+// Setxattr implements layer.Setter.
 func (m *Image) Setxattr(dir int, name, key, value string, flags int) error {
 	i, err := m.find(dir, name)
 	if err != nil {

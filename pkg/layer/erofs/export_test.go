@@ -1,7 +1,4 @@
 package erofs
 
-// MaxHeld is the bound of what an image holds in memory.
-const MaxHeld = maxHeld
-
-// Bound sets another one.
-func (m *Image) Bound(bytes int) { m.most = bytes }
+// Held is what the image holds in memory, by its own count.
+func (m *Image) Held() int { return m.held }

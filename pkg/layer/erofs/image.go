@@ -2,6 +2,7 @@ package erofs
 
 import (
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -20,9 +21,6 @@ const (
 	// maxInline bounds what is kept for that of one image. Files that come later
 	// take a block.
 	maxInline = 16 << 20
-	// maxHeld bounds what one image holds in memory of inodes, names and attributes,
-	// by their costs below. It is enough for half a million files.
-	maxHeld = 96 << 20
 
 	// The costs of what is held, with what Go's allocator and maps add.
 	inodeCost  = 128
@@ -32,9 +30,29 @@ const (
 )
 
 // ErrHeld is the error of a layer that has so many files, or such attributes, that its
-// image cannot be made in little memory. It is an errdefs.ErrInvalidArgument.
-var ErrHeld error = failure.New(errdefs.ErrInvalidArgument, "files, names and attributes of the layer take more than %d MiB while its EROFS image is made", maxHeld>>20).
-	WithHint(elsewhere)
+// image takes more memory than the Budget has left. It is an
+// errdefs.ErrInvalidArgument.
+var ErrHeld error = failure.New(errdefs.ErrInvalidArgument, "no memory is left for the EROFS image")
+
+// Budget is the memory that images which are made at the same time may take together,
+// for inodes, names, attributes and small files. 96 MiB are enough for half a million
+// files.
+type Budget struct {
+	bytes int64
+	taken atomic.Int64
+}
+
+// NewBudget returns a Budget of so many bytes.
+func NewBudget(bytes int64) *Budget { return &Budget{bytes: bytes} }
+
+// take reports whether there were so many bytes left.
+func (b *Budget) take(bytes int) bool {
+	if b.taken.Add(int64(bytes)) <= b.bytes {
+		return true
+	}
+	b.taken.Add(-int64(bytes))
+	return false
+}
 
 // elsewhere is what to do about a layer that no EROFS image can be made of.
 const elsewhere = "use --snapshotter overlayfs for this image"
@@ -49,17 +67,17 @@ type Image struct {
 	free    []int // of the handles
 	writing *inode
 	values  map[string]string // names and values of attributes, each once
-	held    int               // bytes of memory, by their costs
-	most    int               // of held
-	inline  int               // bytes of content
+	budget  *Budget
+	held    int // bytes of memory, by their costs
+	inline  int // bytes of content among them
 	now     unix.Timespec
 }
 
 // New makes an image of an empty tree in file, which is empty and stays open. The root
-// is root's, with mode 0755.
-func New(file *os.File) *Image {
+// is root's, with mode 0755. What it takes of the budget is given back by Discard.
+func New(file *os.File, budget *Budget) *Image {
 	m := &Image{
-		data: newData(file), values: map[string]string{}, most: maxHeld,
+		data: newData(file), values: map[string]string{}, budget: budget,
 		now: unix.NsecToTimespec(time.Now().UnixNano()),
 	}
 	m.root = &inode{mode: unix.S_IFDIR | 0o755, mtime: m.now, folder: &folder{names: map[string]*inode{}}}
@@ -70,11 +88,40 @@ func New(file *os.File) *Image {
 
 // hold counts what is held in memory, and is an error if that is too much.
 func (m *Image) hold(bytes int) error {
-	m.held += bytes
-	if m.held > m.most {
-		return ErrHeld
+	if !m.budget.take(bytes) {
+		return failure.New(ErrHeld, "files, names and attributes of the layer take more than %d MiB while its EROFS image is made", m.budget.bytes>>20).
+			WithHint(elsewhere)
 	}
+	m.held += bytes
 	return nil
+}
+
+// release counts what is held no longer.
+func (m *Image) release(bytes int) {
+	m.held -= bytes
+	m.budget.taken.Add(-int64(bytes))
+}
+
+// holdInline counts content that is held, and reports whether it may be.
+func (m *Image) holdInline(bytes int) bool {
+	if m.inline+bytes > maxInline || !m.budget.take(bytes) {
+		return false
+	}
+	m.held += bytes
+	m.inline += bytes
+	return true
+}
+
+func (m *Image) releaseInline(i *inode) {
+	m.inline -= len(i.inline)
+	m.release(len(i.inline))
+}
+
+// Discard lets go of what is held of the image, which is of no use then. The file stays
+// as it is.
+func (m *Image) Discard() {
+	m.release(m.held)
+	*m = Image{budget: m.budget}
 }
 
 // once returns s, or the same text that is held already.

@@ -58,7 +58,7 @@ func stream(t testing.TB, n int, entry func(i int) tar.Header) io.Reader {
 
 func write(t testing.TB, file *os.File, r io.Reader, o layer.Options) error {
 	t.Helper()
-	image := erofs.New(file)
+	image := erofs.New(file, erofs.NewBudget(maxHeld))
 	if _, err := layer.Apply(t.Context(), image, r, o); err != nil {
 		return err
 	}
@@ -73,6 +73,12 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
+// maxHeld is enough for all that is not about memory.
+const maxHeld = 96 << 20
+
+// buffers are what an image and Apply have besides.
+const buffers = 2 << 20
+
 // bound is what an image of a test may hold in memory: EROFS_HELD MiB, or little.
 func bound(t testing.TB) int {
 	t.Helper()
@@ -81,8 +87,8 @@ func bound(t testing.TB) int {
 		return 4 << 20
 	}
 	mebibytes, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || mebibytes == 0 || mebibytes<<20 > erofs.MaxHeld {
-		t.Fatalf("EROFS_HELD: %q, %v, want a number up to %d", s, err, erofs.MaxHeld>>20)
+	if err != nil || mebibytes == 0 || mebibytes<<20 > maxHeld {
+		t.Fatalf("EROFS_HELD: %q, %v, want a number up to %d", s, err, maxHeld>>20)
 	}
 	return int(mebibytes << 20)
 }
@@ -107,13 +113,12 @@ func TestMemoryIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := heap()
-			image := erofs.New(create(t))
-			image.Bound(most)
+			image := erofs.New(create(t), erofs.NewBudget(int64(most)))
 			_, err := layer.Apply(t.Context(), image, stream(t, c.n, c.entry), layer.Options{})
 			if !errors.Is(err, erofs.ErrHeld) || !errdefs.IsInvalidArgument(err) {
 				t.Errorf("got error %v, want %v", err, erofs.ErrHeld)
 			}
-			if taken, limit := int64(heap()-before), int64(most)*4/3; taken > limit {
+			if taken, limit := int64(heap()-before), int64(most)*4/3+buffers; taken > limit {
 				t.Errorf("got %d bytes of memory in use, want at most %d", taken, limit)
 			}
 			runtime.KeepAlive(image)
@@ -134,8 +139,7 @@ func TestNamesThatGo(t *testing.T) {
 		}
 		return hdr
 	}
-	image := erofs.New(create(t))
-	image.Bound(1 << 20)
+	image := erofs.New(create(t), erofs.NewBudget(1<<20))
 	_, err := layer.Apply(t.Context(), image, stream(t, 2000, entry), layer.Options{Whiteouts: layer.InPlace})
 	if err := errors.Join(err, image.Finish()); err != nil {
 		t.Error(err)

@@ -148,7 +148,7 @@ func (r *Reader) content(n *node, off int64) ([]byte, error) {
 func (r *Reader) find(dir int, name string) (*node, error) {
 	at := r.handles[dir]
 	switch {
-	case name == ".":
+	case name == "", name == ".":
 		return at, nil
 	case at.stat.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return nil, unix.ENOTDIR

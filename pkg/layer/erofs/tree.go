@@ -163,9 +163,8 @@ func (m *Image) Create(dir int, name string, mode uint32) (int, error) {
 // and comes at once.
 func (m *Image) Write(fd int, p []byte) error {
 	i := m.handles[fd]
-	if i.size == 0 && len(p) <= inlineMax && m.inline+len(p) <= maxInline {
+	if i.size == 0 && len(p) <= inlineMax && m.holdInline(len(p)) {
 		i.inline, i.size = string(p), int64(len(p))
-		m.inline += len(p)
 		return nil
 	}
 	if i.inline != "" || i.size == 0 {
@@ -173,7 +172,7 @@ func (m *Image) Write(fd int, p []byte) error {
 		if err := m.put([]byte(i.inline)); err != nil {
 			return err
 		}
-		m.inline -= len(i.inline)
+		m.releaseInline(i)
 		i.inline = ""
 	}
 	i.size += int64(len(p))
@@ -248,21 +247,21 @@ func (m *Image) RemoveAll(dir int, name string) error {
 func (m *Image) remove(at *inode, name string, i *inode) {
 	delete(at.folder.names, name)
 	at.mtime = m.now
-	m.held -= nameCost + len(name)
+	m.release(nameCost + len(name))
 	if i.nlink--; i.nlink > 0 {
 		return
 	}
-	m.held -= inodeCost + attrCost*len(i.attrs)
+	m.release(inodeCost + attrCost*len(i.attrs))
 	switch {
 	case i.isDir():
-		m.held -= folderCost
+		m.release(folderCost)
 		for name, below := range i.folder.names {
 			m.remove(i, name, below)
 		}
 	case i.kind() == unix.S_IFLNK:
-		m.held -= len(i.inline)
+		m.release(len(i.inline))
 	default:
-		m.inline -= len(i.inline)
+		m.releaseInline(i)
 	}
 }
 
@@ -275,7 +274,7 @@ func (m *Image) Names(dir int) ([]string, error) {
 	return slices.Sorted(maps.Keys(i.folder.names)), nil
 }
 
-// Chown implements layer.System.
+// Chown implements layer.Setter.
 func (m *Image) Chown(dir int, name string, uid, gid int) error {
 	i, err := m.find(dir, name)
 	if err != nil {
@@ -299,7 +298,7 @@ func (m *Image) Chown(dir int, name string, uid, gid int) error {
 	return nil
 }
 
-// Chmod implements layer.System.
+// Chmod implements layer.Setter.
 func (m *Image) Chmod(dir int, name string, mode uint32) error {
 	i, err := m.find(dir, name)
 	if err != nil {
@@ -309,7 +308,7 @@ func (m *Image) Chmod(dir int, name string, mode uint32) error {
 	return m.chmodACL(i)
 }
 
-// Utimes implements layer.System. The time of access has no place in an image.
+// Utimes implements layer.Setter. The time of access has no place in an image.
 func (m *Image) Utimes(dir int, name string, times *[2]unix.Timespec) error {
 	i, err := m.find(dir, name)
 	if err != nil {

@@ -28,6 +28,7 @@ type proof struct {
 	mu      sync.Mutex
 	records finding // whether the folder of the snapshotter is the daemon's
 	files   finding // whether the daemon sees what is written to a snapshot
+	images  finding // whether it takes an image for a layer, see takesImages
 }
 
 // finding is an answer that is found once.
@@ -59,15 +60,16 @@ func (p *proof) holds() bool {
 // trusted; the key, which this process chose at random, is in the records of the
 // snapshotter's folder, which reads them and touches nothing else; and a file that is
 // created in the snapshot shows up in the daemon's count. A view takes no such file.
+// For snapshotter erofs, an image has to be taken for a layer besides.
 func (d *daemon) Upper(ctx context.Context, key string, mounts []mount.Mount) (*store.Upper, string) {
-	u, err := d.traits.Load().site.upper(ctx, d.parts.Snapshotter, key, mounts)
+	u, err := d.traits.Load().site.upper(ctx, d.parts, key, mounts)
 	if err != nil {
 		return nil, "cannot prove that the file system is shared with the daemon: " + err.Error()
 	}
 	return u, "shares the daemon's file system"
 }
 
-func (s *site) upper(ctx context.Context, sn snapshots.Snapshotter, key string, mounts []mount.Mount) (*store.Upper, error) {
+func (s *site) upper(ctx context.Context, parts store.Parts, key string, mounts []mount.Mount) (*store.Upper, error) {
 	root, err := s.folder(s.snapshots)
 	if err != nil {
 		return nil, err
@@ -78,11 +80,15 @@ func (s *site) upper(ctx context.Context, sn snapshots.Snapshotter, key string, 
 	if err := p.records.once(ctx, func() error { return recorded(root, key) }); err != nil {
 		return nil, err
 	}
-	u, err := store.OpenUpper(root, mounts)
+	u, err := store.OpenUpper(root, parts.Name, mounts)
 	if err != nil || u.Dir == nil {
 		return u, err
 	}
-	if err := p.files.once(ctx, func() error { return proveByNonce(ctx, sn, key, u.Dir) }); err != nil {
+	err = p.files.once(ctx, func() error { return proveByNonce(ctx, parts.Snapshotter, key, u.Dir) })
+	if err == nil && u.Image {
+		err = p.images.once(ctx, func() error { return takesImages(ctx, parts.Snapshotter, root) })
+	}
+	if err != nil {
 		u.Close()
 		return nil, err
 	}

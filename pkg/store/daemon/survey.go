@@ -78,7 +78,7 @@ func (d *daemon) readLast(ctx context.Context, info content.Info) (string, error
 // snapshot are, so that the snapshotter's database is read; where that cannot be,
 // nothing is said.
 func (f files) ChainDamage(_ context.Context, chain []digest.Digest) ([]string, error) {
-	if len(chain) == 0 || f.snapshots == nil || f.snapshots.Rest != "" || f.parts.Name != store.Overlayfs && f.parts.Name != store.Native {
+	if len(chain) == 0 || f.snapshots == nil || f.snapshots.Rest != "" || !keepsFiles(f.parts.Name) {
 		return make([]string, len(chain)), nil
 	}
 	damage, err := f.look(chain, f.numbers)
@@ -109,11 +109,24 @@ func (f files) look(chain []digest.Digest, read func() (numbers, error)) ([]stri
 		if !ok {
 			continue
 		}
-		if damage[i], err = store.FolderDamage(f.snapshots.Dir, snapshotdir.Folder(f.parts.Name, snapshotdir.Format(of.ID)), of.Inodes); err != nil {
+		folder := snapshotdir.Folder(f.parts.Name, snapshotdir.Format(of.ID))
+		switch {
+		case f.parts.Name != store.Erofs:
+			damage[i], err = store.FolderDamage(f.snapshots.Dir, folder, of.Inodes)
+		case !of.Cached:
+			damage[i], err = store.ImageDamage(f.snapshots.Dir, folder)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	return damage, nil
+}
+
+// keepsFiles reports whether it is known where the snapshotter keeps the files of
+// snapshots.
+func keepsFiles(snapshotter string) bool {
+	return slices.Contains([]string{store.Overlayfs, store.Native, store.Erofs}, snapshotter)
 }
 
 // Refill implements store.Backend.

@@ -201,7 +201,7 @@ func (p *place) way(f *os.File, name string) *store.Place {
 // checkMounts is an error if what the mounts of a snapshot show is no folder beneath
 // that of the snapshotter, or only a link to one.
 func checkMounts(snapshotter *os.File, mounts []mount.Mount) error {
-	u, err := store.OpenUpper(snapshotter, mounts)
+	u, err := store.OpenUpper(snapshotter, "", mounts)
 	if err != nil {
 		return unfit(err)
 	}

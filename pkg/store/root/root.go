@@ -68,7 +68,7 @@ func (r *root) Upper(_ context.Context, _ string, mounts []mount.Mount) (*store.
 	if above == nil {
 		return nil, "the snapshotter has no folder"
 	}
-	u, err := store.OpenUpper(above, mounts)
+	u, err := store.OpenUpper(above, r.parts.Name, mounts)
 	if err != nil {
 		return nil, err.Error()
 	}

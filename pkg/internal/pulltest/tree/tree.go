@@ -186,6 +186,9 @@ func byPath(entries []Entry) map[string]Entry {
 // ReadMounted reads the tree that the mounts of a snapshot show. They are
 // mounted read-only for as long as that takes, which only root can.
 func ReadMounted(ctx context.Context, mounts []mount.Mount) ([]Entry, error) {
+	if len(mounts) > 1 {
+		return readImages(ctx, mounts, nil)
+	}
 	var entries []Entry
 	err := mount.WithReadonlyTempMount(ctx, slices.Clone(mounts), func(root string) (err error) {
 		entries, err = Read(root)
@@ -195,6 +198,24 @@ func ReadMounted(ctx context.Context, mounts []mount.Mount) ([]Entry, error) {
 		return nil, fmt.Errorf("reading snapshot: %w", err)
 	}
 	return entries, nil
+}
+
+// readImages reads the view of a snapshot of snapshotter erofs: images, and an overlay
+// that has what each of them shows as a lower directory. dirs are those that are mounted.
+func readImages(ctx context.Context, mounts []mount.Mount, dirs []string) (entries []Entry, err error) {
+	if len(mounts) > 1 {
+		return entries, mount.WithTempMount(ctx, mounts[:1], func(root string) error {
+			entries, err = readImages(ctx, mounts[1:], append(slices.Clone(dirs), root))
+			return err
+		})
+	}
+	overlay := mount.Mount{Type: "overlay", Source: "overlay", Options: []string{"lowerdir=" + strings.Join(dirs, ":")}}
+	for _, o := range mounts[0].Options {
+		if !strings.HasPrefix(o, "lowerdir=") {
+			overlay.Options = append(overlay.Options, o)
+		}
+	}
+	return ReadMounted(ctx, []mount.Mount{overlay})
 }
 
 // Find is the entry of that path; without one the test ends.

@@ -1,0 +1,199 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"golang.org/x/sys/unix"
+
+	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
+)
+
+const (
+	// imageName is what snapshotter erofs calls the image of a layer, beside the folder
+	// that its mounts name.
+	imageName = "layer.erofs"
+	// unfinished is an image that is being made. It goes with its snapshot.
+	unfinished = imageName + ".unfinished"
+	imageMode  = 0o644 // that of mkfs.erofs
+	folderMode = 0o755 // that of the folder beside
+)
+
+// imagesOf reads the mounts of snapshotter erofs: the folder beside which the image of
+// the layer belongs, and the images of the layers below, nearest first.
+func imagesOf(mounts []mount.Mount) (upper string, lowers []string, err error) {
+	if len(mounts) == 0 {
+		return "", nil, errNoFolder
+	}
+	top := mounts[len(mounts)-1]
+	switch {
+	case len(mounts) == 1 && top.Type == "bind" && top.Source != "" && !slices.Contains(top.Options, "ro"):
+		return top.Source, nil, nil
+	case isOverlay(top):
+		for _, o := range top.Options {
+			if dir, found := strings.CutPrefix(o, "upperdir="); found {
+				upper = dir
+			}
+		}
+		mounts = mounts[:len(mounts)-1]
+	case len(mounts) > 1 && strings.HasSuffix(top.Type, "/bind"): // of the one image that stands for all
+		mounts = mounts[:len(mounts)-1]
+	}
+	for _, m := range mounts {
+		if m.Type != "erofs" {
+			return "", nil, errNoFolder // a block device among them, say
+		}
+		lowers = append(lowers, parts(m)...)
+	}
+	return upper, lowers, nil
+}
+
+// parts are the images of layers in a mount, nearest first: those that it merges are
+// its devices, and are named from the bottom up.
+func parts(m mount.Mount) (all []string) {
+	for _, o := range m.Options {
+		if device, found := strings.CutPrefix(o, "device="); found {
+			all = append(all, device)
+		}
+	}
+	if all == nil {
+		return []string{m.Source}
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// CreateImage makes the file for the image of the layer, in the place of one that was
+// begun. It is open for reading and writing, and the caller closes it.
+func (u *Upper) CreateImage() (*os.File, error) {
+	dir, err := u.beside()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if err := unix.Unlinkat(int(dir.Fd()), unfinished, 0); err != nil && err != unix.ENOENT {
+		return nil, &os.PathError{Op: "remove", Path: path.Join(dir.Name(), unfinished), Err: err}
+	}
+	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(int(dir.Fd()), unfinished, flags, imageMode)
+	if err != nil {
+		return nil, &os.PathError{Op: "create", Path: path.Join(dir.Name(), unfinished), Err: err}
+	}
+	return os.NewFile(uintptr(fd), path.Join(dir.Name(), unfinished)), nil
+}
+
+// OpenImage opens what CreateImage made.
+func (u *Upper) OpenImage() (*os.File, error) {
+	dir, err := u.beside()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return beneath.File(dir, unfinished, os.O_RDWR)
+}
+
+// FinishImage gives the image the name under which the snapshotter looks for it.
+func (u *Upper) FinishImage() error {
+	dir, err := u.beside()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return rename(dir, unfinished, dir, imageName)
+}
+
+// beside is the folder of the snapshot.
+func (u *Upper) beside() (*os.File, error) { return beneath.Open(u.root, path.Dir(u.name)) }
+
+func rename(from *os.File, name string, into *os.File, to string) error {
+	if err := unix.Renameat2(int(from.Fd()), name, int(into.Fd()), to, unix.RENAME_NOREPLACE); err != nil {
+		return &os.LinkError{Op: "rename", Old: path.Join(from.Name(), name), New: path.Join(into.Name(), to), Err: err}
+	}
+	return nil
+}
+
+// moveImage puts the image of the snapshot beside the folder to beneath the
+// snapshotter's, unless there is one by now.
+func (u *Upper) moveImage(to string) error {
+	from, err := u.beside()
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	into, err := openOrMake(u.root, path.Dir(to))
+	if err != nil {
+		return err
+	}
+	defer into.Close()
+	if err := unix.Mkdirat(int(into.Fd()), path.Base(to), folderMode); err != nil && err != unix.EEXIST {
+		return &os.PathError{Op: "mkdir", Path: path.Join(into.Name(), path.Base(to)), Err: err}
+	}
+	if what, err := ImageDamage(into, path.Base(to)); what == "" || err != nil {
+		return err
+	}
+	for _, kind := range []int{0, unix.AT_REMOVEDIR} {
+		err = unix.Unlinkat(int(into.Fd()), imageName, kind)
+		if err != unix.EISDIR {
+			break
+		}
+	}
+	if err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "remove", Path: path.Join(into.Name(), imageName), Err: err}
+	}
+	return rename(from, imageName, into, imageName)
+}
+
+// removeImage removes the image, finished or not.
+func (u *Upper) removeImage() error {
+	dir, err := u.beside()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, name := range []string{unfinished, imageName} {
+		if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil && err != unix.ENOENT {
+			return &os.PathError{Op: "remove", Path: path.Join(dir.Name(), name), Err: err}
+		}
+	}
+	return nil
+}
+
+// openImage opens an image of a layer below. It lies beneath the folder of the
+// snapshotter, or in one of the caches that its configuration names.
+func openImage(root *os.File, name string) (*os.File, error) {
+	open := func() (*os.File, error) { return beneath.Open(root, path.Dir(name)) }
+	if path.IsAbs(name) {
+		open = func() (*os.File, error) { return beneath.Root(path.Dir(name)) }
+	}
+	dir, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return beneath.File(dir, path.Base(name), os.O_RDONLY)
+}
+
+// ImageDamage says what is wrong with the image of a layer beside its folder, name
+// beneath that of the snapshotter, and is empty if nothing is.
+func ImageDamage(root *os.File, name string) (string, error) {
+	var st unix.Stat_t
+	name = path.Join(path.Dir(name), imageName)
+	err := unix.Fstatat(int(root.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == unix.ENOTDIR:
+		return "its EROFS image is gone", nil
+	case err != nil:
+		return "", fmt.Errorf("looking at the image of a snapshot: %w", Denied(&os.PathError{Op: "stat", Path: path.Join(root.Name(), name), Err: err}))
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return "there is something else in place of its EROFS image", nil
+	case st.Size == 0:
+		return "its EROFS image is empty", nil
+	}
+	return "", nil
+}
