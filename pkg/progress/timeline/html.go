@@ -15,10 +15,11 @@ func (t *Timeline) HTML() []byte {
 	defer t.mu.Unlock()
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"+
-		"<meta name=\"viewport\" content=\"width=device-width\">\n<title>%s</title>\n<style>\n%s</style>\n</head>\n<body>\n",
+		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>%s</title>\n<style>\n%s</style>\n</head>\n<body>\n",
 		escape(t.name()), pageStyle)
+	b.WriteString("<div class=\"wide\">\n")
 	b.Write(picture)
-	b.WriteString("<table>\n<tr>")
+	b.WriteString("</div>\n<div class=\"wide\">\n<table>\n<tr>")
 	for _, name := range []string{"image", "blob", "digest", "size", "host", string(progress.Wait), string(progress.Fetch), string(progress.Inflate), string(progress.Apply), string(progress.Commit), "retries", "state"} {
 		fmt.Fprintf(&b, "<th>%s</th>", name)
 	}
@@ -28,18 +29,23 @@ func (t *Timeline) HTML() []byte {
 			l.tableRow(&b)
 		}
 	}
-	b.WriteString("</table>\n</body>\n</html>\n")
+	b.WriteString("</table>\n</div>\n</body>\n</html>\n")
 	return b.Bytes()
 }
 
 const pageStyle = `:root { color-scheme: light dark; }
 body { margin: 0 auto; padding: 16px; max-width: 1200px; font: 12px system-ui, sans-serif; }
-svg { width: 100%; height: auto; }
+.wide { overflow-x: auto; }
+svg { width: 100%; min-width: 800px; height: auto; }
 table { border-collapse: collapse; width: 100%; margin-top: 16px; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 8px; text-align: left; border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent); white-space: nowrap; }
 td:nth-child(n+6):nth-child(-n+11), td:nth-child(4) { text-align: right; }
 td:nth-child(1), td:nth-child(3), td:nth-child(5) { max-width: 11em; overflow: hidden; text-overflow: ellipsis; }
-td:nth-child(3) { font-family: ui-monospace, monospace; }
+td:nth-child(3) { font-family: ui-monospace, monospace; user-select: all; }
+@media (max-width: 800px) {
+  body { padding: 8px; }
+  td:nth-child(1), td:nth-child(3), td:nth-child(5) { max-width: none; }
+}
 `
 
 func (l *lane) tableRow(b *bytes.Buffer) {

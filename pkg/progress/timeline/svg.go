@@ -294,7 +294,7 @@ func (p *picture) legend() {
 		p.text(x+20, p.y-1, "dim", entry.name)
 		x += entry.width + 14
 	}
-	p.text(pictureWidth-margin, p.y-1, "dim end", "inflate and apply share their time: the stronger, the busier")
+	p.text(pictureWidth-margin, p.y-1, "dim end", "where inflate and apply overlap, the stronger one works more")
 }
 
 // chart draws when bytes came, and from which hosts.
