@@ -10,7 +10,8 @@ import (
 
 type configShowOptions struct {
 	options
-	format string
+	format  string
+	changed bool
 }
 
 func newConfigShowCmd(s streams, caller config.Caller) *cobra.Command {
@@ -24,6 +25,7 @@ func newConfigShowCmd(s streams, caller config.Caller) *cobra.Command {
 	}
 	cmd.Flags().SortFlags = false
 	o.flags = config.NewFlags(cmd.Flags(), config.ShowSettings())
+	cmd.Flags().BoolVar(&o.changed, "changed", false, "only what is set: not what is built in")
 	addFormat(cmd, &o.format)
 	return cmd
 }
@@ -42,6 +44,6 @@ func runConfigShow(o *configShowOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	shown := output.NewConfig(cfg, settings)
+	shown := output.NewConfig(cfg, settings, o.changed)
 	return writeFormatted(o.streams.out, o.format, shown, shown.Write)
 }

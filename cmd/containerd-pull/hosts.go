@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -88,6 +89,9 @@ func runHostsCheck(ctx context.Context, o *hostsOptions, arg string) error {
 			return &credentialError{h.Name, err}
 		}
 		shown[i] = output.NewHost(h, output.Credential{Source: cred.Source, For: cred.For, Withheld: cred.Withheld})
+		if u, err := url.Parse(h.URL()); err == nil {
+			shown[i].Proxy, shown[i].ProxyFrom = reg.ProxyOf(u)
+		}
 	}
 	return writeFormatted(o.streams.out, o.format, shown, shown.Write)
 }

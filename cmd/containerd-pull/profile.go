@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/enter"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
+	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/terminal"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
@@ -98,10 +101,10 @@ func writeProfile(o *profileOptions, p output.Profile) error {
 	return writeFormatted(o.streams.out, o.format, p, func(w io.Writer) { fmt.Fprintf(w, "%s", text) })
 }
 
-func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
-	name := "example"
-	if len(args) > 0 {
-		name = args[0]
+func runProfileInit(ctx context.Context, o *profileOptions, args []string) error {
+	name, err := newName(ctx, args)
+	if err != nil {
+		return err
 	}
 	path, err := o.flags.NamedFile(o.caller)
 	if err != nil {
@@ -122,8 +125,26 @@ func runProfileInit(_ context.Context, o *profileOptions, args []string) error {
 		}
 		return exit.AsUsage(err)
 	}
-	_, err = fmt.Fprintln(o.streams.out, printable.Line(path))
-	return exit.AsOutput(err)
+	if _, err := fmt.Fprintln(o.streams.out, printable.Line(path)); err != nil {
+		return exit.AsOutput(err)
+	}
+	with := ""
+	if path != o.caller.UserFile() {
+		with = " --config " + printable.Line(path)
+	}
+	program := cmp.Or(o.caller.Program, programName)
+	fmt.Fprintf(o.streams.err, "Next: say in its match which registries %[2]s is for, take the # off what they need, and look with\n"+
+		"  %[1]s profile check %[2]s%[3]s\n  %[1]s config show --changed -p %[2]s%[3]s\n", program, name, with)
+	return nil
+}
+
+// newName returns the name for a new profile, which it asks for if there is none.
+func newName(ctx context.Context, args []string) (string, error) {
+	if len(args) > 0 {
+		return args[0], nil
+	}
+	name, err := terminal.Ask(ctx, "Name of the profile: ")
+	return strings.TrimSpace(name), noTerminal(err, "the profile has no name", programName+" profile init NAME, where NAME is of small letters, digits, _ and -")
 }
 
 func newProfileCheckCmd(s streams, caller config.Caller) *cobra.Command {

@@ -119,13 +119,9 @@ func showShim(s streams, caller config.Caller, p plugin.Program) error {
 	return exit.AsOutput(err)
 }
 
-// envShims is the number of shims that were replaced by nerdctl on the way to
-// this process. A few are legitimate: programs that nerdctl starts may call
-// nerdctl.
-const (
-	envShims = "CONTAINERD_PULL_SHIMS"
-	maxShims = 16
-)
+// maxShims is how many shims may be replaced by nerdctl on the way to this process. A
+// few are legitimate: programs that nerdctl starts may call nerdctl.
+const maxShims = 16
 
 // runShim executes one command line under the name of nerdctl. Commands other
 // than pull-ext are executed by nerdctl, under its real path: nerdctl may
@@ -146,7 +142,7 @@ func runShim(ctx context.Context, s streams, caller config.Caller, args []string
 
 // becomeNerdctl replaces the process by nerdctl. It returns only if that fails.
 func becomeNerdctl(caller config.Caller, args []string) error {
-	shims, _ := strconv.Atoi(caller.Getenv(envShims))
+	shims, _ := strconv.Atoi(caller.Getenv(config.EnvShims))
 	if shims >= maxShims {
 		return exit.Usagef("nerdctl on PATH comes back to the shim again and again: see containerd-pull shim status")
 	}
@@ -158,6 +154,6 @@ func becomeNerdctl(caller config.Caller, args []string) error {
 	if err != nil {
 		return exit.AsUsage(err)
 	}
-	env := append(slices.Clone(caller.Environ), envShims+"="+strconv.Itoa(shims+1))
+	env := append(slices.Clone(caller.Environ), config.EnvShims+"="+strconv.Itoa(shims+1))
 	return fmt.Errorf("executing %s: %w", next, syscall.Exec(next, append([]string{next}, args...), env))
 }

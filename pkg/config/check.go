@@ -18,6 +18,7 @@ import (
 // pull, or never.
 type checker struct {
 	doc      *file.Document
+	home     string // of the caller, empty if there is none
 	findings []*file.Error
 	wrong    []string // the keys of the findings, with dots between tables
 	secret   []string // where the first literal secret stands, nil if there is none
@@ -26,7 +27,7 @@ type checker struct {
 // check finds everything that is wrong with a document and makes its relative
 // paths absolute.
 func check(d *file.Document, caller Caller) []*file.Error {
-	c := &checker{doc: d}
+	c := &checker{doc: d, home: caller.home()}
 	c.walk(nil, d.Tree, fileShape())
 	c.settings(nil)
 	for _, name := range d.Profiles() {
@@ -55,7 +56,7 @@ func (c *checker) walk(keys []string, node any, s value.Shape) {
 	case s.Type == "array":
 		items, _ := node.([]any)
 		for i, item := range items {
-			items[i] = c.absolute(item, *s.Items)
+			items[i] = c.absolute(keys, item, *s.Items)
 		}
 	case s.Type == "object":
 		t, ok := node.(map[string]any)
@@ -94,7 +95,7 @@ func (c *checker) entry(keys []string, node any, parent value.Shape) any {
 		c.secret = keys
 	}
 	c.walk(keys, node, s)
-	return c.absolute(node, s)
+	return c.absolute(keys, node, s)
 }
 
 func (c *checker) unknown(keys []string, parent value.Shape) {
@@ -103,14 +104,32 @@ func (c *checker) unknown(keys []string, parent value.Shape) {
 	if near := value.Nearest(keys[len(keys)-1], parent.FieldNames()); near != "" {
 		e.Remedy = fmt.Sprintf("did you mean %q?", near)
 	}
+	if len(keys) > 2 && keys[0] == file.ProfilesKey && !isNearGuard(keys[len(keys)-1]) {
+		e.Profile = keys[1]
+	}
 	c.add(keys, e)
 }
 
-// absolute makes a path relative to the file that holds it.
-func (c *checker) absolute(node any, s value.Shape) any {
+// isNearGuard reports whether a key may be meant to be one that decides what is pulled,
+// and who sees the credentials.
+func isNearGuard(key string) bool {
+	return slices.ContainsFunc([]string{keyMatch, keyExtends, keyVerify, "credentials", "tls"}, func(guard string) bool {
+		return value.Distance(key, guard) <= 1
+	})
+}
+
+// absolute makes a path relative to the file that holds it, or behind ~/ to the home
+// of the caller.
+func (c *checker) absolute(keys []string, node any, s value.Shape) any {
 	name, ok := node.(string)
 	if !ok || !s.Path || name == "" || filepath.IsAbs(name) {
 		return node
+	}
+	if below, ok := strings.CutPrefix(name, "~/"); ok {
+		if c.home == "" {
+			c.find(keys, errors.New("~/ is the home of the caller, who has none"), "write the whole path")
+		}
+		return filepath.Join(c.home, below)
 	}
 	return filepath.Join(filepath.Dir(c.doc.Path), name)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
 )
 
 func TestResolve(t *testing.T) {
@@ -270,6 +271,7 @@ func TestStarter(t *testing.T) {
 	}
 	lines := strings.Split(string(text), "\n")
 	table, tried := "", 0
+	tryBlocks(t, string(text))
 	for i, line := range lines {
 		bare, commented := strings.CutPrefix(line, "#")
 		if !commented || strings.HasPrefix(bare, " ") {
@@ -277,6 +279,9 @@ func TestStarter(t *testing.T) {
 		}
 		if strings.HasPrefix(bare, "[") {
 			table = bare
+			continue
+		}
+		if strings.HasPrefix(table, "[[") { // see tryBlocks
 			continue
 		}
 		tried++
@@ -302,5 +307,52 @@ func TestStarter(t *testing.T) {
 	}
 	if err := config.InitProfile(path, "second"); err != nil {
 		t.Errorf("adding a profile: %v", err)
+	}
+}
+
+// tryBlocks removes the comment signs of each table of a list of a fresh profile, and
+// then of all: there is one for each source of credentials, each has hosts, and every
+// key stands in one.
+func tryBlocks(t *testing.T, text string) {
+	t.Helper()
+	var all, alone []string
+	for part := range strings.SplitSeq(text, "\n\n") {
+		_, block, ok := strings.Cut(part, "\n#[[")
+		if ok {
+			alone = append(alone, "\n[["+strings.ReplaceAll(block, "\n#", "\n"))
+		}
+	}
+	for i, block := range alone {
+		var lines []string
+		for line := range strings.Lines(block) {
+			if !strings.HasPrefix(line, " ") { // prose
+				lines = append(lines, line)
+			}
+		}
+		alone[i] = strings.Join(lines, "")
+	}
+	for _, block := range append(alone, strings.Join(alone, "")) {
+		file := "[profiles.new]\n" + block
+		if _, _, err := (call{files: map[string]string{system: file}, args: []string{"-p", "new"}}).load(t); err != nil {
+			t.Errorf("%s: %v", block, err)
+		}
+		if strings.Contains(block, ".credentials]]") && !strings.Contains(block, "\nmatch = ") {
+			t.Errorf("got no match in %s", block)
+		}
+		all = append(all, block)
+	}
+	for _, source := range credential.SourceNames() {
+		if !strings.Contains(strings.Join(all, ""), `source = "`+source+`"`) {
+			t.Errorf("no block for the source %s", source)
+		}
+	}
+	for _, list := range []string{"credentials", "mirrors"} {
+		properties := config.JSONSchema()["properties"].(map[string]any)
+		list := properties[list].(map[string]any)["anyOf"].([]any)[1].(map[string]any)
+		for key := range list["properties"].(map[string]any) {
+			if !strings.Contains(text, "#"+key+" = ") && !strings.Contains(text, "# or "+key) && !strings.Contains(text, " and "+key+" ") {
+				t.Errorf("no block has %s", key)
+			}
+		}
 	}
 }

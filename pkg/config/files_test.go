@@ -114,7 +114,7 @@ func TestBadFiles(t *testing.T) {
 		{"syntax", "namespace = \n", "/etc/containerd-pull/config.toml:1: ", ""},
 		{"unknown key", "a = 1", `/etc/containerd-pull/config.toml:1: unknown key "a"`, ""},
 		{"misspelt key", "\nnamespase = 'x'", `/etc/containerd-pull/config.toml:2: unknown key "namespase"`, `did you mean "namespace"?`},
-		{"misspelt key of an unused profile", "[profiles.p]\nnamespase = 'x'", `/etc/containerd-pull/config.toml:2: unknown key "profiles.p.namespase"`, `did you mean "namespace"?`},
+		{"key of an unused profile that may guard", "[profiles.p]\nmach = ['x']", `/etc/containerd-pull/config.toml:2: unknown key "profiles.p.mach"`, `did you mean "match"?`},
 		{"misspelt key of a table", "[tls]\nskip_verfy = true", `:2: unknown key "tls.skip_verfy"`, `did you mean "skip_verify"?`},
 		{"misspelt key of a table in a list", "[[mirrors]]\nhost='a'\n[[mirrors]]\nendpoint=['b']", `:4: unknown key "mirrors[1].endpoint"`, `did you mean "endpoints"?`},
 		{"misspelt key of an inline table", "mirrors = [\n {host='a'},\n {hots='a'},\n]", `:3: unknown key "mirrors[1].hots"`, `did you mean "host"?`},

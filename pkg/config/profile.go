@@ -121,6 +121,9 @@ func (s *Settings) profileLayer(name string) (layer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.ofProfiles(chain); err != nil {
+		return nil, err
+	}
 	var places []file.Place
 	for _, p := range chain {
 		places = append(places, s.files.places(p.Name)...)

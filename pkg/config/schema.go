@@ -15,6 +15,7 @@ const profileName = `^[a-z0-9_-]+$`
 const (
 	keyExtends = "extends"
 	keyMatch   = "match"
+	keyVerify  = "verify"
 	keyDefault = "default_profile"
 )
 

@@ -98,7 +98,7 @@ func (s *Setting) EnvNames() []string {
 	case s.Key == "":
 		return nil
 	}
-	return append([]string{"CONTAINERD_PULL_" + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))}, s.Env...)
+	return append([]string{variablePrefix + strings.ToUpper(strings.ReplaceAll(s.Key, ".", "_"))}, s.Env...)
 }
 
 // show returns a text of the setting as it may be shown, with secrets masked.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config/file"
@@ -14,7 +16,8 @@ type Settings struct {
 	caller Caller
 	flags  *Flags
 	files  *files
-	line   Line // of the list that names the image, zero if none does
+	line   Line          // of the list that names the image, zero if none does
+	aside  []*file.Error // in profiles, for the calls that use those
 }
 
 // Read reads the sources of the settings without judging them; see Findings.
@@ -31,16 +34,46 @@ func Read(caller Caller, flags *Flags) (*Settings, error) {
 }
 
 // Load reads the sources of the settings. Anything wrong in a file is an
-// error, even where this call would not use it.
+// error, even where this call would not use it, except for unknown keys of profiles
+// that only those need who use them: these are warnings until then.
 func Load(caller Caller, flags *Flags) (*Settings, error) {
 	s, err := Read(caller, flags)
 	if err != nil {
 		return nil, err
 	}
-	if wrong := s.Findings(); len(wrong) > 0 {
-		return nil, wrong[0]
+	for _, wrong := range s.Findings() {
+		if wrong.Profile == "" || s.verifies(wrong.Profile) {
+			return nil, wrong
+		}
+		s.aside = append(s.aside, wrong)
 	}
 	return s, nil
+}
+
+// verifies reports whether a profile, or one that it extends, says what may be pulled,
+// or might say so.
+func (s *Settings) verifies(profile string) bool {
+	chain, err := s.chain(profile)
+	for _, p := range chain {
+		for _, d := range s.files.documents {
+			if _, ok := d.At([]string{file.ProfilesKey, p.Name, keyVerify}); ok {
+				return true
+			}
+		}
+	}
+	return err != nil
+}
+
+// ofProfiles returns the first mistake that was set aside in the profiles.
+func (s *Settings) ofProfiles(chain []Profile) error {
+	for _, p := range chain {
+		for _, wrong := range s.aside {
+			if wrong.Profile == p.Name {
+				return wrong
+			}
+		}
+	}
+	return nil
 }
 
 // NamedFile is the file that --config or its variable names, empty if neither
@@ -61,10 +94,15 @@ func (f *Flags) NamedFile(caller Caller) (string, error) {
 // Findings lists what is wrong in the files.
 func (s *Settings) Findings() []*file.Error { return s.files.check(s.caller) }
 
-// Warnings lists the files that are left out, and what looks wrong in nerdctl's
+// Warnings lists the files that are left out, mistakes in profiles that the call does
+// not use, variables that are probably misspelt, and what looks wrong in nerdctl's
 // file, which only nerdctl judges.
 func (s *Settings) Warnings() []string {
 	list := warningsOf(s.files.leftOut)
+	for _, wrong := range s.aside {
+		list = append(list, strings.TrimSuffix(fmt.Sprintf("%v: no pull with profile %s works; %s", wrong, wrong.Profile, wrong.Remedy), "; "))
+	}
+	list = append(list, misspelt(s.caller.Environ)...)
 	if s.files.nerdctl != nil {
 		list = append(list, s.files.nerdctl.warnings...)
 	}

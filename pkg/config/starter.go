@@ -69,18 +69,23 @@ func oldText(path string) (userfile.File, error) {
 // starter is a profile in which everything is commented out.
 func starter(name string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# A profile of containerd-pull: choose it with --profile %s, or by the\n# references that match. Every line is what happens without it.\n[profiles.%s]\n", name, name)
+	fmt.Fprintf(&b, "# A profile of containerd-pull: choose it with --profile %s, or by the\n"+
+		"# references that match. Every line is what happens without it, or an example.\n"+
+		"# Credentials, mirrors, TLS and verification stand at the end, as tables do.\n[profiles.%s]\n", name, name)
 	fmt.Fprintf(&b, "\n# the profile to build on\n#extends = \"base\"\n\n# patterns of the references that choose this profile\n#match = [\"registry.example.com/team/*\"]\n")
 	var tables []string
 	for _, s := range Table() {
 		table, _, nested := strings.Cut(s.Key, ".")
 		switch {
-		case s.Key == "" || s.Key == keyDefault:
+		case s.Key == "" || s.Key == keyDefault || s.holdsTables():
 		case nested && !slices.Contains(tables, table):
 			tables = append(tables, table)
 		case !nested:
 			fmt.Fprintf(&b, "\n# %s\n#%s = %s\n", plainUsage(s), s.Key, s.example())
 		}
+	}
+	for _, e := range blocks() {
+		fmt.Fprintf(&b, "\n# %s\n#[[profiles.%s.%s]]\n#%s\n", e.what, name, e.key, strings.ReplaceAll(e.text, "\n", "\n#"))
 	}
 	for _, table := range tables {
 		fmt.Fprintf(&b, "\n#[profiles.%s.%s]\n", name, table)
@@ -93,6 +98,43 @@ func starter(name string) string {
 	return b.String()
 }
 
+// holdsTables reports whether the setting is a list of tables, of which blocks has
+// examples.
+func (s *Setting) holdsTables() bool {
+	shape := s.shape()
+	return shape.Type == "array" && shape.Items.Type == "object"
+}
+
+// block is one table of a list of tables, for the file of a new profile.
+type block struct {
+	key  string // of the list
+	what string
+	text string // lines of TOML; " or …" is another way to say the line above
+}
+
+func blocks() []block {
+	credential := func(what, text string) block {
+		return block{"credentials", "credential: " + what, "match = [\"registry.example.com\"]\n" + text}
+	}
+	return []block{
+		credential("a password", "source = \"password\"\nusername = \"robot\"\npassword_file = \"/etc/containerd-pull/registry.pass\"\n"+
+			" or password_env = \"REGISTRY_PASSWORD\"\n or password_command = [\"pass\", \"show\", \"registry\"]\n or password = \"…\", in a file that others cannot read"),
+		credential("the program docker-credential-NAME", "source = \"helper\"\nhelper = \"ecr-login\""),
+		credential("the file that containerd-pull login, docker login and podman login write", "source = \"docker-config\"\n or path = \"/root/.docker\", another folder than the user's"),
+		credential("another file in that form", "source = \"authfile\"\npath = \"/etc/containerd-pull/auth.json\""),
+		credential("what the kubelet asks", "source = \"credential-provider\"\nconfig = \"/etc/kubernetes/credential-providers.yaml\"\nbin_dir = \"/usr/libexec/kubernetes/credential-providers\""),
+		credential("a refresh token, which a token server takes", "source = \"identity-token\"\ntoken_file = \"/etc/containerd-pull/registry.token\"\n"+
+			" or token_env = \"REGISTRY_TOKEN\"\n or token_command = [\"vault\", \"read\", \"-field=token\", \"registry\"]\n or identity_token = \"…\", in a file that others cannot read"),
+		credential("a bearer token, which the registry takes", "source = \"registry-token\"\ntoken_file = \"/etc/containerd-pull/registry.token\"\n"+
+			" or token_env and token_command as above\n or registry_token = \"…\", in a file that others cannot read"),
+		credential("none, whatever else there is for the host", "source = \"anonymous\""),
+		{"mirrors", "a mirror, asked before the registry", "host = \"docker.io\"\nendpoints = [\"https://mirror.example.com\"]\n" +
+			" it may also be asked what a tag points to\nresolve = true\n the path of the endpoint stands as it is, without /v2\noverride_path = false\n" +
+			" TLS of the mirror\nca = \"/etc/containerd-pull/mirror-ca.pem\"\ncert = \"/etc/containerd-pull/client.pem\"\nkey = \"/etc/containerd-pull/client.key\"\nskip_verify = false\n" +
+			"dial_timeout = \"3s\"\nheaders = { X-Team = \"web\" }"},
+	}
+}
+
 func plainUsage(s *Setting) string {
 	text := strings.ReplaceAll(s.Usage, "`", "")
 	if s.DefaultNote != "" {
@@ -101,7 +143,8 @@ func plainUsage(s *Setting) string {
 	return text
 }
 
-// example is the default of s in TOML, or something harmless of its type.
+// example is the default of s in TOML, or something of its type that has no effect
+// before it is changed.
 func (s *Setting) example() string {
 	switch shape := s.shape(); {
 	case s.Default != "" && shape.Type == "array":

@@ -123,6 +123,16 @@ func isProxyURL(u *url.URL) bool {
 // of has the signature of http.Transport.Proxy.
 func (p proxies) of(req *http.Request) (*url.URL, error) { return p.choose(req.URL) }
 
+// ProxyOf returns host and port of the proxy through which a URL is asked, and what names
+// it; both are empty if there is none.
+func (r *Registry) ProxyOf(u *url.URL) (host, from string) {
+	proxy, err := r.proxies.choose(u)
+	if err != nil || proxy == nil {
+		return "", ""
+	}
+	return proxy.Host, r.proxies.from[u.Scheme]
+}
+
 // name is how a message calls the proxy of requests to URLs with the scheme: its
 // address without a secret, and where it was named.
 func (p proxies) name(proxy *url.URL, scheme string) string {

@@ -14,6 +14,9 @@ type Error struct {
 	Key    string // with dots between tables; empty if it concerns the whole file
 	Err    error
 	Remedy string // empty if the text says it all
+	// Profile is set where a mistake concerns only the calls with that profile, or
+	// with one that extends it.
+	Profile string
 }
 
 // Hint is the remedy.

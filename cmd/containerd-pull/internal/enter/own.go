@@ -14,10 +14,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/userns"
 )
 
-// envOwnRoot says to the program in a user namespace that it is there for a root
-// of its user, and why the namespace knows only that user, if so.
-const envOwnRoot = "CONTAINERD_PULL_OWN_ROOT"
-
 const unpackHint = "run it as root, or allow user namespaces; --unpack=false only fetches"
 
 // Own executes this command line once more as root of a user
@@ -25,9 +21,9 @@ const unpackHint = "run it as root, or allow user namespaces; --unpack=false onl
 // without a daemon, or look at what was unpacked there. It returns only if that is
 // not needed, or fails; that is of the class of places that cannot be written.
 func Own(caller config.Caller, all ...*config.Config) error {
-	inside := caller.Getenv(envOwnRoot) != ""
+	inside := caller.Getenv(config.EnvOwnRoot) != ""
 	if inside {
-		userns.CloseInherited(caller.Getenv(envNamespaces))
+		userns.CloseInherited(caller.Getenv(config.EnvNamespaces))
 	}
 	if caller.UID == 0 || userns.MayMount() || !slices.ContainsFunc(all, unpacksHere) {
 		return nil
@@ -47,8 +43,8 @@ func Own(caller config.Caller, all ...*config.Config) error {
 	if err != nil {
 		dir = ""
 	}
-	env := append(insideEnv(caller, kitFolder(caller)), envOwnRoot+"="+n.Mark())
-	err = n.Exec(dir, args, env, envNamespaces)
+	env := append(insideEnv(caller, kitFolder(caller)), config.EnvOwnRoot+"="+n.Mark())
+	err = n.Exec(dir, args, env, config.EnvNamespaces)
 	f := failure.New(syscall.EROFS, "entering a user namespace to unpack in: %w", err)
 	if errors.Is(err, userns.ErrNoNsenter) {
 		return f.WithHint("install util-linux; --unpack=false only fetches")
@@ -73,7 +69,7 @@ func loginName(caller config.Caller) string {
 
 // OwnWarnings says what is lost in a namespace without subordinate IDs.
 func OwnWarnings(caller config.Caller) []string {
-	alone := caller.Getenv(envOwnRoot)
+	alone := caller.Getenv(config.EnvOwnRoot)
 	if alone == "" || alone == userns.WithOwners {
 		return nil
 	}

@@ -57,7 +57,7 @@ func Rootless(caller config.Caller, all ...*config.Config) error {
 	}
 	defer kit.child.Close()
 	if outside, err := kit.outside(); !outside || err != nil {
-		userns.CloseInherited(caller.Getenv(envNamespaces))
+		userns.CloseInherited(caller.Getenv(config.EnvNamespaces))
 		return err
 	}
 	if err := kit.verify(); err != nil {
@@ -168,7 +168,7 @@ func (k *rootlessKit) enter(caller config.Caller, args []string) error {
 	if err != nil {
 		dir = ""
 	}
-	env := append(insideEnv(caller, k.dir), envNamespaces+"="+opened)
+	env := append(insideEnv(caller, k.dir), config.EnvNamespaces+"="+opened)
 	err = userns.Exec(into, dir, args, env)
 	if errors.Is(err, userns.ErrNoNsenter) {
 		return &rootlessError{err,
@@ -237,7 +237,3 @@ func sameFile(a, b string) bool {
 	second, err2 := os.Stat(b)
 	return err == nil && err2 == nil && os.SameFile(first, second)
 }
-
-// envNamespaces are the descriptors by which nsenter found the namespaces. They
-// stay open in the program that it executes.
-const envNamespaces = "CONTAINERD_PULL_NAMESPACES"

@@ -3,6 +3,8 @@ package output
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -39,19 +41,32 @@ type Config struct {
 	Files    []string  `json:"files"`
 	Profiles Profiles  `json:"profiles"`
 	Warnings []string  `json:"warnings"`
+	// Proxies are the variables of the environment that choose proxies, by name, with
+	// passwords masked.
+	Proxies map[string]string `json:"proxies"`
 
 	resolved []config.Resolved
 }
 
-// NewConfig returns a configuration and its sources for showing.
-func NewConfig(cfg *config.Config, settings *config.Settings) Config {
+// NewConfig returns a configuration and its sources for showing: all settings, or those
+// that are not built in.
+func NewConfig(cfg *config.Config, settings *config.Settings, changed bool) Config {
+	resolved := cfg.Resolved()
+	if changed {
+		resolved = slices.DeleteFunc(resolved, func(r config.Resolved) bool { return r.From.Kind == config.BuiltIn })
+	}
+	proxies := map[string]string{}
+	for _, v := range settings.Proxies(cfg) {
+		proxies[v.Name] = v.Value
+	}
 	return Config{
 		Profile:  cfg.Profile,
-		Settings: showSettings(cfg.Resolved()),
+		Settings: showSettings(resolved),
+		Proxies:  proxies,
 		Files:    append([]string{}, settings.Files()...),
 		Profiles: NewProfiles(settings.Profiles()),
 		Warnings: append([]string{}, settings.Warnings()...),
-		resolved: cfg.Resolved(),
+		resolved: resolved,
 	}
 }
 
@@ -62,6 +77,9 @@ func (c Config) Write(w io.Writer) {
 		if r.Setting.Key != "" || r.From.Kind != config.BuiltIn {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", r.Setting.Name(), r.Value, r.From)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Proxies)) {
+		fmt.Fprintf(w, "proxy\t%s\tenvironment %s\n", c.Proxies[name], name)
 	}
 	for _, f := range c.Files {
 		fmt.Fprintf(w, "file\t%s\t\n", f)

@@ -25,6 +25,10 @@ type Host struct {
 	// CredentialWithheld is why the host does not get one that is configured.
 	CredentialFor      string `json:"credential_for,omitempty"`
 	CredentialWithheld string `json:"credential_withheld,omitempty"`
+	// Proxy is host and port of the proxy that is asked, and ProxyFrom what names it;
+	// empty if the host itself is asked.
+	Proxy     string `json:"proxy,omitempty"`
+	ProxyFrom string `json:"proxy_from,omitempty"`
 }
 
 // Credential is what may be shown of one: where it is, which hosts it may be sent
@@ -88,6 +92,9 @@ func (all Hosts) Write(w io.Writer) {
 			may = append(may, "resolve")
 		}
 		fmt.Fprintf(w, "%s\t%s\tTLS: %s\tcredential: %s\n", h.URL, strings.Join(may, ", "), h.TLS, h.credential())
+		if h.Proxy != "" {
+			fmt.Fprintf(w, "\tproxy %s, from %s\t\t\n", h.Proxy, h.ProxyFrom)
+		}
 		for _, name := range h.Headers {
 			fmt.Fprintf(w, "\theader %s\t\t\n", name)
 		}
