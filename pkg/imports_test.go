@@ -110,6 +110,7 @@ func owners() map[string][]string {
 		module + "pkg/sample":                    {"cmd/quickstart"},
 		"github.com/spf13/cobra":                 {"cmd/containerd-pull", "cmd/containerd-pull/internal/complete", "cmd/containerd-pull/internal/usage"},
 		"github.com/spf13/viper":                 {"pkg/config/file"},
+		"github.com/compose-spec/compose-go/v2":  {"pkg/source/list"},
 		"github.com/containerd/nerdctl/v2":       {"pkg/config"},
 		containerd + "client":                    {"pkg/store/daemon"},
 		containerd + "core/metadata":             {"pkg/store/root"},

@@ -36,6 +36,8 @@ var reads = map[string]limit{
 	"cmd/containerd-pull/internal/complete put .ReadDir":           {"the cache of completion, which put keeps small", "a folder"},
 	"cmd/containerd-pull/internal/output fieldsOf json.NewDecoder": {"what this program has encoded", "memory"},
 	"cmd/containerd-pull/internal/named readStdin io.ReadAll":      {"what its caller bounds", "the user's own stdin, until an interrupt"},
+	"pkg/source/list jsonDocuments json.NewDecoder":                {"the 32 MiB of a file", "memory"},
+	"pkg/source/list documents yaml.NewDecoder":                    {"the 32 MiB of a file, 100 deep", "memory"},
 	"pkg/source/list listsIn os.ReadDir":                           {"names alone", "a folder"},
 	"pkg/check names os.ReadDir":                                   {"a folder of a snapshot", "a folder"},
 	"pkg/check proveDiffID io.Copy":                                {"into a hash; the file ends", "no layer of a store is waited for"},

@@ -48,7 +48,7 @@ func newPullCmd(s streams, caller config.Caller) *cobra.Command {
 // newBatch opens a session for the images that a call names and makes their jobs. The
 // caller closes the session.
 func newBatch(ctx context.Context, o options, args []string) (context.Context, *session, *batch.Batch, error) {
-	ctx, s, jobs, err := openJobs(ctx, o, args)
+	ctx, s, images, err := openImages(ctx, o, args)
 	if err != nil {
 		return ctx, nil, nil, err
 	}
@@ -56,36 +56,37 @@ func newBatch(ctx context.Context, o options, args []string) (context.Context, *
 		s.close()
 		return ctx, nil, nil, err
 	}
-	warnings := slices.Concat(enter.OwnWarnings(o.caller), s.refWarnings())
-	return ctx, s, &batch.Batch{Jobs: jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}, nil
+	warnings := slices.Concat(enter.OwnWarnings(o.caller), images.Notes, s.refWarnings())
+	return ctx, s, &batch.Batch{Jobs: images.Jobs, Parts: s.parts, Warnings: warnings, FailFast: s.call.FailFast}, nil
 }
 
-// openJobs is openSession for the images that arguments and lists name.
-func openJobs(ctx context.Context, o options, args []string) (context.Context, *session, []batch.Job, error) {
+// openImages is openSession for the images that arguments and files name.
+func openImages(ctx context.Context, o options, args []string) (context.Context, *session, named.Images, error) {
+	var images named.Images
 	settings, err := config.Load(o.caller, o.flags)
 	if err != nil {
-		return ctx, nil, nil, exit.AsUsage(err)
+		return ctx, nil, images, exit.AsUsage(err)
 	}
 	lists, err := o.flags.Lists()
 	if err != nil {
-		return ctx, nil, nil, exit.AsUsage(err)
+		return ctx, nil, images, exit.AsUsage(err)
 	}
-	images, err := named.Find(ctx, named.Options{Args: args, Lists: lists, Stdin: o.streams.in, Settings: settings})
+	images, err = named.Find(ctx, named.Options{Args: args, Lists: lists, Stdin: o.streams.in, Settings: settings, Lookup: o.caller.Lookup})
 	if err != nil {
-		return ctx, nil, nil, err
+		return ctx, nil, images, err
 	}
 	s := &session{options: o, settings: settings}
 	for _, j := range images.Jobs {
 		s.refs, s.each = append(s.refs, j.Ref), append(s.each, j.Config)
 	}
 	if s.call, err = settings.OfCall(s.each); err != nil {
-		return ctx, nil, nil, exit.AsUsage(err)
+		return ctx, nil, images, exit.AsUsage(err)
 	}
 	if err := enter.KeepStdin(o.caller, images.Stdin); err != nil {
-		return ctx, nil, nil, err
+		return ctx, nil, images, err
 	}
 	ctx, s, err = s.enter(ctx)
-	return ctx, s, images.Jobs, err
+	return ctx, s, images, err
 }
 
 // adviceOf returns which command may have been meant by the name of an official

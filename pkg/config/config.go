@@ -85,11 +85,13 @@ type Config struct {
 // Lists are the files that name images. A file "-" is the standard input.
 type Lists struct {
 	Files    []string // one reference in each line
+	From     []string // what describes containers or builds
+	Keys     []string // further places of images in From
 	Password bool     // the standard input holds a password
 }
 
 // None reports whether no file names images.
-func (l Lists) None() bool { return len(l.Files) == 0 }
+func (l Lists) None() bool { return len(l.Files)+len(l.From) == 0 }
 
 // Login holds the credential of the command line.
 type Login struct {

@@ -43,7 +43,9 @@ func WatchSettings() []*Setting {
 // ShowSettings are the settings of the command that shows settings: it has a
 // --format of its own, and takes one reference.
 func ShowSettings() []*Setting {
-	return slices.DeleteFunc(Table(), func(s *Setting) bool { return slices.Contains([]string{"--format", "--file"}, s.Name()) })
+	return slices.DeleteFunc(Table(), func(s *Setting) bool {
+		return slices.Contains([]string{"--format", "--file", "--from", "--key"}, s.Name())
+	})
 }
 
 // PlanSettings are those of a pull without those that are about its result.

@@ -119,6 +119,19 @@ func listSettings() []*Setting {
 			Common: true,
 			bind:   func(c *Config) value.Value { return value.Paths(&c.Lists.Files) },
 		},
+		{
+			Flags:  []Flag{{Name: "from"}},
+			Usage:  "`file` whose images are meant: Kubernetes resources, a Compose file or a Dockerfile; - is stdin",
+			Group:  GroupSelection,
+			Common: true,
+			bind:   func(c *Config) value.Value { return value.Paths(&c.Lists.From) },
+		},
+		{
+			Flags: []Flag{{Name: "key"}},
+			Usage: "`path` of further images in resources of --from, such as spec.tasks[].image",
+			Group: GroupSelection,
+			bind:  func(c *Config) value.Value { return value.List(&c.Lists.Keys) },
+		},
 	}
 }
 

@@ -1,9 +1,10 @@
 // Package list reads the names of images out of files: lists with one reference in
-// each line (lines.go).
+// each line (lines.go), and files that describe containers or builds (from.go): those
+// of Kubernetes, Compose files, Dockerfiles.
 //
 // Every entry knows the file and the line that it comes from, and so does every
 // error. The package completes no names and knows no settings: what a line gives to
-// its image is handed on as text. Start reading at Lists.
+// its image is handed on as text. Start reading at Lists and at Reader.
 package list
 
 import (

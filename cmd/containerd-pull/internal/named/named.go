@@ -9,6 +9,7 @@ package named
 import (
 	"context"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,6 +30,8 @@ type Options struct {
 	Lists    config.Lists
 	Stdin    io.Reader
 	Settings *config.Settings
+	// Lookup finds variables of the environment, which Compose files name.
+	Lookup func(name string) (string, bool)
 }
 
 // Images are those that a call names.
@@ -36,6 +39,8 @@ type Images struct {
 	Jobs []batch.Job // in the order of the arguments, then of the files
 	// Stdin is what the standard input held, nil if it was not read.
 	Stdin []byte
+	// Notes say which images of the files were left out.
+	Notes []string
 }
 
 // Find finds the images, without repetitions.
@@ -52,7 +57,7 @@ func Find(ctx context.Context, o Options) (Images, error) {
 		}
 		jobs[i] = w.job(cfg)
 	}
-	return Images{jobs, f.stdin}, nil
+	return Images{jobs, f.stdin, f.notes}, nil
 }
 
 // finder is the state of Find.
@@ -61,6 +66,7 @@ type finder struct {
 	wishes []wish
 	seen   map[string]bool
 	stdin  []byte
+	notes  []string
 }
 
 // wish is an image with what was written of it.
@@ -87,15 +93,44 @@ func (f *finder) find(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := f.readFrom(ctx); err != nil {
+		return err
+	}
 	if len(f.wishes) == 0 {
 		return exit.Usagef("no image is named in %s", strings.Join(f.files(), ", "))
 	}
 	return nil
 }
 
+// readFrom adds the images that files describe.
+func (f *finder) readFrom(ctx context.Context) error {
+	if len(f.Lists.Keys) > 0 && len(f.Lists.From) == 0 {
+		return exit.Usagef("--key has no effect without --from")
+	}
+	r := list.Reader{Keys: f.Lists.Keys, Lookup: f.Lookup, Stdin: func() ([]byte, error) { return f.readStdin(ctx, list.MaxFrom) }}
+	matched := map[string]bool{}
+	for _, path := range f.Lists.From {
+		found, err := r.Read(path)
+		if err != nil {
+			return wrong(ctx, err)
+		}
+		if err := f.addAll(found.Entries); err != nil {
+			return err
+		}
+		f.notes = append(f.notes, found.Notes...)
+		maps.Copy(matched, found.Matched)
+	}
+	for _, key := range f.Lists.Keys {
+		if !matched[key] {
+			return exit.Usagef("--key %q leads to nothing in %s", key, strings.Join(f.files(), ", "))
+		}
+	}
+	return nil
+}
+
 // files are the files that name images, as messages call them.
 func (f *finder) files() (names []string) {
-	for _, path := range f.Lists.Files {
+	for _, path := range slices.Concat(f.Lists.Files, f.Lists.From) {
 		names = append(names, list.NameOf(path))
 	}
 	return names

@@ -12,7 +12,7 @@ import (
 // checkStdin refuses to read the standard input twice.
 func (f *finder) checkStdin() error {
 	uses := 0
-	for _, path := range slices.Concat(f.Lists.Files) {
+	for _, path := range slices.Concat(f.Lists.Files, f.Lists.From) {
 		if path == list.Stdin {
 			uses++
 		}

@@ -139,11 +139,13 @@ func fileHint(root *cobra.Command, file string) string {
 		return "ctr images import brings an archive into containerd"
 	case ".txt", ".lst", ".list", ".conf":
 		return root.DisplayName() + " -f " + file + " pulls what a file lists"
-	case ".yaml", ".yml", ".json", ".toml":
+	case ".yaml", ".yml", ".json", ".dockerfile", ".containerfile":
+		return root.DisplayName() + " --from " + file + " pulls the images that it names"
+	case ".toml":
 		return "name the images that it names"
 	}
 	if slices.Contains([]string{"dockerfile", "containerfile"}, strings.ToLower(path.Base(file))) {
-		return "docker, podman and nerdctl build images of it"
+		return root.DisplayName() + " --from " + file + " pulls the images that it builds upon"
 	}
 	return ""
 }
