@@ -299,7 +299,7 @@ match = ["registry.example.com/lib/tool"]
 	got, d = h.tab("--root", store, "--namespace", "")
 	h.want("namespaces", []string{"default"}, got, d, noFiles)
 	got, d = h.tab("--root", "none", "--snapshotter", "")
-	h.want("snapshotters", []string{"overlayfs", "native"}, got, d, ordered)
+	h.want("snapshotters", []string{"overlayfs", "native", "erofs"}, got, d, ordered)
 	if diff := cmp.Diff(before, h.snapshot(store)); diff != "" {
 		t.Errorf("the store has changed (-before +after):\n%s", diff)
 	}

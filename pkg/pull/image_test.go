@@ -32,56 +32,79 @@ func (s *site) erofsFiles() []string {
 // shows of folders.
 func TestImages(t *testing.T) {
 	reg := testregistry.Start(t, testregistry.Options{})
-	s, plain := newSite(t, imagePlaces()[0]), newSite(t, places()[0])
-	start := time.Now()
-	for name, img := range differentialImages(t) {
-		ref := testregistry.Push(t, reg, "team/"+name+":1", img)
-		result := s.mustPull(ref)
-		if result.Engine != pull.EngineClient {
-			t.Errorf("%s: got engine %s (%s), want the client", name, result.Engine, result.EngineReason)
-		}
-		plain.mustPull(ref)
-		top := result.Platforms[0].ChainID.String()
-		if diff := tree.Diff(withoutTimesOf(start, s.tree(top)), withoutTimesOf(start, plain.tree(top))); diff != "" {
-			t.Errorf("%s: trees differ: %s", name, diff)
-		}
+	corpus, refs := differentialImages(t), map[string]string{}
+	for name, img := range corpus {
+		refs[name] = testregistry.Push(t, reg, "team/"+name+":1", img)
 	}
-	s.noLitter()
-	c := check.Checker{Store: s.store(), Deep: true}
-	if reports, err := c.Check(t.Context(), []images.Image{*s.image(reg.Ref("team/index:1"))}); !errdefs.IsFailedPrecondition(err) {
-		t.Errorf("got %+v and %v of a deep check, want it refused", reports, err)
+	for _, p := range imagePlaces() {
+		t.Run(p.name, func(t *testing.T) {
+			s, plain := newSite(t, p), newSite(t, places()[0])
+			start := time.Now()
+			top := map[string]string{}
+			for name, ref := range refs {
+				result := s.mustPull(ref)
+				if result.Engine != pull.EngineClient {
+					t.Errorf("%s: got engine %s (%s), want the client", name, result.Engine, result.EngineReason)
+				}
+				plain.mustPull(ref)
+				top[name] = result.Platforms[0].ChainID.String()
+			}
+			s.noLitter()
+			c := check.Checker{Store: s.store(), Deep: true}
+			if reports, err := c.Check(t.Context(), []images.Image{*s.image(refs["index"])}); !errdefs.IsFailedPrecondition(err) {
+				t.Errorf("got %+v and %v of a deep check, want it refused", reports, err)
+			}
+			for name, top := range top {
+				if diff := tree.Diff(withoutTimesOf(start, s.shown(top)), withoutTimesOf(start, plain.tree(top))); diff != "" {
+					t.Errorf("%s: trees differ: %s", name, diff)
+				}
+			}
+		})
 	}
+}
+
+// shown is the tree that a daemon shows, which is started on an embedded root.
+func (s *site) shown(name string) []tree.Entry {
+	s.t.Helper()
+	s.boot("2.4")
+	return s.tree(name)
 }
 
 // TestImagesAreMended: a layer whose image is lost or cut is unpacked once more, and what
 // is on top of it stays.
 func TestImagesAreMended(t *testing.T) {
-	s, start := newSite(t, imagePlaces()[0]), time.Now()
-	ref := testregistry.Push(t, testregistry.Start(t, testregistry.Options{}), "team/app:1", layered(t, implicitParents()...))
-	top := s.mustPull(ref).Platforms[0].ChainID.String()
-	want := withoutTimesOf(start, s.tree(top))
-	files := s.erofsFiles()
-	if len(files) != len(implicitParents()) {
-		t.Fatalf("got %v, want an image for each layer", files)
-	}
-	for name, damage := range map[string]func(file string) error{
-		"gone":   os.Remove,
-		"empty":  func(file string) error { return os.Truncate(file, 0) },
-		"folder": func(file string) error { return os.RemoveAll(filepath.Dir(file)) },
-	} {
-		if err := damage(files[1]); err != nil {
-			t.Fatal(err)
-		}
-		c := check.Checker{Store: s.store()}
-		reports, err := c.Check(t.Context(), []images.Image{*s.image(ref)})
-		if err != nil || reports[0].Whole() || !strings.Contains(reports[0].Findings[0].Message, "EROFS image") {
-			t.Errorf("%s: got %+v and %v of a check, want the damage", name, reports, err)
-		}
-		s.mustPull(ref)
-		if diff := tree.Diff(withoutTimesOf(start, s.tree(top)), want); diff != "" {
-			t.Errorf("%s: trees differ: %s", name, diff)
-		}
-		s.noLitter()
+	reg := testregistry.Start(t, testregistry.Options{})
+	ref := testregistry.Push(t, reg, "team/app:1", layered(t, implicitParents()...))
+	for _, p := range imagePlaces() {
+		t.Run(p.name, func(t *testing.T) {
+			s, start := newSite(t, p), time.Now()
+			top := s.mustPull(ref).Platforms[0].ChainID.String()
+			files := s.erofsFiles()
+			if len(files) != len(implicitParents()) {
+				t.Fatalf("got %v, want an image for each layer", files)
+			}
+			for _, damage := range []func(file string) error{
+				os.Remove,
+				func(file string) error { return os.Truncate(file, 0) },
+				func(file string) error { return os.RemoveAll(filepath.Dir(file)) },
+			} {
+				if err := damage(files[1]); err != nil {
+					t.Fatal(err)
+				}
+				c := check.Checker{Store: s.store()}
+				reports, err := c.Check(t.Context(), []images.Image{*s.image(ref)})
+				if err != nil || reports[0].Whole() || !strings.Contains(reports[0].Findings[0].Message, "EROFS image") {
+					t.Errorf("got %+v and %v of a check, want the damage", reports, err)
+				}
+				s.mustPull(ref)
+				s.noLitter()
+			}
+			plain := newSite(t, places()[0])
+			plain.mustPull(ref)
+			if diff := tree.Diff(withoutTimesOf(start, s.shown(top)), withoutTimesOf(start, plain.tree(top))); diff != "" {
+				t.Errorf("trees differ: %s", diff)
+			}
+		})
 	}
 }
 

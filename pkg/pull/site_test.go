@@ -47,7 +47,7 @@ func places() []place { return kinds(teststore.Places()) }
 
 // imagePlaces are those where layers become EROFS images.
 func imagePlaces() []place {
-	return []place{{name: "erofs of containerd 2.4", snapshotter: "erofs", version: "2.4"}}
+	return []place{{name: "erofs of containerd 2.4", snapshotter: "erofs", version: "2.4"}, {name: "embedded erofs", snapshotter: "erofs"}}
 }
 
 // twoPlaces are one of each mode, for variations that do not depend on more.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
@@ -33,8 +34,14 @@ func imagesOf(mounts []mount.Mount) (upper string, lowers []string, err error) {
 	}
 	top := mounts[len(mounts)-1]
 	switch {
-	case len(mounts) == 1 && top.Type == "bind" && top.Source != "" && !slices.Contains(top.Options, "ro"):
-		return top.Source, nil, nil
+	case len(mounts) == 1 && (top.Type == "bind" || top.Type == "overlay"): // also the folders beside images, as a root shows them
+		if upper, lowers, err = foldersOf(mounts); err != nil {
+			return "", nil, err
+		}
+		for i, dir := range lowers {
+			lowers[i] = path.Join(path.Dir(dir), imageName)
+		}
+		return upper, lowers, nil
 	case isOverlay(top):
 		for _, o := range top.Options {
 			if dir, found := strings.CutPrefix(o, "upperdir="); found {
@@ -106,6 +113,20 @@ func (u *Upper) FinishImage() error {
 	}
 	defer dir.Close()
 	return rename(dir, unfinished, dir, imageName)
+}
+
+// ImageUsage is what the image takes, once it is finished.
+func (u *Upper) ImageUsage() (usage snapshots.Usage, err error) {
+	dir, err := u.beside()
+	if err != nil {
+		return usage, err
+	}
+	defer dir.Close()
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), imageName, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return usage, &os.PathError{Op: "stat", Path: path.Join(dir.Name(), imageName), Err: err}
+	}
+	return snapshots.Usage{Inodes: 1, Size: st.Blocks * 512}, nil
 }
 
 // beside is the folder of the snapshot.

@@ -262,7 +262,7 @@ func (s *Store) foreign() string {
 	case Overlayfs, Native:
 		return ""
 	case Erofs:
-		if s.Traits().Rebase {
+		if t := s.Traits(); t.Rebase || t.AppliesHere {
 			return ""
 		}
 		return "snapshotter erofs is the daemon's to read and write before containerd 2.2"

@@ -167,6 +167,13 @@ func (l *layer) measured(ctx context.Context) context.Context {
 	if l.upper == nil || !l.u.store.Traits().TakesUsage {
 		return ctx
 	}
+	if l.upper.Image {
+		usage, err := l.upper.ImageUsage()
+		if err != nil {
+			return ctx // the store counts itself
+		}
+		return store.WithUsage(ctx, usage)
+	}
 	inodes, bytes, ok := l.usage.Measure(l.upper.Dir)
 	if !ok {
 		return ctx

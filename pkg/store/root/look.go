@@ -105,8 +105,8 @@ func (r *root) lookIntoDatabases(ctx context.Context) error {
 // errLooking is the error of what would change a root that is only looked at.
 func errLooking() error { return failure.New(unix.EROFS, "the root was opened for reading") }
 
-// looking is a snapshotter that shows what overlayfs or native left, and changes
-// nothing of it. Its records are in memory.
+// looking is a snapshotter that shows what overlayfs, native or erofs left, and
+// changes nothing of it. Its records are in memory.
 type looking struct {
 	meta     *snapshotMeta
 	folderOf func(id string) string // where its files lie

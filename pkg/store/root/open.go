@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/diff/apply"
@@ -89,7 +90,10 @@ func open(so store.Options, open func(store.Options) (*root, error)) (*store.Sto
 	so = so.WithDefaults()
 	so.Snapshotter = cmp.Or(so.Snapshotter, store.Overlayfs)
 	if !slices.Contains(Snapshotters(), so.Snapshotter) {
-		return nil, failure.New(errdefs.ErrInvalidArgument, "a root without a daemon has no snapshotter %q; use overlayfs or native", so.Snapshotter)
+		return nil, failure.New(errdefs.ErrInvalidArgument, "a root without a daemon has no snapshotter %q; use one of %s", so.Snapshotter, strings.Join(Snapshotters(), ", "))
+	}
+	if so.Snapshotter == store.Erofs && ns.RunningInUserNS() {
+		return nil, failure.New(errdefs.ErrInvalidArgument, "a root of an ordinary user has no snapshotter erofs; use overlayfs or native")
 	}
 	r, err := open(so)
 	if r != nil && err != nil {
@@ -165,7 +169,7 @@ func (r *root) openDatabases(ctx context.Context) error {
 	if disk, err = r.place.openBolt(ctx, snapshotsFile(r.parts.Name), true, lockTimeout); err != nil {
 		return err
 	}
-	if r.parts.Name == store.Overlayfs {
+	if r.parts.Name != store.Native {
 		r.overlay, err = newSnapshotMeta(disk, false)
 		return err
 	}
@@ -232,7 +236,7 @@ func (r *root) openHandles(context.Context) (err error) {
 func (r *root) openSnapshotter(context.Context) error {
 	var sn snapshots.Snapshotter
 	var err error
-	if r.overlay != nil {
+	if r.overlay != nil { // that of erofs differs in the files of layers alone, which are made here
 		r.rebase = !ns.RunningInUserNS() // there whiteouts cannot be made without the parent
 		sn, err = overlay.NewSnapshotter(r.snapshotDir(), overlay.WithMetaStore(r.overlay))
 	} else {
@@ -266,7 +270,10 @@ func (r *root) wire() error {
 	r.parts.Leases = metadata.NewLeaseManager(r.db)
 	r.parts.Snapshotter = r.db.Snapshotter(r.parts.Name)
 	r.parts.Applier = apply.NewFileSystemApplier(r.parts.Content)
-	if ns.RunningInUserNS() && userns.HasOneID() {
+	switch {
+	case r.parts.Name == store.Erofs:
+		r.parts.Applier = noImages{}
+	case ns.RunningInUserNS() && userns.HasOneID():
 		r.parts.Applier = ownerless{r.parts.Content}
 	}
 	return nil

@@ -97,7 +97,7 @@ func TestOpenOfADaemonsRoot(t *testing.T) {
 func TestTraits(t *testing.T) {
 	for _, snapshotter := range root.Snapshotters() {
 		s := teststore.Open(t, store.Options{Snapshotter: snapshotter})
-		isOverlay := snapshotter == store.Overlayfs
+		isOverlay := snapshotter != store.Native
 		want := store.Traits{Applies: true, AppliesHere: true, ReplacesStrays: true, TakesUsage: isOverlay, Rebase: isOverlay}
 		if diff := cmp.Diff(want, s.Traits()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", snapshotter, diff)

@@ -58,7 +58,14 @@ func (r *root) ChainDamage(ctx context.Context, chain []digest.Digest) ([]string
 		if err != nil {
 			return nil, fmt.Errorf("looking up the files of snapshot %s: %w", name, err)
 		}
-		if damage[i], err = store.FolderDamage(r.place.dir, path.Join(snapshotDir+r.parts.Name, snapshotdir.Folder(r.parts.Name, id)), usage.Inodes); err != nil {
+		folder := path.Join(snapshotDir+r.parts.Name, snapshotdir.Folder(r.parts.Name, id))
+		switch {
+		case r.parts.Name != store.Erofs:
+			damage[i], err = store.FolderDamage(r.place.dir, folder, usage.Inodes)
+		case !r.numbers.Records[inner].Cached:
+			damage[i], err = store.ImageDamage(r.place.dir, folder)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

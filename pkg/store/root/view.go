@@ -53,4 +53,4 @@ func View(o store.Options) (*store.View, error) {
 }
 
 // Snapshotters are those that a root can have.
-func Snapshotters() []string { return []string{store.Overlayfs, store.Native} }
+func Snapshotters() []string { return []string{store.Overlayfs, store.Native, store.Erofs} }

@@ -63,7 +63,7 @@ func TestViewOfRoot(t *testing.T) {
 	before := listing(t, dir)
 	images, namespaces, snapshotters := look(t, store.Options{Root: dir, Namespace: "one"})
 	for what, pair := range map[string][2][]string{
-		"images": {{teststore.Ref}, images}, "namespaces": {{"one"}, namespaces}, "snapshotters": {{"overlayfs", "native"}, snapshotters},
+		"images": {{teststore.Ref}, images}, "namespaces": {{"one"}, namespaces}, "snapshotters": {{"overlayfs", "native", "erofs"}, snapshotters},
 	} {
 		if diff := cmp.Diff(pair[0], pair[1]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
