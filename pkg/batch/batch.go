@@ -1,8 +1,7 @@
 // Package batch pulls several images in one call. A Job is one reference with
 // the configuration that holds for it, an Outcome what became of it. All references
-// are resolved at once, before anything is fetched for those that have no answer yet;
-// ahead.go has that, and in which order the images are pulled then. forecast.go is what
-// a call would do.
+// are resolved at once (ahead.go), and the images of one store are pulled together
+// (group.go). forecast.go is what a call would do.
 //
 // The package chooses what a job needs, by its configuration: the kind of store
 // and the registry client (Parts), and the verifier. It does not parse
@@ -17,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -48,15 +48,18 @@ type Batch struct {
 	// OnError is called with each failure of a job when it happens, after the
 	// event of the failure, one at a time. It may be nil.
 	OnError func(error)
-	// FailFast leaves untried what is not pulled yet when a job fails. No job is
-	// begun before all references are resolved then.
+	// FailFast ends what is at work when a job fails, and leaves the rest untried. No
+	// job is begun before all references are resolved then.
 	FailFast bool
 
 	looking  bool // only to plan
 	observer observer
-	outcomes []Outcome // parallel to Jobs
+	outcomes []Outcome    // parallel to Jobs
+	held     atomic.Int64 // bytes of documents that wait
+	stop     func()       // ends what is at work
 	mu       sync.Mutex
-	ended    bool // the end of the context was reported
+	culprit  *task // whose failure ended the others
+	ended    bool  // the end of the context was reported
 }
 
 // PartialError is the error of a batch of several jobs of which some failed.

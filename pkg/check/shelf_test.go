@@ -91,7 +91,7 @@ func (s *shelf) blob(b pulltest.Blob) {
 // unpack unpacks an image that was put there.
 func (s *shelf) unpack(img *pulltest.Image) {
 	s.t.Helper()
-	u := unpack.New(unpack.Options{Store: s.Store, Fetcher: fetch.New(nil, s.Content, nil), Downloads: 1, Unpacks: 1})
+	u := unpack.New(unpack.Options{Store: s.Store, Fetcher: fetch.New(nil, s.Content, nil), Scheduler: unpack.NewScheduler(s.Store, 1, 1)})
 	children, err := image.ChildrenOf(img.Desc, img.Raw)
 	if err != nil {
 		s.t.Fatal(err)

@@ -45,7 +45,7 @@ func (r *repairer) unpack(ctx context.Context, t task) error {
 		return err
 	}
 	u := unpack.New(unpack.Options{
-		Store: r.Store, Fetcher: s.fetcher, Progress: r.Progress, Downloads: limit(r.Downloads), Unpacks: limit(r.Unpacks),
+		Store: r.Store, Fetcher: s.fetcher, Progress: r.Progress, Scheduler: unpack.NewScheduler(r.Store, limit(r.Downloads), limit(r.Unpacks)),
 		Bounds: r.Bounds, Guard: r.guard,
 	})
 	_, err = u.Unpack(ctx, unpack.Image{Source: s.Source, Layers: p.layers, DiffIDs: p.diffIDs})

@@ -18,9 +18,9 @@ func (f *Fetcher) LoseLocksAfter(d time.Duration) { f.lostLock = d }
 
 // PiecesReturned reports whether the memory of all pieces was given back.
 func (f *Fetcher) PiecesReturned() bool {
-	if !f.pieces.TryAcquire(maxPieces) {
+	if !f.Shared.pieces.TryAcquire(maxPieces) {
 		return false
 	}
-	f.pieces.Release(maxPieces)
+	f.Shared.pieces.Release(maxPieces)
 	return true
 }

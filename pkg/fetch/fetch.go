@@ -9,8 +9,9 @@
 //
 // Read Store first, which is a whole fetch in a few lines, then ingest.go for
 // its steps, lock.go for ingests that another client has open, and window.go
-// for several connections at once. put.go stores documents that are in hand,
-// label.go says where blobs come from.
+// for several connections at once. shared.go is what the fetches of several images
+// have in common, put.go stores documents that are in hand, label.go says where blobs
+// come from.
 package fetch
 
 import (
@@ -24,7 +25,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
@@ -61,6 +61,9 @@ type Fetcher struct {
 	// Room is asked before so many bytes are written; its error ends the fetch. It
 	// is set before the first use, and nil allows everything.
 	Room func(bytes int64) error
+	// Shared is what it has in common with other Fetchers. It is set before the first
+	// use, and New gives each its own.
+	Shared *Shared
 
 	source  source.Source
 	content content.Store
@@ -68,16 +71,14 @@ type Fetcher struct {
 	trails  sync.Map // by ingest key: what is known of blobs that are not whole yet
 	settled sync.Map // digests of blobs that were reported to be whole
 
-	conns      int                 // that a blob begins with
-	lostLock   time.Duration       // see patience
-	buffers    sync.Pool           // of *[bufferSize]byte
-	pieces     *semaphore.Weighted // see window
-	freePieces sync.Pool           // of *[pieceSize]byte
+	conns    int           // that a blob begins with
+	lostLock time.Duration // see patience
+	buffers  sync.Pool     // of *[bufferSize]byte
 }
 
 // New returns a Fetcher that fetches from src into c.
 func New(src source.Source, c content.Store, sink progress.Sink) *Fetcher {
-	return &Fetcher{source: src, content: c, emit: sink, conns: 1, lostLock: lostLock, pieces: semaphore.NewWeighted(maxPieces)}
+	return &Fetcher{source: src, content: c, emit: sink, conns: 1, lostLock: lostLock, Shared: NewShared()}
 }
 
 // Source is where blobs come from: the repository of Ref. Labels are given to

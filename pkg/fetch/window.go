@@ -123,11 +123,11 @@ func (in *Ingest) split(ctx context.Context, body io.ReadCloser, p *pace, consum
 // only if no piece is under way.
 func (w *window) fill(ctx context.Context) error {
 	for w.next < w.in.blob.Desc.Size && len(w.pieces) < w.pace.conns {
-		if len(w.pieces) > 0 && !w.in.f.pieces.TryAcquire(1) {
+		if len(w.pieces) > 0 && !w.in.f.Shared.pieces.TryAcquire(1) {
 			return nil
 		}
 		if len(w.pieces) == 0 {
-			if err := w.in.f.pieces.Acquire(ctx, 1); err != nil {
+			if err := w.in.f.Shared.pieces.Acquire(ctx, 1); err != nil {
 				return context.Cause(ctx)
 			}
 		}
@@ -138,7 +138,7 @@ func (w *window) fill(ctx context.Context) error {
 
 // begin starts the first piece.
 func (w *window) begin(ctx context.Context, open func() (io.ReadCloser, string, error)) error {
-	if err := w.in.f.pieces.Acquire(ctx, 1); err != nil {
+	if err := w.in.f.Shared.pieces.Acquire(ctx, 1); err != nil {
 		return context.Cause(ctx)
 	}
 	w.start(open)
@@ -159,7 +159,7 @@ func (w *window) opener(ctx context.Context) func() (io.ReadCloser, string, erro
 
 // start fetches the next piece, whose memory has been acquired.
 func (w *window) start(open func() (io.ReadCloser, string, error)) {
-	p := &piece{offset: w.next, buf: w.in.f.piece(), n: int(min(pieceSize, w.in.blob.Desc.Size-w.next)), done: make(chan struct{})}
+	p := &piece{offset: w.next, buf: w.in.f.Shared.piece(), n: int(min(pieceSize, w.in.blob.Desc.Size-w.next)), done: make(chan struct{})}
 	w.next += int64(p.n)
 	w.pieces = append(w.pieces, p)
 	w.g.Go(func() error {
@@ -205,8 +205,8 @@ func (w *window) deliver(ctx context.Context, consumer io.Writer) error {
 // drop gives the memory of p back, the oldest piece.
 func (w *window) drop(p *piece) {
 	w.pieces = w.pieces[1:]
-	w.in.f.freePieces.Put(p.buf)
-	w.in.f.pieces.Release(1)
+	w.in.f.Shared.freePieces.Put(p.buf)
+	w.in.f.Shared.pieces.Release(1)
 }
 
 // release gives all memory back once nothing is under way.
@@ -214,11 +214,4 @@ func (w *window) release() {
 	for len(w.pieces) > 0 {
 		w.drop(w.pieces[0])
 	}
-}
-
-func (f *Fetcher) piece() *[pieceSize]byte {
-	if buf, ok := f.freePieces.Get().(*[pieceSize]byte); ok {
-		return buf
-	}
-	return new([pieceSize]byte)
 }

@@ -71,30 +71,45 @@ func (s *State) Totals() Totals {
 			t.Failed++
 		}
 		for _, b := range img.Blobs {
-			t.add(b)
 			blobs[b.Digest] = append(blobs[b.Digest], b)
 		}
 	}
 	for _, same := range blobs {
+		t.add(same)
 		t.BytesReused -= countedAgain(same)
 		t.countLayer(same)
 	}
 	return t
 }
 
-// add adds the bytes of one image's blob.
-func (t *Totals) add(b *BlobState) {
-	if b.hash != idle {
-		t.Fetched += b.Hashed
-		t.Size += max(b.Size, b.Hashed)
+// add adds the bytes of a blob. Of the images that have it one fetches it, the one that
+// has come farthest, or if none has begun, any of them; and as a rule the same one
+// unpacks it.
+func (t *Totals) add(same []*BlobState) {
+	var comes *BlobState
+	unpacks := false
+	for _, b := range same {
+		if b.hash != idle {
+			t.Fetched += b.Hashed
+			t.Size += max(b.Size, b.Hashed)
+		}
+		if b.unpack != idle {
+			unpacks = true
+			t.Unpacked += min(b.Consumed, b.Size)
+			t.ToUnpack += b.Size
+		}
+		if !b.Present && (b.hash == idle || b.fetch != idle) && (comes == nil || b.Fetched > comes.Fetched) {
+			comes = b
+		}
 	}
-	if !b.Present && (b.hash == idle || b.fetch != idle) {
-		t.Fetched += b.Fetched
-		t.Size += max(b.Size, b.Fetched)
+	present := slices.ContainsFunc(same, func(b *BlobState) bool { return b.Present })
+	if comes == nil || comes.fetch == idle && present {
+		return
 	}
-	if b.willUnpack && (!b.Present || b.unpack != idle) {
-		t.Unpacked += min(b.Consumed, b.Size)
-		t.ToUnpack += b.Size
+	t.Fetched += comes.Fetched
+	t.Size += max(comes.Size, comes.Fetched)
+	if comes.willUnpack && !unpacks {
+		t.ToUnpack += comes.Size
 	}
 }
 

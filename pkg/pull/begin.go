@@ -53,20 +53,30 @@ func (r *run) begin(ctx context.Context) error {
 // ample room.
 func (r *run) prepare(ctx context.Context) error {
 	unpacks := slices.ContainsFunc(r.plan.Images, func(sel Selected) bool { return sel.Unpack })
-	if err := r.guard.Open(ctx, r.p.Store, unpacks); err != nil {
+	if err := r.scheduler.guard.Open(ctx, r.p.Store, unpacks); err != nil {
 		return err
 	}
-	if !r.plan.mayBeDone() && r.p.hasAmpleRoom(ctx, r.plan) {
+	if !r.plan.mayBeDone() && r.hasAmpleRoom(ctx) {
 		return nil
 	}
-	space, err := r.p.survey(ctx, r.plan)
-	if err != nil {
-		return err
+	for {
+		s, err := r.p.survey(ctx, r.plan)
+		if err != nil {
+			return err
+		}
+		if err := r.removeForeignFiles(ctx); err != nil {
+			return err
+		}
+		wait := r.scheduler.enter(r, s.load, s.space)
+		if wait == nil {
+			return r.makeRoom(ctx, s.space)
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	if err := r.removeForeignFiles(ctx); err != nil {
-		return err
-	}
-	return r.makeRoom(ctx, space)
 }
 
 // dropLeases deletes the leases of rounds that were abandoned.
@@ -105,14 +115,29 @@ func (r *run) leased(ctx context.Context, work func(context.Context) error) (*Re
 	return result, r.secure(ctx)
 }
 
-// endLease ends the lease of a pull that failed.
+// endLease ends the lease of a pull that failed. Where others are at work, who may be
+// about to use what it brought, that waits for their end.
 func (p *Puller) endLease(ctx context.Context, ref source.Ref, lease *store.Lease, cause error) error {
 	if p.Store.Disconnected(ctx) { // what it holds is for the next round, or for the next pull
 		lease.Abandon()
 		return nil
 	}
 	keep := resumable(ctx, cause)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	ctx = context.WithoutCancel(ctx)
+	if p.Scheduler == nil {
+		return p.closeLease(ctx, ref, lease, keep)
+	}
+	p.Scheduler.later(func() {
+		if err := p.closeLease(ctx, ref, lease, keep); err != nil {
+			p.warn(ref, "%v", err)
+		}
+	})
+	return nil
+}
+
+// closeLease lets go of what a pull brought that failed, or keeps it for the next.
+func (p *Puller) closeLease(ctx context.Context, ref source.Ref, lease *store.Lease, keep bool) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanupTime)
 	defer cancel()
 	if !keep {
 		return store.WithErrno(errors.Join(lease.Delete(ctx), p.Store.Collect(ctx, store.Garbage)))

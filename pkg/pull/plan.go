@@ -196,8 +196,9 @@ func (p *Puller) askTarget(ctx context.Context, ref source.Ref) (source.Target, 
 }
 
 func (p *Puller) newPlanner(r Request, target source.Target) *planner {
+	s := p.scheduler()
 	return &planner{
-		p: p, fetcher: p.fetcher(), target: target, ledger: newLedger(nil),
+		p: p, scheduler: s, fetcher: p.fetcher(s), target: target, ledger: newLedger(nil),
 		plan:  &Plan{Request: r, Name: r.Ref.Name, Target: target.Desc, Host: target.Host},
 		known: map[digest.Digest]Document{}, skipped: map[digest.Digest]error{},
 	}
@@ -205,16 +206,17 @@ func (p *Puller) newPlanner(r Request, target source.Target) *planner {
 
 // planner is the state of one Plan.
 type planner struct {
-	p       *Puller
-	fetcher *fetch.Fetcher
-	target  source.Target
-	plan    *Plan
-	ledger  *ledger
-	known   map[digest.Digest]Document // that were read
-	skipped map[digest.Digest]error    // indexes without which the image may do
-	held    int64                      // bytes of all documents that were read
-	layers  int                        // of all images
-	offline bool                       // what is not in the store is not found
+	p         *Puller
+	scheduler *Scheduler
+	fetcher   *fetch.Fetcher
+	target    source.Target
+	plan      *Plan
+	ledger    *ledger
+	known     map[digest.Digest]Document // that were read
+	skipped   map[digest.Digest]error    // indexes without which the image may do
+	held      int64                      // bytes of all documents that were read
+	layers    int                        // of all images
+	offline   bool                       // what is not in the store is not found
 }
 
 func (pl *planner) build(ctx context.Context) error {
@@ -346,9 +348,11 @@ func (pl *planner) document(ctx context.Context, desc ocispec.Descriptor, kind p
 	d.Body, err = pl.p.Store.Document(ctx, desc)
 	switch {
 	case (errdefs.IsNotFound(err) || errdefs.IsDataLoss(err)) && !pl.offline:
-		d.Fetched = true
-		d.Body, err = get()
-		pl.ledger.fetch(desc.Digest, int64(len(d.Body)))
+		blob := fetch.Blob{Ref: pl.plan.Request.Ref, Desc: desc, Kind: kind}
+		d.Body, d.Fetched, err = pl.scheduler.document(ctx, blob, get)
+		if d.Fetched {
+			pl.ledger.fetch(desc.Digest, int64(len(d.Body)))
+		}
 		if err != nil {
 			return d, err
 		}

@@ -39,6 +39,9 @@ type Puller struct {
 	Verifier trust.Verifier // nil allows everything; verifiers of the daemon count in any case
 	Progress progress.Sink
 	Limits   Limits
+	// Scheduler is what this pull shares with others that are at work at the same time,
+	// into the same store and with the same Limits; nil means that there are none.
+	Scheduler *Scheduler
 }
 
 // Stage is where a pull failed.
@@ -95,8 +98,10 @@ func (p *Puller) Pull(ctx context.Context, r Request) (*Result, error) {
 	return p.Finish(ctx, ready)
 }
 
-func (p *Puller) fetcher() *fetch.Fetcher {
-	return fetch.New(p.Source, p.Store.Content, p.Progress)
+func (p *Puller) fetcher(s *Scheduler) *fetch.Fetcher {
+	f := fetch.New(p.Source, p.Store.Content, p.Progress)
+	f.Shared = s.fetches
+	return f
 }
 
 // defaultDownloads are enough connections to fill a link of some distance.

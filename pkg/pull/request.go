@@ -67,7 +67,7 @@ type Request struct {
 	DiscardLayers bool
 }
 
-// Limits bound the work of one Puller, over all of its requests. Zero values
+// Limits bound the work of one pull, or of all that share a Scheduler. Zero values
 // are chosen to suit the machine.
 type Limits struct {
 	Downloads int // layers fetched at once

@@ -8,7 +8,6 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
-	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack"
 )
 
@@ -26,6 +25,7 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 	}
 	p.announce(pl)
 	r := p.newRun(*pl)
+	defer r.scheduler.leave(r)
 	return endure(ctx, p, StageFetch, pl.Request.Ref, func(ctx context.Context) (*Result, error) {
 		if err := r.begin(ctx); err != nil {
 			return nil, err
@@ -47,23 +47,24 @@ func (p *Puller) Run(ctx context.Context, pl *Plan) (*Result, error) {
 
 // run is the state of one Run.
 type run struct {
-	p        *Puller
-	plan     *Plan // with what is missing at the latest begin
-	begun    bool  // at least once
-	fetcher  *fetch.Fetcher
-	unpacker *unpack.Unpacker
-	source   fetch.Source
-	result   *Result
-	before   *images.Image // the record of the name, nil if there was none
-	mu       sync.Mutex    // guards the engine of result
-	guard    *store.Guard
-	ledger   *ledger   // without what the unpacker fetched
-	fetched  time.Time // when all layers were there
+	p         *Puller
+	scheduler *Scheduler
+	plan      *Plan // with what is missing at the latest begin
+	begun     bool  // at least once
+	fetcher   *fetch.Fetcher
+	unpacker  *unpack.Unpacker
+	source    fetch.Source
+	result    *Result
+	before    *images.Image // the record of the name, nil if there was none
+	mu        sync.Mutex    // guards the engine of result
+	ledger    *ledger       // without what the unpacker fetched
+	fetched   time.Time     // when all layers were there
 }
 
 func (p *Puller) newRun(pl Plan) *run {
+	s := p.scheduler()
 	r := &run{
-		p: p, plan: &pl, fetcher: p.fetcher(), source: fetch.From(pl.Request.Ref), ledger: newLedger(pl.Fetched),
+		p: p, scheduler: s, plan: &pl, fetcher: p.fetcher(s), source: fetch.From(pl.Request.Ref), ledger: newLedger(pl.Fetched),
 		result: &Result{
 			Name: pl.Name, Target: pl.Target, Host: pl.Host, Previous: pl.Previous,
 			Changed: pl.writesRecord(), Labels: pl.Request.Labels, NewLabels: pl.NewLabels,
@@ -73,17 +74,15 @@ func (p *Puller) newRun(pl Plan) *run {
 	for desc := range pl.blobs {
 		r.ledger.want(desc)
 	}
-	r.guard = store.NewGuard(p.Limits.Reserve)
-	r.fetcher.Room = r.guard.TakeContent
+	r.fetcher.Room = s.guard.TakeContent
 	r.result.Platforms = pl.Pulled()
 	engine := pl.Request.Engine
 	if isAuto(engine) {
 		engine = ""
 	}
 	r.unpacker = unpack.New(unpack.Options{
-		Store: p.Store, Fetcher: r.fetcher, Progress: p.Progress, SyncFS: pl.Request.SyncFS, Discard: pl.Request.DiscardLayers,
-		Engine: engine, Downloads: p.Limits.downloads(), Unpacks: p.Limits.unpacks(),
-		Bounds: p.Limits.Layer, Guard: r.guard,
+		Store: p.Store, Fetcher: r.fetcher, Scheduler: s.unpacks, Progress: p.Progress, SyncFS: pl.Request.SyncFS, Discard: pl.Request.DiscardLayers,
+		Engine: engine, Bounds: p.Limits.Layer, Guard: s.guard,
 	})
 	return r
 }

@@ -12,18 +12,19 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// hasAmpleRoom reports whether there is room for the whole of pl, and no file in
-// the place of its blobs that would have to go first. It asks nothing about them.
-func (p *Puller) hasAmpleRoom(ctx context.Context, pl *Plan) bool {
-	s := p.newSurvey(pl)
-	s.space = p.freeSpace(ctx)
-	for desc := range pl.blobs {
+// hasAmpleRoom reports whether there is room for the whole of the plan beside the
+// other pulls at work, and no file in the place of its blobs that would have to go
+// first. It asks nothing about them.
+func (r *run) hasAmpleRoom(ctx context.Context) bool {
+	s := r.p.newSurvey(r.plan)
+	s.space = r.p.freeSpace(ctx)
+	for desc := range r.plan.blobs {
 		if s.space.Misfits(desc) {
 			return false
 		}
 	}
 	s.assumeEmpty()
-	return s.missing(ctx).fits(s.space) == nil
+	return s.missing(ctx).fits(s.space) == nil && r.scheduler.enter(r, s.load, s.space) == nil
 }
 
 // freeSpace looks at the space for a pull, and what is to stay free of it.
@@ -42,11 +43,11 @@ func (r *run) makeRoom(ctx context.Context, space store.FreeSpace) error {
 	if err := r.p.Store.Collect(ctx, store.GarbageNow); err != nil {
 		r.p.warn(r.plan.Request.Ref, "making room: %v", store.WithErrno(err))
 	}
-	space, err := r.p.survey(ctx, r.plan)
+	s, err := r.p.survey(ctx, r.plan)
 	if err != nil {
 		return err
 	}
-	return r.plan.Missing.fits(space)
+	return r.plan.Missing.fits(s.space)
 }
 
 // unpackedAtLeast is what the files of a layer take at least. They are not

@@ -76,13 +76,13 @@ func (pl *Plan) writesRecord() bool {
 }
 
 // survey finds out what of pl is missing, and how much room there is for it.
-func (p *Puller) survey(ctx context.Context, pl *Plan) (store.FreeSpace, error) {
+func (p *Puller) survey(ctx context.Context, pl *Plan) (*survey, error) {
 	s := p.newSurvey(pl)
 	if err := s.askAll(ctx); err != nil {
-		return s.space, err
+		return nil, err
 	}
 	pl.Missing, pl.Kept = s.missing(ctx), s.kept
-	return s.space, nil
+	return s, nil
 }
 
 // checkPromised is an errdefs.ErrNotFound if something is missing that the

@@ -61,7 +61,12 @@ func (r *run) transfer(ctx context.Context) (*Result, error) {
 // ask has the transfer service pull once.
 func (r *run) ask(ctx context.Context, settings source.TransferSettings, t *transferProgress) error {
 	pl := r.plan
-	watched, stop := r.guard.Watch(ctx)
+	unlock, err := r.scheduler.transfers.Lock(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	watched, stop := r.scheduler.guard.Watch(ctx)
 	defer stop()
 	return refusedThere(pl, r.p.Store.Transfer(watched, store.Transfer{
 		Source: r.p.transferRef(pl), Name: pl.Name, Platforms: pl.platforms(), Unpack: pl.Request.Unpack != UnpackNever,
@@ -79,7 +84,7 @@ func (r *run) transferInstead(ctx context.Context, cause error) (*Result, error)
 		pl.Request.Engine, pl.EngineReason = EngineTransfer, store.ErrNoApplier.Error()
 		var result *Result
 		instead := r.p.newRun(pl)
-		instead.ledger, instead.guard = r.ledger, r.guard
+		instead.ledger, instead.scheduler = r.ledger, r.scheduler
 		instead.ledger.add(r.unpacker.Fetched())
 		if result, err = instead.transfer(ctx); err == nil {
 			return result, nil

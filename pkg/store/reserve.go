@@ -71,6 +71,7 @@ func (s *Space) look() (*Space, error) {
 // reserve, it allows everything. It may be used from many goroutines.
 type Guard struct {
 	reserve            Reserve
+	mu                 sync.Mutex
 	content, snapshots *allowance
 }
 
@@ -98,53 +99,80 @@ func (g *Guard) Open(ctx context.Context, s *Store, unpacks bool) error {
 	case space.Snapshots == nil && unpacks:
 		return failure.New(errdefs.ErrFailedPrecondition, "--reserve cannot be kept: where snapshotter %s keeps its files is not known here", s.Name)
 	}
-	g.content = &allowance{space: space.Content}
-	g.snapshots = g.content
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.content = g.content.over(space.Content)
 	if space.Snapshots != nil && (space.Snapshots.Device != space.Content.Device || space.Snapshots.Size != space.Content.Size) {
-		g.snapshots = &allowance{space: space.Snapshots}
+		g.snapshots = g.snapshots.over(space.Snapshots)
+	} else {
+		g.snapshots = g.content
 	}
 	return nil
 }
 
+// over is the allowance of the space, which is a if that is the one it has: what
+// several pulls write counts together.
+func (a *allowance) over(s *Space) *allowance {
+	if a == nil {
+		return &allowance{space: s}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.space.Device != s.Device || a.space.Path != s.Path {
+		return &allowance{space: s}
+	}
+	a.space = s
+	return a
+}
+
+// allowances returns those of the file systems, nil if nothing is to be kept free.
+func (g *Guard) allowances() (content, snapshots *allowance) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.content, g.snapshots
+}
+
 // TakeContent allows n bytes to be written to the content store, or is the error
 // of a full disk.
-func (g *Guard) TakeContent(n int64) error { return g.content.take(n) }
+func (g *Guard) TakeContent(n int64) error {
+	content, _ := g.allowances()
+	return content.take(n)
+}
 
 // Reader reads from r what is going to be written into snapshots, as long as there is
 // room for it.
 func (g *Guard) Reader(r io.Reader) io.Reader {
-	if !g.guards() {
+	_, snapshots := g.allowances()
+	if snapshots == nil {
 		return r
 	}
-	return guardedReader{r, g}
+	return guardedReader{r, snapshots}
 }
 
 type guardedReader struct {
-	r     io.Reader
-	guard *Guard
+	r         io.Reader
+	snapshots *allowance
 }
 
 // Read implements io.Reader.
 func (g guardedReader) Read(p []byte) (int, error) {
 	n, err := g.r.Read(p)
-	if taken := g.guard.snapshots.take(int64(n)); taken != nil {
+	if taken := g.snapshots.take(int64(n)); taken != nil {
 		return 0, taken
 	}
 	return n, err
 }
 
-// guards reports whether there is anything to keep free.
-func (g *Guard) guards() bool { return g.content != nil }
-
 // Watch returns a context that ends when containerd, which writes meanwhile, is
 // about to come below the reserve. The caller calls stop.
 func (g *Guard) Watch(ctx context.Context) (watched context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	if !g.guards() {
+	content, snapshots := g.allowances()
+	if content == nil {
 		return ctx, func() { cancel(nil) }
 	}
 	var running sync.WaitGroup
-	for _, a := range slices.Compact([]*allowance{g.content, g.snapshots}) {
+	for _, a := range slices.Compact([]*allowance{content, snapshots}) {
 		running.Go(func() { a.watch(ctx, cancel) })
 	}
 	return ctx, func() {
@@ -205,7 +233,10 @@ func (a *allowance) watch(ctx context.Context, end context.CancelCauseFunc) {
 	defer tick.Stop()
 	margin := int64(-1)
 	for {
-		now, err := a.space.look()
+		a.mu.Lock()
+		space := a.space
+		a.mu.Unlock()
+		now, err := space.look()
 		if err == nil && margin < 0 {
 			margin = min(watchMargin, max(now.Bytes-now.Reserve, 0)/4)
 		}

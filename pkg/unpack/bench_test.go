@@ -82,7 +82,7 @@ func newBenchOn(t *testing.T, s *store.Store, dir string) *bench {
 	}
 	b.options = unpack.Options{
 		Store: s, Fetcher: fetch.New(client, s.Content, b.emit), Progress: b.emit,
-		Downloads: 4, Unpacks: 2,
+		Scheduler: unpack.NewScheduler(s, 4, 2),
 	}
 	return b
 }

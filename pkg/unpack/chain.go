@@ -26,11 +26,12 @@ type chain struct {
 	u        *Unpacker
 	img      Image
 	chainIDs []digest.Digest
-	whole    []*layer  // those that have a snapshot with its files
-	layers   []*layer  // the others, bottom first
-	ghosts   sync.Once // see removeGhosts
-	direct   bool      // this process writes the snapshots; otherwise the store's applier does
-	engine   Engine    // as the result names it
+	whole    []*layer        // those that have a snapshot with its files
+	layers   []*layer        // the others, bottom first
+	claimed  []digest.Digest // those of layers that no other image was making at first
+	ghosts   sync.Once       // see removeGhosts
+	direct   bool            // this process writes the snapshots; otherwise the store's applier does
+	engine   Engine          // as the result names it
 	reason   string
 }
 
@@ -42,37 +43,59 @@ func (u *Unpacker) newChain(ctx context.Context, img Image) (*chain, error) {
 			len(img.Layers), len(img.DiffIDs))
 	}
 	c := &chain{u: u, img: img, chainIDs: identity.ChainIDs(slices.Clone(img.DiffIDs)), engine: EngineClient, reason: "nothing to unpack"}
-	c.lock()
+	all := c.claim()
 	there, err := c.find(ctx)
 	if err != nil {
-		c.unlock()
+		unlock(all)
 		return nil, err
 	}
-	for i, id := range c.chainIDs {
-		l, sn := c.newLayer(i), there.Snapshots[id]
-		if l.lost = sn.Damage != ""; sn.IsThere() {
+	for i, l := range all {
+		sn := there.Snapshots[c.chainIDs[i]]
+		l.lost = sn.Damage != ""
+		switch {
+		case sn.IsThere():
 			l.blobOnly = true
+			l.giveUp()
 			c.whole = append(c.whole, l)
-		} else {
-			c.layers = append(c.layers, l)
+			continue
+		case l.release != nil:
+			c.claimed = append(c.claimed, c.chainIDs[i])
 		}
+		c.layers = append(c.layers, l)
 	}
 	return c, nil
 }
 
-// lock excludes other unpacks by this Unpacker from the chain. Chains that share
-// snapshots share the lower ones, so locking from the bottom up cannot end in a
-// deadlock.
-func (c *chain) lock() {
-	for _, id := range c.chainIDs {
-		c.u.chains.Lock(id.String())
+// claim takes the right to make each snapshot of the chain that no other image is
+// making, before it is looked which there are. Images that share snapshots share the
+// lower ones, and who makes one waits only for those below it, so that they cannot wait
+// for each other.
+func (c *chain) claim() []*layer {
+	all := make([]*layer, len(c.chainIDs))
+	for i := range all {
+		all[i] = c.newLayer(i)
+		all[i].release = c.u.shared.snapshots.TryLock(all[i].chainID)
+	}
+	return all
+}
+
+// giveUp leaves the snapshot to other images, which find it or make it.
+func (l *layer) giveUp() {
+	if l.release != nil {
+		l.release()
 	}
 }
 
-func (c *chain) unlock() {
-	for _, id := range c.chainIDs {
-		c.u.chains.Unlock(id.String())
+// unlock gives up what was claimed.
+func unlock(layers []*layer) {
+	for _, l := range layers {
+		l.giveUp()
 	}
+}
+
+// worked reports whether this unpack has made a snapshot.
+func (c *chain) worked() bool {
+	return slices.ContainsFunc(c.layers, func(l *layer) bool { return !l.followed })
 }
 
 func (c *chain) top() digest.Digest {
@@ -124,9 +147,14 @@ func (c *chain) keepBlobs(ctx context.Context) error {
 	return g.Wait()
 }
 
-// removeGhosts removes, once, what keeps snapshots of the chain from being made anew.
-func (c *chain) removeGhosts(ctx context.Context) (err error) {
-	c.ghosts.Do(func() { err = c.u.store.RemoveGhosts(ctx, c.chainIDs) })
+// removeGhosts removes what keeps the snapshot from being made anew: once, and for all
+// that are made here, since those above are in the way of those below.
+func (l *layer) removeGhosts(ctx context.Context) (err error) {
+	id := digest.Digest(l.chainID)
+	if !slices.Contains(l.c.claimed, id) {
+		return l.u.store.RemoveGhosts(ctx, []digest.Digest{id})
+	}
+	l.c.ghosts.Do(func() { err = l.u.store.RemoveGhosts(ctx, l.c.claimed) })
 	return err
 }
 
@@ -141,8 +169,18 @@ func (c *chain) run(ctx context.Context) error {
 		return nil
 	}
 	defer c.abort(ctx)
-	first := c.layers[0]
-	if err := first.prepare(ctx, first.parent); err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	if c.layers[0].release == nil && !c.u.store.Traits().Rebase { // what is waited for need not keep the bytes away
+		c.fetchAhead(ctx, g, nil)
+	}
+	g.Go(func() error { return c.unpack(ctx) })
+	return g.Wait()
+}
+
+// unpack makes the snapshots that are missing, or waits for those who do.
+func (c *chain) unpack(ctx context.Context) error {
+	first, err := c.first(ctx)
+	if first == nil || err != nil {
 		return err
 	}
 	if err := c.chooseEngine(ctx, first); err != nil {
@@ -151,7 +189,36 @@ func (c *chain) run(ctx context.Context) error {
 	if c.direct && c.u.store.Traits().Rebase {
 		return c.parallel(ctx)
 	}
-	return c.ordered(ctx)
+	if first.preparent != first.parent {
+		first.abort(ctx)
+	}
+	return c.ordered(ctx, first)
+}
+
+// first returns the first layer whose snapshot is to be made here, prepared; nil if
+// other images have made them all. Where a layer can be prepared without those below
+// it, no other image is waited for as long as there is something to do.
+func (c *chain) first(ctx context.Context) (*layer, error) {
+	rebase := c.u.store.Traits().Rebase && slices.ContainsFunc(c.layers, func(l *layer) bool { return l.release != nil })
+	complete := true // all layers below are
+	for _, l := range c.layers {
+		switch {
+		case l.release == nil && rebase:
+			complete = false
+		case l.release == nil:
+			if err := l.follow(ctx); err != nil {
+				return nil, err
+			}
+		}
+		if l.release != nil && !l.followed {
+			parent := ""
+			if complete {
+				parent = l.parent
+			}
+			return l, l.prepare(ctx, parent)
+		}
+	}
+	return nil, nil
 }
 
 func (c *chain) chooseEngine(ctx context.Context, first *layer) error {
@@ -237,24 +304,83 @@ func (c *chain) abort(ctx context.Context) {
 func (c *chain) parallel(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	asked := time.Now()
-	sorted := c.heaviestFirst()
+	sorted, others := c.heaviestFirst()
 	g.Go(func() error { return c.commit(ctx) })
 	g.Go(func() error { return prepareAll(ctx, sorted) })
+	for _, l := range others {
+		g.Go(func() error {
+			if err := l.follow(ctx); err != nil || l.followed {
+				return err
+			}
+			if err := l.download(ctx, asked); err != nil {
+				return err
+			}
+			return l.bring(ctx)
+		})
+	}
 	for _, l := range sorted {
 		if l.download(ctx, asked) != nil {
 			break // ctx is done, and the group has the reason
 		}
-		g.Go(func() error {
-			defer l.releaseDownload()
-			if err := l.fetchAndApply(ctx); err != nil {
-				return err
-			}
-			l.markReady() // in case there was nothing to do
-			close(l.stored)
-			return nil
-		})
+		g.Go(func() error { return l.bring(ctx) })
 	}
 	return g.Wait()
+}
+
+// bring fetches and applies a layer that may be fetched.
+func (l *layer) bring(ctx context.Context) error {
+	defer l.releaseDownload()
+	if err := l.fetchAndApply(ctx); err != nil {
+		return err
+	}
+	l.markReady() // in case there was nothing to do
+	close(l.stored)
+	return nil
+}
+
+// follow waits for the image that makes the snapshot of the layer. If that has failed,
+// the right to make it is the caller's.
+func (l *layer) follow(ctx context.Context) error {
+	var err error
+	if l.release, err = l.u.shared.snapshots.Lock(ctx, l.chainID); err != nil {
+		return err
+	}
+	below := l.c.chainIDs[:1+slices.Index(l.c.chainIDs, digest.Digest(l.chainID))]
+	found, err := l.u.store.Survey(ctx, store.Wanted{Chains: [][]digest.Digest{below}})
+	if err != nil {
+		return err
+	}
+	sn := found.Snapshots[digest.Digest(l.chainID)]
+	if l.lost = sn.Damage != ""; !sn.IsThere() {
+		return nil
+	}
+	l.giveUp()
+	return l.take(ctx)
+}
+
+// take relies on the snapshot that another image has made.
+func (l *layer) take(ctx context.Context) error {
+	l.blobOnly = true
+	if unlock, err := l.u.fetcher.Shared.Lock(ctx, l.img.blob(l.desc)); err == nil { // the blob is committed beside the snapshot
+		unlock()
+	}
+	if err := l.keepBlob(ctx); err != nil {
+		return err
+	}
+	if l.chainID == l.c.top().String() {
+		if l.img.Keep != nil {
+			if err := l.img.Keep(ctx); err != nil {
+				return err
+			}
+		}
+		if err := l.hold(ctx); err != nil {
+			return err
+		}
+	}
+	l.followed, l.done = true, true
+	l.markReady()
+	close(l.stored)
+	return nil
 }
 
 // prepareAll makes the snapshots of layers that will be committed on top of
@@ -270,10 +396,18 @@ func prepareAll(ctx context.Context, layers []*layer) error {
 }
 
 // heaviestFirst returns the layers in the order of what is left to do when they
-// begin, the most first, so that the last of them ends soonest.
-func (c *chain) heaviestFirst() []*layer {
-	heavier := func(a, b *layer) int { return cmp.Compare(b.load.Left(), a.load.Left()) }
-	return slices.SortedStableFunc(slices.Values(c.layers), heavier)
+// begin, the most first, so that the last of them ends soonest; and those that other
+// images make.
+func (c *chain) heaviestFirst() (sorted, others []*layer) {
+	for _, l := range c.layers {
+		if l.release == nil {
+			others = append(others, l)
+		} else {
+			sorted = append(sorted, l)
+		}
+	}
+	slices.SortStableFunc(sorted, func(a, b *layer) int { return cmp.Compare(b.load.Left(), a.load.Left()) })
+	return sorted, others
 }
 
 // commit commits the layers in chain order, each as soon as it is ready.
@@ -285,40 +419,77 @@ func (c *chain) commit(ctx context.Context) error {
 		if err := l.commit(ctx); err != nil {
 			return err
 		}
+		l.giveUp()
 	}
 	return nil
 }
 
 // ordered fetches all layers at once and unpacks one after the other, each on
 // top of the one that was committed before.
-func (c *chain) ordered(ctx context.Context) error {
+func (c *chain) ordered(ctx context.Context, first *layer) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, l := range c.layers[1:] {
-		g.Go(func() error {
-			if err := c.u.fetch(ctx, c.img, l.desc); err != nil {
-				return err
-			}
-			l.markReady()
-			return nil
-		})
-	}
+	c.fetchAhead(ctx, g, first)
 	g.Go(func() error {
 		for i, l := range c.layers {
-			if err := c.unpackNext(ctx, l, i == 0); err != nil {
+			if err := c.unpackNext(ctx, i, l == first); err != nil {
 				return err
 			}
+			l.giveUp()
 		}
 		return nil
 	})
 	return g.Wait()
 }
 
-// unpackNext unpacks l on top of what was committed before. The first layer is
+// fetchAhead fetches the layers, without that one, that no other image brings.
+func (c *chain) fetchAhead(ctx context.Context, g *errgroup.Group, without *layer) {
+	for i, l := range c.layers {
+		if l.release == nil || l == without || l.followed || l.fetching {
+			continue
+		}
+		l.fetching = true
+		g.Go(func() error {
+			if err := c.u.fetch(ctx, c.img, l.desc, c.leftFrom(i)); err != nil {
+				return err
+			}
+			l.markReady()
+			return nil
+		})
+	}
+}
+
+// leftFrom is the weight of layer i where layers are unpacked one after the other:
+// those above wait for it.
+func (c *chain) leftFrom(i int) func() time.Duration {
+	return func() (sum time.Duration) {
+		for _, l := range c.layers[i:] {
+			sum += l.load.Left()
+		}
+		return sum
+	}
+}
+
+// unpackNext unpacks layer i on top of what was committed before. The first layer is
 // streamed where this process writes; the others are applied from the content
 // store, into which they are being fetched.
-func (c *chain) unpackNext(ctx context.Context, l *layer, first bool) error {
+func (c *chain) unpackNext(ctx context.Context, i int, first bool) error {
+	l := c.layers[i]
+	if l.release == nil {
+		if err := l.follow(ctx); err != nil {
+			return err
+		}
+	}
 	switch {
+	case l.followed:
+		return nil
+	case l.fetching:
+		if err := await(ctx, l.ready); err != nil {
+			return err
+		}
 	case first && c.direct:
+		if err := l.prepare(ctx, l.parent); err != nil {
+			return err
+		}
 		if err := l.download(ctx, time.Now()); err != nil {
 			return err
 		}
@@ -327,12 +498,8 @@ func (c *chain) unpackNext(ctx context.Context, l *layer, first bool) error {
 			return err
 		}
 		return l.commit(ctx)
-	case first:
-		if err := c.u.fetch(ctx, c.img, l.desc); err != nil {
-			return err
-		}
 	default:
-		if err := await(ctx, l.ready); err != nil {
+		if err := c.u.fetch(ctx, c.img, l.desc, c.leftFrom(i)); err != nil {
 			return err
 		}
 	}

@@ -71,6 +71,13 @@ func (l *layer) applyInOrder(ctx context.Context) error {
 		return fmt.Errorf("applying layer %s again: %w", l.desc.Digest, err)
 	}
 	l.again = true
+	if l.upper.Image { // which may take as much memory as all others together
+		unlock, err := l.u.shared.alone.Lock(ctx, "")
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	return l.applyBlob(ctx)
 }
 

@@ -27,7 +27,7 @@ func (l *layer) applyTo(ctx context.Context, r io.Reader, o lay.Options) (lay.Re
 	if l.again {
 		return l.applyToImage(ctx, r, o, erofs.NewBudget(heldAlone))
 	}
-	result, err := l.applyToImage(ctx, r, o, l.u.held)
+	result, err := l.applyToImage(ctx, r, o, l.u.shared.held)
 	if l.later = errors.Is(err, erofs.ErrHeld); l.later {
 		return lay.Result{}, drain(r, o.MaxBytes)
 	}

@@ -44,8 +44,8 @@ const (
 )
 
 // layer is one layer on its way to a committed snapshot. Its methods are
-// called in this order: prepare, fetchAndApply or applyStored, commit; abort at
-// the end, after success too.
+// called in this order: follow if another image makes the snapshot, prepare,
+// fetchAndApply or applyStored, commit; abort at the end, after success too.
 type layer struct {
 	c               *chain
 	u               *Unpacker
@@ -68,6 +68,11 @@ type layer struct {
 	// lost is set if the snapshot has a record and no files: what is written fills
 	// it again.
 	lost bool
+	// release ends this chain's right to make the snapshot; it is nil while another
+	// image may make it.
+	release  func()
+	followed bool // another image has made the snapshot
+	fetching bool // into the content store, to be applied when its turn comes
 
 	once      sync.Once // of prepareOnce
 	onceErr   error
@@ -161,7 +166,7 @@ func (l *layer) prepare(ctx context.Context, parent string) error {
 		// Otherwise the snapshotter has lost what the metadata has a record of. A
 		// second time, the record could not be removed.
 		l.lost = cleared
-		if err := l.c.removeGhosts(ctx); err != nil {
+		if err := l.removeGhosts(ctx); err != nil {
 			return err
 		}
 		cleared = true
@@ -242,6 +247,7 @@ func (l *layer) fetchAndApply(ctx context.Context) error {
 			l.u.note(l.desc.Digest)
 		}
 		if !errors.Is(err, fetch.ErrCorrupt) || round == rounds {
+			l.u.fetcher.Shared.Fail(ctx, l.img.blob(l.desc), err)
 			return err
 		}
 		l.abort(ctx)
@@ -265,7 +271,7 @@ func (l *layer) keepBlob(ctx context.Context) error {
 		return l.u.fetcher.Present(ctx, l.img.blob(l.desc), l.img.Source.Labels)
 	}
 	if isEncrypted(l.desc) {
-		return l.u.fetch(ctx, l.img, l.desc)
+		return l.u.fetch(ctx, l.img, l.desc, l.load.Left)
 	}
 	if err := l.download(ctx, time.Now()); err != nil {
 		return err
@@ -277,10 +283,10 @@ func (l *layer) keepBlob(ctx context.Context) error {
 // download waits until the layer may be fetched; asked is when it became due.
 // The caller then calls releaseDownload.
 func (l *layer) download(ctx context.Context, asked time.Time) error {
-	if err := l.u.downloads.Acquire(ctx, 1); err != nil {
-		return context.Cause(ctx)
+	if err := l.u.shared.downloads.acquire(ctx, l.load.Left); err != nil {
+		return err
 	}
-	l.releaseDownload = sync.OnceFunc(func() { l.u.downloads.Release(1) })
+	l.releaseDownload = sync.OnceFunc(l.u.shared.downloads.release)
 	l.phase(progress.Wait, time.Since(asked), 0)
 	return nil
 }
@@ -304,8 +310,11 @@ func commitTime(layers []ocispec.Descriptor) (d time.Duration) {
 // fill streams the layer into its snapshot. A blob that is in the content store,
 // or was begun by an earlier pull, is read back from there.
 func (l *layer) fill(ctx context.Context) (err error) {
-	l.u.blobs.Lock(l.desc.Digest.String())
-	defer l.u.blobs.Unlock(l.desc.Digest.String())
+	unlock, err := l.u.fetcher.Shared.Lock(ctx, l.img.blob(l.desc))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	in, err := l.u.fetcher.Open(ctx, l.img.blob(l.desc))
 	if errdefs.IsAlreadyExists(err) {
 		if err := l.u.fetcher.Present(ctx, l.img.blob(l.desc), l.img.Source.Labels); err != nil {
@@ -391,7 +400,7 @@ func (l *layer) applyAgain(ctx context.Context) error {
 			return err
 		}
 		l.abort(ctx)
-		if err := l.u.fetch(ctx, l.img, l.desc); err != nil {
+		if err := l.u.fetch(ctx, l.img, l.desc, l.load.Left); err != nil {
 			return err
 		}
 	}
@@ -412,7 +421,7 @@ func (l *layer) applyBlob(ctx context.Context) error {
 // applyElsewhere lets the store's applier apply the blob, which reports no
 // progress.
 func (l *layer) applyElsewhere(ctx context.Context) error {
-	turn := l.u.pipeline.Turn(l.load)
+	turn := l.u.shared.pipeline.Turn(l.load)
 	turn.Take()
 	defer turn.Give()
 	l.u.emit.Emit(l.event(progress.UnpackStart))

@@ -37,7 +37,7 @@ func (l *layer) stream(ctx context.Context, in *fetch.Ingest) error {
 		}
 		return received
 	}
-	if err := l.u.pipeline.Connect(ctx, file, receive, l.pour); err != nil {
+	if err := l.u.shared.pipeline.Connect(ctx, file, receive, l.pour); err != nil {
 		return l.streamError(in, received, err)
 	}
 	set := maps.Clone(l.img.Source.Labels)
@@ -68,7 +68,7 @@ func (l *layer) streamError(in *fetch.Ingest, received, err error) error {
 // pour inflates and applies what src delivers, and checks the diff ID over all
 // of it, what follows the end of the archive included.
 func (l *layer) pour(ctx context.Context, src io.Reader) error {
-	leave, err := l.u.pipeline.Enter(ctx, l.desc.Size)
+	leave, err := l.u.shared.pipeline.Enter(ctx, l.desc.Size)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (l *layer) pour(ctx context.Context, src io.Reader) error {
 		of.Progress = l.unpackProgress
 	}
 	var size int64
-	got, err := l.u.pipeline.Run(src, of, func(plain *pipeline.Plain) error {
+	got, err := l.u.shared.pipeline.Run(src, of, func(plain *pipeline.Plain) error {
 		err := l.consume(ctx, plain)
 		size = plain.Count()
 		return err

@@ -9,9 +9,9 @@
 // The package neither talks to registries (see package fetch) nor writes files
 // (see package layer), and it registers no image (see package pull).
 //
-// Read Unpack first, then chain.go for the unpack of one image, layer.go for what
-// happens to one layer, stream.go for the way of its bytes, and package
-// unpack/pipeline for the goroutines that carry them.
+// Read Unpack first, then chain.go for the unpack of one image, scheduler.go for what
+// several have in common, layer.go for what happens to one layer, stream.go for the way
+// of its bytes, and package unpack/pipeline for the goroutines that carry them.
 package unpack
 
 import (
@@ -23,14 +23,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/moby/locker"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/containerd-pull/containerd-pull/pkg/fetch"
-	"github.com/containerd-pull/containerd-pull/pkg/layer/erofs"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/unpack/pipeline"
@@ -45,8 +42,8 @@ const (
 	EngineDaemon Engine = "daemon"
 )
 
-// Unpacker unpacks images into one store. Its limits hold for everything that
-// it does at the same time.
+// Unpacker unpacks images into one store. The limits of its Scheduler hold for
+// everything that it and others of that Scheduler do at the same time.
 type Unpacker struct {
 	store   *store.Store
 	fetcher *fetch.Fetcher
@@ -57,31 +54,25 @@ type Unpacker struct {
 	bounds  Bounds
 	guard   *store.Guard
 
-	downloads *semaphore.Weighted
-	pipeline  *pipeline.Pipeline
-	blobs     *locker.Locker // a blob is fetched once, however many images want it
-	chains    *locker.Locker // a chain ID is unpacked once
+	shared    *Scheduler
 	fetched   tally
 	unpacked  atomic.Int64
 	brought   sync.Map // digests of blobs that were fetched, or found in the content store
 	first     chan struct{}
-	markFirst func()        // closes first, once
-	held      *erofs.Budget // of the images that are made side by side
+	markFirst func() // closes first, once
 	mounts    sync.Mutex
 	userXattr *bool // guarded by mounts; nil until it is known
 }
 
-// Options of an Unpacker. Downloads and Unpacks bound how many layers are
-// fetched and applied at once and must be positive.
+// Options of an Unpacker.
 type Options struct {
 	Store     *store.Store
 	Fetcher   *fetch.Fetcher
+	Scheduler *Scheduler
 	Progress  progress.Sink
 	SyncFS    bool
 	Discard   bool   // blobs are not needed once their layers are unpacked
 	Engine    Engine // EngineClient, EngineDaemon, or "" for the first of them that can do it
-	Downloads int
-	Unpacks   int
 	Bounds    Bounds
 	Guard     *store.Guard // keeps room free; may be nil
 }
@@ -92,11 +83,7 @@ func New(o Options) *Unpacker {
 	return &Unpacker{
 		first: first, markFirst: sync.OnceFunc(func() { close(first) }),
 		store: o.Store, fetcher: o.Fetcher, emit: o.Progress, syncFS: o.SyncFS, discard: o.Discard, engine: o.Engine, bounds: o.Bounds, guard: cmp.Or(o.Guard, store.NewGuard(store.Reserve{})),
-		downloads: semaphore.NewWeighted(int64(o.Downloads)),
-		pipeline:  pipeline.New(o.Unpacks, o.Store.Hasher),
-		blobs:     locker.New(),
-		held:      erofs.NewBudget(heldTogether),
-		chains:    locker.New(),
+		shared: o.Scheduler,
 	}
 }
 
@@ -162,11 +149,11 @@ func (u *Unpacker) Unpack(ctx context.Context, img Image) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer c.unlock()
+	defer unlock(c.layers)
 	if err := c.run(ctx); err != nil {
 		return Result{}, err
 	}
-	return Result{Engine: c.engine, Reason: c.reason, ChainID: c.top(), Worked: len(c.layers) > 0}, nil
+	return Result{Engine: c.engine, Reason: c.reason, ChainID: c.top(), Worked: c.worked()}, nil
 }
 
 // mountsUserXattr reports whether the snapshotter mounts with the option userxattr
@@ -188,20 +175,23 @@ func (u *Unpacker) mountsUserXattr(ctx context.Context, parent string) (bool, er
 func (u *Unpacker) Fetch(ctx context.Context, img Image) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, desc := range img.Layers {
-		g.Go(func() error { return u.fetch(ctx, img, desc) })
+		g.Go(func() error { return u.fetch(ctx, img, desc, pipeline.NewLoad(desc.Size, 0).Left) })
 	}
 	return g.Wait()
 }
 
-// fetch brings one layer into the content store.
-func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor) error {
+// fetch brings one layer into the content store. weight is that of its download.
+func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor, weight func() time.Duration) error {
 	asked := time.Now()
-	if err := u.downloads.Acquire(ctx, 1); err != nil {
-		return context.Cause(ctx)
+	if err := u.shared.downloads.acquire(ctx, weight); err != nil {
+		return err
 	}
-	defer u.downloads.Release(1)
-	u.blobs.Lock(desc.Digest.String())
-	defer u.blobs.Unlock(desc.Digest.String())
+	defer u.shared.downloads.release()
+	unlock, err := u.fetcher.Shared.Lock(ctx, img.blob(desc))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	start := time.Now()
 	u.phase(img.event(desc), progress.Wait, start.Sub(asked), 0)
 	n, err := u.fetcher.Store(ctx, img.blob(desc), img.Source.Labels)
@@ -209,10 +199,12 @@ func (u *Unpacker) fetch(ctx context.Context, img Image, desc ocispec.Descriptor
 		u.phase(img.event(desc), progress.Fetch, time.Since(start), n)
 	}
 	u.fetched.add(desc.Digest, n)
-	if err == nil {
-		u.note(desc.Digest)
+	if err != nil {
+		u.fetcher.Shared.Fail(ctx, img.blob(desc), err)
+		return err
 	}
-	return err
+	u.note(desc.Digest)
+	return nil
 }
 
 // note records that the blob dgst is in the content store.

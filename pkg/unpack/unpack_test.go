@@ -477,7 +477,7 @@ func TestFetch(t *testing.T) {
 func TestDownloadsAreBounded(t *testing.T) {
 	each(t, func(t *testing.T, b *bench) {
 		const most = 2
-		b.options.Downloads = most
+		b.options.Scheduler = unpack.NewScheduler(b.store, most, 2)
 		var mu sync.Mutex
 		busy, over := 0, false
 		b.onEvent = func(e progress.Event) {

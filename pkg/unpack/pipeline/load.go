@@ -8,10 +8,10 @@ import (
 
 // Load estimates the work that a layer still is.
 type Load struct {
-	size   int64         // of the blob, in bytes
-	behind time.Duration // what follows the unpack of the layer
-	read   atomic.Int64  // bytes of the blob that the inflater has read
-	stages []*Turn       // of the layer, once it has begun
+	size   int64                    // of the blob, in bytes
+	behind time.Duration            // what follows the unpack of the layer
+	read   atomic.Int64             // bytes of the blob that the inflater has read
+	stages atomic.Pointer[[2]*Turn] // of the layer; nil before it has begun
 }
 
 // NewLoad returns the load of a layer whose blob has size bytes. behind is how
@@ -30,8 +30,8 @@ const (
 // waits: the work of the slower stage, and the commits.
 func (l *Load) Left() time.Duration {
 	var worked int64
-	for _, t := range l.stages {
-		worked = max(worked, t.worked.Load())
+	if stages := l.stages.Load(); stages != nil {
+		worked = max(stages[0].worked.Load(), stages[1].worked.Load())
 	}
 	read := l.read.Load()
 	perByte := float64(worked+guess*trial) / float64(read+trial)
@@ -48,7 +48,7 @@ func (l *Load) first() time.Duration { return l.Left() + slack + 1 }
 func (l *Load) begin(all *turns) (inflates, applies *Turn) {
 	inflates, applies = all.of(l.Left), all.of(l.first) // what is inflated already is applied first
 	l.read.Store(0)
-	l.stages = []*Turn{inflates, applies}
+	l.stages.Store(&[2]*Turn{inflates, applies})
 	return inflates, applies
 }
 
