@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -102,6 +103,9 @@ func Lists(path string, stdin func() ([]byte, error)) ([]Entry, error) {
 			return nil, err
 		}
 		entries, err := Lines(name, data)
+		if wrong, ok := errors.AsType[*Error](err); ok && describesImages(data) {
+			err = wrong.withHint("--from %s reads Kubernetes resources, Compose files and Dockerfiles", one)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -109,6 +113,12 @@ func Lists(path string, stdin func() ([]byte, error)) ([]Entry, error) {
 	}
 	return all, nil
 }
+
+// beginnings are lines by which files for Reader are known that were taken for lists.
+var beginnings = regexp.MustCompile(`(?m)^(apiVersion|kind|services|include):`)
+
+// describesImages reports whether what is no list may be something for Reader.
+func describesImages(data []byte) bool { return isDockerfile(data) || beginnings.Match(data) }
 
 // listsIn names the lists of a folder. Hidden files are none: editors leave some.
 func listsIn(dir string) ([]string, error) {

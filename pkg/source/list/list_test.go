@@ -111,6 +111,19 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// TestNoLists: what --from reads is told from a list with a mistake.
+func TestNoLists(t *testing.T) {
+	for text, want := range map[string]bool{
+		"FROM a AS b\n": true, "# c\nARG A\nFROM a\n": true, "apiVersion: v1\nkind: Pod\n": true, "a: b\nservices: x y\n": true,
+		"a b\n": false, "kind/a b\n": false,
+	} {
+		_, err := list.Lists(list.Stdin, func() ([]byte, error) { return []byte(text), nil })
+		if got := strings.Contains(told(err), "| --from - reads "); got != want {
+			t.Errorf("%q: got %s", text, told(err))
+		}
+	}
+}
+
 // TestText: texts of other systems are read or refused, and never guessed.
 func TestText(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{

@@ -79,6 +79,11 @@ func (f *finder) find(ctx context.Context) error {
 	if err := f.checkStdin(); err != nil {
 		return err
 	}
+	if !f.Lists.None() { // so that what is wrong with the call is not said of a line
+		if _, err := f.Settings.Resolve(source.Ref{}); err != nil {
+			return exit.AsUsage(err)
+		}
+	}
 	for _, arg := range f.Args {
 		if err := f.add(list.Entry{Ref: arg}); err != nil {
 			return err

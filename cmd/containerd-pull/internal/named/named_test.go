@@ -19,7 +19,7 @@ import (
 )
 
 // find finds the images of a command line.
-func find(t *testing.T, ctx context.Context, stdin io.Reader, args ...string) (named.Images, error) {
+func find(ctx context.Context, t *testing.T, stdin io.Reader, args ...string) (named.Images, error) {
 	t.Helper()
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	flags := config.NewFlags(fs, config.Table())
@@ -45,7 +45,7 @@ func TestFind(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	found, err := find(t, t.Context(), strings.NewReader("c\nb label=y\n"), "-f", path, "-f", "-", "alpine", "a")
+	found, err := find(t.Context(), t, strings.NewReader("c\nb label=y\n"), "-f", path, "-f", "-", "alpine", "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,14 +79,47 @@ func TestFindRefuses(t *testing.T) {
 		{"too many", many.String(), "stdin:2001: a call is for at most 2000 images", 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			found, err := find(t, t.Context(), strings.NewReader(tc.stdin), "-f-")
+			found, err := find(t.Context(), t, strings.NewReader(tc.stdin), "-f-")
 			if err == nil || !strings.HasPrefix(err.Error(), tc.want) || exit.Code(err) != tc.code || found.Jobs != nil {
 				t.Errorf("got %v with exit code %d, want %q with %d", err, exit.Code(err), tc.want, tc.code)
 			}
 		})
 	}
-	if _, err := find(t, t.Context(), nil, "ipfs://x"); exit.Code(err) != 9 {
+	if _, err := find(t.Context(), t, nil, "ipfs://x"); exit.Code(err) != 9 {
 		t.Errorf("a scheme as an argument: got %v", err)
+	}
+}
+
+// TestFrom: the images of files come last, with what was left out, and a path that
+// leads nowhere in all of them is refused.
+func TestFrom(t *testing.T) {
+	const text = "kind: Pod\nspec: {image: b, containers: [{image: a}, {image: {}}]}\n"
+	found, err := find(t.Context(), t, strings.NewReader(text), "--from", "-", "--key", "spec.image", "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, j := range found.Jobs {
+		got = append(got, j.Typed)
+	}
+	if want := []string{"c", "a", "b"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if want := []string{"stdin:2: left out, since the image is no text"}; !slices.Equal(found.Notes, want) {
+		t.Errorf("got notes %q, want %q", found.Notes, want)
+	}
+	for want, args := range map[string][]string{
+		`--key "spec.none" leads to nothing in stdin`: {"--from", "-", "--key", "spec.image,spec.none"},
+		"--key has no effect without --from":          {"--key", "spec.image", "c"},
+		"stdin:2: parsing reference \"B\"":            {"--from", "-", "--key", "wrong"},
+	} {
+		stdin := strings.NewReader(text + "wrong: B\n")
+		if strings.Contains(want, "B") {
+			stdin = strings.NewReader("kind: X\nwrong: B\n")
+		}
+		if _, err := find(t.Context(), t, stdin, args...); err == nil || !strings.HasPrefix(err.Error(), want) || exit.Code(err) != 2 {
+			t.Errorf("%q: got %v, want %q", args, err, want)
+		}
 	}
 }
 
@@ -96,7 +129,7 @@ type endless struct{}
 func (endless) Read(p []byte) (int, error) { return copy(p, strings.Repeat("a\n", len(p)/2+1)), nil }
 
 func TestRule7EndlessStdin(t *testing.T) {
-	if _, err := find(t, t.Context(), endless{}, "-f", "-"); err == nil || err.Error() != "stdin: has more than 4194304 bytes" {
+	if _, err := find(t.Context(), t, endless{}, "-f", "-"); err == nil || err.Error() != "stdin: has more than 4194304 bytes" {
 		t.Errorf("got %v, want the bound", err)
 	}
 }
@@ -111,7 +144,7 @@ func TestInterrupt(t *testing.T) {
 		_, _ = writer.Write([]byte("a\n")) // returns once it is being read
 		cancel(stop)
 	}()
-	if _, err := find(t, ctx, stdin, "-f", "-"); !errors.Is(err, stop) || exit.Code(err) != 130 {
+	if _, err := find(ctx, t, stdin, "-f", "-"); !errors.Is(err, stop) || exit.Code(err) != 130 {
 		t.Errorf("got %v with exit code %d, want the interrupt", err, exit.Code(err))
 	}
 }
