@@ -84,7 +84,7 @@ func rooms() map[string][]string {
 		"cmd/containerd-pull/internal/process":  {},
 		"cmd/containerd-pull/internal/output":   {"pkg/batch", "pkg/check", "pkg/config", "pkg/config/value", "pkg/config/file", "pkg/progress", "pkg/progress/display", "pkg/pull", "pkg/registry/credential", "pkg/registry/hosts", "pkg/source", "pkg/store", "pkg/printable", "pkg/userfile", "pkg/watch"},
 		"cmd/containerd-pull/internal/remove":   {"cmd/containerd-pull/internal/exit", "cmd/containerd-pull/internal/output", "pkg/store"},
-		"cmd/containerd-pull/internal/terminal": {},
+		"cmd/containerd-pull/internal/terminal": {"pkg/failure"},
 
 		"cmd/containerd-pull/internal/usage": {"cmd/containerd-pull/internal/exit", "pkg/config", "pkg/config/value", "pkg/failure", "pkg/source"},
 

@@ -18,7 +18,6 @@ import (
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/registry"
 	"github.com/containerd-pull/containerd-pull/pkg/registry/credential"
-	"github.com/containerd-pull/containerd-pull/pkg/store"
 	"github.com/containerd-pull/containerd-pull/pkg/store/daemon"
 )
 
@@ -120,10 +119,7 @@ func runProfileInit(ctx context.Context, o *profileOptions, args []string) error
 		return exit.Usagef("no HOME to write the profile to: name a file with --config")
 	}
 	if err := config.InitProfile(path, name); err != nil {
-		if store.IsStorage(err) {
-			return err
-		}
-		return exit.AsUsage(err)
+		return writeError(err)
 	}
 	if _, err := fmt.Fprintln(o.streams.out, printable.Line(path)); err != nil {
 		return exit.AsOutput(err)

@@ -94,6 +94,8 @@ func (k *completer) arguments() map[string]candidates {
 		"login":        single(k.registries),
 		"logout":       single(k.registries),
 		"profile show": single(k.profiles),
+		"profile edit": single(k.profiles),
+		"profile rm":   single(k.profiles),
 		// Several profiles may be checked at once.
 		"profile check": k.profiles,
 		"completion":    single(words(plugin.Shells()...)),
