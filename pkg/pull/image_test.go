@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,12 +10,15 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/containerd-pull/containerd-pull/pkg/check"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/tree"
+	"github.com/containerd-pull/containerd-pull/pkg/layer"
+	"github.com/containerd-pull/containerd-pull/pkg/layer/erofs"
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
 )
 
@@ -79,6 +83,7 @@ func TestImagesAreMended(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			s, start := newSite(t, p), time.Now()
 			top := s.mustPull(ref).Platforms[0].ChainID.String()
+			s.collect() // what was tried first
 			files := s.erofsFiles()
 			if len(files) != len(implicitParents()) {
 				t.Fatalf("got %v, want an image for each layer", files)
@@ -138,4 +143,63 @@ func TestImagesOfOtherKinds(t *testing.T) {
 		t.Errorf("got %v, want engine client refused", err)
 	}
 	s.noLitter()
+}
+
+// TestImagesThatAreLayers: a layer that is an EROFS image already is taken as it is, and
+// layers above take after it.
+func TestImagesThatAreLayers(t *testing.T) {
+	reg := testregistry.Start(t, testregistry.Options{})
+	layers := implicitParents()
+	archives := testregistry.Push(t, reg, "team/archives:1", layered(t, layers...))
+	plain, start := newSite(t, places()[0]), time.Now()
+	plain.mustPull(archives)
+	want := withoutTimesOf(start, plain.tree(layered(t, layers...).ChainIDs()[len(layers)-1].String()))
+	for i, p := range imagePlaces() {
+		t.Run(p.name, func(t *testing.T) {
+			c := []pulltest.Compression{pulltest.Uncompressed, pulltest.Zstd}[i]
+			spec := pulltest.Spec{Layers: []pulltest.Layer{pulltest.LayerFromTar(c, erofsImage(t, pulltest.Tar(layers[0]...)))}}
+			for _, files := range layers[1:] {
+				spec.Layers = append(spec.Layers, pulltest.NewLayer(pulltest.Gzip, files...))
+			}
+			spec.EditManifest = func(m *ocispec.Manifest) {
+				m.Layers[0].MediaType = images.MediaTypeErofsLayer + strings.Repeat("+zstd", i)
+			}
+			s := newSite(t, p)
+			result := s.mustPull(testregistry.Push(t, reg, "team/image:1"+string(c), pulltest.NewImage(spec)))
+			if result.Engine != pull.EngineClient {
+				t.Errorf("got engine %s (%s), want the client", result.Engine, result.EngineReason)
+			}
+			s.noLitter()
+			if diff := tree.Diff(withoutTimesOf(start, s.shown(result.Platforms[0].ChainID.String())), want); diff != "" {
+				t.Errorf("trees differ: %s", diff)
+			}
+			spec.Layers[0] = pulltest.LayerFromTar(c, pulltest.Tar(layers[0]...))
+			if _, err := s.pull(testregistry.Push(t, reg, "team/other:1"+string(c), pulltest.NewImage(spec))); !errdefs.IsDataLoss(err) {
+				t.Errorf("got %v of an archive for an image, want it refused", err)
+			}
+			s.noLitter()
+		})
+	}
+}
+
+// erofsImage makes an image of an archive.
+func erofsImage(t *testing.T, archive []byte) []byte {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	image := erofs.New(file, erofs.NewBudget(1<<20))
+	if _, err := layer.Apply(t.Context(), image, bytes.NewReader(archive), layer.Options{Whiteouts: layer.InPlace}); err != nil {
+		t.Fatal(err)
+	}
+	if err := image.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }

@@ -38,10 +38,10 @@ func TestBoundsOfSize(t *testing.T) {
 // TestRule7EndlessDrain has a layer that is only read go on for ever.
 func TestRule7EndlessDrain(t *testing.T) {
 	src := &pulltest.Endless{Chunk: make([]byte, 4<<10)}
-	if err := drain(src, 1<<20); !errors.Is(err, lay.ErrLimit) || src.Count > 2<<20 {
+	if err := drain(io.Discard, src, 1<<20); !errors.Is(err, lay.ErrLimit) || src.Count > 2<<20 {
 		t.Errorf("got %v after %d bytes, want %v after about %d", err, src.Count, lay.ErrLimit, 1<<20)
 	}
-	if err := drain(io.LimitReader(src, 1<<20), 0); err != nil {
+	if err := drain(io.Discard, io.LimitReader(src, 1<<20), 0); err != nil {
 		t.Errorf("got %v, want the end of the source where there is no limit", err)
 	}
 }

@@ -271,9 +271,6 @@ func (c *chain) writable(ctx context.Context, first *layer) (bool, string) {
 	if encrypted := slices.IndexFunc(c.img.Layers, isEncrypted); encrypted >= 0 {
 		return false, "layer " + c.img.Layers[encrypted].Digest.String() + " is encrypted"
 	}
-	if image := slices.IndexFunc(c.img.Layers, isImage); image >= 0 {
-		return false, "layer " + c.img.Layers[image].Digest.String() + " is an EROFS image, not an archive"
-	}
 	if first.done { // by a remote snapshotter, which makes layers itself
 		return false, "the snapshotter fills its snapshots itself"
 	}
@@ -287,7 +284,8 @@ func isEncrypted(desc ocispec.Descriptor) bool {
 	return strings.HasSuffix(desc.MediaType, "+encrypted")
 }
 
-// isImage reports whether a layer is a file system already.
+// isImage reports whether a layer is an EROFS image already. Only snapshotter erofs is
+// given such layers.
 func isImage(desc ocispec.Descriptor) bool {
 	return strings.HasPrefix(desc.MediaType, images.MediaTypeErofsLayer)
 }

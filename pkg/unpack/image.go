@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 
+	"github.com/containerd/errdefs"
+
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/layer/erofs"
 )
@@ -21,17 +23,35 @@ const (
 // image. An image for which there is no memory is made once the layers below are
 // complete: then r is only read.
 func (l *layer) applyTo(ctx context.Context, r io.Reader, o lay.Options) (lay.Result, error) {
-	if !l.upper.Image {
+	switch {
+	case !l.upper.Image:
 		return lay.Apply(ctx, lay.Folder(l.upper.Dir), r, o)
-	}
-	if l.again {
+	case isImage(l.desc):
+		return lay.Result{}, l.copyImage(r, o.MaxBytes)
+	case l.again:
 		return l.applyToImage(ctx, r, o, erofs.NewBudget(heldAlone))
 	}
 	result, err := l.applyToImage(ctx, r, o, l.u.shared.held)
 	if l.later = errors.Is(err, erofs.ErrHeld); l.later {
-		return lay.Result{}, drain(r, o.MaxBytes)
+		return lay.Result{}, drain(io.Discard, r, o.MaxBytes)
 	}
 	return result, err
+}
+
+// copyImage takes a layer that is an image as it is. What it has in it is for the kernel
+// to read.
+func (l *layer) copyImage(r io.Reader, limit int64) error {
+	file, err := l.upper.CreateImage()
+	if err != nil {
+		return err
+	}
+	if err = drain(file, r, limit); err == nil {
+		_, err = erofs.Open(file)
+	}
+	if errdefs.IsNotImplemented(err) { // it is an image all the same
+		err = nil
+	}
+	return errors.Join(err, file.Close())
 }
 
 func (l *layer) applyToImage(ctx context.Context, r io.Reader, o lay.Options, held *erofs.Budget) (lay.Result, error) {

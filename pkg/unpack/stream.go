@@ -99,7 +99,7 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	defer trace.StartRegion(ctx, "apply").End()
 	bound := l.u.bounds.of(l.desc.Size)
 	if l.blobOnly {
-		return bound.explain(drain(plain, bound.bytes))
+		return bound.explain(drain(io.Discard, plain, bound.bytes))
 	}
 	o := l.applyOptions(bound)
 	lowers, err := l.lowers(ctx)
@@ -117,13 +117,13 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 	return bound.explain(err)
 }
 
-// drain reads r to its end, and at most limit bytes of it if that is not 0.
-func drain(r io.Reader, limit int64) error {
+// drain writes r to w to its end, and at most limit bytes of it if that is not 0.
+func drain(w io.Writer, r io.Reader, limit int64) error {
 	if limit == 0 {
-		_, err := io.Copy(io.Discard, r)
+		_, err := io.Copy(w, r)
 		return err
 	}
-	_, err := io.CopyN(io.Discard, r, limit+1)
+	_, err := io.CopyN(w, r, limit+1)
 	if err == io.EOF {
 		return nil
 	}
