@@ -120,7 +120,8 @@ func (s *Store) Orphans(ctx context.Context, ref string) ([]leases.Lease, error)
 }
 
 // take moves the resources of old under l and deletes old. Snapshots into which a
-// dead pull was unpacking are of no use and are removed.
+// dead pull was unpacking are of no use and are removed; those below something else
+// stay with old, which then stays too until it expires.
 func (l *Lease) take(ctx context.Context, old leases.Lease) error {
 	resources, err := l.store.Leases.ListResources(ctx, old)
 	if errdefs.IsNotFound(err) {
@@ -129,21 +130,46 @@ func (l *Lease) take(ctx context.Context, old leases.Lease) error {
 	if err != nil {
 		return err
 	}
+	var unfinished []string
 	for _, r := range resources {
 		if l.store.isActive(r) {
-			if err := l.store.Snapshotter.Remove(ctx, r.ID); err != nil && !errdefs.IsNotFound(err) {
-				return fmt.Errorf("removing the unfinished snapshot %s: %w", r.ID, err)
-			}
+			unfinished = append(unfinished, r.ID)
 			continue
 		}
 		if err := l.store.Leases.AddResource(ctx, l.lease, r); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}
+	gone, err := l.store.removeAll(ctx, unfinished)
+	if !gone || err != nil {
+		return err
+	}
 	if err := l.store.Leases.Delete(ctx, old); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
 	return nil
+}
+
+// removeAll removes snapshots, those on top of others first. They are not all gone if
+// something else is on top of one.
+func (s *Store) removeAll(ctx context.Context, keys []string) (gone bool, err error) {
+	for len(keys) > 0 {
+		var below []string
+		for _, key := range keys {
+			err := s.Snapshotter.Remove(ctx, key)
+			switch {
+			case errdefs.IsFailedPrecondition(err):
+				below = append(below, key)
+			case err != nil && !errdefs.IsNotFound(err):
+				return false, fmt.Errorf("removing the unfinished snapshot %s: %w", key, err)
+			}
+		}
+		if len(below) == len(keys) {
+			return false, nil
+		}
+		keys = below
+	}
+	return true, nil
 }
 
 func (s *Store) isActive(r leases.Resource) bool {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,50 @@ func TestAdoptionRemovesUnfinishedSnapshots(t *testing.T) {
 	}
 	if n := len(teststore.Leases(t, s)); n != 1 {
 		t.Errorf("got %d leases, want one", n)
+	}
+}
+
+// TestAdoptionOfSnapshotsOnTopOfOthers finds what a kill leaves of a trial: a snapshot
+// that is committed, and one on top of it. Both go, whichever is listed first; where
+// something else is on top, the lower stays under its lease, and the pull goes on.
+func TestAdoptionOfSnapshotsOnTopOfOthers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lower, upper string
+		stays        bool
+	}{
+		"the lower first": {store.ActivePrefix + "trial-a", store.ActivePrefix + "trial-a view", false},
+		"the upper first": {store.ActivePrefix + "trial-b", store.ActivePrefix + "a view", false},
+		"something else":  {store.ActivePrefix + "trial-c", "foreign", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := teststore.Open(t, store.Options{})
+			_, first, id := teststore.Lease(t, s, teststore.Ref)
+			ctx := s.Context(t.Context())
+			if err := first.Delete(ctx); err != nil {
+				t.Fatal(err)
+			}
+			old := create(t, s, stem(id)+"aaaaaaaa", "x/y/1/1")
+			leased := leases.WithLease(ctx, old)
+			_, err := s.Snapshotter.Prepare(leased, tt.lower+" active", "")
+			err = errors.Join(err, s.Snapshotter.Commit(leased, tt.lower, tt.lower+" active"))
+			_, failed := s.Snapshotter.View(leased, tt.upper, tt.lower)
+			if err := errors.Join(err, failed); err != nil {
+				t.Fatal(err)
+			}
+			blob := teststore.Blob(leased, t, s, "held by the old lease")
+			_, _, heir := teststore.Lease(t, s, teststore.Ref)
+			if !holds(t, s, heir, blob.String()) {
+				t.Error("the blob is not under the new lease")
+			}
+			if _, there := teststore.Leases(t, s)[old]; there != tt.stays || there && !holds(t, s, old, tt.lower) {
+				t.Errorf("got the old lease there: %v, want %v, with the lower snapshot", there, tt.stays)
+			}
+			for _, key := range []string{tt.lower, tt.upper} {
+				if _, err := s.Snapshotter.Stat(ctx, key); errdefs.IsNotFound(err) == tt.stays {
+					t.Errorf("got %v for snapshot %s, want it there: %v", err, key, tt.stays)
+				}
+			}
+		})
 	}
 }
 
