@@ -77,15 +77,27 @@ func (a *applier) ensure(path string) (*dir, error) {
 		return d, nil
 	}
 	d, err := a.open(path)
-	if err == unix.ENOENT {
-		return a.mkdir(path)
+	if err != unix.ENOENT {
+		return d, err
 	}
-	return d, err
+	for i, c := range path { // from the top: each step is one below what was opened before
+		if c != '/' {
+			continue
+		}
+		if d, err = a.open(path[:i]); err == unix.ENOENT {
+			d, err = a.mkdir(path[:i])
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return a.mkdir(path)
 }
 
+// mkdir creates a directory in one that is there.
 func (a *applier) mkdir(path string) (*dir, error) {
 	above, base := split(path)
-	parent, err := a.ensure(strings.TrimSuffix(above, "/"))
+	parent, err := a.open(strings.TrimSuffix(above, "/"))
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/sys/userns"
@@ -170,6 +171,8 @@ func (a *applier) run(ctx context.Context) error {
 			return a.unreadable(err)
 		}
 		a.entries++
+		// What is kept of a name would keep all of the records that came with it.
+		hdr.Name, hdr.Linkname = strings.Clone(hdr.Name), strings.Clone(hdr.Linkname)
 		if err := a.entry(ctx, hdr); err != nil {
 			return fmt.Errorf("applying %s: %w", quoted(hdr.Name), err)
 		}

@@ -104,6 +104,9 @@ func (t *tree) peek(p string) (int, error) {
 	if t.openat2 {
 		return openat2(t.root.fd, p, resolveBeneath, linkFlags)
 	}
+	if len(p) >= unix.PathMax {
+		return -1, unix.ENAMETOOLONG
+	}
 	w := walk{sys: t.sys, places: []int{t.root.fd}}
 	defer w.close()
 	return w.to(strings.Split(p, "/"))

@@ -150,6 +150,9 @@ func (t *tree) openDir(path string) (int, error) {
 		// Without O_NOFOLLOW, which would make a link at the end a mere ENOTDIR.
 		return openat2(t.root.fd, path, resolveDir, pathFlags)
 	}
+	if len(path) >= unix.PathMax { // as for the kernel
+		return -1, unix.ENAMETOOLONG
+	}
 	parent, base := split(path)
 	d, err := t.open(strings.TrimSuffix(parent, "/"))
 	if err != nil {

@@ -55,11 +55,7 @@ func (i *inode) attrsSize() int {
 	if len(i.attrs) == 0 {
 		return 0
 	}
-	size := attrsHeader
-	for _, a := range i.attrs {
-		size += a.size()
-	}
-	return size
+	return attrsHeader + i.attrSize
 }
 
 // get returns the value of an attribute, and where it is or belongs.
@@ -80,11 +76,14 @@ func (m *Image) set(i *inode, key, value string) (err error) {
 		return err
 	}
 	_, at, has := i.get(key)
+	is := attr{key, value}
+	i.attrSize += is.size()
 	if has {
-		i.attrs[at].value = value
+		i.attrSize -= i.attrs[at].size()
+		i.attrs[at] = is
 		return i.fits()
 	}
-	i.attrs = slices.Insert(i.attrs, at, attr{key, value})
+	i.attrs = slices.Insert(i.attrs, at, is)
 	if err := m.hold(attrCost); err != nil {
 		return err
 	}
@@ -102,6 +101,7 @@ func (i *inode) fits() error {
 
 func (m *Image) unset(i *inode, key string) {
 	if _, at, ok := i.get(key); ok {
+		i.attrSize -= i.attrs[at].size()
 		i.attrs = slices.Delete(i.attrs, at, at+1)
 		m.release(attrCost)
 	}

@@ -106,6 +106,7 @@ func (i *inode) sort() {
 			i.nlink++
 		}
 	}
+	f.names = nil
 	slices.SortFunc(f.sorted, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	i.size = 0
 	for block := range f.blocks() {

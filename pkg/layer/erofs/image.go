@@ -2,6 +2,7 @@ package erofs
 
 import (
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,20 +39,42 @@ var ErrHeld error = failure.New(errdefs.ErrInvalidArgument, "no memory is left f
 // for inodes, names, attributes and small files. 96 MiB are enough for half a million
 // files.
 type Budget struct {
-	bytes int64
-	taken atomic.Int64
+	bytes  int64
+	taken  atomic.Int64
+	inline *Budget // the share of small files, nil for that share itself
 }
 
 // NewBudget returns a Budget of so many bytes.
-func NewBudget(bytes int64) *Budget { return &Budget{bytes: bytes} }
+func NewBudget(bytes int64) *Budget {
+	return &Budget{bytes: bytes, inline: &Budget{bytes: bytes / 4}}
+}
 
 // take reports whether there were so many bytes left.
 func (b *Budget) take(bytes int) bool {
-	if b.taken.Add(int64(bytes)) <= b.bytes {
-		return true
+	for {
+		taken := b.taken.Load()
+		if taken+int64(bytes) > b.bytes {
+			return false
+		}
+		if b.taken.CompareAndSwap(taken, taken+int64(bytes)) {
+			return true
+		}
 	}
-	b.taken.Add(-int64(bytes))
-	return false
+}
+
+func (b *Budget) giveBack(bytes int) { b.taken.Add(-int64(bytes)) }
+
+// takeInline is take for the content of small files, of which there may be less: files
+// that find no room there take a block, and names have none.
+func (b *Budget) takeInline(bytes int) bool {
+	if !b.inline.take(bytes) {
+		return false
+	}
+	if !b.take(bytes) {
+		b.inline.giveBack(bytes)
+		return false
+	}
+	return true
 }
 
 // elsewhere is what to do about a layer that no EROFS image can be made of.
@@ -99,12 +122,12 @@ func (m *Image) hold(bytes int) error {
 // release counts what is held no longer.
 func (m *Image) release(bytes int) {
 	m.held -= bytes
-	m.budget.taken.Add(-int64(bytes))
+	m.budget.giveBack(bytes)
 }
 
 // holdInline counts content that is held, and reports whether it may be.
 func (m *Image) holdInline(bytes int) bool {
-	if m.inline+bytes > maxInline || !m.budget.take(bytes) {
+	if m.inline+bytes > maxInline || !m.budget.takeInline(bytes) {
 		return false
 	}
 	m.held += bytes
@@ -114,12 +137,14 @@ func (m *Image) holdInline(bytes int) bool {
 
 func (m *Image) releaseInline(i *inode) {
 	m.inline -= len(i.inline)
+	m.budget.inline.giveBack(len(i.inline))
 	m.release(len(i.inline))
 }
 
 // Discard lets go of what is held of the image, which is of no use then. The file stays
 // as it is.
 func (m *Image) Discard() {
+	m.budget.inline.giveBack(m.inline)
 	m.release(m.held)
 	*m = Image{budget: m.budget}
 }
@@ -129,6 +154,7 @@ func (m *Image) once(s string) (string, error) {
 	if known, ok := m.values[s]; ok {
 		return known, nil
 	}
+	s = strings.Clone(s) // it may be a part of something large
 	m.values[s] = s
 	return s, m.hold(len(s) + nameCost)
 }
@@ -144,6 +170,7 @@ type inode struct {
 	size     int64
 	inline   string // content, or the target of a link
 	attrs    []attr
+	attrSize int     // what attrs take in the image, without their header
 	folder   *folder // of a directory
 	nid      uint64  // place among the inodes
 }

@@ -126,6 +126,43 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestNothingElseOfHeadersIsHeld: names, targets and attributes are parts of one text
+// with all records of their entry.
+func TestNothingElseOfHeadersIsHeld(t *testing.T) {
+	const n, padding = 100, 500_000
+	before := heap()
+	image := erofs.New(create(t), erofs.NewBudget(1<<20))
+	_, err := layer.Apply(t.Context(), image, stream(t, n, func(i int) tar.Header {
+		return tar.Header{
+			Typeflag: tar.TypeSymlink, Name: fmt.Sprintf("%0120d", i), Linkname: fmt.Sprintf("%0120d", i),
+			PAXRecords: map[string]string{"SCHILY.xattr.trusted.a": fmt.Sprint(i), "comment": strings.Repeat("x", padding)},
+		}
+	}), layer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if taken := int64(heap() - before); taken > n*padding/10+buffers {
+		t.Errorf("got %d bytes of memory in use for %d links", taken, n)
+	}
+	runtime.KeepAlive(image)
+}
+
+// TestManyAttributes gives a file again and again what attributes it has room for: the
+// size is that of those it has.
+func TestManyAttributes(t *testing.T) {
+	records := map[string]string{}
+	for i := range 400 {
+		records[fmt.Sprintf("SCHILY.xattr.trusted.%03d", i)] = strings.Repeat("x", 600)
+	}
+	image := erofs.New(create(t), erofs.NewBudget(1<<22))
+	_, err := layer.Apply(t.Context(), image, stream(t, 50, func(i int) tar.Header {
+		return tar.Header{Typeflag: tar.TypeDir, Name: "d/", PAXRecords: records}
+	}), layer.Options{})
+	if err := errors.Join(err, image.Finish()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNamesThatGo: what is replaced does not count, however often it is.
 func TestNamesThatGo(t *testing.T) {
 	entry := func(i int) tar.Header {

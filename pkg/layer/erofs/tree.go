@@ -138,7 +138,7 @@ func (m *Image) add(dir int, name string, i *inode, cost int) error {
 // name makes i what the name in the directory at is, which is none so far. cost is
 // what i takes.
 func (m *Image) name(at *inode, name string, i *inode, cost int) error {
-	at.folder.names[name] = i
+	at.folder.names[strings.Clone(name)] = i // without the path that it is a part of
 	at.mtime = m.now
 	return m.hold(nameCost + len(name) + cost)
 }
@@ -189,7 +189,7 @@ func (m *Image) Symlink(target string, dir int, name string) error {
 	case strings.Contains(target, "\x00"):
 		return unix.EINVAL
 	}
-	i := &inode{mode: unix.S_IFLNK | 0o777, inline: target, size: int64(len(target))}
+	i := &inode{mode: unix.S_IFLNK | 0o777, inline: strings.Clone(target), size: int64(len(target))}
 	return m.add(dir, name, i, inodeCost+len(target))
 }
 
