@@ -1,9 +1,15 @@
 package unpack_test
 
 import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
@@ -36,5 +42,54 @@ func TestImagesWithoutMemory(t *testing.T) {
 			}
 			b.wantSnapshots(identity.ChainIDs(slices.Clone(img.DiffIDs))...)
 		})
+	}
+}
+
+// TestLayersOfACache: a layer that the daemon takes from one of its caches is not
+// written, but its blob is fetched and verified unless it is to be discarded.
+func TestLayersOfACache(t *testing.T) {
+	pulltest.Need(t, pulltest.Root)
+	cache := t.TempDir()
+	config := fmt.Sprintf("[plugins.'io.containerd.snapshotter.v1.erofs']\nlayer_content_caches = [%q]\n", cache)
+	d := testdaemon.Start(t, testdaemon.Options{Version: "2.4", Config: config})
+	on := func(namespace string) *bench {
+		return newBenchOn(t, teststore.Dial(t, store.Options{Address: d.Address, Namespace: namespace, Snapshotter: store.Erofs}), d.Root)
+	}
+	first, second := layer(t, pulltest.Regular("one", "1")), layer(t, pulltest.Regular("two", "2"))
+	b := on("fills")
+	img := b.push(first)
+	b.mustUnpack(img)
+	made, err := filepath.Glob(filepath.Join(d.Root, "io.containerd.snapshotter.v1.erofs/snapshots/*/layer.erofs"))
+	made = slices.DeleteFunc(made, func(name string) bool { // what an image was tried with is zeros
+		data, err := os.ReadFile(name)
+		return err != nil || len(bytes.Trim(data, "\x00")) == 0
+	})
+	if err != nil || len(made) != 1 {
+		t.Fatalf("got images %v and %v, want one", made, err)
+	}
+	id := img.DiffIDs[0]
+	entry := filepath.Join(cache, id.Algorithm().String(), id.Encoded()[:2], id.Encoded()+".erofs")
+	if err := os.MkdirAll(filepath.Dir(entry), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(made[0], entry); err != nil {
+		t.Fatal(err)
+	}
+	for name, discard := range map[string]bool{"kept": false, "discarded": true} {
+		b := on(name)
+		b.options.Discard = discard
+		img := b.push(second, first)
+		result := b.mustUnpack(img)
+		info, err := b.store.Content.Info(b.ctx, first.Digest)
+		switch {
+		case discard && !errdefs.IsNotFound(err):
+			t.Errorf("got %v for the blob of a cached layer, want none", err)
+		case !discard && (err != nil || info.Labels[labels.LabelUncompressed] != img.DiffIDs[1].String()):
+			t.Errorf("got %v and labels %v for the blob of a cached layer, want its diff ID", err, info.Labels)
+		}
+		if result.Engine != unpack.EngineClient {
+			t.Errorf("got engine %s (%s), want that of the client", result.Engine, result.Reason)
+		}
+		b.wantSnapshots(identity.ChainIDs(slices.Clone(img.DiffIDs))...)
 	}
 }

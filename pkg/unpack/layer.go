@@ -62,8 +62,9 @@ type layer struct {
 	// again is set while a layer is applied for the second time, and later if it has to
 	// be because there was no memory for it.
 	again, later bool
-	// blobOnly is set if the snapshot exists: nothing is written, but what the blob
-	// inflates to is verified, since the snapshot may be made of another blob.
+	// blobOnly is set if the snapshot exists, or was filled by the snapshotter: nothing
+	// is written, but what the blob inflates to is verified, since the snapshot may be
+	// made of another blob.
 	blobOnly bool
 	// lost is set if the snapshot has a record and no files: what is written fills
 	// it again.
@@ -239,8 +240,14 @@ func (l *layer) fetchAndApply(ctx context.Context) error {
 		return err
 	}
 	for round := 1; ; round++ {
-		if err := l.prepare(ctx, l.preparent); err != nil || l.isStaged() {
+		if err := l.prepare(ctx, l.preparent); err != nil || l.done {
 			return err
+		}
+		if l.isStaged() { // the image needs its blob all the same
+			if l.u.discard {
+				return nil
+			}
+			l.blobOnly = true
 		}
 		err := l.fill(ctx)
 		if err == nil {
@@ -250,7 +257,9 @@ func (l *layer) fetchAndApply(ctx context.Context) error {
 			l.u.fetcher.Shared.Fail(ctx, l.img.blob(l.desc), err)
 			return err
 		}
-		l.abort(ctx)
+		if !l.blobOnly {
+			l.abort(ctx)
+		}
 	}
 }
 
@@ -373,7 +382,7 @@ func (l *layer) applyKept(ctx context.Context) error {
 // where this process may write and by containerd's applier elsewhere, and labels
 // the blob with its verified diff ID.
 func (l *layer) applyStored(ctx context.Context) error {
-	if l.isStaged() {
+	if l.isStaged() && !l.blobOnly {
 		return nil
 	}
 	l.releaseDownload()
