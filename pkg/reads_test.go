@@ -73,6 +73,7 @@ var reads = map[string]limit{
 	"pkg/registry/hosts directoryNames os.ReadDir":                 {"names alone", "a folder"},
 	"pkg/sample/golden File os.ReadFile":                           {"a file of the tests", "the tests"},
 	"pkg/store Empty .Readdirnames":                                {"names alone", "a folder"},
+	"pkg/store besideAny .Readdirnames":                            {"names alone", "a folder"},
 	"pkg/store IsWhole io.Copy":                                    {"into a hash", "the file ends"},
 	"pkg/store StartTime os.ReadFile":                              {"one line", "the kernel"},
 	"pkg/store isEmpty .Readdirnames":                              {"one name", "a folder"},

@@ -20,10 +20,14 @@ const (
 	// imageName is what snapshotter erofs calls the image of a layer, beside the folder
 	// that its mounts name.
 	imageName = "layer.erofs"
+	// verityName is what its dm-verity data is called, beside it.
+	verityName = imageName + ".dmverity"
 	// unfinished is an image that is being made. It goes with its snapshot.
 	unfinished = imageName + ".unfinished"
-	imageMode  = 0o644 // that of mkfs.erofs
-	folderMode = 0o755 // that of the folder beside
+	// snapshotsName is the folder in which each snapshot has its own.
+	snapshotsName = "snapshots"
+	imageMode     = 0o644 // that of mkfs.erofs
+	folderMode    = 0o755 // that of the folder beside
 )
 
 // imagesOf reads the mounts of snapshotter erofs: the folder beside which the image of
@@ -215,6 +219,31 @@ func ImageDamage(root *os.File, name string) (string, error) {
 		return "there is something else in place of its EROFS image", nil
 	case st.Size == 0:
 		return "its EROFS image is empty", nil
+	}
+	return "", nil
+}
+
+// VerityData names an image of the snapshotter whose folder is root that has dm-verity
+// data; it is empty if none has.
+func VerityData(root *os.File) (string, error) { return besideAny(root, verityName) }
+
+// besideAny names a file in the folder of any snapshot beneath root that is called name
+// and is not empty; it is empty if there is none.
+func besideAny(root *os.File, name string) (string, error) {
+	dir, err := beneath.Open(root, snapshotsName)
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	ids, err := dir.Readdirnames(-1)
+	if err != nil {
+		return "", fmt.Errorf("listing snapshots: %w", err)
+	}
+	for _, id := range ids {
+		var st unix.Stat_t
+		if err := unix.Fstatat(int(dir.Fd()), path.Join(id, name), &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Size > 0 {
+			return path.Join(dir.Name(), id, name), nil
+		}
 	}
 	return "", nil
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -25,7 +26,11 @@ const trialTime = 5 * time.Second
 // file beside what it prepares for the image of a layer, and then shows that file. It
 // tries it with a snapshot of its own: other versions may keep images elsewhere, and a
 // configuration may want more of them than that they are there, dm-verity for example.
-func takesImages(ctx context.Context, sn snapshots.Snapshotter, root *os.File) (err error) {
+// left is what could not be removed afterwards, which ends with the lease of ctx.
+func takesImages(ctx context.Context, sn snapshots.Snapshotter, root *os.File) (left, err error) {
+	if name, err := store.VerityData(root); name != "" || err != nil {
+		return nil, cmp.Or(err, fmt.Errorf("%s says that images have dm-verity data here, which the client does not make", name))
+	}
 	name := store.ActivePrefix + "trial-" + rand.Text()[:12]
 	key, view := name+" active", name+" view"
 	defer func() {
@@ -33,25 +38,25 @@ func takesImages(ctx context.Context, sn snapshots.Snapshotter, root *os.File) (
 		defer cancel()
 		for _, made := range []string{view, name, key} {
 			if gone := sn.Remove(ctx, made); !errdefs.IsNotFound(gone) {
-				err = errors.Join(err, gone)
+				left = errors.Join(left, gone)
 			}
 		}
 	}()
 	mounts, err := sn.Prepare(ctx, key, "")
 	if err != nil {
-		return fmt.Errorf("trying an image: %w", err)
+		return left, fmt.Errorf("trying an image: %w", err)
 	}
 	made, err := putImage(root, mounts)
 	if err != nil {
-		return err
+		return left, err
 	}
 	if err := sn.Commit(ctx, name, key); err != nil {
-		return fmt.Errorf("containerd does not take an image for a layer: %w", err)
+		return left, fmt.Errorf("containerd does not take an image for a layer: %w", err)
 	}
 	if mounts, err = sn.View(ctx, view, name); err != nil {
-		return fmt.Errorf("containerd does not show an image that it took: %w", err)
+		return left, fmt.Errorf("containerd does not show an image that it took: %w", err)
 	}
-	return shows(root, mounts, made)
+	return left, shows(root, mounts, made)
 }
 
 // putImage gives a prepared snapshot what stands for its image.

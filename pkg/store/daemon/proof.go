@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
@@ -29,6 +30,7 @@ type proof struct {
 	records finding // whether the folder of the snapshotter is the daemon's
 	files   finding // whether the daemon sees what is written to a snapshot
 	images  finding // whether it takes an image for a layer, see takesImages
+	left    error   // what that could not remove
 }
 
 // finding is an answer that is found once.
@@ -37,16 +39,25 @@ type finding struct {
 	err   error
 }
 
-// once looks for the answer, unless it is known. What was interrupted says nothing.
+// once looks for the answer, unless it is known. What was interrupted says nothing, nor
+// does what passes.
 func (f *finding) once(ctx context.Context, look func() error) error {
 	if f.known {
 		return f.err
 	}
 	err := look()
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !passes(err) {
 		f.known, f.err = true, err
 	}
 	return err
+}
+
+// passes reports whether err is that of a moment, such as a full disk or a daemon that
+// was busy, and no answer.
+func passes(err error) bool {
+	_, failed := errors.AsType[unix.Errno](err)
+	return failed || store.IsStorage(store.WithErrno(err)) || errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err) ||
+		errdefs.IsCanceled(err) || errdefs.IsResourceExhausted(err)
 }
 
 // holds reports whether it is proven that the files are the same.
@@ -62,21 +73,45 @@ func (p *proof) holds() bool {
 // created in the snapshot shows up in the daemon's count. A view takes no such file.
 // For snapshotter erofs, an image has to be taken for a layer besides.
 func (d *daemon) Upper(ctx context.Context, key string, mounts []mount.Mount) (*store.Upper, string) {
-	u, err := d.traits.Load().site.upper(ctx, d.parts, key, mounts)
-	if err != nil {
-		return nil, "cannot prove that the file system is shared with the daemon: " + err.Error()
-	}
-	return u, "shares the daemon's file system"
+	return d.traits.Load().site.upper(ctx, d.parts, key, mounts)
 }
 
-func (s *site) upper(ctx context.Context, parts store.Parts, key string, mounts []mount.Mount) (*store.Upper, error) {
+func (s *site) upper(ctx context.Context, parts store.Parts, key string, mounts []mount.Mount) (*store.Upper, string) {
+	const shared = "shares the daemon's file system"
 	root, err := s.folder(s.snapshots)
 	if err != nil {
-		return nil, err
+		return nil, unproven(err)
 	}
 	p := &s.proof
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	u, err := p.share(ctx, root, parts, key, mounts)
+	if err != nil {
+		return nil, unproven(err)
+	}
+	if u.Dir == nil || !u.Image {
+		return u, shared
+	}
+	err = p.images.once(ctx, func() (err error) {
+		p.left, err = takesImages(ctx, parts.Snapshotter, root)
+		return err
+	})
+	switch {
+	case err != nil:
+		u.Close()
+		return nil, err.Error()
+	case p.left != nil:
+		return u, shared + "; what it was tried with is left until the lease ends: " + p.left.Error()
+	}
+	return u, shared
+}
+
+func unproven(err error) string {
+	return "cannot prove that the file system is shared with the daemon: " + err.Error()
+}
+
+// share opens the snapshot if its files are proven to be the daemon's.
+func (p *proof) share(ctx context.Context, root *os.File, parts store.Parts, key string, mounts []mount.Mount) (*store.Upper, error) {
 	if err := p.records.once(ctx, func() error { return recorded(root, key) }); err != nil {
 		return nil, err
 	}
@@ -85,9 +120,6 @@ func (s *site) upper(ctx context.Context, parts store.Parts, key string, mounts 
 		return u, err
 	}
 	err = p.files.once(ctx, func() error { return proveByNonce(ctx, parts.Snapshotter, key, u.Dir) })
-	if err == nil && u.Image {
-		err = p.images.once(ctx, func() error { return takesImages(ctx, parts.Snapshotter, root) })
-	}
 	if err != nil {
 		u.Close()
 		return nil, err
