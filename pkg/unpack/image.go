@@ -3,11 +3,15 @@ package unpack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	lay "github.com/containerd-pull/containerd-pull/pkg/layer"
 	"github.com/containerd-pull/containerd-pull/pkg/layer/erofs"
 )
@@ -97,9 +101,29 @@ func (l *layer) readers(lowers []*os.File) ([]lay.Reader, error) {
 	for i, file := range lowers {
 		r, err := erofs.Open(file)
 		if err != nil {
-			return nil, err
+			return nil, l.damageBelow(i, err)
 		}
 		all[i] = r
 	}
 	return all, nil
 }
+
+// damageBelow names the snapshot, one of those below counted from the nearest, whose
+// image cannot be opened.
+func (l *layer) damageBelow(i int, err error) error {
+	at := slices.Index(l.c.chainIDs, digest.Digest(l.chainID)) - 1 - i
+	if at >= 0 {
+		err = fmt.Errorf("snapshot %s below: %w", l.c.chainIDs[at], err)
+	}
+	if errdefs.IsDataLoss(err) {
+		err = failure.New(errdefs.ErrDataLoss, "%w", err).WithHint("the snapshot is damaged, not the layer: containerd-pull verify --repair mends it")
+	}
+	return err
+}
+
+// belowError is that of a layer below. Whatever its class is, it says nothing about the
+// blob that is being applied.
+type belowError struct{ error }
+
+// Unwrap returns the error itself.
+func (e belowError) Unwrap() error { return e.error }

@@ -2,18 +2,26 @@ package unpack_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/identity"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
+	"github.com/containerd-pull/containerd-pull/pkg/fetch"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
+	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testregistry"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/progress"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -91,5 +99,41 @@ func TestLayersOfACache(t *testing.T) {
 			t.Errorf("got engine %s (%s), want that of the client", result.Engine, result.Reason)
 		}
 		b.wantSnapshots(identity.ChainIDs(slices.Clone(img.DiffIDs))...)
+	}
+}
+
+// TestDamagedImageBelow: where the image of a layer below is damaged, neither is the
+// layer fetched again nor the registry blamed, and the snapshot is named.
+func TestDamagedImageBelow(t *testing.T) {
+	b := newBench(t, store.Erofs)
+	noise := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{}).Read(noise) // never fails
+	layers := []pulltest.Layer{three(t)[0], layer(t, pulltest.Regular("noise", string(noise)))}
+	below := b.mustUnpack(b.push(layers[0]))
+	img := b.push(layers...)
+	var asked atomic.Int32
+	b.reg.SetBehave(func(r *http.Request) testregistry.Behaviour { // the layer cannot prove right before it is applied
+		if !isFor(r, layers[1].Digest) || asked.Add(1) > 1 {
+			return testregistry.Behaviour{}
+		}
+		return testregistry.Behaviour{Fault: testregistry.Stall, After: 1 << 19}
+	})
+	var damaged atomic.Bool
+	b.onEvent = func(e progress.Event) {
+		if e.Digest != layers[1].Digest || damaged.Swap(true) {
+			return
+		}
+		made, err := filepath.Glob(filepath.Join(b.dir, "io.containerd.snapshotter.v1.erofs/snapshots/*/layer.erofs"))
+		if err != nil || len(made) != 1 || os.WriteFile(made[0], make([]byte, 4096), 0o644) != nil {
+			t.Errorf("got images %v and %v, want one, to damage it", made, err)
+		}
+	}
+	_, err := b.unpack(img)
+	if !errdefs.IsDataLoss(err) || errors.Is(err, fetch.ErrCorrupt) || !strings.Contains(err.Error(), below.ChainID.String()) ||
+		!strings.Contains(failure.HintOf(err), "verify --repair") {
+		t.Errorf("got %v with the hint %q, want the damaged snapshot", err, failure.HintOf(err))
+	}
+	if n := b.reg.BlobGets()[layers[1].Digest]; n > 1 {
+		t.Errorf("got %d requests for the layer, want at most one", n)
 	}
 }

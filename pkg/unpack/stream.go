@@ -59,6 +59,9 @@ func (l *layer) streamError(in *fetch.Ingest, received, err error) error {
 	if errors.Is(received, fetch.ErrCorrupt) || errors.Is(received, fetch.ErrUnserved) {
 		return received
 	}
+	if _, below := errors.AsType[belowError](err); below {
+		return err
+	}
 	if !errdefs.IsInvalidArgument(err) && !errdefs.IsDataLoss(err) || in.Verified() {
 		return err
 	}
@@ -108,7 +111,7 @@ func (l *layer) consume(ctx context.Context, plain *pipeline.Plain) error {
 		o.Lowers, err = l.readers(lowers)
 	}
 	if err != nil {
-		return err
+		return belowError{err}
 	}
 	result, err := l.applyTo(ctx, l.u.guard.Reader(plain), o)
 	l.phase(progress.Apply, plain.Busy(), plain.Count())
