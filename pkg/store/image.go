@@ -1,8 +1,10 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path"
@@ -11,8 +13,10 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 )
 
@@ -22,6 +26,8 @@ const (
 	imageName = "layer.erofs"
 	// verityName is what its dm-verity data is called, beside it.
 	verityName = imageName + ".dmverity"
+	// mergedName is what stands for the images of several snapshots, where it is not empty.
+	mergedName = "fsmeta.erofs"
 	// unfinished is an image that is being made. It goes with its snapshot.
 	unfinished = imageName + ".unfinished"
 	// snapshotsName is the folder in which each snapshot has its own.
@@ -162,6 +168,9 @@ func (u *Upper) moveImage(to string) error {
 	if what, err := ImageDamage(into, path.Base(to)); what == "" || err != nil {
 		return err
 	}
+	if err := u.fits(into); err != nil {
+		return err
+	}
 	for _, kind := range []int{0, unix.AT_REMOVEDIR} {
 		err = unix.Unlinkat(int(into.Fd()), imageName, kind)
 		if err != unix.EISDIR {
@@ -172,6 +181,29 @@ func (u *Upper) moveImage(to string) error {
 		return &os.PathError{Op: "remove", Path: path.Join(into.Name(), imageName), Err: err}
 	}
 	return rename(from, imageName, into, imageName)
+}
+
+// fits is nil if another image can take the place of the one in the folder into. Data
+// that containerd has derived from that would not go with it, and mounts would fail or
+// mix files.
+func (u *Upper) fits(into *os.File) error {
+	var st unix.Stat_t
+	switch err := unix.Fstatat(int(into.Fd()), verityName, &st, unix.AT_SYMLINK_NOFOLLOW); {
+	case err == nil:
+		return derived(path.Join(into.Name(), verityName), "is dm-verity data of the image that is lost")
+	case err != unix.ENOENT:
+		return &os.PathError{Op: "stat", Path: path.Join(into.Name(), verityName), Err: err}
+	}
+	merged, err := besideAny(u.root, mergedName) // which of the layers it stands for is not known
+	if merged == "" || err != nil {
+		return err
+	}
+	return derived(merged, "merges images of layers as they were")
+}
+
+func derived(name, what string) error {
+	return failure.New(errdefs.ErrDataLoss, "%s %s, and does not fit a new one", name, what).
+		WithHint("remove the containers and snapshots on top of it, then the snapshot itself, with ctr snapshots rm, and pull again")
 }
 
 // removeImage removes the image, finished or not.
@@ -205,22 +237,80 @@ func openImage(root *os.File, name string) (*os.File, error) {
 }
 
 // ImageDamage says what is wrong with the image of a layer beside its folder, name
-// beneath that of the snapshotter, and is empty if nothing is.
+// beneath that of the snapshotter, and is empty if nothing is. Of its content it looks
+// at the superblock alone.
 func ImageDamage(root *os.File, name string) (string, error) {
 	var st unix.Stat_t
 	name = path.Join(path.Dir(name), imageName)
+	failed := func(op string, err error) (string, error) {
+		return "", fmt.Errorf("looking at the image of a snapshot: %w", Denied(&os.PathError{Op: op, Path: path.Join(root.Name(), name), Err: err}))
+	}
 	err := unix.Fstatat(int(root.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == unix.ENOTDIR:
 		return "its EROFS image is gone", nil
 	case err != nil:
-		return "", fmt.Errorf("looking at the image of a snapshot: %w", Denied(&os.PathError{Op: "stat", Path: path.Join(root.Name(), name), Err: err}))
+		return failed("stat", err)
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return "there is something else in place of its EROFS image", nil
 	case st.Size == 0:
 		return "its EROFS image is empty", nil
 	}
-	return "", nil
+	fd, err := unix.Openat(int(root.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed("open", err)
+	}
+	defer unix.Close(fd)
+	b := make([]byte, min(st.Size, maxSuper))
+	n, err := unix.Pread(fd, b, 0)
+	if err != nil {
+		return failed("read", err)
+	}
+	return superDamage(b[:n], st.Size), nil
+}
+
+// The superblock of EROFS lies in the first block of an image and has a checksum over the
+// rest of that (fs/erofs/erofs_fs.h and super.c in Linux).
+const (
+	superOffset  = 1024
+	superSize    = 128
+	maxSuper     = 1 << 16 // the largest block
+	superMagic   = 0xe0f5e1e2
+	hasChecksum  = 1 << 0 // in the compatible features
+	isLarge      = 1 << 7 // in the incompatible ones: the number of blocks has 48 bits
+	leastBits    = 9      // of the size of a block
+	greatestBits = 16
+)
+
+// superDamage says what is wrong with an image of that size that begins with b.
+func superDamage(b []byte, size int64) string {
+	if len(b) < superOffset+superSize {
+		return "its EROFS image is cut off"
+	}
+	order := binary.LittleEndian
+	super := b[superOffset:]
+	bits := super[12]
+	if order.Uint32(super) != superMagic || bits < leastBits || bits > greatestBits {
+		return "there is no EROFS image in its file"
+	}
+	covered := int64(1) << bits // by the checksum
+	if covered > superOffset {
+		covered -= superOffset
+	}
+	blocks := int64(order.Uint32(super[36:]))
+	switch {
+	case order.Uint32(super[80:])&isLarge == 0 && size < blocks<<bits, int64(len(super)) < covered:
+		return "its EROFS image is cut off"
+	case order.Uint32(super[8:])&hasChecksum == 0:
+		return ""
+	}
+	sum := order.Uint32(super[4:])
+	super = slices.Clone(super[:covered])
+	order.PutUint32(super[4:], 0)
+	if ^crc32.Checksum(super, crc32.MakeTable(crc32.Castagnoli)) != sum {
+		return "the superblock of its EROFS image is damaged"
+	}
+	return ""
 }
 
 // VerityData names an image of the snapshotter whose folder is root that has dm-verity

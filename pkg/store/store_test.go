@@ -1,15 +1,19 @@
 package store_test
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/beneath"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -234,7 +238,7 @@ func TestImageOfALayer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer u.Close()
-	for _, content := range []string{"first", "second"} {
+	for _, content := range []string{imageOf("first"), imageOf("second")} {
 		file, err := u.CreateImage()
 		if err != nil {
 			t.Fatal(err)
@@ -267,12 +271,77 @@ func TestImageOfALayer(t *testing.T) {
 	}
 	damage("2", "")
 	damage("3", "its EROFS image is gone")
-	if data, err := os.ReadFile(root.Name() + "/snapshots/2/layer.erofs"); string(data) != "second" {
-		t.Errorf("got an image of %q and %v, want what was written last", data, err)
+	if data, err := os.ReadFile(root.Name() + "/snapshots/2/layer.erofs"); string(data) != imageOf("second") {
+		t.Errorf("got an image of %.40q and %v, want what was written last", data, err)
 	}
-	if err := errors.Join(os.WriteFile(root.Name()+"/snapshots/3/layer.erofs", []byte("other"), 0o644), u.Move("snapshots/2/fs"), u.Empty()); err != nil {
+	if err := errors.Join(os.WriteFile(root.Name()+"/snapshots/3/layer.erofs", []byte(imageOf("other")), 0o644), u.Move("snapshots/2/fs"), u.Empty()); err != nil {
 		t.Error(err)
 	}
 	damage("2", "")
 	damage("3", "its EROFS image is gone")
+}
+
+// imageOf is a block with a superblock of EROFS and a text.
+func imageOf(text string) string {
+	b := make([]byte, 4096)
+	copy(b, text)
+	super := b[1024:]
+	binary.LittleEndian.PutUint32(super, 0xe0f5e1e2)
+	super[8], super[12], super[36] = 1, 12, 1 // a checksum, blocks of 4 KiB, one of them
+	binary.LittleEndian.PutUint32(super[4:], ^crc32.Checksum(super, crc32.MakeTable(crc32.Castagnoli)))
+	return string(b)
+}
+
+// TestDamageOfImages is seen in the superblock, and in the size.
+func TestDamageOfImages(t *testing.T) {
+	root := snapshotterRoot(t)
+	changed := func(at int, to byte) string {
+		b := []byte(imageOf("x"))
+		b[at] = to
+		return string(b)
+	}
+	for name, tt := range map[string]struct{ image, want string }{
+		"whole":        {imageOf("x"), ""},
+		"longer":       {imageOf("x") + "dm-verity", ""},
+		"no checksum":  {changed(1024+8, 0), ""},
+		"larger block": {changed(1024+12, 14), "cut off"},
+		"more blocks":  {changed(1024+36, 2), "cut off"},
+		"short":        {imageOf("x")[:1100], "cut off"},
+		"half":         {imageOf("x")[:2048], "cut off"},
+		"zeros":        {strings.Repeat("\x00", 4096), "no EROFS image"},
+		"no blocks":    {changed(1024+12, 99), "no EROFS image"},
+		"flipped":      {changed(1024+14, 1), "superblock"},
+		"flipped end":  {changed(4095, 1), "superblock"},
+	} {
+		if err := os.WriteFile(root.Name()+"/snapshots/1/layer.erofs", []byte(tt.image), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := store.ImageDamage(root, "snapshots/1/fs")
+		if !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") || err != nil {
+			t.Errorf("%s: got %q and %v, want %q", name, got, err, tt.want)
+		}
+	}
+}
+
+// TestNoImageBesideWhatDoesNotFit: what containerd has made of the image that is lost
+// keeps another from taking its place.
+func TestNoImageBesideWhatDoesNotFit(t *testing.T) {
+	for name, refused := range map[string]bool{
+		"2/layer.erofs.dmverity": true, "1/layer.erofs.dmverity": false, "2/fsmeta.erofs": true, "1/fsmeta.erofs": true, "2/other": false,
+	} {
+		root := snapshotterRoot(t)
+		u, err := store.OpenUpper(root, store.Erofs, []mount.Mount{{Type: "bind", Source: root.Name() + "/snapshots/3/fs"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer u.Close()
+		if err := errors.Join(os.WriteFile(root.Name()+"/snapshots/3/layer.erofs", []byte(imageOf("new")), 0o644),
+			os.WriteFile(root.Name()+"/snapshots/"+name, []byte("derived"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		err = u.Move("snapshots/2/fs")
+		if errdefs.IsDataLoss(err) != refused || (failure.HintOf(err) != "") != refused || err != nil && !refused {
+			t.Errorf("%s: got %v, want it refused with a way out: %v", name, err, refused)
+		}
+	}
 }
