@@ -422,6 +422,8 @@ func TestExamples(t *testing.T) {
 			}
 			write(".config/containerd-pull/config.toml", fmt.Sprintf(exampleConfig, registry, registry))
 			write("password", "secret\n")
+			write("images.txt", "alpine\ndebian:12 # and its tag\n")
+			write("deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n      - image: nginx:1.27\n")
 			// registry.example.com does not exist, so that it cannot be logged in to; a
 			// watch needs a daemon, and does not end.
 			lines := strings.NewReplacer("sha256:…", pinned, "--online", "--online=false",
