@@ -334,7 +334,7 @@ func TestNoImageBesideWhatDoesNotFit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer u.Close()
+		t.Cleanup(u.Close)
 		if err := errors.Join(os.WriteFile(root.Name()+"/snapshots/3/layer.erofs", []byte(imageOf("new")), 0o644),
 			os.WriteFile(root.Name()+"/snapshots/"+name, []byte("derived"), 0o644)); err != nil {
 			t.Fatal(err)
