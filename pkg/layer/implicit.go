@@ -84,8 +84,9 @@ func (a *applier) ensure(path string) (*dir, error) {
 		if c != '/' {
 			continue
 		}
-		if d, err = a.open(path[:i]); err == unix.ENOENT {
-			d, err = a.mkdir(path[:i])
+		_, err := a.open(path[:i])
+		if err == unix.ENOENT {
+			_, err = a.mkdir(path[:i])
 		}
 		if err != nil {
 			return nil, err
