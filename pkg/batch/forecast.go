@@ -67,7 +67,7 @@ func (b *Batch) foresee(ctx context.Context, t *task) (err error) {
 
 // hosts lists whom the pull of t would ask, in their order.
 func (b *Batch) hosts(ctx context.Context, t *task) ([]Host, error) {
-	shop := b.Parts.shops[t.Config.Profile]
+	shop := b.Parts.shops[keyOf(t.Config)]
 	found, err := shop.Hosts(ctx, t.req.Ref)
 	if err != nil {
 		return nil, err

@@ -35,9 +35,22 @@ type Parts struct {
 	Pause func() (resume func())
 
 	shared *credential.Shared
-	shops  map[string]shop // by profile
+	shops  map[shopKey]shop
 	store  *store.Store
 	at     place // where store is
+}
+
+// shopKey is what the settings of a registry client follow from in one call: the
+// profile, and whether it was chosen for the call or for a line of a list, which makes it
+// stronger than variables.
+type shopKey struct {
+	profile string
+	chosen  bool
+}
+
+func keyOf(cfg *config.Config) shopKey {
+	by := cfg.ProfileOrigin().Kind
+	return shopKey{cfg.Profile, by == config.FromFlag || by == config.FromLine}
 }
 
 // shop is a registry client and what finds its credentials.
@@ -56,7 +69,7 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 // Registry returns the registry client of cfg's profile. All jobs of a profile
 // share it, and with it tokens and what was learnt about hosts.
 func (p *Parts) Registry(cfg *config.Config) (*registry.Registry, error) {
-	if known, ok := p.shops[cfg.Profile]; ok {
+	if known, ok := p.shops[keyOf(cfg)]; ok {
 		return known.Registry, nil
 	}
 	o := cfg.Registry
@@ -73,9 +86,9 @@ func (p *Parts) Registry(cfg *config.Config) (*registry.Registry, error) {
 		return nil, &ConfigError{err}
 	}
 	if p.shops == nil {
-		p.shops = make(map[string]shop)
+		p.shops = make(map[shopKey]shop)
 	}
-	p.shops[cfg.Profile] = shop{reg, o.Credentials}
+	p.shops[keyOf(cfg)] = shop{reg, o.Credentials}
 	return reg, nil
 }
 
