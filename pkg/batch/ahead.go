@@ -20,6 +20,7 @@ const (
 type task struct {
 	Job
 	place  int // among the jobs
+	group  *group
 	use    use // of its store
 	puller pull.Puller
 	req    pull.Request

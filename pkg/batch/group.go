@@ -8,11 +8,13 @@ import (
 	"sync"
 
 	"github.com/containerd-pull/containerd-pull/pkg/pull"
+	"github.com/containerd-pull/containerd-pull/pkg/source"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
 
-// group is what is pulled together: tasks with one store and the same limits. One
-// group is at work at a time, since one store is open at a time.
+// group is what is pulled together: tasks with one store, the same limits and the same
+// registry client, whose failures hold for all of them. One group is at work at a time,
+// since one store is open at a time.
 type group struct {
 	tasks     []*task
 	scheduler *pull.Scheduler // nil for a task alone
@@ -34,15 +36,17 @@ func groupsOf(tasks []*task) (groups []*group) {
 	type key struct {
 		place
 		pull.Limits
+		source.Source
 	}
 	index := map[key]*group{}
 	for _, t := range tasks {
-		k := key{place{t.Config.Store, t.use}, t.Config.Limits}
+		k := key{place{t.Config.Store, t.use}, t.Config.Limits, t.puller.Source}
 		g := index[k]
 		if g == nil {
 			g = &group{resolving: make(slots, atOnce), pulling: make(slots, atOnce)}
 			index[k], groups = g, append(groups, g)
 		}
+		t.group = g
 		g.tasks = append(g.tasks, t)
 	}
 	return groups
@@ -93,6 +97,7 @@ func (b *Batch) pullAll(ctx context.Context) error {
 			b.pullGroup(running, g)
 		}
 	}
+	b.pullAgain(running, tasks)
 	return b.conclude(ctx, tasks)
 }
 
@@ -120,8 +125,7 @@ func (b *Batch) each(ctx context.Context, g *group, do func(*task)) {
 	running.Wait()
 }
 
-// pullGroup pulls the images of a group together, and after them, one at a time, those
-// whose names were pulled before.
+// pullGroup pulls the images of a group together.
 func (b *Batch) pullGroup(ctx context.Context, g *group) {
 	b.each(ctx, g, func(t *task) {
 		if t.ready != nil && t.ready.Whole { // it takes no time
@@ -138,12 +142,21 @@ func (b *Batch) pullGroup(ctx context.Context, g *group) {
 			b.record(t)
 		}
 	}
-	for _, t := range g.tasks {
-		if t.waits && ctx.Err() == nil {
-			b.prepare(ctx, t)
-			b.pull(ctx, t)
-			b.record(t)
+}
+
+// pullAgain pulls those images whose names were pulled before, after all others, one at
+// a time and in their order.
+func (b *Batch) pullAgain(ctx context.Context, tasks []*task) {
+	for _, t := range tasks {
+		if !t.waits || ctx.Err() != nil {
+			continue
 		}
+		if err := b.open(ctx, t.group); err != nil && t.err == nil {
+			t.err = err
+		}
+		b.prepare(ctx, t)
+		b.pull(ctx, t)
+		b.record(t)
 	}
 }
 

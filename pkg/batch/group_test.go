@@ -226,6 +226,53 @@ func TestTakenOver(t *testing.T) {
 	}
 }
 
+// TestTakenOverInTheMiddle: an image all of whose snapshots another makes relies on the
+// first of them, and makes the next when the other fails.
+func TestTakenOverInTheMiddle(t *testing.T) {
+	for _, p := range append(teststore.TwoPlaces(), teststore.Places()[1]) {
+		t.Run(p.Title, func(t *testing.T) {
+			base, middle, missing := noisy("base", 100<<10), noisy("middle", 100<<10), noisy("missing", 1<<10)
+			failing := pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{base, middle, missing}})
+			waiting := pulltest.NewImage(pulltest.Spec{Layers: []pulltest.Layer{base, middle}})
+			tm := newTeam(t, p, failing, waiting)
+			begun, taken, failed := newGate(t), newGate(t), newGate(t)
+			tm.reg.SetBehave(func(r *http.Request) testregistry.Behaviour {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/manifests/1"):
+					begun.pass(r.URL.Path)
+				case asked(r, missing.Digest):
+					begun.open()
+					taken.pass(r.URL.Path)
+					return testregistry.Behaviour{Status: http.StatusNotFound}
+				case asked(r, middle.Digest):
+					select {
+					case <-failed.way:
+					case <-r.Context().Done():
+					}
+				}
+				return testregistry.Behaviour{}
+			})
+			c := newCall(tm.jobs...)
+			c.OnError = func(error) { failed.open() }
+			sink := c.Parts.Progress
+			c.Parts.Progress = func(e progress.Event) {
+				if e.Kind == progress.Present && e.Digest == base.Digest && e.Ref == tm.jobs[1].Ref.Name {
+					taken.open()
+				}
+				sink(e)
+			}
+			outcomes, err := c.Run(t.Context())
+			if !errors.As(err, new(*batch.PartialError)) || !errdefs.IsNotFound(outcomes[0].Err) || outcomes[1].Err != nil {
+				t.Fatalf("got %v and outcomes %v, %v, want the first to fail alone", err, outcomes[0].Err, outcomes[1].Err)
+			}
+			st := tm.see()
+			if snapshots := teststore.Snapshots(st.Context(t.Context()), t, st); len(snapshots) != 2 || len(teststore.Leases(t, st)) > 0 {
+				t.Errorf("got snapshots %v and leases %v, want those of the second image and none", snapshots, teststore.Leases(t, st))
+			}
+		})
+	}
+}
+
 // TestSharedFailure: a blob that is not served fails all images that have it, is asked
 // for as often as for one, and no other image is disturbed.
 func TestSharedFailure(t *testing.T) {

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/containerd/errdefs"
@@ -24,9 +25,9 @@ type Shared struct {
 	failed     map[digest.Digest]failedFetch
 }
 
-// failedFetch is the last word of the hosts of ref about a blob.
+// failedFetch is the last word of the hosts of a blob about it.
 type failedFetch struct {
-	ref source.Ref
+	Blob
 	err error
 }
 
@@ -58,23 +59,31 @@ func (s *Shared) Fail(ctx context.Context, b Blob, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed[b.Desc.Digest] = failedFetch{b.Ref, err}
+	s.failed[b.Desc.Digest] = failedFetch{b, err}
 }
 
 // failure is why b cannot be fetched, as far as that is known. A repository may serve
-// what another of the same host lacks or refuses, but not while the host is away.
+// what another of the same host lacks or refuses, but not while the host gives no answer
+// or wants to be asked less often; and what one manifest says wrongly of a blob, another
+// may say right.
 func (s *Shared) failure(b Blob) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, failed := s.failed[b.Desc.Digest]
-	if !failed || f.ref.Domain != b.Ref.Domain {
+	if !failed || f.Ref.Domain != b.Ref.Domain || f.Desc.Size != b.Desc.Size || !slices.Equal(f.Desc.URLs, b.Desc.URLs) {
 		return nil
 	}
-	away := errdefs.IsUnavailable(f.err) || errdefs.IsResourceExhausted(f.err) || errdefs.IsDeadlineExceeded(f.err)
-	if f.ref.Path != b.Ref.Path && !away {
+	if f.Ref.Path != b.Ref.Path && !isAway(f.err) {
 		return nil
 	}
 	return f.err
+}
+
+// isAway reports whether err says of a host that it answers nobody now.
+func isAway(err error) bool {
+	answer, ok := errors.AsType[*source.Error](err)
+	unanswered := ok && answer.Status == 0 && (errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err))
+	return unanswered || errdefs.IsResourceExhausted(err)
 }
 
 // piece returns memory for a piece, which freePieces takes back.

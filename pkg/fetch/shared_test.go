@@ -25,6 +25,7 @@ func TestFailureOfOthers(t *testing.T) {
 	}
 	const same, otherPath, otherHost = "one.example/team/app:2", "one.example/team/other:1", "two.example/team/app:1"
 	of := func(class error) error { return &source.Error{Host: "one.example", Err: class} }
+	answer := func(class error) error { return &source.Error{Host: "one.example", Err: class, Status: 503} }
 	for name, c := range map[string]struct {
 		err   error
 		holds []string
@@ -32,6 +33,7 @@ func TestFailureOfOthers(t *testing.T) {
 		"not there":        {of(errdefs.ErrNotFound), []string{same}},
 		"refused":          {of(errdefs.ErrPermissionDenied), []string{same}},
 		"away":             {of(errdefs.ErrUnavailable), []string{same, otherPath}},
+		"out of order":     {answer(errdefs.ErrUnavailable), []string{same}},
 		"asked too often":  {of(errdefs.ErrResourceExhausted), []string{same, otherPath}},
 		"wrong bytes":      {fetch.ErrCorrupt, []string{same}},
 		"of this computer": {errors.New("disk full"), nil},

@@ -113,6 +113,17 @@ func (s *Scheduler) later(f func()) {
 	s.late = append(s.late, f)
 }
 
+// tidy is Close if no other pull than r is at work.
+func (s *Scheduler) tidy(r *run) {
+	s.mu.Lock()
+	_, works := s.loads[r]
+	alone := works && len(s.loads) == 1
+	s.mu.Unlock()
+	if alone {
+		s.Close()
+	}
+}
+
 // Close ends the leases of the pulls that failed. Until then what they brought is
 // there for the others. It is called once all pulls have ended.
 func (s *Scheduler) Close() {

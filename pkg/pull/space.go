@@ -40,6 +40,7 @@ func (r *run) makeRoom(ctx context.Context, space store.FreeSpace) error {
 	if r.plan.Missing.fits(space) == nil {
 		return nil
 	}
+	r.scheduler.tidy(r) // what failed pulls brought is garbage, too
 	if err := r.p.Store.Collect(ctx, store.GarbageNow); err != nil {
 		r.p.warn(r.plan.Request.Ref, "making room: %v", store.WithErrno(err))
 	}

@@ -30,8 +30,10 @@ type chain struct {
 	layers   []*layer        // the others, bottom first
 	claimed  []digest.Digest // those of layers that no other image was making at first
 	ghosts   sync.Once       // see removeGhosts
-	direct   bool            // this process writes the snapshots; otherwise the store's applier does
-	engine   Engine          // as the result names it
+	keeping  sync.Mutex
+	kept     bool   // see keep
+	direct   bool   // this process writes the snapshots; otherwise the store's applier does
+	engine   Engine // as the result names it
 	reason   string
 }
 
@@ -115,10 +117,8 @@ func (c *chain) find(ctx context.Context) (store.Found, error) {
 		if highest == "" || err != nil {
 			return found, err
 		}
-		if c.img.Keep != nil {
-			if err := c.img.Keep(ctx); err != nil {
-				return found, err
-			}
+		if err := c.keep(ctx); err != nil {
+			return found, err
 		}
 		if held, err := c.u.store.Hold(ctx, highest.String()); held || err != nil {
 			return found, err
@@ -356,27 +356,38 @@ func (l *layer) follow(ctx context.Context) error {
 	return l.take(ctx)
 }
 
-// take relies on the snapshot that another image has made.
+// keep puts the blobs of the image under the lease, once, before anything of other
+// images is relied upon: these may fail, or let go of what they brought.
+func (c *chain) keep(ctx context.Context) error {
+	c.keeping.Lock()
+	defer c.keeping.Unlock()
+	if c.kept || c.img.Keep == nil {
+		return nil
+	}
+	err := c.img.Keep(ctx)
+	c.kept = err == nil
+	return err
+}
+
+// take relies on the snapshot that another image has made. The layer is not ready
+// before all of it is there.
 func (l *layer) take(ctx context.Context) error {
-	l.blobOnly = true
+	tell := l.markReady
+	l.blobOnly, l.markReady = true, func() {}
+	if err := l.c.keep(ctx); err != nil {
+		return err
+	}
+	if err := l.hold(ctx); err != nil {
+		return err
+	}
 	if unlock, err := l.u.fetcher.Shared.Lock(ctx, l.img.blob(l.desc)); err == nil { // the blob is committed beside the snapshot
 		unlock()
 	}
 	if err := l.keepBlob(ctx); err != nil {
 		return err
 	}
-	if l.chainID == l.c.top().String() {
-		if l.img.Keep != nil {
-			if err := l.img.Keep(ctx); err != nil {
-				return err
-			}
-		}
-		if err := l.hold(ctx); err != nil {
-			return err
-		}
-	}
 	l.followed, l.done = true, true
-	l.markReady()
+	tell()
 	close(l.stored)
 	return nil
 }
@@ -395,12 +406,14 @@ func prepareAll(ctx context.Context, layers []*layer) error {
 
 // heaviestFirst returns the layers in the order of what is left to do when they
 // begin, the most first, so that the last of them ends soonest; and those that other
-// images make.
+// images make. What others have made already is among neither.
 func (c *chain) heaviestFirst() (sorted, others []*layer) {
 	for _, l := range c.layers {
-		if l.release == nil {
+		switch {
+		case l.followed:
+		case l.release == nil:
 			others = append(others, l)
-		} else {
+		default:
 			sorted = append(sorted, l)
 		}
 	}
