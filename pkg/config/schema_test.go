@@ -129,14 +129,16 @@ func TestSchemaAgreesWithTheProgram(t *testing.T) {
 func TestEveryKey(t *testing.T) {
 	s := schema(t)
 	samples := map[string]string{
-		"mirrors":        "[{ host = 'docker.io', endpoints = ['https://m'] }]",
-		"credentials":    "[{ source = 'anonymous' }]",
-		"labels":         "{ Key = 'value' }",
-		"platforms":      "['linux/arm64']",
-		"proxy":          "'http://p:1'",
-		"verify.mode":    "'pinned'",
-		"verify.digests": "['alpine=sha256:" + strings.Repeat("0", 64) + "']",
-		"unpack":         "'false'", "engine": "'client'", "policy": "'missing'", "progress": "'plain'", "output_style": "'docker'",
+		"default_registry": "'registry.example.com/team'",
+		"aliases":          "{ app = 'registry.example.com/team/app' }",
+		"mirrors":          "[{ host = 'docker.io', endpoints = ['https://m'] }]",
+		"credentials":      "[{ source = 'anonymous' }]",
+		"labels":           "{ Key = 'value' }",
+		"platforms":        "['linux/arm64']",
+		"proxy":            "'http://p:1'",
+		"verify.mode":      "'pinned'",
+		"verify.digests":   "['alpine=sha256:" + strings.Repeat("0", 64) + "']",
+		"unpack":           "'false'", "engine": "'client'", "policy": "'missing'", "progress": "'plain'", "output_style": "'docker'",
 	}
 	kinds := []string{"'other'", "true", "7", "['x']", "'7s'", "'7MiB'"}
 	for i, setting := range config.Table() {
