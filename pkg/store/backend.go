@@ -38,6 +38,9 @@ type Backend interface {
 	Folders(ctx context.Context) (content, snapshots *Place)
 	// Namespaces is that of Store.
 	Namespaces(ctx context.Context) ([]string, error)
+	// Snapshotter is the one of that name, nil if it is not open. Whether a daemon has
+	// it shows when it is asked.
+	Snapshotter(name string) snapshots.Snapshotter
 	// Files is a look at the files of records.
 	Files(ctx context.Context) Files
 	// Refill is that of Store.

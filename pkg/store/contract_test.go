@@ -11,7 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
@@ -20,7 +22,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/containerd-pull/containerd-pull/pkg/image"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/testdaemon"
 	"github.com/containerd-pull/containerd-pull/pkg/internal/pulltest/teststore"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
@@ -47,6 +51,7 @@ func TestContract(t *testing.T) {
 		"attachment":  attaches,
 		"wrong sizes": findsMisfits,
 		"giants":      readsNoGiants,
+		"uses":        tellsUses,
 	}
 	for _, snapshotter := range []string{store.Overlayfs, store.Native} {
 		t.Run("root/"+snapshotter, func(t *testing.T) {
@@ -613,5 +618,62 @@ func attaches(t *testing.T, s *store.Store) {
 	end()
 	if s.Disconnected(ctx) {
 		t.Error("got a backend disconnected because the work has ended")
+	}
+}
+
+// tellsUses of images by their names, and by what stands on their snapshots.
+func tellsUses(t *testing.T, s *store.Store) {
+	ctx, _, _ := teststore.Lease(t, s, teststore.Ref)
+	record := func(name, snapshotter string) images.Image {
+		keeps := func(dgst digest.Digest, key, value string) {
+			if _, err := s.Content.Update(ctx, content.Info{Digest: dgst, Labels: map[string]string{key: value}}, "labels."+key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		config, manifest := teststore.Blob(ctx, t, s, name+" config"), teststore.Blob(ctx, t, s, name)
+		keeps(config, image.LabelSnapshot+snapshotter, name)
+		keeps(manifest, image.LabelConfig, config.String())
+		return teststore.Image(name, name, nil)
+	}
+	create := func(c containers.Container) {
+		c.Runtime.Name, c.Spec = "io.containerd.runc.v2", &anypb.Any{TypeUrl: "spec", Value: []byte("{}")}
+		if _, err := s.Containers.Create(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, pair := range []string{"base", "derived base", "volume", "moved", "remapped moved", "idle"} {
+		name, parent, _ := strings.Cut(pair, " ")
+		teststore.Commit(ctx, t, s, name, parent)
+	}
+	teststore.Prepare(ctx, t, s, "rw", "derived")
+	teststore.Prepare(ctx, t, s, "user", "remapped")
+	if _, err := s.Snapshotter.View(ctx, "shown", "volume"); err != nil {
+		t.Fatal(err)
+	}
+	create(containers.Container{ID: "nameless", Snapshotter: s.Name, SnapshotKey: "rw"})
+	create(containers.Container{ID: "elder", Image: "tag", Snapshotter: s.Name, SnapshotKey: "user"})
+	create(containers.Container{ID: "far", Image: "gone", Snapshotter: "elsewhere", SnapshotKey: "x"})
+	want := map[string]string{
+		"derived": "container nameless uses it",
+		"volume":  "snapshot shown of " + s.Name + " is on top of it",
+		"moved":   "container elder uses it",
+		"distant": "container far may use it, and its snapshotter elsewhere cannot be looked at",
+		"tag":     "container elder uses it",
+		"base":    "", "idle": "", "unknown": "",
+	}
+	all := []images.Image{teststore.Image("tag", "new", nil), teststore.Image("unknown", "old", nil), record("distant", "elsewhere")}
+	for _, name := range []string{"base", "derived", "volume", "moved", "idle"} {
+		all = append(all, record(name, s.Name))
+	}
+	uses, err := s.Uses(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, img := range all {
+		got[img.Name] = uses.Of(img)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("uses differ (-want +got):\n%s", diff)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -56,6 +57,11 @@ func (d *daemon) isVersion2(ctx context.Context) (bool, error) {
 // Namespaces implements store.Backend.
 func (d *daemon) Namespaces(ctx context.Context) ([]string, error) {
 	return d.client.NamespaceService().List(ctx)
+}
+
+// Snapshotter implements store.Backend.
+func (d *daemon) Snapshotter(name string) snapshots.Snapshotter {
+	return d.client.SnapshotService(name)
 }
 
 // identity is what a daemon calls itself for as long as its root exists.

@@ -99,6 +99,14 @@ func (r *root) Namespaces(ctx context.Context) (names []string, err error) {
 	})
 }
 
+// Snapshotter implements store.Backend.
+func (r *root) Snapshotter(name string) snapshots.Snapshotter {
+	if name != r.parts.Name {
+		return nil
+	}
+	return r.parts.Snapshotter
+}
+
 // Collect implements store.Backend. A root has no other collector, so everything
 // is collected whatever was asked for.
 func (r *root) Collect(ctx context.Context, _ store.What) error {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -17,6 +16,9 @@ import (
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/output"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
+
+// docker is the namespace of Docker.
+const docker = "moby"
 
 // Removal is the removal of images from one store.
 type Removal struct {
@@ -28,7 +30,7 @@ type Removal struct {
 // Judge refuses the removal if one of the images is to stay.
 func (r *Removal) Judge(ctx context.Context) error {
 	ctx = r.Store.Context(ctx)
-	used, all, err := r.look(ctx)
+	uses, all, err := r.look(ctx)
 	if err != nil {
 		return err
 	}
@@ -40,10 +42,8 @@ func (r *Removal) Judge(ctx context.Context) error {
 		if isPinned(img) {
 			why = "it is pinned"
 		}
-		for _, c := range used {
-			if c.Image == img.Name {
-				why = fmt.Sprintf("container %s uses it", c.ID)
-			}
+		if user := uses.Of(img); user != "" {
+			why = user
 		}
 		if why != "" {
 			return &exit.UsageError{Err: fmt.Errorf("image %s stays: %s", img.Name, why), Remedy: "--force removes it all the same"}
@@ -52,14 +52,14 @@ func (r *Removal) Judge(ctx context.Context) error {
 	return nil
 }
 
-func (r *Removal) look(ctx context.Context) (used []containers.Container, all []images.Image, err error) {
-	if used, err = r.Store.Containers.List(ctx); err != nil {
-		return nil, nil, fmt.Errorf("listing containers: %w", err)
+func (r *Removal) look(ctx context.Context) (uses *store.Uses, all []images.Image, err error) {
+	if uses, err = r.Store.Uses(ctx); err != nil {
+		return nil, nil, err
 	}
 	if all, err = r.Store.Images.List(ctx); err != nil {
 		return nil, nil, fmt.Errorf("listing images: %w", err)
 	}
-	return used, all, nil
+	return uses, all, nil
 }
 
 func isPinned(img images.Image) bool { return img.Labels[output.LabelPinned] == output.PinnedValue }
@@ -80,17 +80,23 @@ func (r *Removal) othersOfCRI(img images.Image, all []images.Image) (others []st
 	return others
 }
 
-// FindUnused makes the removal one of all images that no container uses. What is
-// pinned stays, and so does every name of an image of which one name stays.
+// FindUnused makes the removal one of all images that nothing uses. What is pinned
+// stays, and so does every name of an image of which one name stays. Docker's images
+// are refused: containerd does not know of its containers that do not run.
 func (r *Removal) FindUnused(ctx context.Context) error {
-	used, all, err := r.look(r.Store.Context(ctx))
+	if r.Store.Namespace == docker {
+		return &exit.UsageError{
+			Err:    fmt.Errorf("namespace %s is Docker's, and containerd does not know which of its images stopped containers use", docker),
+			Remedy: "docker image prune knows it",
+		}
+	}
+	uses, all, err := r.look(r.Store.Context(ctx))
 	if err != nil {
 		return err
 	}
 	stay := map[digest.Digest]bool{}
 	for _, img := range all {
-		isUsed := slices.ContainsFunc(used, func(c containers.Container) bool { return c.Image == img.Name })
-		stay[img.Target.Digest] = stay[img.Target.Digest] || isUsed || isPinned(img)
+		stay[img.Target.Digest] = stay[img.Target.Digest] || uses.Of(img) != "" || isPinned(img)
 	}
 	r.Images = slices.DeleteFunc(all, func(img images.Image) bool { return stay[img.Target.Digest] })
 	return nil
@@ -118,7 +124,7 @@ func (r *Removal) Run(ctx context.Context, shown *output.Removed) error {
 		if slices.Contains(shown.Removed, img.Name) { // it was named twice
 			continue
 		}
-		if err := r.Store.Images.Delete(r.Store.Context(ctx), img.Name); err != nil && !errdefs.IsNotFound(err) {
+		if err := r.remove(r.Store.Context(ctx), img); err != nil {
 			return fmt.Errorf("removing %s: %w", img.Name, err)
 		}
 		shown.Removed = append(shown.Removed, img.Name)
@@ -129,4 +135,26 @@ func (r *Removal) Run(ctx context.Context, shown *output.Removed) error {
 		}
 	}
 	return r.Store.Flush()
+}
+
+// remove removes a record, unless it points to something else by now. A daemon before
+// 2.0 does not heed the target.
+func (r *Removal) remove(ctx context.Context, img images.Image) error {
+	now, err := r.Store.Image(ctx, img.Name)
+	if err != nil || now == nil {
+		return err
+	}
+	if now.Target.Digest == img.Target.Digest {
+		err = r.Store.Images.Delete(ctx, img.Name, images.DeleteTarget(&img.Target))
+		if !errdefs.IsNotFound(err) {
+			return err
+		}
+		if now, err = r.Store.Image(ctx, img.Name); err != nil || now == nil {
+			return err
+		}
+	}
+	return &exit.UsageError{
+		Err:    fmt.Errorf("it stays: it points to %s by now, and not to %s", now.Target.Digest, img.Target.Digest),
+		Remedy: "look at it, and remove it again",
+	}
 }
