@@ -23,6 +23,11 @@ func TestRemoveProfile(t *testing.T) {
 		{"names that begin alike", "[profiles.xx]\na = 1\n[profiles.x]\na = 1\n", "[profiles.xx]\na = 1\n"},
 		{"quoted", "[profiles.\"x\"]\na = 1\n[ profiles . 'y' ]\n", "[ profiles . 'y' ]\n"},
 		{"strings over lines", "[profiles.y]\na = '''\n[profiles.x]\n# no comment\n'''\n[profiles.x]\nb = [\n  1,\n  2,\n]\n", "[profiles.y]\na = '''\n[profiles.x]\n# no comment\n'''\n"},
+		{"a block of its own before the next", "[profiles.y]\nb = 1\n[profiles.x]\na = 1\n# below\n\n# Section of z\n# more\n\n[profiles.z]\n", "[profiles.y]\nb = 1\n\n# Section of z\n# more\n\n[profiles.z]\n"},
+		{"a footer", "[profiles.y]\n\n[profiles.x]\na = 1\n\n# vim: ft=toml\n\n# two = 2\n", "[profiles.y]\n\n# vim: ft=toml\n\n# two = 2\n"},
+		{"commented out", "[profiles.x]\na = 1\n\n# what b is\n#b = 2\n\n#[profiles.x.tls]\n\n# the CA\n#ca = 'c'\n\n#[[profiles.x.credentials]]\n# or else\n\n# footer\n", "# footer\n"},
+		{"commented out of another", "[profiles.x]\na = 1\n\n#[profiles.y]\n\n# the CA\n#ca = 'c'\n\n#[profiles.xx.tls]\n", "#[profiles.y]\n\n# the CA\n#ca = 'c'\n\n#[profiles.xx.tls]\n"},
+		{"a string that ends like a comment", "[profiles.x]\na = \"\"\"\n\n# secret\n\n# all\"\"\"\n\n# footer\n", "# footer\n"},
 		{"an inline table", "profiles = { x = { a = 1 } }\n", ""},
 		{"YAML", "profiles:\n  x:\n    a: 1\n", ""},
 	} {

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -8,8 +9,9 @@ import (
 )
 
 // WithoutProfile returns the text of a TOML file without a profile: without its tables
-// and keys, what stands between them, and the comments directly above. All else stays
-// as it is, byte for byte. A profile within an inline table stays too.
+// and keys, what stands between them, the comments directly above and below, and those
+// of its keys and tables that are commented out. All else stays as it is, byte for byte.
+// A profile within an inline table stays too.
 func WithoutProfile(data []byte, name string) []byte {
 	var kept []string
 	lines := strings.SplitAfter(string(data), "\n")
@@ -19,20 +21,80 @@ func WithoutProfile(data []byte, name string) []byte {
 		if !start.inside || i > 0 && starts[i-1].inside {
 			continue
 		}
-		end := len(lines)
+		end, last := len(lines), start.line-1
 		for _, next := range starts[i:] {
 			if !next.inside {
 				end = aboveComments(lines, next.line-1)
 				break
 			}
+			last = next.line - 1
 		}
 		kept = append(kept, lines[from:max(from, aboveComments(lines, start.line-1))]...)
+		for _, block := range foreign(lines[endOf(lines[:end], last):end], name) {
+			if len(kept) > 0 && !isBlank(kept[len(kept)-1]) {
+				kept = append(kept, "\n")
+			}
+			kept = append(kept, block...)
+		}
 		from = end
 	}
 	if kept = append(kept, lines[from:]...); from == len(lines) { // what was last leaves no empty lines
 		return []byte(strings.TrimRight(strings.Join(kept, ""), "\n") + "\n")
 	}
 	return []byte(strings.Join(kept, ""))
+}
+
+func isBlank(line string) bool { return strings.TrimSpace(line) == "" }
+
+// endOf returns the index behind the last line of the expression that begins at from and
+// is the last of the lines. The end of a string may look like a comment.
+func endOf(lines []string, from int) int {
+	end := len(lines)
+	for end > from+1 && (isBlank(lines[end-1]) || strings.HasPrefix(strings.TrimSpace(lines[end-1]), "#")) {
+		end--
+	}
+	for end < len(lines) && !isWhole(strings.Join(lines[from:end], "")) {
+		end++
+	}
+	return end
+}
+
+func isWhole(text string) bool {
+	var p unstable.Parser
+	p.Reset([]byte(text))
+	for p.NextExpression() {
+		continue
+	}
+	return p.Error() == nil
+}
+
+var (
+	commentedKey   = regexp.MustCompile(`^#[A-Za-z0-9_-]+ = `)
+	commentedTable = regexp.MustCompile(`^#\[\[?profiles\.([A-Za-z0-9_-]+)[].]`)
+)
+
+// foreign returns those blocks of comments below a profile that are not its own, each
+// with the empty lines after it. Its own are the one directly below, and keys and tables
+// of it that are commented out.
+func foreign(lines []string, name string) (blocks [][]string) {
+	others := false // of another profile is all behind a table of that
+	for begin, i := 0, 0; i < len(lines); begin = i {
+		own := i == 0
+		for ; i < len(lines) && !isBlank(lines[i]); i++ {
+			own = own || commentedKey.MatchString(lines[i])
+			if table := commentedTable.FindStringSubmatch(lines[i]); table != nil {
+				own, others = true, table[1] != name
+			}
+		}
+		isComment := i > begin
+		for i < len(lines) && isBlank(lines[i]) {
+			i++
+		}
+		if isComment && (!own || others) {
+			blocks = append(blocks, lines[begin:i])
+		}
+	}
+	return blocks
 }
 
 // aboveComments returns the index of the first of the lines of comment that end above
