@@ -70,23 +70,35 @@ func runRm(ctx context.Context, o *rmOptions, args []string) error {
 	defer s.close()
 	o.warn(s.settings.Warnings()...)
 	shown := output.Removed{SchemaVersion: 1, Removed: []string{}}
-	var todo []*remove.Removal
-	for _, names := range s.stores(args) {
-		var r *remove.Removal
-		if r, err = o.removal(ctx, s, names); err != nil {
-			break
-		}
-		todo = append(todo, r)
-	}
-	for _, r := range todo {
-		if err == nil {
-			err = r.Run(ctx, &shown)
-		}
-	}
+	err = o.removeAll(ctx, s, args, &shown)
 	if err = errors.Join(err, s.parts.Close()); err != nil && len(shown.Removed) == 0 {
 		return store.WithCause(ctx, err)
 	}
 	return errors.Join(err, writeFormatted(o.streams.out, o.format, shown, shown.Write))
+}
+
+// removeAll judges all before it removes any. One store is open at a time, so that
+// those of several are opened again.
+func (o *rmOptions) removeAll(ctx context.Context, s *session, args []string, shown *output.Removed) error {
+	var todo []*remove.Removal
+	parts := s.stores(args)
+	for _, names := range parts {
+		r, err := o.removal(ctx, s, names)
+		if err != nil {
+			return err
+		}
+		todo = append(todo, r)
+	}
+	for i, r := range todo {
+		var err error
+		if r.Store, err = s.existingStore(ctx, s.configOf(parts[i]).Store, false); err != nil {
+			return err
+		}
+		if err := r.Run(ctx, shown); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removal finds what is to be removed from the store of names.
@@ -106,7 +118,8 @@ func (o *rmOptions) removal(ctx context.Context, s *session, names []wanted) (*r
 	return r, r.Judge(ctx)
 }
 
-// agree asks whether what is unused may go.
+// agree asks whether what is unused may go. What is agreed to is shown where it is
+// asked: stderr may be a file.
 func (o *rmOptions) agree(ctx context.Context, r *remove.Removal) error {
 	if err := r.FindUnused(ctx); err != nil || len(r.Images) == 0 || o.yes {
 		return err
@@ -116,8 +129,11 @@ func (o *rmOptions) agree(ctx context.Context, r *remove.Removal) error {
 		names = append(names, printable.Line(img.Name))
 	}
 	few := progress.Plural(len(names), "image")
-	fmt.Fprintf(o.streams.err, "No container uses, and the kubelet does not keep:\n  %s\n", strings.Join(names, "\n  "))
-	answer, err := terminal.Ask(ctx, "Remove "+few+"? [y/N] ")
+	list := fmt.Sprintf("No container uses, and the kubelet does not keep:\n  %s\n", strings.Join(names, "\n  "))
+	answer, err := terminal.Ask(ctx, list+"Remove "+few+"? [y/N] ")
+	if errors.Is(err, terminal.ErrNone) {
+		fmt.Fprint(o.streams.err, list)
+	}
 	if err != nil {
 		return noTerminal(err, few+" would be removed, and there is no terminal to ask on", "--yes removes without asking")
 	}

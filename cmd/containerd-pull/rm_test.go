@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +21,7 @@ import (
 type shelf struct {
 	socket, registry string
 	other            string
+	config           string // of all of them
 }
 
 func newShelf(t *testing.T, version string) *shelf {
@@ -30,13 +34,34 @@ func newShelf(t *testing.T, version string) *shelf {
 		}
 		return strings.TrimSpace(out)
 	}
-	manifest := pull("--format={{(index .platforms 0).manifest}}", s.ref("used"))
+	manifest, config, _ := strings.Cut(pull("--format={{(index .platforms 0).manifest}} {{(index .platforms 0).config}}", s.ref("used")), " ")
+	s.config = config
 	pull("--unpack=false", "--label=io.cri-containerd.pinned=pinned", s.ref("pinned"))
 	pull("--unpack=false", "--label=io.cri-containerd.image=managed", s.ref("cri"), s.ref("cri2"))
 	s.other = s.registry + "/other@" + manifest
 	pull("--unpack=false", s.other)
 	s.ctr(t, "containers", "create", "--snapshotter=native", s.ref("used"), "c1", "true")
+	s.tellSnapshot(t, "")
 	return s
+}
+
+// tellSnapshot has the config, which is that of all images here, say which snapshot was
+// made of it. If it says none, a container uses an image by the name alone.
+func (s *shelf) tellSnapshot(t *testing.T, top string) {
+	t.Helper()
+	s.ctr(t, "content", "label", s.config, "containerd.io/gc.ref.snapshot.native="+top)
+}
+
+// top is the snapshot on which c1 stands.
+func (s *shelf) top(t *testing.T) string {
+	t.Helper()
+	for line := range strings.Lines(s.ctr(t, "snapshots", "--snapshotter=native", "list")) {
+		if fields := strings.Fields(line); fields[0] == "c1" {
+			return fields[1]
+		}
+	}
+	t.Fatal("c1 has no snapshot")
+	return ""
 }
 
 func (s *shelf) ref(name string) string { return s.registry + "/" + name + ":latest" }
@@ -102,6 +127,13 @@ func TestRemoveFromDaemon(t *testing.T) {
 			if out, code := s.run(t, "images", "--snapshotter=native", s.ref("pinned"), s.other); code != 0 || !strings.Contains(out, "unpacked, pinned") || !strings.Contains(out, "2 images") {
 				t.Errorf("images: got %d and %s", code, out)
 			}
+			s.tellSnapshot(t, s.top(t))
+			for _, args := range [][]string{{s.other}, {"--prune"}} {
+				if out, code := s.run(t, append([]string{"rm"}, args...)...); s.names(t) != all {
+					t.Fatalf("rm %s removed what stands below a container: got %d and %s", args, code, out)
+				}
+			}
+			s.tellSnapshot(t, "")
 			if version == "2.4" { // the question does not depend on the daemon
 				s.answer(t, "n", 2, all)
 				s.answer(t, "y", 0, "cri2 cri pinned used")
@@ -130,6 +162,8 @@ func TestRemoveFromDaemon(t *testing.T) {
 func (s *shelf) answer(t *testing.T, answer string, code int, left string) {
 	t.Helper()
 	cmd := exec.Command(programName, "rm", "--prune", "--address", s.socket)
+	var log bytes.Buffer // what is agreed to must be seen all the same
+	cmd.Stderr = &log
 	terminal, err := pty.Start(cmd)
 	if err != nil {
 		t.Fatal(err)
@@ -141,6 +175,9 @@ func (s *shelf) answer(t *testing.T, answer string, code int, left string) {
 		n, err = terminal.Read(buf)
 		seen.Write(buf[:n])
 	}
+	if !strings.Contains(seen.String(), s.other) {
+		t.Errorf("got the question %s, want the image in it; the log has %s", &seen, &log)
+	}
 	if _, err := io.WriteString(terminal, answer+"\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -151,5 +188,37 @@ func (s *shelf) answer(t *testing.T, answer string, code int, left string) {
 	}
 	if got := s.names(t); got != left {
 		t.Errorf("after %q: got %q, want %q", answer, got, left)
+	}
+}
+
+// TestRemoveFromSeveralNamespaces: one store is open at a time, and all names are
+// judged before any is removed.
+func TestRemoveFromSeveralNamespaces(t *testing.T) {
+	s := &shelf{socket: startContainerd(t, "2.4"), registry: newWorld(t).host()}
+	config := filepath.Join(t.TempDir(), "config.toml")
+	text := ""
+	for _, name := range []string{"one", "two"} {
+		text += fmt.Sprintf("[profiles.%[1]s]\nmatch = [%[2]q]\nnamespace = %[1]q\n", name, s.registry+"/"+name)
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	both := []string{"--config=" + config, s.ref("one"), s.ref("two")}
+	if out, code := s.run(t, append([]string{"--unpack=false"}, both...)...); code != 0 {
+		t.Fatalf("pull: got %d and %s", code, out)
+	}
+	left := func() string {
+		return s.ctr(t, "-n", "one", "images", "list", "-q") + s.ctr(t, "-n", "two", "images", "list", "-q")
+	}
+	s.ctr(t, "-n", "two", "images", "label", s.ref("two"), "io.cri-containerd.pinned=pinned")
+	if out, code := s.run(t, append([]string{"rm"}, both...)...); code != 2 || left() != s.ref("one")+"\n"+s.ref("two")+"\n" {
+		t.Errorf("with one pinned: got %d and %s, and %q is left", code, out, left())
+	}
+	s.ctr(t, "-n", "two", "images", "label", s.ref("two"), "io.cri-containerd.pinned=")
+	if out, code := s.run(t, append([]string{"rm"}, both...)...); code != 0 || left() != "" {
+		t.Errorf("got %d and %s, and %q is left", code, out, left())
+	}
+	if out, code := s.run(t, "rm", "--prune", "--namespace=moby"); code != 2 || !strings.Contains(out, "namespace moby is Docker's") {
+		t.Errorf("of Docker: got %d and %s", code, out)
 	}
 }
