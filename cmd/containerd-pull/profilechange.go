@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/terminal"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
+	"github.com/containerd-pull/containerd-pull/pkg/failure"
 	"github.com/containerd-pull/containerd-pull/pkg/printable"
 	"github.com/containerd-pull/containerd-pull/pkg/store"
 )
@@ -48,16 +50,29 @@ func runProfileRm(_ context.Context, o *profileOptions, args []string) error {
 		return err
 	}
 	if users := settings.Dependents(args[0]); len(users) > 0 {
-		return &exit.UsageError{
-			Err:    fmt.Errorf("profile %s stays: %s", args[0], strings.Join(users, ", ")),
-			Remedy: "change that first: " + programName + " profile edit " + args[0],
-		}
+		return stays(args[0], users)
 	}
 	if err := config.RemoveProfile(path, args[0]); err != nil {
 		return writeError(err)
 	}
 	_, err = fmt.Fprintln(o.streams.out, printable.Line(path))
 	return exit.AsOutput(err)
+}
+
+// stays is the error for a profile that others need.
+func stays(name string, users []config.Dependent) error {
+	var texts, edits []string
+	for _, u := range users {
+		texts = append(texts, u.Text)
+		if u.Profile != "" {
+			edits = append(edits, programName+" profile edit "+u.Profile)
+		}
+	}
+	remedy := "change that first"
+	if len(edits) > 0 {
+		remedy += ": " + strings.Join(edits, ", ")
+	}
+	return &exit.UsageError{Err: fmt.Errorf("profile %s stays: %s", name, strings.Join(texts, ", ")), Remedy: remedy}
 }
 
 // writeError is the error of writing a configuration file: one of usage, unless it is
@@ -92,13 +107,29 @@ func runProfileEdit(ctx context.Context, o *profileOptions, args []string) error
 	return errors.Join(exit.AsOutput(err), draft.Close())
 }
 
+// abandon ends an edit that failed or was interrupted. A copy that was changed stays.
+func abandon(ctx context.Context, draft *config.Draft, err error) error {
+	switch cause := context.Cause(ctx); {
+	case cause != nil:
+		err = cause
+	case errors.Is(err, terminal.ErrInterrupted): // the terminal tells both, and the editor may end first
+		err = &exit.SignalError{Signal: os.Interrupt}
+	default:
+		err = exit.AsUsage(err)
+	}
+	if draft.IsChanged() {
+		return failure.New(err, "%v", err).WithHint("what was edited is in %s", draft.Path)
+	}
+	return errors.Join(err, draft.Close())
+}
+
 // edit runs the editor until the draft has no mistake, or the user gives up. A copy with
 // mistakes stays: it is work.
 func (o *profileOptions) edit(ctx context.Context, draft *config.Draft, line int) error {
 	for {
 		e := terminal.Editor{Getenv: o.caller.Getenv, In: o.streams.in, Out: o.streams.out, Err: o.streams.err}
 		if err := e.Edit(ctx, draft.Path, line); err != nil {
-			return errors.Join(exit.AsUsage(err), draft.Close())
+			return abandon(ctx, draft, err)
 		}
 		wrong := draft.Check()
 		if len(wrong) == 0 {
@@ -108,6 +139,9 @@ func (o *profileOptions) edit(ctx context.Context, draft *config.Draft, line int
 			exit.Write(o.streams.err, exit.AsUsage(w), o.caller)
 		}
 		answer, err := terminal.Ask(ctx, "Edit again? [Y/n] ")
+		if ctx.Err() != nil {
+			return abandon(ctx, draft, err)
+		}
 		if err != nil || strings.HasPrefix(strings.ToLower(answer), "n") {
 			return &exit.UsageError{Err: errors.New("nothing was written"), Remedy: "what was edited is in " + draft.Path}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -62,24 +63,31 @@ func (e *severalHolders) paths() []string {
 	return all
 }
 
-// Dependents says in words what would lack a profile that is removed.
-func (s *Settings) Dependents(profile string) []string {
-	var all []string
+// Dependent is what would lack a profile that is removed.
+type Dependent struct {
+	Text    string // in words
+	Profile string // the one that extends it, empty if it is a default_profile
+}
+
+// Dependents lists what would lack a profile that is removed.
+func (s *Settings) Dependents(profile string) []Dependent {
+	var all []Dependent
 	for _, p := range s.Profiles() {
 		if p.Extends == profile {
-			all = append(all, "profile "+p.Name+" extends it")
+			all = append(all, Dependent{"profile " + p.Name + " extends it", p.Name})
 		}
 	}
 	for _, d := range s.files.documents {
 		if name, _ := d.At([]string{keyDefault}); name == profile {
-			all = append(all, fmt.Sprintf("it is the default_profile of %s:%d", d.Path, d.Line([]string{keyDefault})))
+			all = append(all, Dependent{Text: fmt.Sprintf("it is the default_profile of %s:%d", d.Path, d.Line([]string{keyDefault}))})
 		}
 	}
 	return all
 }
 
-// RemoveProfile removes a profile from a file, with the comments directly above it and
-// between its keys. All else in the file stays as it is.
+// RemoveProfile removes a profile from a file, with its comments: those directly above
+// and below, those between its keys, and the keys and tables that are commented out. All
+// else in the file stays as it is.
 func RemoveProfile(path, name string) error {
 	old, err := userfile.Named(path, file.MaxSize)
 	if err != nil {
@@ -154,6 +162,13 @@ func (d *Draft) Check() []*file.Error {
 		return []*file.Error{wrong}
 	}
 	return check(doc, d.caller)
+}
+
+// IsChanged reports whether the copy is another than the file was, or whether that
+// cannot be told.
+func (d *Draft) IsChanged() bool {
+	edited, err := userfile.Named(d.Path, file.MaxSize)
+	return !errors.Is(err, fs.ErrNotExist) && (err != nil || !bytes.Equal(edited.Data, d.old.Data))
 }
 
 // Save writes the copy over the file, and reports whether that changed anything. A file
