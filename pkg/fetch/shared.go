@@ -79,7 +79,7 @@ func (s *Shared) failure(b Blob) error {
 	return f.err
 }
 
-// isAway reports whether err says of a host that it answers nobody now.
+// isAway reports whether err says that a host answers no client now.
 func isAway(err error) bool {
 	answer, ok := errors.AsType[*source.Error](err)
 	unanswered := ok && answer.Status == 0 && (errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err))
