@@ -83,25 +83,28 @@ func (p *project) open(n *yaml.Node, path string) (*project, error) {
 	if p.depth == maxIncludes {
 		return nil, p.at(n).wrongf("files include or extend each other more than %d deep", maxIncludes)
 	}
-	path, err := p.expand(n, path)
+	path, err := p.expandWord(n, path)
 	if err != nil {
 		return nil, err
 	}
 	if strings.Contains(path, "://") {
 		return nil, p.at(n).wrongf("%s is not on this machine", quoted(path)).withHint("fetch it, and name it here")
 	}
+	if path == Stdin {
+		return nil, p.at(n).wrongf("- is the standard input, which no file can name").withHint("name a file; ./- is one with the name -")
+	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(p.dir(), path)
 	}
-	name, data, err := read(path, MaxFrom, nil)
+	data, err := readFile(path, MaxFrom)
 	if err != nil {
 		return nil, err
 	}
-	docs, err := documents(name, data)
+	docs, err := documents(path, data)
 	if err != nil {
 		return nil, err
 	}
-	other := &project{Reader: p.Reader, found: p.found, path: path, name: name, dotEnv: p.dotEnv, depth: p.depth + 1}
+	other := &project{Reader: p.Reader, found: p.found, path: path, name: path, dotEnv: p.dotEnv, depth: p.depth + 1}
 	if len(docs) > 0 {
 		other.doc = docs[0]
 	}

@@ -66,21 +66,28 @@ func instructions(name string, data []byte) []instruction {
 			joined += before + " "
 			continue
 		}
-		all = append(all, newInstruction(Place{name, start}, joined+text))
-		until, joined = heredocOf(all[len(all)-1], joined+text), ""
+		if i, ok := newInstruction(Place{name, start}, joined+text); ok {
+			all = append(all, i)
+			until = heredocOf(i, joined+text)
+		}
+		joined = ""
 	}
-	if joined != "" {
-		all = append(all, newInstruction(Place{name, start}, joined))
+	if i, ok := newInstruction(Place{name, start}, joined); ok {
+		all = append(all, i)
 	}
 	return all
 }
 
-func newInstruction(at Place, text string) instruction {
+// newInstruction parses an instruction. Lines that only go on make none.
+func newInstruction(at Place, text string) (instruction, bool) {
 	words := strings.Fields(text)
+	if len(words) == 0 {
+		return instruction{}, false
+	}
 	if len(words) > 1 && strings.EqualFold(words[0], "ONBUILD") {
 		words = words[1:]
 	}
-	return instruction{at, strings.ToUpper(words[0]), words[1:]}
+	return instruction{at, strings.ToUpper(words[0]), words[1:]}, true
 }
 
 // heredocOf is the name of the heredoc that follows an instruction, empty if none does.

@@ -200,7 +200,7 @@ services:
 
 func TestCompose(t *testing.T) {
 	files := map[string]string{
-		"compose.yml": "include:\n- sub/more.yml\n- path: [sub/more2.yml]\n" + composeText, ".env": "FROM_FILE=9\nTAG=weaker\n",
+		"compose.yml": "include:\n- sub/more.yml\n- path: [\"${NONE:-./sub}/more2.yml\"]\n" + composeText, ".env": "FROM_FILE=9\nTAG=weaker\n",
 		"sub/base.yml": "services:\n  web: {image: web:1}\n", "sub/more.yml": "services: {m: {image: more}}\n", "sub/more2.yml": "services: {n: {image: \"more:$TAG\"}}\n",
 	}
 	compare(t, readFile(t, write(t, files), "compose.yml", reader()), `
@@ -256,6 +256,30 @@ func TestComposeMistakes(t *testing.T) {
 	}
 }
 
+// TestFilesDoNotNameStdin: - in a file is no way to the standard input, wherever the
+// file comes from; a file can have the name all the same.
+func TestFilesDoNotNameStdin(t *testing.T) {
+	dir := write(t, map[string]string{"-": "services: {b: {image: b}}\n"})
+	t.Chdir(dir)
+	for _, text := range []string{"include: [\"-\"]\n", "include: [{path: \"-\"}]\n", "services: {a: {extends: {file: \"-\", service: b}}}\n", "include: [\"${NONE:--}\"]\n"} {
+		times := 0
+		r := reader()
+		r.Stdin = func() ([]byte, error) { times++; return []byte(text), nil }
+		_, err := r.Read(list.Stdin)
+		compare(t, told(err), "stdin:1: - is the standard input, which no file can name | name a file; ./- is one with the name -")
+		if times != 1 {
+			t.Errorf("%q: stdin was read %d times", text, times)
+		}
+		compare(t, readFile(t, write(t, map[string]string{"f": text}), "f", reader()), "f:1: - is the standard input, which no file can name | name a file; ./- is one with the name -")
+	}
+	r := reader()
+	r.Stdin = func() ([]byte, error) { return []byte("include: [./-]\n"), nil }
+	found, err := r.Read(list.Stdin)
+	if err != nil || len(found.Entries) != 1 || found.Entries[0].Ref != "b" {
+		t.Errorf("got %v, %v, want the image of the file", found, err)
+	}
+}
+
 func TestDockerfiles(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"one stage", "FROM debian:12\nRUN true\n", "f:1 debian:12"},
@@ -273,6 +297,9 @@ func TestDockerfiles(t *testing.T) {
 		{"no value", "ARG BASE\nFROM ${BASE}\n", `f:2: "${BASE}": BASE has no value | give it a value by ARG before the first FROM, or name the image itself`},
 		{"no image", "FROM\n", `f:1: FROM "": want an image, and perhaps AS and a name`},
 		{"too many words", "FROM a b\n", `f:1: FROM "a b": want an image, and perhaps AS and a name`},
+		{"lines that only go on", "FROM a\n\\\n", "f:1 a"},
+		{"nothing but lines that go on", "FROM a\n \\\n\\\n\t\nFROM b\n\\", "f:1 a\nf:2 b"},
+		{"an instruction for later without one", "FROM a\nONBUILD\n", "f:1 a"},
 		{"only arguments", "ARG A=b\n", "f: the Dockerfile has no FROM"},
 	} {
 		t.Run(tc.name, func(t *testing.T) { compare(t, readText(t, tc.text), tc.want) })
@@ -282,7 +309,7 @@ func TestDockerfiles(t *testing.T) {
 // FuzzRead: whatever a file holds, it is read or its mistake is told, with places
 // within it.
 func FuzzRead(f *testing.F) {
-	for _, s := range []string{composeText, workload("Deployment", "spec.template.spec"), "{\"kind\":\"Pod\",\"spec\":{\"containers\":[{\"image\":\"a\"}]}}", "ARG A=b\nFROM $A AS c\nCOPY --from=c a b\nRUN <<E\nE\n", "a: &a [*a]", "services: {a: {<<: [*x], image: b}}"} {
+	for _, s := range []string{composeText, workload("Deployment", "spec.template.spec"), "{\"kind\":\"Pod\",\"spec\":{\"containers\":[{\"image\":\"a\"}]}}", "ARG A=b\nFROM $A AS c\nCOPY --from=c a b\nRUN <<E\nE\n", "a: &a [*a]", "services: {a: {<<: [*x], image: b}}", "FROM a\n\\\n", "include: [\"-\"]", "services: {a: {extends: {file: \"-\"}}}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -139,30 +139,34 @@ func listsIn(dir string) ([]string, error) {
 	return paths, nil
 }
 
-// read returns what a file holds, as UTF-8 text, and what messages call the file.
+// read returns what a file or the standard input holds, as UTF-8 text, and what
+// messages call it.
 func read(path string, most int64, stdin func() ([]byte, error)) (name string, data []byte, err error) {
 	name = NameOf(path)
-	if path == Stdin {
-		data, err = stdin()
-	} else {
-		var f userfile.File
-		f, err = userfile.Named(path, most)
-		data = f.Data
+	if path != Stdin {
+		data, err = readFile(path, most)
+		return name, data, err
 	}
-	if _, foreign := errors.AsType[*userfile.Foreign](err); foreign {
-		return "", nil, err // it names the file
-	}
-	if err != nil {
+	if data, err = stdin(); err != nil {
 		return "", nil, Place{File: name}.Wrong(reason(err))
 	}
 	if int64(len(data)) > most {
 		return "", nil, Place{File: name}.wrongf("has more than %d bytes", most)
 	}
-	text, wrong := textOf(name, data)
-	if wrong != nil {
-		return "", nil, wrong
+	data, err = textOf(name, data)
+	return name, data, err
+}
+
+// readFile returns what the file at path holds, as UTF-8 text.
+func readFile(path string, most int64) ([]byte, error) {
+	f, err := userfile.Named(path, most)
+	if _, foreign := errors.AsType[*userfile.Foreign](err); foreign {
+		return nil, err // it names the file
 	}
-	return name, text, nil
+	if err != nil {
+		return nil, Place{File: path}.Wrong(reason(err))
+	}
+	return textOf(path, f.Data)
 }
 
 // reason takes the path out of an error of the file system.
@@ -174,7 +178,7 @@ func reason(err error) error {
 }
 
 // textOf takes the mark of byte order off a text, and refuses what is none.
-func textOf(name string, data []byte) ([]byte, *Error) {
+func textOf(name string, data []byte) ([]byte, error) {
 	if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) {
 		return nil, Place{File: name}.wrongf("is written in UTF-16").withHint("save it as UTF-8")
 	}
