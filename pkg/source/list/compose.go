@@ -1,13 +1,13 @@
 package list
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/dotenv"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/containerd-pull/containerd-pull/pkg/userfile"
@@ -23,26 +23,27 @@ func isMapping(n *yaml.Node) bool { return n != nil && n.Kind == yaml.MappingNod
 
 // project is a Compose file on its way, with those that it includes.
 type project struct {
-	Reader
-	found  *Found
+	*reading
 	path   string
-	name   string // of the file, in messages
 	doc    *yaml.Node
 	dotEnv map[string]string
-	depth  int // of the file below the first
 }
 
-// maxIncludes bounds how deeply files include or extend each other.
-const maxIncludes = 16
+// maxExtends bounds how many services extend one the other.
+const maxExtends = 16
 
 // compose adds the images of the services of a Compose file.
-func (r Reader) compose(found *Found, path string, doc *yaml.Node) error {
-	p := &project{Reader: r, found: found, path: path, name: NameOf(path), doc: doc}
+func (r *reading) compose(ctx context.Context, path string, doc *yaml.Node) error {
+	p := &project{reading: r, path: path, doc: doc}
+	if path != Stdin {
+		p.path = filepath.Clean(path)
+		r.included[p.path] = false
+	}
 	var err error
 	if p.dotEnv, err = p.readDotEnv(filepath.Join(p.dir(), ".env")); err != nil {
 		return err
 	}
-	return p.services()
+	return p.services(ctx)
 }
 
 func (p *project) dir() string {
@@ -52,7 +53,7 @@ func (p *project) dir() string {
 	return filepath.Dir(p.path)
 }
 
-func (p *project) at(n *yaml.Node) Place { return Place{p.name, n.Line} }
+func (p *project) at(n *yaml.Node) Place { return Place{NameOf(p.path), n.Line} }
 
 // lookup finds a variable: the environment is stronger than the file .env.
 func (p *project) lookup(name string) (string, bool) {
@@ -71,18 +72,11 @@ func (p *project) readDotEnv(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	values, err := dotenv.UnmarshalBytesWithLookup(f.Data, p.Lookup)
-	if err != nil {
-		return nil, Place{File: path}.wrongf("is no file of variables")
-	}
-	return values, nil
+	return variables(path, string(f.Data), p.Lookup)
 }
 
 // open is another Compose file, which p names at n.
 func (p *project) open(n *yaml.Node, path string) (*project, error) {
-	if p.depth == maxIncludes {
-		return nil, p.at(n).wrongf("files include or extend each other more than %d deep", maxIncludes)
-	}
 	path, err := p.expandWord(n, path)
 	if err != nil {
 		return nil, err
@@ -96,25 +90,19 @@ func (p *project) open(n *yaml.Node, path string) (*project, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(p.dir(), path)
 	}
-	data, err := readFile(path, MaxFrom)
+	doc, err := p.file(p.at(n), filepath.Clean(path))
 	if err != nil {
 		return nil, err
 	}
-	docs, err := documents(path, data)
-	if err != nil {
-		return nil, err
-	}
-	other := &project{Reader: p.Reader, found: p.found, path: path, name: path, dotEnv: p.dotEnv, depth: p.depth + 1}
-	if len(docs) > 0 {
-		other.doc = docs[0]
-	}
-	return other, nil
+	return &project{reading: p.reading, path: filepath.Clean(path), doc: doc, dotEnv: p.dotEnv}, nil
 }
 
-func (p *project) expand(n *yaml.Node, s string) (string, error) { return expand(p.at(n), s, p.lookup) }
+func (p *project) expand(n *yaml.Node, s string) (string, error) {
+	return p.reading.expand(p.at(n), s, p.lookup)
+}
 
 // services adds the images of the services of the file and of those that it includes.
-func (p *project) services() error {
+func (p *project) services(ctx context.Context) error {
 	for _, inc := range items(get(p.doc, "include")) {
 		paths := items(inc)
 		if isMapping(target(inc)) {
@@ -128,17 +116,16 @@ func (p *project) services() error {
 			if !ok {
 				return p.at(inc).wrongf("include names no file")
 			}
-			other, err := p.open(n, path)
-			if err == nil {
-				err = other.services()
-			}
-			if err != nil {
+			if err := p.include(ctx, n, path); err != nil {
 				return err
 			}
 		}
 	}
 	services := get(p.doc, "services")
 	for i := 0; isMapping(services) && i+1 < len(services.Content); i += 2 {
+		if err := ended(ctx); err != nil {
+			return err
+		}
 		if err := p.service(services.Content[i], target(services.Content[i+1])); err != nil {
 			return err
 		}
@@ -146,15 +133,35 @@ func (p *project) services() error {
 	return nil
 }
 
+// include adds the images of another file, which p names at n, unless they are there
+// already: files can include each other in more ways than can be gone.
+func (p *project) include(ctx context.Context, n *yaml.Node, path string) error {
+	if err := ended(ctx); err != nil {
+		return err
+	}
+	other, err := p.open(n, path)
+	if err != nil {
+		return err
+	}
+	if done, seen := p.included[other.path]; seen {
+		if !done {
+			return p.at(n).wrongf("%s includes itself", other.path)
+		}
+		return nil
+	}
+	p.included[other.path] = false
+	err = other.services(ctx)
+	p.included[other.path] = true
+	return err
+}
+
 // service adds the images of a service: its own, and those that are volumes of it.
 func (p *project) service(name, of *yaml.Node) error {
 	if wants := p.profiles(of); len(wants) > 0 {
-		p.found.note(p.at(name), "service "+quoted(name.Value)+" is left out: COMPOSE_PROFILES has none of its profiles "+strings.Join(wants, ", "))
-		return nil
+		return p.note(p.at(name), "service "+quoted(name.Value)+" is left out: COMPOSE_PROFILES has none of its profiles "+strings.Join(wants, ", "))
 	}
 	if policy, _ := text(get(of, "pull_policy")); policy == "never" || policy == "build" {
-		p.found.note(p.at(name), "service "+quoted(name.Value)+" is left out: its pull_policy is "+policy)
-		return nil
+		return p.note(p.at(name), "service "+quoted(name.Value)+" is left out: its pull_policy is "+policy)
 	}
 	for _, v := range items(get(of, "volumes")) {
 		if kind, _ := text(get(v, "type")); kind == "image" {
@@ -163,18 +170,16 @@ func (p *project) service(name, of *yaml.Node) error {
 			}
 		}
 	}
-	image, where, built, err := p.image(of, maxIncludes)
+	image, where, built, err := p.image(of, maxExtends)
 	switch {
 	case err != nil:
 		return err
 	case built:
-		p.found.note(p.at(name), "service "+quoted(name.Value)+" is left out: it is built")
+		return p.note(p.at(name), "service "+quoted(name.Value)+" is left out: it is built")
 	case image == nil:
-		p.found.note(p.at(name), "service "+quoted(name.Value)+" is left out: it has no image")
-	default:
-		return where.add(image, of)
+		return p.note(p.at(name), "service "+quoted(name.Value)+" is left out: it has no image")
 	}
-	return nil
+	return where.add(image, of)
 }
 
 // profiles are those of a service of which none is chosen, none if it is to run.
@@ -216,7 +221,7 @@ func (p *project) image(of *yaml.Node, depth int) (image *yaml.Node, where *proj
 	}
 	extended := get(get(base.doc, "services"), name)
 	if extended == nil || depth == 0 {
-		return nil, p, false, p.at(extends).wrongf("extends service %s, which %s does not have, or extends itself", quoted(name), base.name)
+		return nil, p, false, p.at(extends).wrongf("extends service %s, which %s does not have, or extends itself", quoted(name), NameOf(base.path))
 	}
 	inherited, where, built, err := base.image(extended, depth-1)
 	if image != nil {
@@ -248,10 +253,9 @@ func (p *project) add(image, of *yaml.Node) error {
 	case "always":
 		words = append(words, Word{"policy", "always"})
 	}
-	p.found.add(p.at(image), ref, words...)
-	return nil
+	return p.reading.add(p.at(image), ref, words...)
 }
 
 func (p *project) expandWord(n *yaml.Node, s string) (string, error) {
-	return expandArg(p.at(n), s, p.lookup)
+	return p.expandArg(p.at(n), s, p.lookup)
 }

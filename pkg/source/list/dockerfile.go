@@ -1,6 +1,8 @@
 package list
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"regexp"
 	"runtime"
@@ -119,16 +121,19 @@ func (i instruction) args() []string {
 
 // build is what is known at an instruction of a Dockerfile.
 type build struct {
-	found  *Found
+	*reading
 	stages []string          // their names in small letters, or empty
 	values map[string]string // of the arguments before the first stage
 }
 
 // dockerfile adds the images that a build fetches: those that stages begin with and
 // that files are copied or mounted from. Stages are none.
-func dockerfile(found *Found, name string, data []byte) error {
-	b := &build{found: found, values: platformValues()}
+func (r *reading) dockerfile(ctx context.Context, name string, data []byte) error {
+	b := &build{reading: r, values: platformValues()}
 	for _, i := range instructions(name, data) {
+		if err := ended(ctx); err != nil {
+			return err
+		}
 		if err := b.instruction(i); err != nil {
 			return err
 		}
@@ -186,7 +191,7 @@ func (b *build) arg(i instruction) error {
 			continue
 		}
 		value = strings.Trim(value, `"'`)
-		full, err := expandArg(i.Place, value, b.lookup)
+		full, err := b.expandArg(i.Place, value, b.lookup)
 		if err != nil {
 			return err
 		}
@@ -201,15 +206,17 @@ func (b *build) from(i instruction) error {
 	if len(args) != 1 && !named {
 		return i.wrongf("FROM %s: want an image, and perhaps AS and a name", quoted(strings.Join(args, " ")))
 	}
-	ref, err := expand(i.Place, strings.Trim(args[0], `"'`), b.lookup)
-	if wrong, ok := err.(*Error); ok { //nolint:errorlint // made by expand
+	ref, err := b.expand(i.Place, strings.Trim(args[0], `"'`), b.lookup)
+	if wrong, ok := errors.AsType[*Error](err); ok {
 		return wrong.withHint("give it a value by ARG before the first FROM, or name the image itself")
 	}
 	platform := i.flag("platform")
 	if strings.Contains(platform, "$") {
 		platform = "" // that of the build
 	}
-	b.add(i.Place, ref, platform)
+	if err := b.add(i.Place, ref, platform); err != nil {
+		return err
+	}
 	stage := ""
 	if named {
 		stage = strings.ToLower(args[2])
@@ -219,15 +226,15 @@ func (b *build) from(i instruction) error {
 }
 
 // add adds an image, unless it is a stage or the empty image.
-func (b *build) add(at Place, ref, platform string) {
+func (b *build) add(at Place, ref, platform string) error {
 	if ref == "scratch" || slices.Contains(b.stages, strings.ToLower(ref)) {
-		return
+		return nil
 	}
 	var words []Word
 	if platform != "" {
 		words = append(words, Word{"platform", platform})
 	}
-	b.found.add(at, ref, words...)
+	return b.reading.add(at, ref, words...)
 }
 
 // use adds what files are taken from: an image, unless it is a stage by its number or
@@ -236,10 +243,9 @@ func (b *build) use(at Place, from string) error {
 	if number, err := strconv.Atoi(from); from == "" || err == nil && number >= 0 {
 		return nil
 	}
-	ref, err := expand(at, strings.Trim(from, `"'`), b.lookup)
+	ref, err := b.expand(at, strings.Trim(from, `"'`), b.lookup)
 	if err != nil {
 		return err
 	}
-	b.add(at, ref, "")
-	return nil
+	return b.add(at, ref, "")
 }

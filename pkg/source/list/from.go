@@ -2,17 +2,15 @@ package list
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"regexp"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/template"
 	"go.yaml.in/yaml/v3"
-
-	"github.com/containerd-pull/containerd-pull/pkg/source"
 )
 
-// MaxFrom bounds in bytes a file that describes containers.
+// MaxFrom bounds in bytes a file that describes containers, with those that it names.
 const MaxFrom = 32 << 20
 
 // Reader finds images in files that describe containers or builds.
@@ -34,46 +32,55 @@ type Found struct {
 	Matched map[string]bool
 }
 
-func (f *Found) add(at Place, ref string, words ...Word) {
-	f.Entries = append(f.Entries, Entry{Place: at, Ref: ref, Words: words})
-}
-
-func (f *Found) note(at Place, text string) { f.Notes = append(f.Notes, at.String()+": "+text) }
-
 // Read finds the images in a file: Kubernetes resources and Compose files as YAML or
-// JSON, or a Dockerfile. Which of them it is, its text says and not its name.
-func (r Reader) Read(path string) (*Found, error) {
+// JSON, or a Dockerfile. Which of them it is, its text says and not its name. Its error
+// is the cause of ctx if that ends meanwhile.
+func (r Reader) Read(ctx context.Context, path string) (*Found, error) {
 	name, data, err := read(path, MaxFrom, r.Stdin)
 	if err != nil {
 		return nil, err
 	}
-	found := &Found{Matched: map[string]bool{}}
+	now := &reading{Reader: r, found: &Found{Matched: map[string]bool{}}, files: map[string]*yaml.Node{}, included: map[string]bool{}, size: len(data)}
 	if isDockerfile(data) {
-		return found, dockerfile(found, name, data)
+		err = now.dockerfile(ctx, name, data)
+	} else {
+		err = now.documents(ctx, path, data)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return now.found, nil
+}
+
+// documents finds the images in documents of YAML or JSON.
+func (r *reading) documents(ctx context.Context, path string, data []byte) error {
+	name := NameOf(path)
 	docs, err := documents(name, data)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	k, err := newKubernetes(found, name, r.Keys)
+	k, err := newKubernetes(r, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, doc := range docs {
 		switch {
 		case isCompose(doc):
-			err = r.compose(found, path, doc)
+			err = r.compose(ctx, path, doc)
 		case doc.Kind == yaml.MappingNode || doc.Kind == yaml.SequenceNode:
 			err = k.document(doc)
 		default:
 			err = Place{name, doc.Line}.wrongf("is neither a Kubernetes resource nor a Compose file nor a Dockerfile").
 				withHint("-f reads a list with one reference in each line")
 		}
+		if err == nil {
+			err = ended(ctx)
+		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // yamlLine finds the line in an error of the YAML parser.
@@ -182,30 +189,4 @@ func items(n *yaml.Node) []*yaml.Node {
 		return n.Content
 	}
 	return []*yaml.Node{n}
-}
-
-// expand fills in the variables of a reference. One without a value is an error if
-// there is no reference without it.
-func expand(at Place, s string, lookup func(string) (string, bool)) (string, error) {
-	var unset []string
-	full, err := expandArg(at, s, func(name string) (string, bool) {
-		value, ok := lookup(name)
-		if !ok {
-			unset = append(unset, name)
-		}
-		return value, ok
-	})
-	if _, wrong := source.ParseRef(full); err == nil && wrong != nil && len(unset) > 0 {
-		return "", at.wrongf("%s: %s has no value", quoted(s), strings.Join(unset, ", "))
-	}
-	return full, err
-}
-
-// expandArg fills in the variables of a text. One without a value is empty.
-func expandArg(at Place, s string, lookup func(string) (string, bool)) (string, error) {
-	full, err := template.SubstituteWithOptions(s, lookup, template.WithoutLogging)
-	if err != nil {
-		return "", at.wrongf("%s: %w", quoted(s), err)
-	}
-	return strings.TrimSpace(full), nil
 }

@@ -1,6 +1,7 @@
 package list_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -22,7 +23,7 @@ func reader(keys ...string) list.Reader {
 // line, then notes.
 func readFile(t *testing.T, dir, name string, r list.Reader) string {
 	t.Helper()
-	found, err := r.Read(filepath.Join(dir, name))
+	found, err := r.Read(t.Context(), filepath.Join(dir, name))
 	if err != nil {
 		return strings.ReplaceAll(told(err), dir+"/", "")
 	}
@@ -166,8 +167,10 @@ func TestAliasesAreBounded(t *testing.T) {
 		merge += fmt.Sprintf("m%d: &m%d {<<: [*m%d, *m%d], b: 1}\n", i+1, i+1, i, i)
 	}
 	compare(t, readText(t, text), "f:1 x")
-	if got := readText(t, text, "a60.image"); !strings.Contains(got, "more than 1000000 places") {
-		t.Errorf("got %.200s", got)
+	for key, want := range map[string]string{"a60.none": "more than 1000000 places", "a60.image": "more than 100000 images"} {
+		if got := readText(t, text, key); !strings.Contains(got, want) {
+			t.Errorf("%s: got %.200s", key, got)
+		}
 	}
 	compare(t, readText(t, merge+"containers: [*m60, {<<: *m60, name: x}]\n"), "f:1 x\nf:1 x")
 }
@@ -244,11 +247,11 @@ func TestComposeMistakes(t *testing.T) {
 		"services: {a: {image: [b]}}\n":                         `f:1: the image of the service is no text`,
 		"services: {a: {extends: b}}\n":                         `f:1: extends service "b", which $/f does not have, or extends itself`,
 		"services: {a: {extends: a}}\n":                         `f:1: extends service "a", which $/f does not have, or extends itself`,
-		"include: f\n":                                          `f:1: files include or extend each other more than 16 deep`,
+		"include: f\n":                                          `f:1: f includes itself`,
 		"include: [https://example.com/compose.yml]\n":          `f:1: "https://example.com/compose.yml" is not on this machine | fetch it, and name it here`,
 		"include: [none.yml]\n":                                 `none.yml: no such file or directory`,
 		"include: [{env_file: x}]\nservices: {a: {image: b}}\n": `f:1: include names no file`,
-		"services: {a: {extends: {file: f, service: a}}}\n":     `f:1: files include or extend each other more than 16 deep`,
+		"services: {a: {extends: {file: f, service: a}}}\n":     `f:1: extends service "a", which $/f does not have, or extends itself`,
 	} {
 		dir := write(t, map[string]string{"f": text})
 		want = strings.ReplaceAll(want, "$/", "")
@@ -265,7 +268,7 @@ func TestFilesDoNotNameStdin(t *testing.T) {
 		times := 0
 		r := reader()
 		r.Stdin = func() ([]byte, error) { times++; return []byte(text), nil }
-		_, err := r.Read(list.Stdin)
+		_, err := r.Read(t.Context(), list.Stdin)
 		compare(t, told(err), "stdin:1: - is the standard input, which no file can name | name a file; ./- is one with the name -")
 		if times != 1 {
 			t.Errorf("%q: stdin was read %d times", text, times)
@@ -274,9 +277,103 @@ func TestFilesDoNotNameStdin(t *testing.T) {
 	}
 	r := reader()
 	r.Stdin = func() ([]byte, error) { return []byte("include: [./-]\n"), nil }
-	found, err := r.Read(list.Stdin)
+	found, err := r.Read(t.Context(), list.Stdin)
 	if err != nil || len(found.Entries) != 1 || found.Entries[0].Ref != "b" {
 		t.Errorf("got %v, %v, want the image of the file", found, err)
+	}
+}
+
+// doubled is a text of n+1 lines: each line stands for twice what the one before does.
+func doubled(n int, first, next string) string {
+	text := first
+	for i := range n {
+		text += strings.NewReplacer("NEW", fmt.Sprintf("A%d", i+1), "OLD", fmt.Sprintf("A%d", i)).Replace(next)
+	}
+	return text
+}
+
+// TestFewBytesStandForMany: what a file makes of variables and of other files is bounded.
+func TestFewBytesStandForMany(t *testing.T) {
+	long := strings.Repeat("x", 4097)
+	many := map[string]string{"f": "include: [f0]\n"}
+	chain := map[string]string{"f": "include: [f0]\n", "f60": "services: {a: {image: a}}\n"}
+	for i := range 101 {
+		many[fmt.Sprintf("f%d", i)] = fmt.Sprintf("include: [f%d]\n", i+1)
+	}
+	for i := range 60 {
+		chain[fmt.Sprintf("f%d", i)] = fmt.Sprintf("include: [f%d, f%d]\n", i+1, i+1)
+	}
+	filled := "{\"services\": {\"b\": {\"build\": \".\"}}, \"x\": \"" + strings.Repeat("x", list.MaxFrom/2) + "\"}"
+	large := map[string]string{"f": "include: [a, b]\n", "a": filled, "b": filled}
+	extends := "services:\n"
+	for i := range 200 {
+		extends += fmt.Sprintf("  a%d: {extends: {file: large, service: b}}\n", i)
+	}
+	for _, tc := range []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"arguments", map[string]string{"f": doubled(60, "ARG A0=xxxxxxxx\n", "ARG NEW=$OLD$OLD\n") + "FROM a\n"}, `f:10: "$A8$A8" becomes longer than 4096 bytes`},
+		{"arguments in braces", map[string]string{"f": doubled(60, "ARG A0=xxxxxxxx\n", "ARG NEW=${NONE:-${OLD}${OLD}}\n") + "FROM a\n"}, `f:10: "${NONE:-${A8}${A8}}" becomes longer than 4096 bytes`},
+		{"a long argument", map[string]string{"f": "ARG A=" + long + "\nFROM a\n"}, "f:2 a"},
+		{"a use of it", map[string]string{"f": "ARG A=" + long + "\nFROM a:$A\n"}, `f:2: "a:$A" becomes longer than 4096 bytes | give it a value by ARG before the first FROM, or name the image itself`},
+		{"braces in braces", map[string]string{"f": "FROM " + strings.Repeat("${A:-", 101) + "a" + strings.Repeat("}", 101) + "\n"}, ""},
+		{".env", map[string]string{"f": "services: {a: {image: a}}\n", ".env": doubled(60, "A0=xxxxxxxx\n", "NEW=\"$OLD$OLD\"\n")}, ".env:11: the variables in the value have more than 4096 bytes"},
+		{"braces in .env", map[string]string{"f": "services: {a: {image: a}}\n", ".env": "A=1\nB=" + strings.Repeat("${A:-", 101) + "\n"}, ""},
+		{"files in more ways than can be gone", chain, "f60:1 a"},
+		{"many files", many, "f99:1: more than 100 other files are included or extended"},
+		{"large files", large, "f:1: with b, the files have more than 33554432 bytes"},
+		{"a large file that is extended often", map[string]string{"f": extends, "large": filled}, "*"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := readFile(t, write(t, tc.files), "f", reader())
+			switch tc.want {
+			case "":
+				if !strings.Contains(got, "is too long: a text with variables has up to 4096 bytes and 100 of them in braces") {
+					t.Errorf("got %s", got)
+				}
+			case "*":
+				if strings.Count(got, "is left out: it is built") != 200 {
+					t.Errorf("got %.200s", got)
+				}
+			default:
+				compare(t, got, tc.want)
+			}
+		})
+	}
+}
+
+// TestDotEnv: the syntax of files of variables, with statements over several lines.
+func TestDotEnv(t *testing.T) {
+	const text = "\ufeff# a comment: it's none\n\nexport A=a # b\nB='$A\n=\\'b' # \"c\nC: \"${A}-\n\\\"x\"\nTAG=weaker\nD=${TAG}${B:+d}\nTAG\nE=\nF=${E:-${NONE-f}}\nA=again"
+	for image, want := range map[string]string{
+		"x:$A": "f:1 x:again", "x:${D}": "f:1 x:1.2d", "x:$F": "f:1 x:f", "$C": "f:1 a-\n\"x", "${B}": "f:1 $A\n='b", "x:${E:-e}": "f:1 x:e",
+	} {
+		compare(t, readFile(t, write(t, map[string]string{"f": "services: {a: {image: \"" + image + "\"}}\n", ".env": text}), "f", reader()), want)
+	}
+	for text, want := range map[string]string{
+		"A=1\n\nB C=2\n": ".env:3: is no variable with its value", "A=1\nB=\"x\ny\n": ".env:2: is no variable with its value",
+	} {
+		compare(t, readFile(t, write(t, map[string]string{"f": "services: {a: {image: a}}\n", ".env": text}), "f", reader()), want)
+	}
+}
+
+// TestImagesAreBounded: aliases name more images than can be listed.
+func TestImagesAreBounded(t *testing.T) {
+	containers := "containers: [&a {image: x}" + strings.Repeat(",*a", 100_000) + "]\n"
+	compare(t, readText(t, containers), "f:1: more than 100000 images are named up to here")
+}
+
+// TestReadEnds: the end of the context ends reading, with its cause.
+func TestReadEnds(t *testing.T) {
+	stop := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(stop)
+	for _, text := range []string{"FROM a\n", "services: {a: {image: a}}\n", "include: [g]\n", "kind: Pod\n"} {
+		if _, err := reader().Read(ctx, filepath.Join(write(t, map[string]string{"f": text}), "f")); !errors.Is(err, stop) {
+			t.Errorf("%q: got %v, want the cause", text, err)
+		}
 	}
 }
 
@@ -309,13 +406,13 @@ func TestDockerfiles(t *testing.T) {
 // FuzzRead: whatever a file holds, it is read or its mistake is told, with places
 // within it.
 func FuzzRead(f *testing.F) {
-	for _, s := range []string{composeText, workload("Deployment", "spec.template.spec"), "{\"kind\":\"Pod\",\"spec\":{\"containers\":[{\"image\":\"a\"}]}}", "ARG A=b\nFROM $A AS c\nCOPY --from=c a b\nRUN <<E\nE\n", "a: &a [*a]", "services: {a: {<<: [*x], image: b}}", "FROM a\n\\\n", "include: [\"-\"]", "services: {a: {extends: {file: \"-\"}}}"} {
+	for _, s := range []string{composeText, workload("Deployment", "spec.template.spec"), "{\"kind\":\"Pod\",\"spec\":{\"containers\":[{\"image\":\"a\"}]}}", "ARG A=b\nFROM $A AS c\nCOPY --from=c a b\nRUN <<E\nE\n", "a: &a [*a]", "services: {a: {<<: [*x], image: b}}", "FROM a\n\\\n", "ARG A=xxxx\nARG B=$A$A\nFROM ${B:-${A}}\n", "include: [\"-\"]", "services: {a: {extends: {file: \"-\"}}}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		r := reader("spec.*.image")
 		r.Stdin = func() ([]byte, error) { return []byte(s), nil }
-		found, err := r.Read(list.Stdin)
+		found, err := r.Read(t.Context(), list.Stdin)
 		if err != nil {
 			if wrong, ok := errors.AsType[*list.Error](err); ok && wrong.File == "stdin" && wrong.Line > strings.Count(s, "\n")+2 {
 				t.Fatalf("got line %d of %d: %v", wrong.Line, strings.Count(s, "\n")+1, err)

@@ -14,21 +14,26 @@ var containerLists = []string{"containers", "initContainers", "ephemeralContaine
 
 // kubernetes finds the images in resources, their own kinds and those of others.
 type kubernetes struct {
-	found *Found
+	*reading
 	name  string
-	keys  []string
 	paths [][]string
-	seen  map[*yaml.Node]bool // what an alias leads to is looked at once
-	steps int                 // along paths
+	seen  map[visit]bool // what an alias leads to is looked at once
+	steps int            // along paths
+}
+
+// visit is a node, and the key of images in its elements if it is a list of such.
+type visit struct {
+	*yaml.Node
+	key string
 }
 
 // maxSteps bounds the steps along paths: aliases can lead to a node in more ways than
 // can be gone.
 const maxSteps = 1_000_000
 
-func newKubernetes(found *Found, name string, keys []string) (*kubernetes, error) {
-	k := &kubernetes{found: found, name: name, keys: keys, seen: map[*yaml.Node]bool{}}
-	for _, key := range keys {
+func newKubernetes(r *reading, name string) (*kubernetes, error) {
+	k := &kubernetes{reading: r, name: name, seen: map[visit]bool{}}
+	for _, key := range r.Keys {
 		path, err := parsePath(key)
 		if err != nil {
 			return nil, err
@@ -56,7 +61,9 @@ func parsePath(key string) ([]string, error) {
 
 // document finds the images of a resource, or of several in a list.
 func (k *kubernetes) document(doc *yaml.Node) error {
-	k.walk(doc, maxDepth)
+	if err := k.walk(doc, maxDepth); err != nil {
+		return err
+	}
 	resources := []*yaml.Node{doc}
 	if doc.Kind == yaml.SequenceNode {
 		resources = doc.Content
@@ -65,7 +72,7 @@ func (k *kubernetes) document(doc *yaml.Node) error {
 	}
 	for i, path := range k.paths {
 		for _, r := range resources {
-			if err := k.follow(r, path, k.keys[i]); err != nil {
+			if err := k.follow(r, path, k.Keys[i]); err != nil {
 				return err
 			}
 		}
@@ -76,44 +83,58 @@ func (k *kubernetes) document(doc *yaml.Node) error {
 func (k *kubernetes) at(n *yaml.Node) Place { return Place{k.name, n.Line} }
 
 // walk looks for containers and for volumes that are images.
-func (k *kubernetes) walk(n *yaml.Node, depth int) {
-	if n = target(n); n == nil || depth == 0 || k.seen[n] {
-		return
+func (k *kubernetes) walk(n *yaml.Node, depth int) error {
+	if n = target(n); n == nil || depth == 0 || k.seen[visit{n, ""}] {
+		return nil
 	}
-	k.seen[n] = true
-	if n.Kind != yaml.MappingNode {
-		for _, child := range n.Content {
-			k.walk(child, depth-1)
-		}
-		return
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i].Value, target(n.Content[i+1])
-		if value != nil && value.Kind == yaml.SequenceNode {
-			for _, item := range value.Content {
-				switch {
-				case slices.Contains(containerLists, key):
-					k.image(item, "image")
-				case key == "volumes":
-					k.image(get(item, "image"), "reference")
-				}
+	k.seen[visit{n, ""}] = true
+	for i, child := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 {
+			if err := k.images(n.Content[i-1].Value, target(child)); err != nil {
+				return err
 			}
 		}
-		k.walk(value, depth-1)
+		if err := k.walk(child, depth-1); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// images adds those of a list of containers or of volumes, if the key says that it is
+// one.
+func (k *kubernetes) images(key string, list *yaml.Node) error {
+	at := "image"
+	if key == "volumes" {
+		at = "reference"
+	} else if !slices.Contains(containerLists, key) {
+		return nil
+	}
+	if list == nil || list.Kind != yaml.SequenceNode || k.seen[visit{list, at}] {
+		return nil
+	}
+	k.seen[visit{list, at}] = true
+	for _, item := range list.Content {
+		if key == "volumes" {
+			item = get(item, "image")
+		}
+		if err := k.image(item, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // image adds the image that stands at a key of a container or of a volume.
-func (k *kubernetes) image(of *yaml.Node, key string) {
+func (k *kubernetes) image(of *yaml.Node, key string) error {
 	n := get(of, key)
 	if n == nil {
-		return // what is filled in by the cluster
+		return nil // what is filled in by the cluster
 	}
 	if ref, ok := text(n); ok {
-		k.found.add(k.at(n), ref)
-		return
+		return k.add(k.at(n), ref)
 	}
-	k.found.note(k.at(n), "left out, since the "+key+" is no text")
+	return k.note(k.at(n), "left out, since the "+key+" is no text")
 }
 
 // follow adds the images at a path below n.
@@ -138,8 +159,7 @@ func (k *kubernetes) follow(n *yaml.Node, path []string, key string) error {
 			return k.at(n).wrongf("what --key %s leads to is no text", quoted(key))
 		}
 		k.found.Matched[key] = true
-		k.found.add(k.at(n), ref)
-		return nil
+		return k.add(k.at(n), ref)
 	}
 	if path[0] != "*" {
 		return k.follow(get(n, path[0]), path[1:], key)

@@ -115,7 +115,7 @@ func (f *finder) readFrom(ctx context.Context) error {
 	r := list.Reader{Keys: f.Lists.Keys, Lookup: f.Lookup, Stdin: func() ([]byte, error) { return f.readStdin(ctx, list.MaxFrom) }}
 	matched := map[string]bool{}
 	for _, path := range f.Lists.From {
-		found, err := r.Read(path)
+		found, err := r.Read(ctx, path)
 		if err != nil {
 			return wrong(ctx, err)
 		}
