@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd-pull/containerd-pull/pkg/userfile"
 )
@@ -24,9 +25,8 @@ func isMapping(n *yaml.Node) bool { return n != nil && n.Kind == yaml.MappingNod
 // project is a Compose file on its way, with those that it includes.
 type project struct {
 	*reading
-	path   string
-	doc    *yaml.Node
-	dotEnv map[string]string
+	path string
+	doc  *yaml.Node
 }
 
 // maxExtends bounds how many services extend one the other.
@@ -39,9 +39,11 @@ func (r *reading) compose(ctx context.Context, path string, doc *yaml.Node) erro
 		p.path = filepath.Clean(path)
 		r.included[p.path] = false
 	}
-	var err error
-	if p.dotEnv, err = p.readDotEnv(filepath.Join(p.dir(), ".env")); err != nil {
-		return err
+	if r.dotEnv == nil {
+		var err error
+		if r.dotEnv, err = p.readDotEnv(filepath.Join(p.dir(), ".env")); err != nil {
+			return err
+		}
 	}
 	return p.services(ctx)
 }
@@ -64,13 +66,19 @@ func (p *project) lookup(name string) (string, bool) {
 	return value, ok
 }
 
+// readDotEnv reads the variables beside the file, which were found and not named: those
+// that another user may have written are left out, and a folder of the name is none.
 func (p *project) readDotEnv(path string) (map[string]string, error) {
-	f, err := userfile.Named(path, MaxList)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	f, err := userfile.Found(path, MaxList)
+	if foreign, ok := errors.AsType[*userfile.Foreign](err); ok {
+		p.found.Notes = append(p.found.Notes, foreign.Warning())
+		return map[string]string{}, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EISDIR) {
+		return map[string]string{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, Place{File: path}.Wrong(reason(err))
 	}
 	return variables(path, string(f.Data), p.Lookup)
 }
@@ -94,7 +102,7 @@ func (p *project) open(n *yaml.Node, path string) (*project, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &project{reading: p.reading, path: filepath.Clean(path), doc: doc, dotEnv: p.dotEnv}, nil
+	return &project{reading: p.reading, path: filepath.Clean(path), doc: doc}, nil
 }
 
 func (p *project) expand(n *yaml.Node, s string) (string, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -357,6 +358,35 @@ func TestDotEnv(t *testing.T) {
 	} {
 		compare(t, readFile(t, write(t, map[string]string{"f": "services: {a: {image: a}}\n", ".env": text}), "f", reader()), want)
 	}
+}
+
+// TestDotEnvIsFound: .env is not named by the user. It counts only if no other user
+// can have written it, and what is no file is as none.
+func TestDotEnvIsFound(t *testing.T) {
+	const text = "services: {a: {image: \"a:${TAG_OF:-none}\"}}\n"
+	folder := write(t, map[string]string{"f": text, ".env/x": ""})
+	compare(t, readFile(t, folder, "f", reader()), "f:1 a:none")
+	open := write(t, map[string]string{"f": text, ".env": "TAG_OF=1\n"})
+	compare(t, readFile(t, open, "f", reader()), "f:1 a:1")
+	if err := os.Chmod(filepath.Join(open, ".env"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if got := readFile(t, open, "f", reader()); !strings.HasPrefix(got, "f:1 a:none\nnote: .env is left out: it can be written by every user (mode 0666); ") {
+		t.Errorf("got %s", got)
+	}
+	if os.Geteuid() == 0 { // only root can give a file away
+		for uid, want := range map[int]string{0: "f:1 a:1", 1000: "f:1 a:none\nnote: .env is left out: it belongs to uid 1000; root reads"} {
+			other := write(t, map[string]string{"f": text, ".env": "TAG_OF=1\n"})
+			if err := os.Chown(filepath.Join(other, ".env"), uid, uid); err != nil {
+				t.Fatal(err)
+			}
+			if got := readFile(t, other, "f", reader()); !strings.HasPrefix(got, want) {
+				t.Errorf("of uid %d: got %s", uid, got)
+			}
+		}
+	}
+	large := write(t, map[string]string{"f": text, ".env": strings.Repeat("#\n", list.MaxList/2+1)})
+	compare(t, readFile(t, large, "f", reader()), ".env: has more than 4194304 bytes")
 }
 
 // TestImagesAreBounded: aliases name more images than can be listed.

@@ -31,6 +31,7 @@ type reading struct {
 	found    *Found
 	files    map[string]*yaml.Node // first documents of other files, by path
 	included map[string]bool       // by path: false as long as the file is being read
+	dotEnv   map[string]string     // of the file .env, nil before the first Compose file
 	size     int                   // bytes of all files
 	made     int                   // bytes of notes and of texts with variables
 }
