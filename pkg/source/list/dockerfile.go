@@ -16,8 +16,8 @@ var (
 	firstInstruction = regexp.MustCompile(`(?i)^\s*(FROM|ARG)\s`)
 	// escapeDirective chooses the character that continues lines.
 	escapeDirective = regexp.MustCompile("(?i)^#\\s*escape\\s*=\\s*([\\\\`])\\s*$")
-	// heredoc begins a text that ends with a line of its name.
-	heredoc = regexp.MustCompile(`<<-?\s*(["']?)([A-Za-z_][A-Za-z0-9_]*)(["']?)`)
+	// heredocWord begins a text that ends with a line of its name.
+	heredocWord = regexp.MustCompile(`^[0-9]*<<(-?)(["']?)([A-Za-z_][A-Za-z0-9_.-]*)(["']?)$`)
 )
 
 // isDockerfile reports whether a text begins as Dockerfiles do.
@@ -37,23 +37,38 @@ type instruction struct {
 	words []string
 }
 
+// heredoc is a text that follows an instruction.
+type heredoc struct {
+	Place
+	name string // of the line that ends it
+	tabs bool   // may stand before the name
+}
+
+func (h heredoc) endsWith(line string) bool {
+	if h.tabs {
+		line = strings.TrimLeft(line, "\t")
+	}
+	return line == h.name
+}
+
 // instructions splits a Dockerfile as the builders do: a line goes on behind one that
 // ends in the escape character, comments within it are left out, and so are heredocs.
-func instructions(name string, data []byte) []instruction {
+func instructions(name string, data []byte) ([]instruction, error) {
 	escape := `\`
 	var all []instruction
-	var joined, until string
+	var open []heredoc
+	var joined strings.Builder
 	start, line, directives := 0, 0, true
 	for text := range strings.Lines(string(data)) {
 		line++
 		text = strings.TrimRight(text, "\r\n")
-		trimmed := strings.TrimSpace(text)
-		if until != "" {
-			if strings.TrimLeft(text, "\t") == until {
-				until = ""
+		if len(open) > 0 {
+			if open[0].endsWith(text) {
+				open = open[1:]
 			}
 			continue
 		}
+		trimmed := strings.TrimSpace(text)
 		if found := escapeDirective.FindStringSubmatch(trimmed); directives && found != nil {
 			escape = found[1]
 		}
@@ -61,23 +76,29 @@ func instructions(name string, data []byte) []instruction {
 		if trimmed == "" || trimmed[0] == '#' {
 			continue
 		}
-		if joined == "" {
+		if start == 0 {
 			start = line
 		}
-		if before, more := strings.CutSuffix(strings.TrimRight(text, " \t"), escape); more {
-			joined += before + " "
+		before, more := strings.CutSuffix(strings.TrimRight(text, " \t"), escape)
+		if more {
+			joined.WriteString(before)
 			continue
 		}
-		if i, ok := newInstruction(Place{name, start}, joined+text); ok {
+		joined.WriteString(text)
+		if i, ok := newInstruction(Place{name, start}, joined.String()); ok {
 			all = append(all, i)
-			until = heredocOf(i, joined+text)
+			open = heredocs(i, joined.String())
 		}
-		joined = ""
+		joined.Reset()
+		start = 0
 	}
-	if i, ok := newInstruction(Place{name, start}, joined); ok {
+	if len(open) > 0 {
+		return nil, open[0].wrongf("no line %s ends the text that begins here", quoted(open[0].name))
+	}
+	if i, ok := newInstruction(Place{name, start}, joined.String()); ok {
 		all = append(all, i)
 	}
-	return all
+	return all, nil
 }
 
 // newInstruction parses an instruction. Lines that only go on make none.
@@ -92,12 +113,44 @@ func newInstruction(at Place, text string) (instruction, bool) {
 	return instruction{at, strings.ToUpper(words[0]), words[1:]}, true
 }
 
-// heredocOf is the name of the heredoc that follows an instruction, empty if none does.
-func heredocOf(i instruction, text string) string {
-	if found := heredoc.FindStringSubmatch(text); found != nil && slices.Contains([]string{"RUN", "COPY", "ADD"}, i.name) {
-		return found[2]
+// heredocs are those that follow an instruction, in their order.
+func heredocs(i instruction, text string) (all []heredoc) {
+	if !slices.Contains([]string{"RUN", "COPY", "ADD"}, i.name) || !strings.Contains(text, "<<") {
+		return nil
 	}
-	return ""
+	for _, w := range shellWords(text) {
+		if found := heredocWord.FindStringSubmatch(w); found != nil && found[2] == found[4] {
+			all = append(all, heredoc{i.Place, found[3], found[1] != ""})
+		}
+	}
+	return all
+}
+
+// shellWords splits a text at the blanks outside of quotes, which stay. A text with a
+// quote that does not end has no words.
+func shellWords(text string) []string {
+	var words []string
+	var quote byte
+	start := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\' && quote != '\'':
+			i++
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == ' ' || c == '\t':
+			words = append(words, text[start:i])
+			start = i + 1
+		}
+	}
+	if quote != 0 {
+		return nil
+	}
+	return append(words, text[start:])
 }
 
 // flag returns the value of a flag of the instruction.
@@ -130,7 +183,11 @@ type build struct {
 // that files are copied or mounted from. Stages are none.
 func (r *reading) dockerfile(ctx context.Context, name string, data []byte) error {
 	b := &build{reading: r, values: platformValues()}
-	for _, i := range instructions(name, data) {
+	all, err := instructions(name, data)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
 		if err := ended(ctx); err != nil {
 			return err
 		}

@@ -417,6 +417,12 @@ func TestDockerfiles(t *testing.T) {
 		{"directives", "# syntax=docker/dockerfile:1\n# escape=`\nFROM a `\n  AS b\nRUN c:\\\nFROM d\n", "f:3 a\nf:6 d"},
 		{"lines that go on", "from \\\n# a comment\n\n  debian:12 \\\n  AS x\n", "f:1 debian:12"},
 		{"heredocs", "FROM a\nRUN <<EOF\nFROM b\nEOF\nCOPY <<-\"X\" /x\n\tFROM c\n\tX\nFROM d\n", "f:1 a\nf:8 d"},
+		{"several heredocs", "FROM a\nRUN cat <<A 3<<-'B' >/x\n\tA\nB\nA\nFROM b\n\t\tB\nFROM d\n", "f:1 a\nf:8 d"},
+		{"a heredoc in later lines", "FROM a\nRUN x && \\\n  cat <<A-1.txt\nFROM b\nA-1.txt\nFROM c\n", "f:1 a\nf:6 c"},
+		{"tabs before an end", "FROM a\nRUN <<A\n\tA\nFROM b\nA\nFROM c\n", "f:1 a\nf:6 c"},
+		{"no heredocs", "FROM a\nRUN cat <<<word\nRUN echo $((1 << X))\nRUN echo \"a <<EOF\" 'b <<EOF' \\\\\nRUN [\"sh\", \"-c\", \"cat <<EOF\"]\nRUN echo \\\" <<EOF\\\"\nRUN it's <<EOF\nRUN <<'EOF\nENV A <<EOF\nCOPY a<<EOF b\nFROM b\n", "f:1 a\nf:11 b"},
+		{"words that go on", "FROM deb\\\nian:1\nRUN --mount=type=bind,\\\nfrom=tools:1 make\n", "f:1 debian:1\nf:3 tools:1"},
+		{"a heredoc without end", "FROM a\nRUN \\\n <<-EOF\n EOF\nFROM b\n", `f:2: no line "EOF" ends the text that begins here`},
 		{"platforms", "FROM --platform=$BUILDPLATFORM a AS b\nFROM --platform=linux/arm64 c\n", "f:1 a\nf:2 c platform=linux/arm64"},
 		{"later builds", "FROM a\nONBUILD COPY --from=b /c /c\n", "f:1 a\nf:2 b"},
 		{"stages in other letters", "FROM a AS Build\nFROM build\nCOPY --from=BUILD x y\n", "f:1 a"},
@@ -436,7 +442,7 @@ func TestDockerfiles(t *testing.T) {
 // FuzzRead: whatever a file holds, it is read or its mistake is told, with places
 // within it.
 func FuzzRead(f *testing.F) {
-	for _, s := range []string{composeText, workload("Deployment", "spec.template.spec"), "{\"kind\":\"Pod\",\"spec\":{\"containers\":[{\"image\":\"a\"}]}}", "ARG A=b\nFROM $A AS c\nCOPY --from=c a b\nRUN <<E\nE\n", "a: &a [*a]", "services: {a: {<<: [*x], image: b}}", "FROM a\n\\\n", "ARG A=xxxx\nARG B=$A$A\nFROM ${B:-${A}}\n", "include: [\"-\"]", "services: {a: {extends: {file: \"-\"}}}"} {
+	for _, s := range []string{composeText, workload("Deployment", "spec.template.spec"), "{\"kind\":\"Pod\",\"spec\":{\"containers\":[{\"image\":\"a\"}]}}", "ARG A=b\nFROM $A AS c\nCOPY --from=c a b\nRUN <<E\nE\n", "a: &a [*a]", "services: {a: {<<: [*x], image: b}}", "FROM a\n\\\n", "FROM a\nRUN <<A <<-'B'\nA\n\tB\nCOPY <<C", "ARG A=xxxx\nARG B=$A$A\nFROM ${B:-${A}}\n", "include: [\"-\"]", "services: {a: {extends: {file: \"-\"}}}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
