@@ -1,6 +1,7 @@
 package list
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -155,7 +156,7 @@ func shellWords(text string) []string {
 
 // flag returns the value of a flag of the instruction.
 func (i instruction) flag(name string) string {
-	for _, w := range i.words {
+	for _, w := range i.flags() {
 		if value, ok := strings.CutPrefix(w, "--"+name+"="); ok {
 			return value
 		}
@@ -163,7 +164,10 @@ func (i instruction) flag(name string) string {
 	return ""
 }
 
-// args are the words that are no flags.
+// flags are the words before the first that is none.
+func (i instruction) flags() []string { return i.words[:len(i.words)-len(i.args())] }
+
+// args are the words behind the flags.
 func (i instruction) args() []string {
 	rest := i.words
 	for len(rest) > 0 && strings.HasPrefix(rest[0], "--") {
@@ -182,7 +186,7 @@ type build struct {
 // dockerfile adds the images that a build fetches: those that stages begin with and
 // that files are copied or mounted from. Stages are none.
 func (r *reading) dockerfile(ctx context.Context, name string, data []byte) error {
-	b := &build{reading: r, values: platformValues()}
+	b := &build{reading: r, values: platformValues(r.Target)}
 	all, err := instructions(name, data)
 	if err != nil {
 		return err
@@ -201,11 +205,14 @@ func (r *reading) dockerfile(ctx context.Context, name string, data []byte) erro
 	return nil
 }
 
-// platformValues are the arguments that builders give a value, for a build here.
-func platformValues() map[string]string {
+// platformValues are the arguments that builders give a value, for a build here. An
+// empty target is the platform of the build.
+func platformValues(target string) map[string]string {
+	here := "linux/" + runtime.GOARCH
 	values := map[string]string{}
-	for _, of := range []string{"TARGET", "BUILD"} {
-		maps.Copy(values, map[string]string{of + "PLATFORM": "linux/" + runtime.GOARCH, of + "OS": "linux", of + "ARCH": runtime.GOARCH, of + "VARIANT": ""})
+	for of, platform := range map[string]string{"TARGET": cmp.Or(target, here), "BUILD": here} {
+		parts := append(strings.SplitN(platform, "/", 3), "", "")
+		maps.Copy(values, map[string]string{of + "PLATFORM": platform, of + "OS": parts[0], of + "ARCH": parts[1], of + "VARIANT": parts[2]})
 	}
 	return values
 }
@@ -224,7 +231,7 @@ func (b *build) instruction(i instruction) error {
 	case "COPY":
 		return b.use(i.Place, i.flag("from"))
 	case "RUN":
-		for _, w := range i.words {
+		for _, w := range i.flags() {
 			if mount, ok := strings.CutPrefix(w, "--mount="); ok {
 				for part := range strings.SplitSeq(mount, ",") {
 					if from, ok := strings.CutPrefix(part, "from="); ok {

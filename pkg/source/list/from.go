@@ -19,6 +19,9 @@ type Reader struct {
 	Keys []string
 	// Lookup finds variables of the environment, for Compose.
 	Lookup func(name string) (string, bool)
+	// Target is the platform that Dockerfiles are built for, such as linux/arm64; empty
+	// for that of this machine.
+	Target string
 	// Stdin returns what the standard input holds.
 	Stdin func() ([]byte, error)
 }

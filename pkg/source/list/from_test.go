@@ -107,6 +107,8 @@ func TestKubernetesShapes(t *testing.T) {
 		{"kubectl as JSON", "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"List\",\n\t\"items\": [\n\t\t{\"kind\": \"Pod\", \"spec\": {\"containers\": [\n\t\t\t{\"image\": \"a:1\"}\n\t\t]}}\n\t]\n}\n", "f:6 a:1"},
 		{"stream of JSON", "{\"kind\":\"Pod\",\"spec\":{\"containers\":[{\"image\":\"a\"}]}}\n{\"kind\":\"Pod\",\"spec\":{\"containers\":[{\"image\":\"b\"}]}}", "f:1 a\nf:2 b"},
 		{"status is left out", "kind: Pod\nspec: {containers: [{image: a}]}\nstatus: {containerStatuses: [{image: b, imageID: c}]}\n", "f:2 a"},
+		{"containers of a status", "kind: Machine\nstatus: {template: {containers: [{image: b}]}}\nspec: {status: {containers: [{image: a}]}}\n", "f:3 a"},
+		{"too deep", "kind: Pod\nspec: " + strings.Repeat("[", 101) + "{containers: [{image: a}]}" + strings.Repeat("]", 101) + "\n", "f:2: values lie more than 100 deep in each other"},
 		{"no image yet", "kind: Pod\nspec: {containers: [{name: istio-proxy}, {image: auto}, {image: null}]}\n", "f:2 auto\nnote: f:2: left out, since the image is no text"},
 		{"image in parts", "kind: App\nspec:\n  containers:\n  - image: {repository: a, tag: b}\n", "note: f:4: left out, since the image is no text"},
 		{"anchors", "kind: Pod\nspec:\n  containers:\n  - &c {name: a, image: a:1}\n  - <<: *c\n    name: b\n  - <<: [*c]\n    image: c:1\n", "f:4 a:1\nf:4 a:1\nf:8 c:1"},
@@ -421,6 +423,7 @@ func TestDockerfiles(t *testing.T) {
 		{"a heredoc in later lines", "FROM a\nRUN x && \\\n  cat <<A-1.txt\nFROM b\nA-1.txt\nFROM c\n", "f:1 a\nf:6 c"},
 		{"tabs before an end", "FROM a\nRUN <<A\n\tA\nFROM b\nA\nFROM c\n", "f:1 a\nf:6 c"},
 		{"no heredocs", "FROM a\nRUN cat <<<word\nRUN echo $((1 << X))\nRUN echo \"a <<EOF\" 'b <<EOF' \\\\\nRUN [\"sh\", \"-c\", \"cat <<EOF\"]\nRUN echo \\\" <<EOF\\\"\nRUN it's <<EOF\nRUN <<'EOF\nENV A <<EOF\nCOPY a<<EOF b\nFROM b\n", "f:1 a\nf:11 b"},
+		{"flags of what runs", "FROM a\nRUN docker --mount=from=b --from=c x\nCOPY x --from=d y\n", "f:1 a"},
 		{"words that go on", "FROM deb\\\nian:1\nRUN --mount=type=bind,\\\nfrom=tools:1 make\n", "f:1 debian:1\nf:3 tools:1"},
 		{"a heredoc without end", "FROM a\nRUN \\\n <<-EOF\n EOF\nFROM b\n", `f:2: no line "EOF" ends the text that begins here`},
 		{"platforms", "FROM --platform=$BUILDPLATFORM a AS b\nFROM --platform=linux/arm64 c\n", "f:1 a\nf:2 c platform=linux/arm64"},
@@ -436,6 +439,16 @@ func TestDockerfiles(t *testing.T) {
 		{"only arguments", "ARG A=b\n", "f: the Dockerfile has no FROM"},
 	} {
 		t.Run(tc.name, func(t *testing.T) { compare(t, readText(t, tc.text), tc.want) })
+	}
+}
+
+// TestTarget: arguments of the platform follow that which is asked for.
+func TestTarget(t *testing.T) {
+	const text = "ARG A=$TARGETPLATFORM-$TARGETOS-$TARGETARCH-$TARGETVARIANT\nFROM a:${A}\nFROM a:$BUILDOS\n"
+	for target, want := range map[string]string{"linux/arm/v7": "linux/arm/v7-linux-arm-v7", "windows/amd64": "windows/amd64-windows-amd64-"} {
+		r := reader()
+		r.Target = target
+		compare(t, readFile(t, write(t, map[string]string{"f": text}), "f", r), "f:2 a:"+want+"\nf:3 a:linux")
 	}
 }
 

@@ -82,14 +82,21 @@ func (k *kubernetes) document(doc *yaml.Node) error {
 
 func (k *kubernetes) at(n *yaml.Node) Place { return Place{k.name, n.Line} }
 
-// walk looks for containers and for volumes that are images.
+// walk looks for containers and for volumes that are images, but not in the status of
+// a resource.
 func (k *kubernetes) walk(n *yaml.Node, depth int) error {
-	if n = target(n); n == nil || depth == 0 || k.seen[visit{n, ""}] {
+	if n = target(n); n == nil || len(n.Content) == 0 || k.seen[visit{n, ""}] {
 		return nil
+	}
+	if depth == 0 {
+		return k.at(n).wrongf("values lie more than %d deep in each other", maxDepth)
 	}
 	k.seen[visit{n, ""}] = true
 	for i, child := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 1 {
+			if n.Content[i-1].Value == "status" && get(n, "kind") != nil {
+				continue
+			}
 			if err := k.images(n.Content[i-1].Value, target(child)); err != nil {
 				return err
 			}

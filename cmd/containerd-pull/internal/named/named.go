@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
+
 	"github.com/containerd-pull/containerd-pull/cmd/containerd-pull/internal/exit"
 	"github.com/containerd-pull/containerd-pull/pkg/batch"
 	"github.com/containerd-pull/containerd-pull/pkg/config"
@@ -65,6 +67,7 @@ type finder struct {
 	Options
 	wishes []wish
 	seen   map[string]bool
+	target string // the platform of all images, empty for the default or several
 	stdin  []byte
 	notes  []string
 }
@@ -80,8 +83,12 @@ func (f *finder) find(ctx context.Context) error {
 		return err
 	}
 	if !f.Lists.None() { // so that what is wrong with the call is not said of a line
-		if _, err := f.Settings.Resolve(source.Ref{}); err != nil {
+		cfg, err := f.Settings.Resolve(source.Ref{})
+		if err != nil {
 			return exit.AsUsage(err)
+		}
+		if all := cfg.Request.Platforms; len(all) == 1 {
+			f.target = platforms.Format(all[0])
 		}
 	}
 	for _, arg := range f.Args {
@@ -112,7 +119,7 @@ func (f *finder) readFrom(ctx context.Context) error {
 	if len(f.Lists.Keys) > 0 && len(f.Lists.From) == 0 {
 		return exit.Usagef("--key has no effect without --from")
 	}
-	r := list.Reader{Keys: f.Lists.Keys, Lookup: f.Lookup, Stdin: func() ([]byte, error) { return f.readStdin(ctx, list.MaxFrom) }}
+	r := list.Reader{Keys: f.Lists.Keys, Lookup: f.Lookup, Target: f.target, Stdin: func() ([]byte, error) { return f.readStdin(ctx, list.MaxFrom) }}
 	matched := map[string]bool{}
 	for _, path := range f.Lists.From {
 		found, err := r.Read(ctx, path)

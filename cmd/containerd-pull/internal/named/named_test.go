@@ -123,6 +123,16 @@ func TestFrom(t *testing.T) {
 	}
 }
 
+// TestTarget: a Dockerfile is read for the platform that the call is for.
+func TestTarget(t *testing.T) {
+	for arg, want := range map[string]string{"linux/arm64": "a:arm64", "linux/s390x": "a:s390x"} {
+		found, err := find(t.Context(), t, strings.NewReader("FROM a:$TARGETARCH\n"), "--from", "-", "--platform", arg)
+		if err != nil || len(found.Jobs) != 1 || found.Jobs[0].Typed != want {
+			t.Errorf("%s: got %v, %v, want %s", arg, found.Jobs, err, want)
+		}
+	}
+}
+
 // endless is a standard input that never ends.
 type endless struct{}
 
