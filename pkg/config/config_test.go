@@ -292,7 +292,7 @@ func TestStarter(t *testing.T) {
 		if strings.HasSuffix(table, ".verify]") && !strings.HasPrefix(bare, "mode") { // without effect otherwise
 			one += "mode = 'pinned'\n"
 		}
-		cfg, _, err := call{files: map[string]string{system: one}, args: []string{"-p", "new"}}.load(t)
+		cfg, _, err := call{files: map[string]string{system: one}, args: []string{"-p", "new"}, uid: os.Getuid()}.load(t)
 		if err != nil {
 			t.Errorf("%s: %v", bare, err)
 		} else if cfg.Profile != "new" {
@@ -333,7 +333,7 @@ func tryBlocks(t *testing.T, text string) {
 	}
 	for _, block := range append(alone, strings.Join(alone, "")) {
 		file := "[profiles.new]\n" + block
-		if _, _, err := (call{files: map[string]string{system: file}, args: []string{"-p", "new"}}).load(t); err != nil {
+		if _, _, err := (call{files: map[string]string{system: file}, args: []string{"-p", "new"}, uid: os.Getuid()}).load(t); err != nil {
 			t.Errorf("%s: %v", block, err)
 		}
 		if strings.Contains(block, ".credentials]]") && !strings.Contains(block, "\nmatch = ") {
