@@ -173,6 +173,17 @@ func asked(r *http.Request, blobs ...digest.Digest) bool {
 	return slices.ContainsFunc(blobs, func(dgst digest.Digest) bool { return strings.HasSuffix(r.URL.Path, dgst.String()) })
 }
 
+// firstFailsAlone runs a call for two images, and wants the first to fail for lack of a
+// blob, and the second not to.
+func (tm *team) firstFailsAlone(c *call) *store.Store {
+	tm.t.Helper()
+	outcomes, err := c.Run(tm.t.Context())
+	if !errors.As(err, new(*batch.PartialError)) || !errdefs.IsNotFound(outcomes[0].Err) || outcomes[1].Err != nil {
+		tm.t.Fatalf("got %v and outcomes %v, %v, want the first to fail alone", err, outcomes[0].Err, outcomes[1].Err)
+	}
+	return tm.see()
+}
+
 // TestTakenOver: an image waits for a snapshot that another makes, which fails for a
 // reason of its own, and makes it then.
 func TestTakenOver(t *testing.T) {
@@ -208,11 +219,7 @@ func TestTakenOver(t *testing.T) {
 				}
 				sink(e)
 			}
-			outcomes, err := c.Run(t.Context())
-			if !errors.As(err, new(*batch.PartialError)) || !errdefs.IsNotFound(outcomes[0].Err) || outcomes[1].Err != nil {
-				t.Fatalf("got %v and outcomes %v, %v, want the first to fail alone", err, outcomes[0].Err, outcomes[1].Err)
-			}
-			st := tm.see()
+			st := tm.firstFailsAlone(c)
 			snapshots := teststore.Snapshots(st.Context(t.Context()), t, st)
 			for _, id := range waiting.ChainIDs() {
 				if _, ok := snapshots[id.String()]; !ok {
@@ -261,11 +268,7 @@ func TestTakenOverInTheMiddle(t *testing.T) {
 				}
 				sink(e)
 			}
-			outcomes, err := c.Run(t.Context())
-			if !errors.As(err, new(*batch.PartialError)) || !errdefs.IsNotFound(outcomes[0].Err) || outcomes[1].Err != nil {
-				t.Fatalf("got %v and outcomes %v, %v, want the first to fail alone", err, outcomes[0].Err, outcomes[1].Err)
-			}
-			st := tm.see()
+			st := tm.firstFailsAlone(c)
 			if snapshots := teststore.Snapshots(st.Context(t.Context()), t, st); len(snapshots) != 2 || len(teststore.Leases(t, st)) > 0 {
 				t.Errorf("got snapshots %v and leases %v, want those of the second image and none", snapshots, teststore.Leases(t, st))
 			}

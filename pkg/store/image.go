@@ -149,23 +149,13 @@ func rename(from *os.File, name string, into *os.File, to string) error {
 	return nil
 }
 
-// moveImage puts the image of the snapshot beside the folder to beneath the
-// snapshotter's, unless there is one by now.
-func (u *Upper) moveImage(to string) error {
-	from, err := u.beside()
-	if err != nil {
-		return err
+// moveImage puts the image of the snapshot beside the folder of that name, unless there
+// is one by now.
+func (u *Upper) moveImage(from, into *os.File, folder string) (err error) {
+	if err := unix.Mkdirat(int(into.Fd()), folder, folderMode); err != nil && err != unix.EEXIST {
+		return &os.PathError{Op: "mkdir", Path: path.Join(into.Name(), folder), Err: err}
 	}
-	defer from.Close()
-	into, err := openOrMake(u.root, path.Dir(to))
-	if err != nil {
-		return err
-	}
-	defer into.Close()
-	if err := unix.Mkdirat(int(into.Fd()), path.Base(to), folderMode); err != nil && err != unix.EEXIST {
-		return &os.PathError{Op: "mkdir", Path: path.Join(into.Name(), path.Base(to)), Err: err}
-	}
-	if what, err := ImageDamage(into, path.Base(to)); what == "" || err != nil {
+	if what, err := ImageDamage(into, folder); what == "" || err != nil {
 		return err
 	}
 	if err := u.fits(into); err != nil {

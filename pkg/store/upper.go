@@ -79,12 +79,10 @@ func OpenUpper(root *os.File, snapshotter string, mounts []mount.Mount) (*Upper,
 	return u, err
 }
 
-// Move puts the folder in the place to beneath the snapshotter's, unless there is one
-// with files in it by now. What it lies in is made as the snapshotters make it.
+// Move puts the folder, or the image beside it, in the place to beneath the
+// snapshotter's, unless there is one with something in it by now. What it lies in is
+// made as the snapshotters make it.
 func (u *Upper) Move(to string) error {
-	if u.Image {
-		return u.moveImage(to)
-	}
 	from, err := beneath.Open(u.root, path.Dir(u.name))
 	if err != nil {
 		return err
@@ -95,18 +93,25 @@ func (u *Upper) Move(to string) error {
 		return err
 	}
 	defer into.Close()
+	if u.Image {
+		return u.moveImage(from, into, path.Base(to))
+	}
+	return u.moveFolder(from, into, path.Base(to))
+}
+
+func (u *Upper) moveFolder(from, into *os.File, name string) error {
 	kind := 0
-	if isFolder(into, path.Base(to)) {
+	if isFolder(into, name) {
 		kind = unix.AT_REMOVEDIR
 	}
-	switch err := unix.Unlinkat(int(into.Fd()), path.Base(to), kind); err {
+	switch err := unix.Unlinkat(int(into.Fd()), name, kind); err {
 	case nil, unix.ENOENT:
 	case unix.ENOTEMPTY:
 		return nil
 	default:
-		return &os.PathError{Op: "remove", Path: path.Join(into.Name(), path.Base(to)), Err: err}
+		return &os.PathError{Op: "remove", Path: path.Join(into.Name(), name), Err: err}
 	}
-	return rename(from, path.Base(u.name), into, path.Base(to))
+	return rename(from, path.Base(u.name), into, name)
 }
 
 // Empty removes what was made of the layer.
